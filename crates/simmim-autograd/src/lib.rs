@@ -1,0 +1,1 @@
+//! Tensors, tape and fused differentiable operations of simmim.

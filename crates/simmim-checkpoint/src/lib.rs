@@ -1,0 +1,1 @@
+//! Bytes to named arrays and back for simmim: safetensors, written atomically.

@@ -1,0 +1,1 @@
+//! Images to batches for simmim: sources, decode, crop, mask, loader.

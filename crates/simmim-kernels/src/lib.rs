@@ -1,0 +1,1 @@
+//! Arithmetic kernels of simmim: slices in, slices out.

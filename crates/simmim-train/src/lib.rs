@@ -1,0 +1,1 @@
+//! The verbs of simmim: pretrain, reconstruct; recipes, run folders, exact resume.
