@@ -1,1 +1,51 @@
-//! Arithmetic kernels of simmim: slices in, slices out.
+//! Arithmetic kernels: slices in, slices out, no tensors, no tape.
+//!
+//! Each module is one fused operation with its forward and its backward; `simmim-autograd` calls them
+//! through its device. They run on the current [`rayon`] pool. Sums are divided in a way that depends
+//! only on the shapes, so results are the same for every number of threads.
+//!
+//! Reading order: [`matmul`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
+//! [`patch`], [`l1_loss`], [`norm_target`], [`optimiser`].
+//!
+//! **Not done here:** matrix products are the `gemm` crate's, which reaches the machine's limit in f32.
+//! Every other kernel is one portable body, compiled for each instruction level ([`Level`]).
+//!
+//! Every kernel panics when the lengths of its slices do not fit together: that is a bug of its caller.
+//!
+//! This is the only crate of the workspace with `unsafe` code.
+//!
+//! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads, R rows.
+//!
+//! ```
+//! use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
+//!
+//! let (a, b) = ([1.0, 2.0], [3.0, 4.0]);
+//! let mut dot = [0.0];
+//! matmul(MatrixMut::new(&mut dot, 1, 1), Matrix::new(&a, 1, 2), Matrix::new(&b, 2, 1), Store::Replace);
+//! assert_eq!(dot, [11.0]);
+//! ```
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "said once, on this page: slices must fit together"
+)]
+#![allow(
+    unsafe_code,
+    reason = "the one crate that may: instruction levels and the gemm crate's raw pointers"
+)]
+
+pub mod attention;
+mod chunks;
+mod dispatch;
+pub mod gelu;
+pub mod l1_loss;
+mod lanes;
+pub mod layer_norm;
+mod math;
+pub mod matmul;
+pub mod norm_target;
+pub mod optimiser;
+pub mod patch;
+pub mod residual;
+pub mod rows;
+
+pub use dispatch::{Level, level};

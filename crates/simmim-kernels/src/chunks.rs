@@ -1,0 +1,43 @@
+//! Division of rows among threads, by shape alone.
+
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// At most this many partial sums are made of a reduction over rows.
+const MAX_PARTIALS: usize = 64;
+/// A partial sum covers at least this many rows, so that small problems are not cut to crumbs.
+const MIN_ROWS: usize = 16;
+
+/// About this many f32 are handled by one task of an element-wise kernel (64 KiB: within the L2 cache).
+pub(crate) const TASK_LEN: usize = 16 * 1024;
+
+/// How many whole rows of `width` make a task of about [`TASK_LEN`] values.
+pub(crate) fn rows_per_task(width: usize) -> usize {
+    (TASK_LEN / width.max(1)).max(1)
+}
+
+/// Calls `f` on consecutive ranges that cover `0..n_rows`, each with its own zeroed accumulator of
+/// `width`, and adds the accumulators up in order.
+pub(crate) fn reduce_rows(
+    n_rows: usize,
+    width: usize,
+    f: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let rows_each = n_rows.div_ceil(MAX_PARTIALS).max(MIN_ROWS);
+    let partials: Vec<Vec<f32>> = (0..n_rows.div_ceil(rows_each))
+        .into_par_iter()
+        .map(|chunk| {
+            let start = chunk * rows_each;
+            let mut sum = vec![0.0; width];
+            f(start..(start + rows_each).min(n_rows), &mut sum);
+            sum
+        })
+        .collect();
+    let mut total = vec![0.0; width];
+    for partial in partials {
+        for (sum, value) in total.iter_mut().zip(partial) {
+            *sum += value;
+        }
+    }
+    total
+}

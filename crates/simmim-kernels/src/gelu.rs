@@ -1,0 +1,73 @@
+//! GELU with the exact error function: y = x Φ(x).
+//!
+//! Source: D. Hendrycks and K. Gimpel, *Gaussian Error Linear Units*, arXiv 1606.08415, eq. 1.
+
+use crate::chunks::TASK_LEN;
+use crate::dispatch::for_each_level;
+use crate::math::normal;
+use rayon::prelude::*;
+
+/// y = x Φ(x), element by element.
+///
+/// # Shapes
+/// `x`, `y`: the same length.
+pub fn gelu(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "gelu: lengths differ");
+    y.par_chunks_mut(TASK_LEN)
+        .zip(x.par_chunks(TASK_LEN))
+        .for_each(|(y, x)| forward(x, y));
+}
+
+/// dx = dy (Φ(x) + x φ(x)), element by element.
+///
+/// # Shapes
+/// `x`, `dy`, `dx`: the same length.
+pub fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert!(
+        x.len() == dy.len() && x.len() == dx.len(),
+        "gelu: lengths differ"
+    );
+    dx.par_chunks_mut(TASK_LEN)
+        .zip(x.par_chunks(TASK_LEN).zip(dy.par_chunks(TASK_LEN)))
+        .for_each(|(dx, (x, dy))| backward(x, dy, dx));
+}
+
+for_each_level! {
+    fn forward(x: &[f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = x * normal(*x).0;
+        }
+    }
+}
+
+for_each_level! {
+    fn backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+            let (cdf, density) = normal(*x);
+            *dx = dy * (cdf + x * density);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gelu_has_the_values_of_the_definition() {
+        // x Φ(x) from tables of the normal distribution.
+        let x = [-3.0, -1.0, 0.0, 0.5, 2.0];
+        let expected = [
+            -0.004_049_694,
+            -0.158_655_26,
+            0.0,
+            0.345_731_23,
+            1.954_499_7,
+        ];
+        let mut y = [0.0; 5];
+        gelu(&x, &mut y);
+        for (y, expected) in y.iter().zip(expected) {
+            assert!((y - expected).abs() < 3e-7, "{y} is not {expected}");
+        }
+    }
+}

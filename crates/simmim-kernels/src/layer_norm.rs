@@ -1,0 +1,151 @@
+//! Layer normalisation over the last axis.
+//!
+//! Source: J. Ba et al., *Layer Normalization*, arXiv 1607.06450: y = γ (x − mean)/√(var + ε) + β.
+
+use crate::chunks::{reduce_rows, rows_per_task};
+use crate::dispatch::for_each_level;
+use crate::lanes::sum_by;
+use rayon::prelude::*;
+
+/// The learned scale γ and shift β, and ε.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// γ, `[D]`.
+    pub scale: &'a [f32],
+    /// β, `[D]`.
+    pub shift: &'a [f32],
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// y = γ (x − mean)/√(var + ε) + β for each row; `stats` keeps mean and 1/√(var + ε) for the backward.
+///
+/// # Shapes
+/// `x`, `y` `[R, D]`; `stats` `[R, 2]`.
+pub fn layer_norm(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32]) {
+    let width = affine.scale.len();
+    assert!(
+        x.len() == y.len() && x.len() / width * 2 == stats.len(),
+        "layer_norm: lengths differ"
+    );
+    let n_rows = rows_per_task(width);
+    y.par_chunks_mut(n_rows * width)
+        .zip(
+            x.par_chunks(n_rows * width)
+                .zip(stats.par_chunks_mut(n_rows * 2)),
+        )
+        .for_each(|(y, (x, stats))| forward(x, affine, y, stats));
+}
+
+/// Gradients of [`layer_norm`]: `dx` is written; returns (dγ, dβ), each `[D]`.
+///
+/// # Shapes
+/// `x`, `dy`, `dx` `[R, D]`; `stats` `[R, 2]`; `scale` `[D]`.
+pub fn layer_norm_backward(
+    x: &[f32],
+    dy: &[f32],
+    stats: &[f32],
+    scale: &[f32],
+    dx: &mut [f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let width = scale.len();
+    assert!(
+        x.len() == dy.len() && x.len() == dx.len(),
+        "layer_norm: lengths differ"
+    );
+    assert_eq!(
+        x.len() / width * 2,
+        stats.len(),
+        "layer_norm: stats of another shape"
+    );
+    let n_rows = rows_per_task(width);
+    dx.par_chunks_mut(n_rows * width)
+        .zip(
+            x.par_chunks(n_rows * width)
+                .zip(dy.par_chunks(n_rows * width)),
+        )
+        .zip(stats.par_chunks(n_rows * 2))
+        .for_each(|((dx, (x, dy)), stats)| backward_input((x, dy), stats, scale, dx));
+    let mut dscale = reduce_rows(stats.len() / 2, 2 * width, |rows, sums| {
+        let values = rows.start * width..rows.end * width;
+        backward_affine(
+            &x[values.clone()],
+            &dy[values],
+            &stats[rows.start * 2..rows.end * 2],
+            sums,
+        );
+    });
+    let dshift = dscale.split_off(width);
+    (dscale, dshift)
+}
+
+for_each_level! {
+    fn forward(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32]) {
+        let width = affine.scale.len();
+        for ((x, y), stats) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(stats.chunks_exact_mut(2)) {
+            let mean = sum_by(width, |i| x[i]) / width as f32;
+            let variance = sum_by(width, |i| (x[i] - mean) * (x[i] - mean)) / width as f32;
+            let inv_std = 1.0 / (variance + affine.eps).sqrt();
+            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(affine.scale).zip(affine.shift) {
+                *y = (x - mean) * inv_std * scale + shift;
+            }
+            stats.copy_from_slice(&[mean, inv_std]);
+        }
+    }
+}
+
+for_each_level! {
+    fn backward_input(x_dy: (&[f32], &[f32]), stats: &[f32], scale: &[f32], dx: &mut [f32]) {
+        let width = scale.len();
+        let rows = x_dy.0.chunks_exact(width).zip(x_dy.1.chunks_exact(width));
+        for (((x, dy), stats), dx) in rows.zip(stats.chunks_exact(2)).zip(dx.chunks_exact_mut(width)) {
+            let (mean, inv_std) = (stats[0], stats[1]);
+            let mean_g = sum_by(width, |i| dy[i] * scale[i]) / width as f32;
+            let mean_gx = sum_by(width, |i| dy[i] * scale[i] * (x[i] - mean)) * inv_std / width as f32;
+            for (((dx, x), dy), scale) in dx.iter_mut().zip(x).zip(dy).zip(scale) {
+                *dx = inv_std * (dy * scale - mean_g - (x - mean) * inv_std * mean_gx);
+            }
+        }
+    }
+}
+
+for_each_level! {
+    fn backward_affine(x: &[f32], dy: &[f32], stats: &[f32], sums: &mut [f32]) {
+        let width = sums.len() / 2;
+        let (dscale, dshift) = sums.split_at_mut(width);
+        for ((x, dy), stats) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(stats.chunks_exact(2)) {
+            let (mean, inv_std) = (stats[0], stats[1]);
+            for (((dscale, dshift), x), dy) in dscale.iter_mut().zip(dshift.iter_mut()).zip(x).zip(dy) {
+                *dscale += dy * (x - mean) * inv_std;
+                *dshift += dy;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rows_come_out_normalised_as_in_f64(width in 1_usize..70, n_rows in 1_usize..20, seed in 0_u32..1000) {
+            let value = |i: usize| ((i as f32 * 1.7 + seed as f32).sin() * 43.0).fract() + 2.0;
+            let x: Vec<f32> = (0..n_rows * width).map(value).collect();
+            let scale: Vec<f32> = (0..width).map(|i| value(i + 7)).collect();
+            let shift: Vec<f32> = (0..width).map(|i| value(i + 9)).collect();
+            let (mut y, mut stats) = (vec![0.0; x.len()], vec![0.0; n_rows * 2]);
+            layer_norm(&x, Affine { scale: &scale, shift: &shift, eps: 1e-5 }, &mut y, &mut stats);
+            for (x, y) in x.chunks(width).zip(y.chunks(width)) {
+                let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / width as f64;
+                let variance = x.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / width as f64;
+                for i in 0..width {
+                    let expected = (f64::from(x[i]) - mean) / (variance + 1e-5).sqrt() * f64::from(scale[i]) + f64::from(shift[i]);
+                    // One row of a single value has variance 0, so its rounding error is magnified by 1/√ε.
+                    prop_assert!((f64::from(y[i]) - expected).abs() < 2e-4 * (1.0 + expected.abs()), "{} is not {expected}", y[i]);
+                }
+            }
+        }
+    }
+}

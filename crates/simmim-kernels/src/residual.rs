@@ -1,0 +1,150 @@
+//! The residual connection with layer scale and stochastic depth: y = x + keep ∘ γ ∘ branch.
+//!
+//! Source: layer scale γ, H. Touvron et al., arXiv 2103.17239, eq. 5; stochastic depth per sample,
+//! G. Huang et al., arXiv 1603.09382, with the survivors divided by their probability as timm does.
+
+use crate::chunks::reduce_rows;
+use crate::dispatch::for_each_level;
+use rayon::prelude::*;
+
+/// What the branch is multiplied by; an empty slice stands for ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Gain<'a> {
+    /// γ `[D]`, or empty.
+    pub scale: &'a [f32],
+    /// `[B]`: zero for a dropped sample, 1/(1 − rate) for a kept one; or empty.
+    pub keep: &'a [f32],
+    /// D.
+    pub width: usize,
+    /// Rows (tokens) of a sample.
+    pub tokens: usize,
+}
+
+impl Gain<'_> {
+    fn keep_of(&self, row: usize) -> f32 {
+        self.keep.get(row / self.tokens).copied().unwrap_or(1.0)
+    }
+}
+
+/// y = x + keep ∘ γ ∘ branch.
+///
+/// # Shapes
+/// `x`, `branch`, `y` `[B, L, D]`.
+pub fn residual(x: &[f32], branch: &[f32], gain: Gain<'_>, y: &mut [f32]) {
+    assert!(
+        x.len() == branch.len() && x.len() == y.len(),
+        "residual: lengths differ"
+    );
+    let rows = x.par_chunks(gain.width).zip(branch.par_chunks(gain.width));
+    y.par_chunks_mut(gain.width)
+        .zip(rows)
+        .enumerate()
+        .with_min_len(16)
+        .for_each(|(row, (y, (x, branch)))| {
+            forward(x, branch, (gain.scale, gain.keep_of(row)), y);
+        });
+}
+
+/// Gradients of [`residual`]: `dbranch` is written; returns dγ `[D]` when there is a γ. The gradient of
+/// x is `dy` itself.
+///
+/// # Shapes
+/// `branch`, `dy`, `dbranch` `[B, L, D]`.
+pub fn residual_backward(
+    branch: &[f32],
+    dy: &[f32],
+    gain: Gain<'_>,
+    dbranch: &mut [f32],
+) -> Option<Vec<f32>> {
+    assert_eq!(dy.len(), dbranch.len(), "residual: lengths differ");
+    let rows = dbranch
+        .par_chunks_mut(gain.width)
+        .zip(dy.par_chunks(gain.width));
+    rows.enumerate()
+        .with_min_len(16)
+        .for_each(|(row, (dbranch, dy))| {
+            scaled(dy, (gain.scale, gain.keep_of(row)), dbranch);
+        });
+    if gain.scale.is_empty() {
+        return None;
+    }
+    assert_eq!(dy.len(), branch.len(), "residual: lengths differ");
+    Some(reduce_rows(
+        dy.len() / gain.width,
+        gain.width,
+        |rows, dscale| {
+            for row in rows {
+                let values = row * gain.width..(row + 1) * gain.width;
+                add_products(
+                    &branch[values.clone()],
+                    &dy[values],
+                    gain.keep_of(row),
+                    dscale,
+                );
+            }
+        },
+    ))
+}
+
+for_each_level! {
+    fn forward(x: &[f32], branch: &[f32], scale_keep: (&[f32], f32), y: &mut [f32]) {
+        let (scale, keep) = scale_keep;
+        if scale.is_empty() {
+            for ((y, x), branch) in y.iter_mut().zip(x).zip(branch) {
+                *y = x + keep * branch;
+            }
+        } else {
+            for (((y, x), branch), scale) in y.iter_mut().zip(x).zip(branch).zip(scale) {
+                *y = x + keep * (scale * branch);
+            }
+        }
+    }
+}
+
+for_each_level! {
+    fn scaled(dy: &[f32], scale_keep: (&[f32], f32), dbranch: &mut [f32]) {
+        let (scale, keep) = scale_keep;
+        if scale.is_empty() {
+            for (dbranch, dy) in dbranch.iter_mut().zip(dy) {
+                *dbranch = keep * dy;
+            }
+        } else {
+            for ((dbranch, dy), scale) in dbranch.iter_mut().zip(dy).zip(scale) {
+                *dbranch = keep * dy * scale;
+            }
+        }
+    }
+}
+
+for_each_level! {
+    fn add_products(branch: &[f32], dy: &[f32], keep: f32, dscale: &mut [f32]) {
+        for ((dscale, branch), dy) in dscale.iter_mut().zip(branch).zip(dy) {
+            *dscale += keep * dy * branch;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_sample_passes_through_and_a_kept_one_gains_its_branch() {
+        let (x, branch) = ([1.0, 2.0, 3.0, 4.0], [10.0, 10.0, 10.0, 10.0]);
+        let gain = Gain {
+            scale: &[0.5, 0.1],
+            keep: &[0.0, 2.0],
+            width: 2,
+            tokens: 1,
+        };
+        let mut y = [0.0; 4];
+        residual(&x, &branch, gain, &mut y);
+        assert_eq!(y, [1.0, 2.0, 13.0, 6.0]);
+        let mut dbranch = [0.0; 4];
+        let dscale = residual_backward(&branch, &[1.0; 4], gain, &mut dbranch);
+        assert_eq!(
+            (dbranch, dscale),
+            ([0.0, 0.0, 1.0, 0.2], Some(vec![20.0, 20.0]))
+        );
+    }
+}
