@@ -1,1 +1,60 @@
-//! Tensors, tape and fused differentiable operations of simmim.
+//! Tensors, a tape, and the fused differentiable operations that the models of this project use.
+//!
+//! The main types, in reading order:
+//!
+//! - [`Device`]: the seam to the hardware. Every operation reaches arithmetic through it; [`CpuDevice`]
+//!   is today's only implementation. Buffers belong to the device.
+//! - [`Tensor`]: a shape and a shared buffer.
+//! - [`ParameterSpecs`] and [`Parameters`]: names, shapes and first values; then the tensors.
+//! - [`Tape`] and [`Var`]: run the forward code, then [`Tape::backward`] fills [`Gradients`].
+//! - [`AdamW`] and [`Schedule`]: the optimiser, the clip of the global norm, the learning rate.
+//!
+//! **Not done here, on purpose:** no broadcasting, no lazy graph, no operation that these models do
+//! not use, no gradients of gradients. About twenty fused operations, each with its own backward, are
+//! what makes the engine small and fast.
+//!
+//! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads, R rows.
+//!
+//! ```
+//! use simmim_autograd::{CpuDevice, Gradients, Init, ParameterSpecs, Parameters, Tape, Tensor};
+//!
+//! let mut specs = ParameterSpecs::default();
+//! let weight = specs.add("weight", &[1, 2], Init::Constant(0.5));
+//! let device = CpuDevice::shared();
+//! let parameters = Parameters::allocate(specs, &device, 0);
+//!
+//! let mut tape = Tape::recording(&parameters);
+//! let x = tape.constant(Tensor::from_slice(&device, &[1, 2], &[3.0, 4.0]));
+//! let w = tape.parameter(weight);
+//! let y = tape.linear(&x, &w, None); // [1, 1]
+//! assert_eq!(y.tensor().to_vec(), [3.5]);
+//!
+//! let mut gradients = Gradients::new(&parameters);
+//! tape.backward(y, &mut gradients);
+//! assert_eq!(gradients.get(weight).expect("the loss depends on it").to_vec(), [3.0, 4.0]);
+//! ```
+
+mod cpu;
+mod device;
+mod drop_path;
+mod ops;
+mod optimiser;
+mod parameters;
+mod schedule;
+mod tape;
+mod tensor;
+
+pub use cpu::CpuDevice;
+pub use device::{Buffer, Device, HiddenRows, LinearDims, NormDims, RowScale};
+pub use drop_path::DropPath;
+pub use ops::index::Index;
+pub use ops::l1::HiddenPixels;
+pub use ops::residual::Branch;
+pub use optimiser::{AdamW, AdamWSettings, Group};
+pub use parameters::{Error, Gradients, Init, ParameterId, ParameterSpec, ParameterSpecs, Parameters};
+pub use schedule::{Decay, Schedule};
+pub use simmim_kernels::attention::Heads;
+pub use simmim_kernels::optimiser::AdamW as AdamWStep;
+pub use simmim_kernels::patch::Patches;
+pub use tape::{Tape, Var};
+pub use tensor::Tensor;

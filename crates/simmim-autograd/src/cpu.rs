@@ -1,0 +1,292 @@
+//! The device seam on the processor: kernels of `simmim-kernels` over pooled vectors.
+
+use crate::device::{Buffer, Device, HiddenRows, LinearDims, NormDims, RowScale};
+use simmim_kernels::attention::{self, Heads};
+use simmim_kernels::layer_norm::{self, Affine};
+use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
+use simmim_kernels::optimiser::{self, AdamW, Moments};
+use simmim_kernels::patch::{self, Patches};
+use simmim_kernels::residual::{self, Gain};
+use simmim_kernels::{gelu, l1_loss, norm_target, rows};
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The cores of this machine: operations run on whatever `rayon` pool is current.
+#[derive(Default)]
+pub struct CpuDevice {
+    /// Vectors to hand out again, by length, so that a step allocates nothing that an earlier one had.
+    pool: Mutex<BTreeMap<usize, Vec<Vec<f32>>>>,
+}
+
+impl CpuDevice {
+    /// A device to share among tensors.
+    pub fn shared() -> Arc<dyn Device> {
+        Arc::new(Self::default())
+    }
+}
+
+impl Debug for CpuDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CpuDevice({:?})", simmim_kernels::level())
+    }
+}
+
+const FOREIGN: &str = "the buffer was made by this device, of this type";
+
+fn values(buffer: &Buffer) -> &[f32] {
+    buffer.storage::<Vec<f32>>().expect(FOREIGN)
+}
+
+fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
+    buffer.storage_mut::<Vec<f32>>().expect(FOREIGN)
+}
+
+fn row_numbers(buffer: &Buffer) -> &[u32] {
+    buffer.storage::<Vec<u32>>().expect(FOREIGN)
+}
+
+fn owned(values: Vec<f32>) -> Buffer {
+    let len = values.len();
+    Buffer::new(values, len)
+}
+
+fn gain(gain: RowScale<'_>) -> Gain<'_> {
+    Gain {
+        scale: gain.scale.map_or(&[], values),
+        keep: gain.keep.map_or(&[], values),
+        width: gain.width,
+        tokens: gain.tokens,
+    }
+}
+
+fn weights(hidden: HiddenRows<'_>) -> l1_loss::Weights<'_> {
+    l1_loss::Weights { values: values(hidden.weights), parts: hidden.parts, side: hidden.side_px }
+}
+
+/// Values of a row, from the number of rows that have weights.
+fn row_len(prediction: &Buffer, hidden: HiddenRows<'_>) -> usize {
+    let n_rows = hidden.weights.len() / (hidden.parts * hidden.parts);
+    (prediction.len() / n_rows.max(1)).max(1)
+}
+
+impl Device for CpuDevice {
+    fn allocate(&self, len: usize) -> Buffer {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let reused = pool.get_mut(&len).and_then(Vec::pop);
+        owned(reused.unwrap_or_else(|| vec![0.0; len]))
+    }
+
+    fn release(&self, buffer: Buffer) {
+        // Row numbers are few and small: only vectors of f32 go back to the pool.
+        if let Some(values) = buffer.into_storage::<Vec<f32>>() {
+            let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+            pool.entry(values.len()).or_default().push(values);
+        }
+    }
+
+    fn upload(&self, from: &[f32]) -> Buffer {
+        let mut buffer = self.allocate(from.len());
+        values_mut(&mut buffer).copy_from_slice(from);
+        buffer
+    }
+
+    fn upload_index(&self, values: &[u32]) -> Buffer {
+        Buffer::new(values.to_vec(), values.len())
+    }
+
+    fn download(&self, buffer: &Buffer) -> Vec<f32> {
+        values(buffer).to_vec()
+    }
+
+    fn fill(&self, buffer: &mut Buffer, value: f32) {
+        values_mut(buffer).fill(value);
+    }
+
+    fn copy(&self, from: &Buffer, to: &mut Buffer) {
+        values_mut(to).copy_from_slice(values(from));
+    }
+
+    fn add_assign(&self, sum: &mut Buffer, added: &Buffer) {
+        rows::add_assign(values_mut(sum), values(added));
+    }
+
+    fn linear(&self, x: &Buffer, w: &Buffer, bias: Option<&Buffer>, dims: LinearDims, y: &mut Buffer) {
+        let LinearDims { rows: n_rows, inputs, outputs } = dims;
+        let y = values_mut(y);
+        let store = if let Some(bias) = bias {
+            rows::fill_rows(values(bias), y);
+            Store::Add
+        } else {
+            Store::Replace
+        };
+        let w = Matrix::new(values(w), outputs, inputs).transposed();
+        let x = Matrix::new(values(x), n_rows, inputs);
+        matmul(MatrixMut::new(y, n_rows, outputs), x, w, store);
+    }
+
+    fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) {
+        let dy = Matrix::new(values(dy), dims.rows, dims.outputs);
+        let w = Matrix::new(values(w), dims.outputs, dims.inputs);
+        matmul(MatrixMut::new(values_mut(dx), dims.rows, dims.inputs), dy, w, Store::Replace);
+    }
+
+    fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: LinearDims, dw: &mut Buffer) {
+        let dy = Matrix::new(values(dy), dims.rows, dims.outputs).transposed();
+        let x = Matrix::new(values(x), dims.rows, dims.inputs);
+        matmul(MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs), dy, x, Store::Replace);
+    }
+
+    fn sum_rows(&self, x: &Buffer, sum: &mut Buffer) {
+        let total = rows::sum_rows(values(x), sum.len());
+        values_mut(sum).copy_from_slice(&total);
+    }
+
+    fn add_to_rows(&self, x: &Buffer, shift: &Buffer, y: &mut Buffer) {
+        rows::add_to_rows(values(x), values(shift), values_mut(y));
+    }
+
+    fn layer_norm(&self, x: &Buffer, [scale, shift]: [&Buffer; 2], dims: NormDims, y: &mut Buffer) -> Buffer {
+        let affine = Affine { scale: values(scale), shift: values(shift), eps: dims.eps };
+        let mut stats = self.allocate(x.len() / dims.width * 2);
+        layer_norm::layer_norm(values(x), affine, values_mut(y), values_mut(&mut stats));
+        stats
+    }
+
+    fn layer_norm_backward(
+        &self,
+        dy: &Buffer,
+        [x, stats]: [&Buffer; 2],
+        scale: &Buffer,
+        dx: &mut Buffer,
+    ) -> [Buffer; 2] {
+        let (x, dy, stats) = (values(x), values(dy), values(stats));
+        let (dscale, dshift) = layer_norm::layer_norm_backward(x, dy, stats, values(scale), values_mut(dx));
+        [owned(dscale), owned(dshift)]
+    }
+
+    fn gelu(&self, x: &Buffer, y: &mut Buffer) {
+        gelu::gelu(values(x), values_mut(y));
+    }
+
+    fn gelu_backward(&self, x: &Buffer, dy: &Buffer, dx: &mut Buffer) {
+        gelu::gelu_backward(values(x), values(dy), values_mut(dx));
+    }
+
+    fn attention(&self, qkv: &Buffer, bias: Option<&Buffer>, dims: Heads, out: &mut Buffer) {
+        attention::attention(values(qkv), bias.map(values), dims, values_mut(out));
+    }
+
+    fn attention_backward(
+        &self,
+        qkv: &Buffer,
+        bias: Option<&Buffer>,
+        [out, dout]: [&Buffer; 2],
+        dims: Heads,
+        dqkv: &mut Buffer,
+    ) -> Option<Buffer> {
+        let pair = (values(out), values(dout));
+        let dbias = attention::attention_backward(values(qkv), bias.map(values), pair, dims, values_mut(dqkv));
+        dbias.map(owned)
+    }
+
+    fn residual(&self, x: &Buffer, branch: &Buffer, scale: RowScale<'_>, y: &mut Buffer) {
+        residual::residual(values(x), values(branch), gain(scale), values_mut(y));
+    }
+
+    fn residual_backward(
+        &self,
+        branch: &Buffer,
+        dy: &Buffer,
+        scale: RowScale<'_>,
+        dbranch: &mut Buffer,
+    ) -> Option<Buffer> {
+        residual::residual_backward(values(branch), values(dy), gain(scale), values_mut(dbranch)).map(owned)
+    }
+
+    fn hide(&self, x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) {
+        rows::hide(values(x), values(hidden), values(token), values_mut(y));
+    }
+
+    fn hide_backward(&self, dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer {
+        owned(rows::hide_backward(values(dy), values(hidden), values_mut(dx)))
+    }
+
+    fn prepend(&self, x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) {
+        rows::prepend(values(x), values(token), tokens, values_mut(y));
+    }
+
+    fn prepend_backward(&self, dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer) -> Buffer {
+        owned(rows::prepend_backward(values(dy), tokens, width, values_mut(dx)))
+    }
+
+    fn gather(&self, x: &Buffer, index: &Buffer, y: &mut Buffer) {
+        rows::gather(values(x), row_numbers(index), values_mut(y));
+    }
+
+    fn gather_backward(&self, dy: &Buffer, index: &Buffer, dx: &mut Buffer) {
+        values_mut(dx).fill(0.0);
+        rows::scatter_add(values(dy), row_numbers(index), values_mut(dx));
+    }
+
+    fn gather_columns(&self, table: &Buffer, index: &Buffer, bias: &mut Buffer) {
+        rows::gather_columns(values(table), row_numbers(index), values_mut(bias));
+    }
+
+    fn gather_columns_backward(&self, dbias: &Buffer, index: &Buffer, dtable: &mut Buffer) {
+        values_mut(dtable).fill(0.0);
+        rows::scatter_columns(values(dbias), row_numbers(index), values_mut(dtable));
+    }
+
+    fn query_value_bias(&self, q: &Buffer, v: &Buffer, y: &mut Buffer) {
+        let (width, y) = (q.len(), values_mut(y));
+        y[..width].copy_from_slice(values(q));
+        y[width..2 * width].fill(0.0);
+        y[2 * width..].copy_from_slice(values(v));
+    }
+
+    fn query_value_bias_backward(&self, dy: &Buffer) -> [Buffer; 2] {
+        let (width, dy) = (dy.len() / 3, values(dy));
+        [self.upload(&dy[..width]), self.upload(&dy[2 * width..])]
+    }
+
+    fn patchify(&self, images: &Buffer, dims: Patches, rows: &mut Buffer) {
+        patch::patchify(values(images), dims, values_mut(rows));
+    }
+
+    fn unpatchify(&self, rows: &Buffer, dims: Patches, images: &mut Buffer) {
+        patch::unpatchify(values(rows), dims, values_mut(images));
+    }
+
+    fn norm_target(&self, images: &Buffer, size: [usize; 2], window: usize, out: &mut Buffer) {
+        norm_target::norm_target(values(images), size, window, values_mut(out));
+    }
+
+    fn masked_l1(&self, [prediction, target]: [&Buffer; 2], hidden: HiddenRows<'_>, factor: f32) -> Buffer {
+        let row_len = row_len(prediction, hidden);
+        let sum = l1_loss::l1_sum(values(prediction), values(target), weights(hidden), row_len);
+        self.upload(&[(sum * f64::from(factor)) as f32])
+    }
+
+    fn masked_l1_backward(
+        &self,
+        [prediction, target]: [&Buffer; 2],
+        hidden: HiddenRows<'_>,
+        (factor, dloss): (f32, &Buffer),
+        dprediction: &mut Buffer,
+    ) {
+        let row_len = row_len(prediction, hidden);
+        let weighting = (weights(hidden), factor * values(dloss)[0]);
+        l1_loss::l1_backward(values(prediction), values(target), weighting, row_len, values_mut(dprediction));
+    }
+
+    fn sum_of_squares(&self, x: &Buffer) -> f64 {
+        optimiser::sum_of_squares(values(x))
+    }
+
+    fn adamw(&self, parameter: &mut Buffer, [first, second]: [&mut Buffer; 2], gradient: &Buffer, step: AdamW) {
+        let (first, second) = (values_mut(first), values_mut(second));
+        let state = Moments { parameter: values_mut(parameter), first, second };
+        optimiser::adamw(state, values(gradient), step);
+    }
+}

@@ -1,0 +1,129 @@
+//! A shape and a shared buffer.
+
+use crate::device::{Buffer, Device};
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+/// An array of f32 on a device. Clones share the buffer; it goes back to its device with the last one.
+#[derive(Clone)]
+pub struct Tensor {
+    storage: Arc<Storage>,
+    shape: Vec<usize>,
+}
+
+struct Storage {
+    device: Arc<dyn Device>,
+    /// `None` only while it is being dropped.
+    buffer: Option<Buffer>,
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            self.device.release(buffer);
+        }
+    }
+}
+
+const ALIVE: &str = "a buffer leaves its storage only when that is dropped";
+
+impl Tensor {
+    /// A tensor of `shape` with `values` in row-major order.
+    ///
+    /// # Panics
+    /// When there are not as many values as the shape says.
+    pub fn from_slice(device: &Arc<dyn Device>, shape: &[usize], values: &[f32]) -> Self {
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "values for shape {shape:?}");
+        Self::from_buffer(device, shape, device.upload(values))
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(device: &Arc<dyn Device>, shape: &[usize]) -> Self {
+        Self::build(device, shape, |buffer| device.fill(buffer, 0.0))
+    }
+
+    /// A tensor over a buffer that an operation returned.
+    pub(crate) fn from_buffer(device: &Arc<dyn Device>, shape: &[usize], buffer: Buffer) -> Self {
+        assert_eq!(buffer.len(), shape.iter().product::<usize>(), "a buffer for shape {shape:?}");
+        let storage = Storage { device: Arc::clone(device), buffer: Some(buffer) };
+        Self { storage: Arc::new(storage), shape: shape.to_vec() }
+    }
+
+    /// A new tensor that `fill` writes in full.
+    pub(crate) fn build(device: &Arc<dyn Device>, shape: &[usize], fill: impl FnOnce(&mut Buffer)) -> Self {
+        let mut buffer = device.allocate(shape.iter().product());
+        fill(&mut buffer);
+        Self::from_buffer(device, shape, buffer)
+    }
+
+    /// Length of each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Length of the last axis; 1 for a tensor without axes.
+    pub fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Number of values.
+    #[allow(clippy::len_without_is_empty, reason = "an array of a shape, not a collection")]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The same values under another shape; nothing moves.
+    ///
+    /// # Panics
+    /// When the number of values differs.
+    #[must_use]
+    pub fn reshape(&self, shape: &[usize]) -> Self {
+        assert_eq!(self.len(), shape.iter().product::<usize>(), "{:?} as {shape:?}", self.shape);
+        Self { storage: Arc::clone(&self.storage), shape: shape.to_vec() }
+    }
+
+    /// The values, in row-major order.
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.device().download(self.buffer())
+    }
+
+    /// The one value of a loss.
+    ///
+    /// # Panics
+    /// When there is not exactly one.
+    pub fn item(&self) -> f32 {
+        assert_eq!(self.len(), 1, "item of a tensor of shape {:?}", self.shape);
+        self.to_vec()[0]
+    }
+
+    /// The device that holds it.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.storage.device
+    }
+
+    pub(crate) fn buffer(&self) -> &Buffer {
+        self.storage.buffer.as_ref().expect(ALIVE)
+    }
+
+    /// The buffer to write, when no clone shares it.
+    pub(crate) fn buffer_mut(&mut self) -> Option<&mut Buffer> {
+        Arc::get_mut(&mut self.storage).map(|storage| storage.buffer.as_mut().expect(ALIVE))
+    }
+
+    /// self += other, in place where no clone shares the buffer.
+    pub(crate) fn add_assign(&mut self, other: &Self) {
+        assert_eq!(self.len(), other.len(), "sum of {:?} and {:?}", self.shape, other.shape);
+        let device = Arc::clone(self.device());
+        if self.buffer_mut().is_none() {
+            *self = Self::build(&device, &self.shape, |buffer| device.copy(self.buffer(), buffer));
+        }
+        let buffer = self.buffer_mut().expect("just copied, so no clone shares it");
+        device.add_assign(buffer, other.buffer());
+    }
+}
+
+impl Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor{:?}", self.shape)
+    }
+}
