@@ -1,1 +1,87 @@
-//! Images to batches for simmim: sources, decode, crop, mask, loader.
+//! Images to batches for simmim: sources, decode, crop, mask, loader. No tensors, no command line.
+//!
+//! Words: *image* (pixels), *patch* (becomes one token), *cell* (unit of masking, a whole number of
+//! patches), *grid* (h x w patches), *hidden* (`true` in a mask, everywhere). Shapes: B samples,
+//! C channels, H W pixels, h w patches.
+//!
+//! The main types, in reading order:
+//!
+//! 1. [`DataSet`]: a folder, archives or a list, indexed; bytes by number, from any thread.
+//! 2. [`decode`]: bytes to an [`Image`], within [`DecodeLimits`].
+//! 3. [`Transform`]: an image to a sample: [`Crop`], [`resize`], mirror, [`Normalisation`].
+//! 4. [`MaskPlan`]: which patches are hidden, with the same count in every [`Mask`].
+//! 5. [`BatchPlan`]: what is in batch *n*, as a pure function of the settings and *n*.
+//! 6. [`Loader`]: the same batches, made ahead on threads.
+//! 7. [`Reporter`]: unreadable images, counted and listed up to a limit; nothing is skipped in
+//!    silence. [`Survey`] tells what a data set's images are like.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use simmim_data::{
+//!     BatchPlan, BatchSettings, CropSettings, DataSet, DecodeLimits, HeldOut, Loader, MaskKind,
+//!     MaskPlan, Normalisation, Pass, Reporter, Split, Transform, Views,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! for name in 0..8_u8 {
+//!     let image = image::RgbImage::from_fn(80, 60, |x, y| image::Rgb([x as u8, y as u8, name]));
+//!     image.save(folder.path().join(format!("{name}.png")))?;
+//! }
+//!
+//! let data = Arc::new(DataSet::open(&folder.path().to_string_lossy())?);
+//! let size = [64, 64];
+//! let views = Views {
+//!     transform: Transform::new(CropSettings::default(), size, Normalisation::imagenet())?,
+//!     masks: Some(MaskPlan::new(MaskKind::Random, size, 16, 32, 0.6)?),
+//!     limits: DecodeLimits::default(),
+//! };
+//! let split = Split::new(data.len(), HeldOut::default(), 0);
+//! let settings = BatchSettings { seed: 0, batch_size: 4, n_micro: 1, rank: 0, world: 1 };
+//! let reporter = Arc::new(Reporter::new(Reporter::default_limit(data.len())));
+//! let plan = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
+//!
+//! let mut loader = Loader::start(Arc::clone(&plan), Pass::Train { first_step: 0 }, 2)?;
+//! let batch = loader.next().expect("training has no end")?;
+//! assert_eq!(batch.images.len(), 4 * 3 * 64 * 64); // [B, C, H, W]
+//! assert_eq!(batch.hidden.len(), 4 * 4 * 4); // [B, h, w]
+//! assert_eq!(batch, plan.batch(0, 0)?); // whoever makes it, whenever
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Not done, and why:
+//!
+//! - JPEG is not decoded at reduced scale: the decoder cannot, and crops of the method show two
+//!   thirds of an image or more, so that only much larger images would gain.
+//! - EXIF orientation and colour profiles are ignored, as in the reference ([`decode`]).
+//! - Class labels are not read. An image's name tells its folder to whoever needs a label.
+//! - Palette, floating-point and JPEG-compressed TIFF are refused with an error.
+
+mod crop;
+mod decode;
+mod error;
+mod loader;
+mod mask;
+mod normalise;
+mod order;
+mod plan;
+mod report;
+mod resize;
+mod source;
+mod survey;
+mod transform;
+
+pub use crop::{Crop, CropSettings};
+pub use decode::{DecodeLimits, Format, Header, Image, Samples, decode, probe};
+pub use error::Error;
+pub use loader::{Loader, Pass};
+pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
+pub use normalise::Normalisation;
+pub use order::{HeldOut, Split};
+pub use plan::{Batch, BatchPlan, BatchSettings, FIXED_EPOCH, Views};
+pub use report::{BadImage, Reporter};
+pub use resize::{Scratch, resize};
+pub use source::{DataSet, MAX_IMAGE_FILE_BYTES};
+pub use survey::Survey;
+pub use transform::Transform;

@@ -1,0 +1,210 @@
+//! Bytes of an image file to samples.
+//!
+//! The format is known from the bytes, never from the name. The header is read first and held
+//! against [`DecodeLimits`], so that a file which promises a gigantic image costs nothing.
+
+mod channels;
+mod jpeg;
+mod raster;
+mod tiff;
+
+use std::fmt;
+
+use crate::Error;
+use channels::Color;
+
+/// A format that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// Baseline and progressive, 8 bits.
+    Jpeg,
+    /// All colour types and depths; the first frame of an animation.
+    Png,
+    /// Lossy and lossless; the first frame of an animation.
+    WebP,
+    /// Windows bitmaps.
+    Bmp,
+    /// The first frame.
+    Gif,
+    /// 8 and 16 bits (and grey of 1, 2 or 4), any number of channels, chunky or planar, strips or
+    /// tiles, uncompressed, LZW or deflate; the first page.
+    Tiff,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+            Self::Gif => "GIF",
+            Self::Tiff => "TIFF",
+        })
+    }
+}
+
+/// What an image may cost, checked from its header before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// The most pixels. Default: 2 × 89 478 485, above which Pillow refuses an image as a
+    /// decompression bomb. Source: Pillow, `Image.MAX_IMAGE_PIXELS` and `DecompressionBombError`.
+    pub max_pixels: u64,
+    /// The most bytes of decoded samples. Default: 1 GiB, what the default `max_pixels` take at
+    /// three channels of 16 bits.
+    pub max_alloc_bytes: u64,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self {
+            max_pixels: 2 * 89_478_485,
+            max_alloc_bytes: 1 << 30,
+        }
+    }
+}
+
+impl DecodeLimits {
+    fn check(&self, header: &Header) -> Result<(), Error> {
+        let (width, height) = (header.width as u64, header.height as u64);
+        if width == 0 || height == 0 {
+            return Err(Error::NoPixels { width, height });
+        }
+        let pixels = width.saturating_mul(height);
+        if pixels > self.max_pixels {
+            return Err(Error::TooManyPixels {
+                width,
+                height,
+                limit_px: self.max_pixels,
+            });
+        }
+        let sample_bytes = u64::from(header.bits.div_ceil(8));
+        let needed_bytes = pixels.saturating_mul(header.channels as u64 * sample_bytes);
+        if needed_bytes > self.max_alloc_bytes {
+            return Err(Error::TooMuchMemory {
+                needed_bytes,
+                limit_bytes: self.max_alloc_bytes,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What an image says of itself before it is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The format, from the first bytes.
+    pub format: Format,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Samples per pixel after palettes are expanded and CMYK JPEG is converted, alpha included.
+    pub channels: usize,
+    /// Bits per decoded sample: 8 or 16.
+    pub bits: u8,
+}
+
+/// The samples of an image: rows from the top, pixels from the left, channels interleaved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Samples {
+    /// 0 is black, 255 full.
+    U8(Vec<u8>),
+    /// 0 is black, 65535 full.
+    U16(Vec<u16>),
+}
+
+/// A decoded image.
+///
+/// # Shapes
+/// `samples`: `[height, width, channels]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Width in pixels, at least 1.
+    pub width: usize,
+    /// Height in pixels, at least 1.
+    pub height: usize,
+    /// Samples per pixel.
+    pub channels: usize,
+    /// The values.
+    pub samples: Samples,
+}
+
+/// Decodes an image file into `channels` channels.
+///
+/// - To 3 channels, always 8 bits: grey is replicated, alpha is dropped without compositing (as
+///   Pillow's `convert("RGB")`), palettes are expanded, CMYK is converted, and 16 bits become 8 by
+///   `round(value * 255 / 65535)`. CMYK JPEG is read as Adobe writes it, inverted.
+/// - To 1 channel: colour becomes luma by the ITU-R 601-2 weights, as Pillow's `convert("L")`;
+///   alpha is dropped; 16 bits stay 16 bits.
+/// - To any other number: only an image with exactly so many samples per pixel is taken, as it is.
+///
+/// The EXIF orientation is ignored, as in torchvision's image folder, which the method's published
+/// results were obtained with. Colour profiles are ignored, too.
+///
+/// A JPEG must be whole: one that ends before its end marker, or whose coded data is damaged, is
+/// an error. Bytes after the image are allowed.
+///
+/// # Errors
+/// [`Error::UnknownFormat`], [`Error::CutShort`], [`Error::Decode`], [`Error::SampleType`],
+/// [`Error::Channels`], and, from the header alone, [`Error::NoPixels`], [`Error::TooManyPixels`]
+/// and [`Error::TooMuchMemory`].
+pub fn decode(bytes: &[u8], channels: usize, limits: &DecodeLimits) -> Result<Image, Error> {
+    let decoded = match sniff(bytes)? {
+        Format::Jpeg => jpeg::decode(bytes, limits)?,
+        Format::Tiff => tiff::decode(bytes, limits)?,
+        other => raster::decode(bytes, other, limits)?,
+    };
+    channels::convert(decoded, channels)
+}
+
+/// Reads the header of an image file only.
+///
+/// # Errors
+/// [`Error::UnknownFormat`], [`Error::Decode`] and [`Error::SampleType`].
+pub fn probe(bytes: &[u8]) -> Result<Header, Error> {
+    match sniff(bytes)? {
+        Format::Jpeg => jpeg::probe(bytes),
+        Format::Tiff => tiff::probe(bytes),
+        other => raster::probe(bytes, other),
+    }
+}
+
+/// An image in the colours of its file.
+struct Decoded {
+    width: usize,
+    height: usize,
+    color: Color,
+    samples: Samples,
+}
+
+fn sniff(bytes: &[u8]) -> Result<Format, Error> {
+    let starts = |magic: &[u8]| bytes.starts_with(magic);
+    if starts(b"\xff\xd8\xff") {
+        Ok(Format::Jpeg)
+    } else if starts(b"\x89PNG\r\n\x1a\n") {
+        Ok(Format::Png)
+    } else if starts(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+        Ok(Format::WebP)
+    } else if starts(b"GIF87a") || starts(b"GIF89a") {
+        Ok(Format::Gif)
+    } else if [&b"II*\0"[..], b"MM\0*", b"II+\0", b"MM\0+"]
+        .map(starts)
+        .contains(&true)
+    {
+        Ok(Format::Tiff)
+    } else if starts(b"BM") {
+        Ok(Format::Bmp)
+    } else {
+        let first = &bytes[..bytes.len().min(8)];
+        Err(Error::UnknownFormat {
+            first_bytes: first.escape_ascii().to_string(),
+        })
+    }
+}
+
+/// Wraps what a decoder said.
+fn refused(format: Format) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> Error {
+    move |source| Error::Decode { format, source }
+}

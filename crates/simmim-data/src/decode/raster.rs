@@ -1,0 +1,94 @@
+//! PNG, WebP, BMP and GIF, by the `image` crate.
+
+use std::io::Cursor;
+
+use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use super::channels::Color;
+use super::{DecodeLimits, Decoded, Format, Header, Samples, refused};
+use crate::Error;
+
+pub(super) fn probe(bytes: &[u8], format: Format) -> Result<Header, Error> {
+    let decoder = open(bytes, format, Limits::no_limits())?;
+    Ok(describe(&decoder, format)?.0)
+}
+
+pub(super) fn decode(
+    bytes: &[u8],
+    format: Format,
+    limits: &DecodeLimits,
+) -> Result<Decoded, Error> {
+    let mut allowed = Limits::no_limits();
+    // The decoders count their own buffers, too, next to the samples that they hand out.
+    allowed.max_alloc = Some(limits.max_alloc_bytes.saturating_mul(2));
+    let decoder = open(bytes, format, allowed)?;
+    let (header, color) = describe(&decoder, format)?;
+    limits.check(&header)?;
+    let mut raw = vec![0; decoder.total_bytes() as usize];
+    let decoded = decoder.read_image(&mut raw);
+    decoded.map_err(|error| failed(error, format))?;
+    let samples = match header.bits {
+        16 => Samples::U16(native_u16(&raw)),
+        _ => Samples::U8(raw),
+    };
+    Ok(Decoded {
+        width: header.width,
+        height: header.height,
+        color,
+        samples,
+    })
+}
+
+fn open(bytes: &[u8], format: Format, limits: Limits) -> Result<impl ImageDecoder + '_, Error> {
+    let known = match format {
+        Format::WebP => ImageFormat::WebP,
+        Format::Bmp => ImageFormat::Bmp,
+        Format::Gif => ImageFormat::Gif,
+        Format::Png | Format::Jpeg | Format::Tiff => ImageFormat::Png,
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|error| failed(error, format))
+}
+
+fn describe(decoder: &impl ImageDecoder, format: Format) -> Result<(Header, Color), Error> {
+    let (color, bits) = match decoder.color_type() {
+        ColorType::L8 => (Color::Grey, 8),
+        ColorType::La8 => (Color::GreyAlpha, 8),
+        ColorType::Rgb8 => (Color::Rgb, 8),
+        ColorType::Rgba8 => (Color::Rgba, 8),
+        ColorType::L16 => (Color::Grey, 16),
+        ColorType::La16 => (Color::GreyAlpha, 16),
+        ColorType::Rgb16 => (Color::Rgb, 16),
+        ColorType::Rgba16 => (Color::Rgba, 16),
+        other => {
+            return Err(Error::SampleType {
+                format,
+                found: format!("{other:?}"),
+            });
+        }
+    };
+    let (width, height) = decoder.dimensions();
+    let header = Header {
+        format,
+        width: width as usize,
+        height: height as usize,
+        channels: color.channels(),
+        bits,
+    };
+    Ok((header, color))
+}
+
+fn failed(error: ImageError, format: Format) -> Error {
+    match error {
+        ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::CutShort { format }
+        }
+        other => refused(format)(other.into()),
+    }
+}
+
+fn native_u16(raw: &[u8]) -> Vec<u16> {
+    let (pairs, _) = raw.as_chunks::<2>();
+    pairs.iter().map(|pair| u16::from_ne_bytes(*pair)).collect()
+}

@@ -1,0 +1,375 @@
+//! What can go wrong between a data set and a batch.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::decode::Format;
+use crate::report::BadImage;
+
+/// Every failure of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing exists at the path.
+    #[error("there is nothing at {path}")]
+    NotFound {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The path is a socket, a pipe or a device.
+    #[error("{path} is {found}, expected a folder, an archive or a list of images")]
+    NotAFileOrFolder {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// The operating system refused to read a file or a folder.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that is no image, archive or list by its extension.
+    #[error("{path} is no source of images by its name, expected {expected}")]
+    UnknownSource {
+        /// The file.
+        path: PathBuf,
+        /// The names that are understood.
+        expected: &'static str,
+    },
+    /// A glob or brace pattern that cannot be read.
+    #[error("cannot read the pattern {pattern}: {reason}")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A glob that names nothing.
+    #[error("nothing matches the pattern {pattern}")]
+    NoMatch {
+        /// The pattern as given.
+        pattern: String,
+    },
+    /// A folder without any file, at any depth.
+    #[error("the folder {path} is empty")]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A source with files, none of which is an image by its extension.
+    #[error("no images in {spec}, only other files: {ignored}")]
+    NoImages {
+        /// The source as given.
+        spec: String,
+        /// What was there instead, counted by extension.
+        ignored: String,
+    },
+    /// A list that names files which are not there.
+    #[error("line {line} of {list} names {path}, which is no file ({n_missing} such lines)")]
+    ListedFileMissing {
+        /// The text file.
+        list: PathBuf,
+        /// The first such line, from 1.
+        line: usize,
+        /// The file it names.
+        path: PathBuf,
+        /// How many lines name no file.
+        n_missing: usize,
+    },
+    /// An archive that cannot be read as a tar file.
+    #[error("cannot read the archive {path}")]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What the reader said.
+        source: io::Error,
+    },
+    /// An archive that ends inside one of its images.
+    #[error(
+        "the archive {path} ends at {found_bytes} bytes, inside {entry}, which needs {expected_bytes}"
+    )]
+    ArchiveCut {
+        /// The archive.
+        path: PathBuf,
+        /// The image that does not fit.
+        entry: String,
+        /// The size that the archive would need.
+        expected_bytes: u64,
+        /// The size that it has.
+        found_bytes: u64,
+    },
+    /// The temporary file for the images of a compressed archive cannot be written.
+    #[error("cannot unpack {path} into the temporary folder {into}")]
+    Unpack {
+        /// The archive.
+        path: PathBuf,
+        /// The temporary folder.
+        into: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An image file over the size limit.
+    #[error("{name} has {found_bytes} bytes, over the limit of {limit_bytes} for one image")]
+    FileTooLarge {
+        /// The image.
+        name: String,
+        /// Its size.
+        found_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+
+    /// Bytes which are no image of a known format.
+    #[error("not a JPEG, PNG, WebP, BMP, GIF or TIFF image (first bytes: {first_bytes})")]
+    UnknownFormat {
+        /// The first bytes, escaped where they are no ASCII.
+        first_bytes: String,
+    },
+    /// An image whose data ends early.
+    #[error("the {format} data ends early")]
+    CutShort {
+        /// The format.
+        format: Format,
+    },
+    /// An image that its decoder refuses.
+    #[error("cannot decode the {format} data")]
+    Decode {
+        /// The format.
+        format: Format,
+        /// What the decoder said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An image with more pixels than allowed, by its header.
+    #[error("{width} x {height} pixels are over the limit of {limit_px}")]
+    TooManyPixels {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// The limit.
+        limit_px: u64,
+    },
+    /// An image that would need more memory than allowed, by its header.
+    #[error("decoding needs {needed_bytes} bytes, over the limit of {limit_bytes}")]
+    TooMuchMemory {
+        /// Bytes of the decoded samples.
+        needed_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// An image of zero width or height.
+    #[error("the image has no pixels ({width} x {height})")]
+    NoPixels {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+    },
+    /// An image with another number of channels than the model reads.
+    #[error("expected {expected} channels, found {found}")]
+    Channels {
+        /// Channels asked for.
+        expected: usize,
+        /// Channels of the image.
+        found: usize,
+    },
+    /// Samples of a type which has no reading here: floats, 32 bits, palettes in TIFF.
+    #[error("{format} with samples of type {found} is not supported, expected 8 or 16 bits")]
+    SampleType {
+        /// The format.
+        format: Format,
+        /// The type found.
+        found: String,
+    },
+
+    /// Crop settings that describe no crop.
+    #[error("crop {setting} is ({low}, {high}), expected {expected}")]
+    CropRange {
+        /// `scale` or `ratio`.
+        setting: &'static str,
+        /// The lower end.
+        low: f64,
+        /// The upper end.
+        high: f64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A mean or standard deviation that cannot normalise.
+    #[error("cannot normalise: {reason}")]
+    Normalisation {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A setting that must be at least one is zero.
+    #[error("{setting} is zero, expected at least 1")]
+    Zero {
+        /// The setting.
+        setting: &'static str,
+    },
+
+    /// An image that is not a whole number of patches.
+    #[error("an image of {height} x {width} px is not a whole number of patches of {patch_px} px")]
+    PatchSize {
+        /// Image height in pixels.
+        height: usize,
+        /// Image width in pixels.
+        width: usize,
+        /// Patch side in pixels.
+        patch_px: usize,
+    },
+    /// A cell that is not a whole number of patches, or does not divide the image.
+    #[error(
+        "a mask cell of {cell_px} px does not divide {height} x {width} px into whole patches of {patch_px} px, valid cells: {valid}"
+    )]
+    CellSize {
+        /// Image height in pixels.
+        height: usize,
+        /// Image width in pixels.
+        width: usize,
+        /// Patch side in pixels.
+        patch_px: usize,
+        /// Cell side in pixels.
+        cell_px: usize,
+        /// The cell sizes that would do, in pixels.
+        valid: String,
+    },
+    /// A mask ratio outside (0, 1].
+    #[error("mask ratio is {ratio}, expected more than 0 and at most 1")]
+    MaskRatio {
+        /// The ratio.
+        ratio: f64,
+    },
+    /// A mask plan for another image size than the crops have.
+    #[error("masks are for {masks:?} px, crops are {crops:?} px")]
+    MaskImageSize {
+        /// `[H, W]` of the mask plan.
+        masks: [usize; 2],
+        /// `[H, W]` of the crops.
+        crops: [usize; 2],
+    },
+
+    /// A batch that cannot be shared out evenly.
+    #[error(
+        "a batch of {batch_size} images does not divide into {world} processes x {n_micro} micro-batches"
+    )]
+    BatchDivision {
+        /// Images in a step.
+        batch_size: usize,
+        /// Processes.
+        world: usize,
+        /// Micro-batches of a step.
+        n_micro: usize,
+    },
+    /// A rank outside the world.
+    #[error("rank is {rank} of {world} processes")]
+    Rank {
+        /// The rank.
+        rank: usize,
+        /// The number of processes.
+        world: usize,
+    },
+    /// Fewer training images than one batch.
+    #[error("{n_train} training images are fewer than one batch of {batch_size}")]
+    TooFewImages {
+        /// Training images.
+        n_train: usize,
+        /// Images in a step.
+        batch_size: usize,
+    },
+    /// More unreadable images than allowed.
+    #[error(
+        "{count} images are unreadable, over the limit of {limit}; the first: {}",
+        list(examples)
+    )]
+    TooManyBad {
+        /// Unreadable images so far.
+        count: usize,
+        /// The limit.
+        limit: usize,
+        /// The first few.
+        examples: Vec<BadImage>,
+    },
+    /// Not one image could be read.
+    #[error(
+        "none of {n_images} images could be read; the first: {}",
+        list(examples)
+    )]
+    NoReadableImage {
+        /// Images tried.
+        n_images: usize,
+        /// The first few.
+        examples: Vec<BadImage>,
+    },
+    /// A batch outside the pass that was asked for.
+    #[error("there is no batch {batch_idx}, the pass has {n_batches}")]
+    NoSuchBatch {
+        /// The batch asked for.
+        batch_idx: u64,
+        /// Batches in the pass.
+        n_batches: u64,
+    },
+    /// A loader thread panicked: a bug in this crate or in a decoder.
+    #[error("a loader thread panicked while making batch {batch_idx}")]
+    WorkerPanicked {
+        /// The batch it was making.
+        batch_idx: u64,
+    },
+    /// The system refused to start a loader thread.
+    #[error("cannot start a loader thread")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn list(examples: &[BadImage]) -> String {
+    let lines: Vec<String> = examples.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}
+
+impl Error {
+    /// What the user can do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotFound { .. } => "check the path; a relative path starts at the current folder",
+            Self::UnknownSource { .. } => {
+                "give the folder that holds the images, or rename the file to its true extension"
+            }
+            Self::NoMatch { .. } => "quote the pattern so that the shell leaves it alone",
+            Self::NoImages { .. } => {
+                "images are known by extension: jpg, jpeg, jpe, jfif, png, webp, bmp, gif, tif, tiff"
+            }
+            Self::ListedFileMissing { .. } => "paths in a list start at the folder of the list",
+            Self::ArchiveCut { .. } => "the archive is incomplete: copy or download it again",
+            Self::Unpack { .. } => {
+                "a compressed archive is unpacked once: set TMPDIR to a folder with room, or use a plain .tar"
+            }
+            Self::Channels { .. } => {
+                "set the number of channels of the model to that of the images"
+            }
+            Self::TooFewImages { .. } => "use a smaller batch, or hold out fewer images",
+            Self::TooManyBad { .. } => "remove or repair these files, or raise the limit",
+            Self::BatchDivision { .. } => {
+                "choose a batch size that is a multiple of processes x micro-batches"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The message and those of all its sources, on one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            line.push_str(": ");
+            line.push_str(&error.to_string());
+            cause = error.source();
+        }
+        line
+    }
+}

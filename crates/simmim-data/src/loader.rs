@@ -1,0 +1,234 @@
+//! Batches made ahead of the consumer, on threads, in order and in bounded memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::Error;
+use crate::plan::{Batch, BatchPlan, Job};
+use crate::resize::Scratch;
+
+/// Batches for each worker that may be ready or under way at a time.
+const N_AHEAD_PER_WORKER: usize = 2;
+
+/// Which batches of a plan are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Training batches from a step on, each step's micro-batches one after the other, without an
+    /// end.
+    Train {
+        /// The first step.
+        first_step: u64,
+    },
+    /// The held-out batches once. Process `rank` of `world` gets every `world`-th batch from the
+    /// `rank`-th on.
+    HeldOut,
+    /// The batches of all images once, shared out in the same way.
+    All,
+}
+
+impl Pass {
+    /// The `n`-th batch of the pass; `None` behind its end.
+    fn job(self, plan: &BatchPlan, n: u64) -> Option<Job> {
+        let settings = plan.settings();
+        let shared = n * settings.world as u64 + settings.rank as u64;
+        match self {
+            Self::Train { first_step } => Some(Job::Train {
+                step: first_step + n / settings.n_micro as u64,
+                micro_idx: (n % settings.n_micro as u64) as usize,
+            }),
+            Self::HeldOut => (shared < plan.n_held_out_batches()).then_some(Job::HeldOut(shared)),
+            Self::All => (shared < plan.n_all_batches()).then_some(Job::All(shared)),
+        }
+    }
+}
+
+/// An iterator over the batches of a pass, made ahead by worker threads.
+///
+/// The batches are those of the plan, in its order, whatever the number of workers. After an
+/// error the iterator ends. Dropping it stops the workers, each behind the batch it is making.
+///
+/// At most two batches for each worker are held at a time; give a batch that is done with to
+/// [`Self::recycle`] to have its memory used again.
+#[derive(Debug)]
+pub struct Loader {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    last_wait_secs: f64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    plan: Arc<BatchPlan>,
+    pass: Pass,
+    state: Mutex<State>,
+    /// Told when a batch becomes ready.
+    ready: Condvar,
+    /// Told when there is room for another batch, or when to stop.
+    room: Condvar,
+    n_ahead: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The next batch that a worker will take up.
+    next_taken: u64,
+    /// The next batch that the consumer will get.
+    next_given: u64,
+    finished: BTreeMap<u64, Result<Batch, Error>>,
+    spare: Vec<Batch>,
+    stopped: bool,
+}
+
+impl Loader {
+    /// Starts `n_workers` threads, at least one, on a pass.
+    ///
+    /// # Errors
+    /// [`Error::TooFewImages`] for a training pass over less than one batch, and
+    /// [`Error::Thread`].
+    pub fn start(plan: Arc<BatchPlan>, pass: Pass, n_workers: usize) -> Result<Self, Error> {
+        if matches!(pass, Pass::Train { .. }) {
+            plan.steps_per_epoch()?;
+        }
+        let n_workers = n_workers.max(1);
+        let shared = Arc::new(Shared {
+            plan,
+            pass,
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            room: Condvar::new(),
+            n_ahead: (n_workers * N_AHEAD_PER_WORKER) as u64,
+        });
+        // Built up in place, so that a thread that cannot be started stops those before it.
+        let mut loader = Self {
+            shared,
+            workers: Vec::with_capacity(n_workers),
+            last_wait_secs: 0.0,
+        };
+        for worker_idx in 0..n_workers {
+            let shared = Arc::clone(&loader.shared);
+            let worker = std::thread::Builder::new()
+                .name(format!("loader-{worker_idx}"))
+                .spawn(move || shared.work())
+                .map_err(|source| Error::Thread { source })?;
+            loader.workers.push(worker);
+        }
+        Ok(loader)
+    }
+
+    /// The plan that the batches come from.
+    pub fn plan(&self) -> &Arc<BatchPlan> {
+        &self.shared.plan
+    }
+
+    /// Gives a batch back, so that the next one is made in its memory.
+    pub fn recycle(&self, batch: Batch) {
+        let mut state = self.shared.lock();
+        if (state.spare.len() as u64) < self.shared.n_ahead {
+            state.spare.push(batch);
+        }
+    }
+
+    /// How long the last call of `next` waited for its batch, in seconds. If this is a notable part
+    /// of a step's time, the step waits for data.
+    pub fn last_wait_secs(&self) -> f64 {
+        self.last_wait_secs
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let called = Instant::now();
+        let batch = self.shared.take();
+        self.last_wait_secs = called.elapsed().as_secs_f64();
+        batch
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.room.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker's panic was already handed over as the error of its batch.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under the lock, so its state is whole even if poisoned.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of a worker.
+    fn work(&self) {
+        let mut scratch = Scratch::new();
+        while let Some((n, job, spare)) = self.claim() {
+            let mut hand_over = HandOver {
+                shared: self,
+                n,
+                made: None,
+            };
+            hand_over.made = Some(self.plan.make(job, &mut scratch, spare));
+        }
+    }
+
+    /// Waits for room and takes up the next batch; `None` when there is no more to do.
+    fn claim(&self) -> Option<(u64, Job, Batch)> {
+        let mut state = self.lock();
+        while !state.stopped && state.next_taken >= state.next_given + self.n_ahead {
+            let waited = self.room.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.stopped {
+            return None;
+        }
+        let n = state.next_taken;
+        let job = self.pass.job(&self.plan, n)?;
+        state.next_taken += 1;
+        let spare = state.spare.pop().unwrap_or_default();
+        Some((n, job, spare))
+    }
+
+    /// Waits for the next batch and hands it out; `None` behind the end and after an error.
+    fn take(&self) -> Option<Result<Batch, Error>> {
+        let mut state = self.lock();
+        let n = state.next_given;
+        if state.stopped || self.pass.job(&self.plan, n).is_none() {
+            return None;
+        }
+        let batch = loop {
+            if let Some(batch) = state.finished.remove(&n) {
+                break batch;
+            }
+            let waited = self.ready.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        };
+        state.next_given += 1;
+        state.stopped = batch.is_err();
+        drop(state);
+        self.room.notify_all();
+        Some(batch)
+    }
+}
+
+/// Hands a batch over when dropped, even by a panic: the consumer must not wait for ever.
+struct HandOver<'a> {
+    shared: &'a Shared,
+    n: u64,
+    made: Option<Result<Batch, Error>>,
+}
+
+impl Drop for HandOver<'_> {
+    fn drop(&mut self) {
+        let panicked = Err(Error::WorkerPanicked { batch_idx: self.n });
+        let made = self.made.take().unwrap_or(panicked);
+        self.shared.lock().finished.insert(self.n, made);
+        self.shared.ready.notify_all();
+    }
+}

@@ -1,0 +1,276 @@
+//! Samples to the numbers a model sees, and back.
+
+use simmim_random::{Purpose, Stream};
+
+use crate::Error;
+use crate::decode::{DecodeLimits, Image, Samples, decode};
+use crate::report::Reporter;
+use crate::source::DataSet;
+
+/// The mean and standard deviation of each channel, on a scale where full brightness is 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Normalisation {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Normalisation {
+    /// A normalisation with one mean and one standard deviation per channel.
+    ///
+    /// # Errors
+    /// [`Error::Normalisation`] when there are no channels, unequally many of the two, a value is
+    /// not finite, or a standard deviation is not positive.
+    pub fn new(mean: Vec<f32>, std: Vec<f32>) -> Result<Self, Error> {
+        let refuse = |reason: String| Err(Error::Normalisation { reason });
+        if mean.is_empty() || mean.len() != std.len() {
+            let (n_mean, n_std) = (mean.len(), std.len());
+            return refuse(format!("{n_mean} means and {n_std} standard deviations"));
+        }
+        if let Some(wrong) = mean.iter().find(|value| !value.is_finite()) {
+            return refuse(format!("a mean is {wrong}"));
+        }
+        if let Some(wrong) = std.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+            return refuse(format!("a standard deviation is {wrong}"));
+        }
+        Ok(Self { mean, std })
+    }
+
+    /// That of the photographs of ImageNet, three channels.
+    ///
+    /// Source: timm, `data/constants.py`, `IMAGENET_DEFAULT_MEAN` and `IMAGENET_DEFAULT_STD`, as
+    /// used by microsoft/SimMIM, `data/data_simmim.py`.
+    pub fn imagenet() -> Self {
+        Self {
+            mean: vec![0.485, 0.456, 0.406],
+            std: vec![0.229, 0.224, 0.225],
+        }
+    }
+
+    /// Measures a data set on up to `n` of its images, chosen by `seed`; each counts the same,
+    /// whatever its size. Unreadable ones are recorded and left out. A channel that never varies
+    /// gets a standard deviation of 1.
+    ///
+    /// # Errors
+    /// [`Error::TooManyBad`], [`Error::NoReadableImage`], and [`Error::Zero`] when `n` or
+    /// `channels` is zero.
+    pub fn measure(
+        data: &DataSet,
+        channels: usize,
+        (n, seed): (usize, u64),
+        limits: &DecodeLimits,
+        reporter: &Reporter,
+    ) -> Result<Self, Error> {
+        if n == 0 || channels == 0 {
+            let setting = if n == 0 { "sampled images" } else { "channels" };
+            return Err(Error::Zero { setting });
+        }
+        let mut sums = vec![[0.0; 2]; channels];
+        let mut n_read = 0_u32;
+        for entry_idx in sample_of(data.len(), n, seed) {
+            match data
+                .read(entry_idx)
+                .and_then(|b| decode(&b, channels, limits))
+            {
+                Ok(image) => {
+                    n_read += 1;
+                    for (sum, moments) in sums.iter_mut().zip(moments(&image)) {
+                        sum[0] += moments[0];
+                        sum[1] += moments[1];
+                    }
+                }
+                Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
+            }
+        }
+        if n_read == 0 {
+            return Err(reporter.none_readable(n.min(data.len())));
+        }
+        let means = sums.iter().map(|sum| sum.map(|s| s / f64::from(n_read)));
+        let (mean, std) = means
+            .map(|[first, second]| {
+                let variance = second - first * first;
+                // Below the rounding of the sums there is no variance to speak of.
+                let std = if variance < 1e-9 {
+                    1.0
+                } else {
+                    variance.sqrt()
+                };
+                (first as f32, std as f32)
+            })
+            .unzip();
+        Self::new(mean, std)
+    }
+
+    /// The number of channels.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// The mean of each channel.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// The standard deviation of each channel.
+    pub fn std(&self) -> &[f32] {
+        &self.std
+    }
+
+    /// Normalises samples into planes: `(value / full - mean) / std`, rows mirrored if `flipped`.
+    ///
+    /// # Shapes
+    /// `samples`: `[H, width, C]`. `out`: `[C, H, width]`.
+    ///
+    /// # Panics
+    /// When the lengths do not agree.
+    pub(crate) fn apply(&self, samples: &Samples, width: usize, flipped: bool, out: &mut [f32]) {
+        match samples {
+            Samples::U8(values) => {
+                // 256 values a channel are computed once instead of for every pixel.
+                let tables: Vec<[f32; 256]> = (0..self.channels())
+                    .map(|c| std::array::from_fn(|v| self.scaled(c, v as f32 / 255.0)))
+                    .collect();
+                let look_up = |c: usize, value: u8| tables[c][usize::from(value)];
+                to_planes(values, self.channels(), out, look_up);
+            }
+            Samples::U16(values) => {
+                let scale = |c, value| self.scaled(c, f32::from(value) / 65535.0);
+                to_planes(values, self.channels(), out, scale);
+            }
+        }
+        if flipped {
+            out.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+        }
+    }
+
+    fn scaled(&self, channel: usize, brightness: f32) -> f32 {
+        (brightness - self.mean[channel]) / self.std[channel]
+    }
+
+    /// A picture of a normalised image: one channel is shown grey, of more than three the first
+    /// three, of two the second is also shown as blue. Values outside the range are cut off.
+    ///
+    /// # Shapes
+    /// `planes`: `[C, H, W]`, normalised. The result: `[H, W, 3]`.
+    ///
+    /// # Panics
+    /// When `planes` is not a whole number of channels.
+    pub fn to_rgb8(&self, planes: &[f32]) -> Vec<u8> {
+        let channels = self.channels();
+        let plane_len = planes.len() / channels;
+        assert_eq!(planes.len(), plane_len * channels, "whole channels");
+        let mut rgb = vec![0; plane_len * 3];
+        for shown in 0..3 {
+            let c = shown.min(channels - 1);
+            let plane = &planes[c * plane_len..][..plane_len];
+            for (place, value) in rgb[shown..].iter_mut().step_by(3).zip(plane) {
+                let brightness = value * self.std[c] + self.mean[c];
+                // The cast cuts off what is below 0 or above 255.
+                *place = (brightness * 255.0).round() as u8;
+            }
+        }
+        rgb
+    }
+}
+
+/// `[H, W, C]` to `[C, H, W]`, each value through `scale`.
+fn to_planes<T: Copy>(
+    values: &[T],
+    channels: usize,
+    out: &mut [f32],
+    scale: impl Fn(usize, T) -> f32,
+) {
+    assert_eq!(values.len(), out.len(), "one number for each sample");
+    let plane_len = out.len() / channels;
+    for (c, plane) in out.chunks_exact_mut(plane_len).enumerate() {
+        for (place, pixel) in plane.iter_mut().zip(values.chunks_exact(channels)) {
+            *place = scale(c, pixel[c]);
+        }
+    }
+}
+
+/// The mean and the mean square of each channel, full brightness being 1.
+fn moments(image: &Image) -> Vec<[f64; 2]> {
+    match &image.samples {
+        Samples::U8(values) => moments_of(values, image.channels, 255.0),
+        Samples::U16(values) => moments_of(values, image.channels, 65535.0),
+    }
+}
+
+fn moments_of<T: Copy + Into<f64>>(values: &[T], channels: usize, full: f64) -> Vec<[f64; 2]> {
+    let n = (values.len() / channels) as f64;
+    let of_channel = |channel: usize| {
+        let mut sums = [0.0; 2];
+        for value in values[channel..].iter().step_by(channels) {
+            let brightness = (*value).into() / full;
+            sums[0] += brightness;
+            sums[1] += brightness * brightness;
+        }
+        sums.map(|sum| sum / n)
+    };
+    (0..channels).map(of_channel).collect()
+}
+
+/// Up to `n` of `len` images, each once, chosen by `seed`.
+pub(crate) fn sample_of(len: usize, n: usize, seed: u64) -> Vec<usize> {
+    let mut chosen = Stream::new(seed, Purpose::Survey).at(0, 0).permutation(len);
+    chosen.truncate(n);
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalising_and_drawing_are_inverse() {
+        let values: Vec<u8> = (0..=255).flat_map(|v| [v, 255 - v, v / 2]).collect();
+        let imagenet = Normalisation::imagenet();
+        let mut planes = vec![0.0; 256 * 3];
+        imagenet.apply(&Samples::U8(values.clone()), 16, false, &mut planes);
+        assert_eq!(planes[255], (1.0 - 0.485) / 0.229);
+        assert_eq!(imagenet.to_rgb8(&planes), values);
+        let wide: Vec<u16> = values.iter().map(|v| u16::from(*v) * 257).collect();
+        imagenet.apply(&Samples::U16(wide), 16, false, &mut planes);
+        assert_eq!(imagenet.to_rgb8(&planes), values);
+    }
+
+    #[test]
+    fn flipping_mirrors_each_row() {
+        let plain = Normalisation::new(vec![0.0], vec![1.0]).unwrap();
+        let mut plane = vec![0.0; 6];
+        plain.apply(
+            &Samples::U8(vec![0, 51, 102, 153, 204, 255]),
+            3,
+            true,
+            &mut plane,
+        );
+        let expected = [0.4, 0.2, 0.0, 1.0, 0.8, 0.6];
+        assert!(
+            plane
+                .iter()
+                .zip(expected)
+                .all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6)
+        );
+    }
+
+    #[test]
+    fn pictures_of_one_two_and_five_channels_are_drawn() {
+        let of = |channels| Normalisation::new(vec![0.0; channels], vec![1.0; channels]).unwrap();
+        assert_eq!(of(1).to_rgb8(&[1.0, -3.0]), [255, 255, 255, 0, 0, 0]);
+        assert_eq!(of(2).to_rgb8(&[0.0, 1.0]), [0, 255, 255]);
+        assert_eq!(of(5).to_rgb8(&[0.0, 0.2, 0.4, 0.6, 9.0]), [0, 51, 102]);
+    }
+
+    #[test]
+    fn useless_numbers_are_refused() {
+        for (mean, std) in [
+            (vec![], vec![]),
+            (vec![0.5], vec![0.5, 0.5]),
+            (vec![0.5], vec![0.0]),
+            (vec![f32::NAN], vec![0.5]),
+            (vec![0.5], vec![f32::INFINITY]),
+        ] {
+            assert!(Normalisation::new(mean, std).is_err());
+        }
+    }
+}

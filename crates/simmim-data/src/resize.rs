@@ -1,0 +1,202 @@
+//! Resizing a crop: bilinear, antialiased, as Pillow resizes an image that was cropped before.
+
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3, U16};
+use fast_image_resize::{FilterType, ImageView, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::crop::Crop;
+use crate::decode::{Image, Samples};
+
+/// Buffers of one thread, kept between images.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    resizer: Resizer,
+}
+
+impl Scratch {
+    /// Empty buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Resizes a crop of an image; mirroring is left to the caller.
+///
+/// Pixels outside the crop have no influence: the crop is given as a view, because the library's
+/// own crop option reads across its edge.
+///
+/// # Shapes
+/// `size`: `[H, W]`. The result: `[H, W, channels]`.
+///
+/// # Panics
+/// When the crop is not inside the image, or a side of `size` is zero.
+pub fn resize(image: &Image, crop: &Crop, size: [usize; 2], scratch: &mut Scratch) -> Samples {
+    assert!(size[0] > 0 && size[1] > 0, "cannot resize to {size:?}");
+    let resizer = &mut scratch.resizer;
+    match &image.samples {
+        // The usual case has a kernel of its own, on the interleaved samples.
+        Samples::U8(values) if image.channels == 3 => {
+            let (width, height) = (image.width as u32, image.height as u32);
+            let view = TypedImageRef::<U8x3>::from_buffer(width, height, values);
+            let view = view.expect("an image has as many samples as its sides say");
+            let view = TypedCroppedImage::new(
+                view,
+                crop.left as u32,
+                crop.top as u32,
+                crop.width as u32,
+                crop.height as u32,
+            );
+            let view = view.expect("the crop is inside the image");
+            let pixels = resize_view(&view, size, resizer);
+            Samples::U8(pixels.pixels().iter().flat_map(|pixel| pixel.0).collect())
+        }
+        Samples::U8(values) => Samples::U8(resize_planes(values, image, crop, size, resizer)),
+        Samples::U16(values) => Samples::U16(resize_planes(values, image, crop, size, resizer)),
+    }
+}
+
+/// A sample that has a resize kernel for one channel.
+trait Sample: Copy + Default {
+    type Pixel: PixelTrait;
+    fn pixel(self) -> Self::Pixel;
+    fn sample(pixel: &Self::Pixel) -> Self;
+}
+
+impl Sample for u8 {
+    type Pixel = U8;
+    fn pixel(self) -> U8 {
+        U8::new(self)
+    }
+    fn sample(pixel: &U8) -> Self {
+        pixel.0
+    }
+}
+
+impl Sample for u16 {
+    type Pixel = U16;
+    fn pixel(self) -> U16 {
+        U16::new(self)
+    }
+    fn sample(pixel: &U16) -> Self {
+        pixel.0
+    }
+}
+
+/// Cuts out, resizes and puts back one channel after the other, for any number of channels.
+fn resize_planes<T: Sample>(
+    values: &[T],
+    image: &Image,
+    crop: &Crop,
+    size: [usize; 2],
+    resizer: &mut Resizer,
+) -> Vec<T> {
+    let channels = image.channels;
+    let mut resized = vec![T::default(); size[0] * size[1] * channels];
+    for channel in 0..channels {
+        let rows = values.chunks_exact(image.width * channels);
+        let plane = rows.skip(crop.top).take(crop.height).flat_map(|row| {
+            let samples = row[channel..].iter().step_by(channels);
+            samples.skip(crop.left).take(crop.width)
+        });
+        let plane: Vec<T::Pixel> = plane.map(|sample| sample.pixel()).collect();
+        let view = TypedImageRef::new(crop.width as u32, crop.height as u32, &plane);
+        let view = view.expect("the crop is inside the image");
+        let small = resize_view(&view, size, resizer);
+        let places = resized[channel..].iter_mut().step_by(channels);
+        for (place, pixel) in places.zip(small.pixels()) {
+            *place = T::sample(pixel);
+        }
+    }
+    resized
+}
+
+fn resize_view<P: PixelTrait>(
+    view: &impl ImageView<Pixel = P>,
+    [height, width]: [usize; 2],
+    resizer: &mut Resizer,
+) -> TypedImage<'static, P> {
+    let mut resized = TypedImage::new(width as u32, height as u32);
+    let bilinear = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .use_alpha(false);
+    resizer
+        .resize_typed(view, &mut resized, &bilinear)
+        .expect("without the crop option, a resize has no way to fail");
+    resized
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crop(left: usize, top: usize, width: usize, height: usize) -> Crop {
+        Crop {
+            left,
+            top,
+            width,
+            height,
+            flipped: false,
+        }
+    }
+
+    #[test]
+    fn pixels_outside_the_crop_have_no_influence() {
+        for channels in [1, 2, 3, 5] {
+            // Everything outside the crop is white, everything inside 10.
+            let mut values = vec![255_u8; 40 * 30 * channels];
+            for y in 7..20 {
+                values[(y * 40 + 5) * channels..(y * 40 + 22) * channels].fill(10);
+            }
+            let image = Image {
+                width: 40,
+                height: 30,
+                channels,
+                samples: Samples::U8(values),
+            };
+            for size in [[13, 17], [6, 8], [50, 64]] {
+                let resized = resize(&image, &crop(5, 7, 17, 13), size, &mut Scratch::new());
+                let flat = vec![10; size[0] * size[1] * channels];
+                assert_eq!(
+                    resized,
+                    Samples::U8(flat),
+                    "{channels} channels to {size:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn planes_and_interleaved_pixels_are_resized_alike() {
+        let values: Vec<u8> = (0..37 * 23 * 3).map(|i| (i * 89 % 251) as u8).collect();
+        let region = crop(3, 2, 31, 20);
+        let image = |channels, values| Image {
+            width: 37,
+            height: 23,
+            channels,
+            samples: Samples::U8(values),
+        };
+        let mut scratch = Scratch::new();
+        let rgb = image(3, values.clone());
+        let Samples::U8(together) = resize(&rgb, &region, [16, 9], &mut scratch) else {
+            panic!("8 bits stay 8 bits");
+        };
+        for channel in 0..3 {
+            let plane = values[channel..].iter().step_by(3).copied().collect();
+            let alone = resize(&image(1, plane), &region, [16, 9], &mut scratch);
+            let expected = together[channel..].iter().step_by(3).copied().collect();
+            assert_eq!(alone, Samples::U8(expected));
+        }
+    }
+
+    #[test]
+    fn sixteen_bits_keep_their_precision() {
+        let image = Image {
+            width: 2,
+            height: 1,
+            channels: 1,
+            samples: Samples::U16(vec![1000, 1003]),
+        };
+        let resized = resize(&image, &crop(0, 0, 2, 1), [1, 4], &mut Scratch::new());
+        assert_eq!(resized, Samples::U16(vec![1000, 1001, 1002, 1003]));
+    }
+}

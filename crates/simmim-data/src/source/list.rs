@@ -1,0 +1,48 @@
+//! Text files of image paths.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Index;
+use super::file::unreadable;
+use crate::Error;
+
+/// Adds the images that a text file names, in its order. A path named twice counts once.
+pub(super) fn add(index: &mut Index, list: &Path) -> Result<(), Error> {
+    let text = fs::read_to_string(list).map_err(|source| unreadable(list, source))?;
+    let folder = list.parent().unwrap_or(Path::new(""));
+    let mut seen = HashSet::new();
+    let mut first_missing: Option<(usize, PathBuf)> = None;
+    let mut n_missing = 0;
+    for (line_idx, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if !seen.insert(line) {
+            index.ignore("listed twice");
+            continue;
+        }
+        let path = folder.join(line);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => {
+                let relative_from = path.to_string_lossy().len() - line.len();
+                index.add_file(&path, relative_from, found.len());
+            }
+            _ => {
+                n_missing += 1;
+                first_missing.get_or_insert((line_idx + 1, path));
+            }
+        }
+    }
+    match first_missing {
+        None => Ok(()),
+        Some((line, path)) => Err(Error::ListedFileMissing {
+            list: list.to_owned(),
+            line,
+            path,
+            n_missing,
+        }),
+    }
+}
