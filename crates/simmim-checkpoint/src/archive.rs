@@ -114,7 +114,9 @@ impl Archive {
             source,
         };
         if header_bytes > MAX_HEADER_BYTES {
-            return Err(header_error(serde::de::Error::custom("the header is too long")));
+            return Err(header_error(serde::de::Error::custom(
+                "the header is too long",
+            )));
         }
         let mut header = vec![0; header_bytes as usize];
         file.read_exact(&mut header).map_err(read_error)?;
@@ -125,7 +127,9 @@ impl Archive {
         }
         let metadata = header.metadata().iter().flatten();
         Ok(Self {
-            metadata: metadata.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            metadata: metadata
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
             tensors: tensors(&header, data_start),
             file: Mutex::new(file),
             n_bytes,
@@ -155,7 +159,9 @@ impl Archive {
 
     /// Name and description of all tensors, sorted by name.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = (&str, &TensorInfo)> {
-        self.tensors.iter().map(|(name, info)| (name.as_str(), info))
+        self.tensors
+            .iter()
+            .map(|(name, info)| (name.as_str(), info))
     }
 
     /// Whether there is a tensor of that name.
@@ -320,7 +326,8 @@ impl Archive {
             source,
         };
         let mut file = self.file();
-        file.seek(SeekFrom::Start(info.offset)).map_err(read_error)?;
+        file.seek(SeekFrom::Start(info.offset))
+            .map_err(read_error)?;
         let mut buffer = vec![0; CHUNK_BYTES.min(info.n_bytes)];
         let mut left = info.n_bytes;
         while left > 0 {

@@ -20,7 +20,10 @@ pub const TEMPORARY_PREFIX: &str = ".simmim-partial-";
 ///
 /// # Errors
 /// [`Error::Write`] with the operating system's reason: no such folder, no permission, disk full.
-pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+pub fn write_atomic(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
     replace(path, write).map_err(|source| Error::Write {
         path: path.to_owned(),
         source,
@@ -49,7 +52,10 @@ pub fn remove_leftovers(folder: &Path) -> Result<usize, Error> {
     let mut n_removed = 0;
     for entry in fs::read_dir(folder).map_err(read_error)? {
         let entry = entry.map_err(read_error)?;
-        let is_ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        let is_ours = entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(TEMPORARY_PREFIX);
         if is_ours {
             fs::remove_file(entry.path()).map_err(|source| Error::Write {
                 path: entry.path(),
@@ -126,7 +132,7 @@ mod tests {
         let path = folder.path().join("weights");
         write_bytes_atomic(&path, b"old").unwrap();
         let error = write_atomic(&path, |writer| {
-            writer.write_all(&[0; 100_000])?;
+            writer.write_all(&vec![0; 100_000])?;
             Err(io::ErrorKind::StorageFull.into())
         })
         .unwrap_err();

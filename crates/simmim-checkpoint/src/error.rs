@@ -144,18 +144,21 @@ impl Error {
         match self {
             Self::Read { path, source } => read_hint(path, source),
             Self::Write { path, source } => write_hint(path, source),
-            Self::Length { expected, found, .. } if found < expected => {
-                Some("the file was cut short: copy or download it again, or use an earlier checkpoint".to_owned())
-            }
+            Self::Length {
+                expected, found, ..
+            } if found < expected => Some(
+                "the file was cut short: copy or download it again, or use an earlier checkpoint"
+                    .to_owned(),
+            ),
             Self::Length { .. } | Self::Header { .. } => {
                 Some("the file is damaged or not a safetensors file".to_owned())
             }
-            Self::Checksum { .. } => {
-                Some("use an earlier checkpoint, or copy the file again from where it came".to_owned())
-            }
-            Self::MissingTensor { n_tensors, .. } => {
-                Some(format!("the file has {n_tensors} tensors; `simmim inspect` lists them"))
-            }
+            Self::Checksum { .. } => Some(
+                "use an earlier checkpoint, or copy the file again from where it came".to_owned(),
+            ),
+            Self::MissingTensor { n_tensors, .. } => Some(format!(
+                "the file has {n_tensors} tensors; `simmim inspect` lists them"
+            )),
             _ => None,
         }
     }
@@ -164,7 +167,9 @@ impl Error {
 fn read_hint(path: &std::path::Path, source: &io::Error) -> Option<String> {
     match source.kind() {
         ErrorKind::NotFound => Some("check the path".to_owned()),
-        ErrorKind::PermissionDenied => Some(format!("make {} readable for this user", path.display())),
+        ErrorKind::PermissionDenied => {
+            Some(format!("make {} readable for this user", path.display()))
+        }
         ErrorKind::IsADirectory => Some("name a file inside this folder".to_owned()),
         _ => None,
     }
@@ -177,7 +182,9 @@ fn write_hint(path: &std::path::Path, source: &io::Error) -> Option<String> {
             "the disk of {folder} is full: free some space; an existing file at this path is untouched"
         )),
         ErrorKind::QuotaExceeded => Some(format!("the disk quota for {folder} is used up")),
-        ErrorKind::FileTooLarge => Some("the file is larger than this process may write (see `ulimit -f`)".to_owned()),
+        ErrorKind::FileTooLarge => {
+            Some("the file is larger than this process may write (see `ulimit -f`)".to_owned())
+        }
         ErrorKind::ReadOnlyFilesystem => Some(format!("{folder} is on a read-only file system")),
         ErrorKind::PermissionDenied => Some(format!("make {folder} writable for this user")),
         ErrorKind::NotFound => Some(format!("create the folder {folder} first")),

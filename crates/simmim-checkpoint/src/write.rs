@@ -107,7 +107,11 @@ impl Data<'_> {
 /// # Errors
 /// [`Error::Write`] with the operating system's reason; [`Error::EntryLength`] where values and shape disagree;
 /// [`Error::NameTaken`] where a name stands twice. In every case the file that stood at `path` is untouched.
-pub fn write_archive(path: &Path, entries: &[Entry], metadata: &BTreeMap<String, String>) -> Result<(), Error> {
+pub fn write_archive(
+    path: &Path,
+    entries: &[Entry],
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Error> {
     validate(path, entries)?;
     let mut metadata = metadata.clone();
     metadata.insert(CHECKSUM_KEY.to_owned(), checksum(entries, &metadata));
@@ -135,7 +139,11 @@ fn validate(path: &Path, entries: &[Entry]) -> Result<(), Error> {
                 tensor: entry.name.to_owned(),
             });
         }
-        let n_values = entry.shape.iter().map(|&size| size as u128).product::<u128>();
+        let n_values = entry
+            .shape
+            .iter()
+            .map(|&size| size as u128)
+            .product::<u128>();
         let expected = (n_values * entry.data.dtype().bitsize() as u128).div_ceil(8);
         if expected != entry.data.n_bytes() as u128 {
             return Err(Error::EntryLength {

@@ -14,7 +14,11 @@ const CHILD_PATH: &str = "SIMMIM_TEST_FULL_DISK_PATH";
 
 fn write(path: &Path, n_values: usize) -> Result<(), Error> {
     let values = vec![1.5; n_values];
-    write_archive(path, &[Entry::f32("w", &[n_values], &values)], &BTreeMap::new())
+    write_archive(
+        path,
+        &[Entry::f32("w", &[n_values], &values)],
+        &BTreeMap::new(),
+    )
 }
 
 /// Runs in the child process of the test below; by itself it has nothing to do.
@@ -25,7 +29,10 @@ fn child_that_may_write_64_kib_only() {
     };
     let error = write(&path, 1 << 20).unwrap_err();
     assert!(
-        error.hint().unwrap().contains("larger than this process may write"),
+        error
+            .hint()
+            .unwrap()
+            .contains("larger than this process may write"),
         "{error:?}"
     );
     write(&path.with_extension("small"), 1 << 10).expect("a small file still fits");
@@ -46,11 +53,18 @@ fn a_write_cut_off_by_the_system_leaves_the_old_file_and_nothing_else() {
         .env(CHILD_PATH, &path)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 
     assert_eq!(fs::read(&path).unwrap(), before);
-    assert_eq!(Archive::open(&path).unwrap().array("w").unwrap().values, [1.5; 100]);
+    assert_eq!(
+        Archive::open(&path).unwrap().array("w").unwrap().values,
+        [1.5; 100]
+    );
     let mut names: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

@@ -1,0 +1,380 @@
+//! The range of every key, and what keys of one section demand of each other.
+
+use std::fmt::Debug;
+
+use crate::config::keys::{Data, Mask, Model, Normalise, Objective, Schedule, Train};
+use crate::config::{ConfigError, RawConfig};
+
+const POSITIVE: &str = "1 or more";
+const NOT_NEGATIVE: &str = "a finite number, 0 or more";
+const SHARE: &str = "0 to 1";
+
+impl RawConfig {
+    /// Checks every value against its own range. Whether image, patch and cell fit together is not checked here.
+    ///
+    /// # Errors
+    /// [`ConfigError::Range`] for the first value that is out of its range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.data.check()?;
+        self.model.check()?;
+        self.mask.check()?;
+        self.objective.check()?;
+        self.train.check_lengths()?;
+        self.train.check_optimiser()?;
+        self.train.check_schedule()
+    }
+}
+
+impl Data {
+    fn check(&self) -> Result<(), ConfigError> {
+        let [smallest, largest] = self.crop_scale;
+        let [narrowest, widest] = self.crop_ratio;
+        require(self.channels > 0, "data.channels", &self.channels, POSITIVE)?;
+        require(
+            !self.image_size.contains(&0),
+            "data.image_size",
+            &self.image_size,
+            POSITIVE,
+        )?;
+        require(
+            0.0 < smallest && smallest <= largest && largest <= 1.0,
+            "data.crop_scale",
+            &self.crop_scale,
+            "two shares, the smaller first, above 0 and up to 1",
+        )?;
+        require(
+            0.0 < narrowest && narrowest <= widest && widest.is_finite(),
+            "data.crop_ratio",
+            &self.crop_ratio,
+            "two numbers above 0, the smaller first",
+        )?;
+        require(
+            (0.0..1.0).contains(&self.held_out),
+            "data.held_out",
+            &self.held_out,
+            "0 up to, but not, 1",
+        )?;
+        require(
+            (0.0..=1.0).contains(&self.max_bad),
+            "data.max_bad",
+            &self.max_bad,
+            SHARE,
+        )?;
+        require(
+            self.max_pixels > 0,
+            "data.max_pixels",
+            &self.max_pixels,
+            POSITIVE,
+        )?;
+        self.check_normalisation()
+    }
+
+    fn check_normalisation(&self) -> Result<(), ConfigError> {
+        let allowed = format!(
+            "a finite number for each of the {} channels, given together with data.std",
+            self.channels
+        );
+        let is_list = |list: &[f64]| {
+            list.len() == self.channels && list.iter().all(|value| value.is_finite())
+        };
+        match (&self.mean, &self.std) {
+            (None, None) => require(
+                self.normalise == Normalise::Dataset || self.channels == 3,
+                "data.normalise",
+                &self.normalise.word(),
+                &format!(
+                    "\"dataset\", or data.mean and data.std, for images of {} channels",
+                    self.channels
+                ),
+            ),
+            (Some(mean), Some(std)) => {
+                require(is_list(mean), "data.mean", mean, &allowed)?;
+                let positive = std.iter().all(|&value| value > 0.0);
+                let allowed = format!(
+                    "a number above 0 for each of the {} channels",
+                    self.channels
+                );
+                require(is_list(std) && positive, "data.std", std, &allowed)
+            }
+            (Some(mean), None) => require(false, "data.mean", mean, &allowed),
+            (None, Some(std)) => require(false, "data.std", std, "only together with data.mean"),
+        }
+    }
+}
+
+impl Model {
+    fn check(&self) -> Result<(), ConfigError> {
+        let counts = [
+            ("model.width", self.width),
+            ("model.depth", self.depth),
+            ("model.heads", self.heads),
+            ("model.patch_px", self.patch_px),
+        ];
+        for (key, count) in counts {
+            require(count != Some(0), key, &0, POSITIVE)?;
+        }
+        let mlp_ratio = self.mlp_ratio;
+        require(
+            mlp_ratio.is_finite() && mlp_ratio > 0.0,
+            "model.mlp_ratio",
+            &mlp_ratio,
+            "a finite number above 0",
+        )?;
+        require(
+            not_negative(self.layer_scale),
+            "model.layer_scale",
+            &self.layer_scale,
+            NOT_NEGATIVE,
+        )?;
+        require(
+            (0.0..1.0).contains(&self.drop_path),
+            "model.drop_path",
+            &self.drop_path,
+            "0 up to, but not, 1",
+        )
+    }
+}
+
+impl Mask {
+    fn check(&self) -> Result<(), ConfigError> {
+        require(self.cell_px > 0, "mask.cell_px", &self.cell_px, POSITIVE)?;
+        require(
+            0.0 < self.ratio && self.ratio <= 1.0,
+            "mask.ratio",
+            &self.ratio,
+            "above 0 and up to 1",
+        )
+    }
+}
+
+impl Objective {
+    fn check(&self) -> Result<(), ConfigError> {
+        let window = self.norm_target;
+        let is_window = window == 0 || (window >= 3 && window % 2 == 1);
+        require(
+            is_window,
+            "objective.norm_target",
+            &window,
+            "0, or an odd number from 3 on",
+        )
+    }
+}
+
+impl Train {
+    fn check_lengths(&self) -> Result<(), ConfigError> {
+        require(self.epochs > 0, "train.epochs", &self.epochs, POSITIVE)?;
+        require(
+            self.batch_size > 0,
+            "train.batch_size",
+            &self.batch_size,
+            POSITIVE,
+        )?;
+        let n_parts = self.accumulation;
+        require(
+            n_parts > 0 && self.batch_size.is_multiple_of(n_parts),
+            "train.accumulation",
+            &n_parts,
+            &format!(
+                "a number that divides train.batch_size, which is {}",
+                self.batch_size
+            ),
+        )?;
+        require(
+            self.save_every_epochs > 0,
+            "train.save_every_epochs",
+            &self.save_every_epochs,
+            POSITIVE,
+        )
+    }
+
+    fn check_optimiser(&self) -> Result<(), ConfigError> {
+        let not_negative_keys = [
+            ("train.base_lr", self.base_lr),
+            ("train.warmup_lr", self.warmup_lr),
+            ("train.min_lr", self.min_lr),
+            ("train.weight_decay", self.weight_decay),
+            ("train.clip_norm", self.clip_norm),
+        ];
+        for (key, value) in not_negative_keys {
+            require(not_negative(value), key, &value, NOT_NEGATIVE)?;
+        }
+        let are_rates = self.betas.iter().all(|beta| (0.0..1.0).contains(beta));
+        require(
+            are_rates,
+            "train.betas",
+            &self.betas,
+            "two numbers, each 0 up to, but not, 1",
+        )?;
+        require(
+            self.eps.is_finite() && self.eps > 0.0,
+            "train.eps",
+            &self.eps,
+            "a finite number above 0",
+        )
+    }
+
+    fn check_schedule(&self) -> Result<(), ConfigError> {
+        let warmup = self.warmup_epochs;
+        require(
+            (0.0..=self.epochs as f64).contains(&warmup),
+            "train.warmup_epochs",
+            &warmup,
+            &format!("0 to train.epochs, which is {}", self.epochs),
+        )?;
+        require(
+            not_negative(self.gamma),
+            "train.gamma",
+            &self.gamma,
+            NOT_NEGATIVE,
+        )?;
+        require(
+            self.step_epochs > 0,
+            "train.step_epochs",
+            &self.step_epochs,
+            POSITIVE,
+        )?;
+        require(
+            self.milestones.is_sorted_by(|a, b| a < b),
+            "train.milestones",
+            &self.milestones,
+            "epochs in rising order",
+        )?;
+        let first = self.milestones.first();
+        require(
+            self.schedule != Schedule::Multistep
+                || first.is_some_and(|&first| warmup <= first as f64),
+            "train.milestones",
+            &self.milestones,
+            "at least one epoch, none of them within the warm-up",
+        )
+    }
+}
+
+fn not_negative(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+fn require(
+    holds: bool,
+    key: &'static str,
+    found: &(impl Debug + ?Sized),
+    allowed: &str,
+) -> Result<(), ConfigError> {
+    if holds {
+        return Ok(());
+    }
+    Err(ConfigError::Range {
+        key,
+        found: format!("{found:?}"),
+        allowed: allowed.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layer;
+
+    #[test]
+    fn every_value_out_of_range_is_refused_by_the_name_of_its_key() {
+        let wrong = [
+            "data.channels=0",
+            "data.image_size=0",
+            "data.image_size=[224, 0]",
+            "data.crop_scale=[0.0, 1.0]",
+            "data.crop_scale=[0.9, 0.5]",
+            "data.crop_scale=[0.5, 1.5]",
+            "data.crop_ratio=[0.0, 1.0]",
+            "data.crop_ratio=[1.0, inf]",
+            "data.held_out=1.0",
+            "data.held_out=-0.1",
+            "data.held_out=nan",
+            "data.max_bad=1.5",
+            "data.max_pixels=0",
+            "data.mean=[0.5, 0.5, 0.5]",
+            "data.std=[0.5, 0.5, 0.5]",
+            "model.width=0",
+            "model.depth=0",
+            "model.heads=0",
+            "model.patch_px=0",
+            "model.mlp_ratio=0",
+            "model.layer_scale=-1",
+            "model.drop_path=1",
+            "mask.cell_px=0",
+            "mask.ratio=0",
+            "mask.ratio=1.01",
+            "objective.norm_target=1",
+            "objective.norm_target=8",
+            "train.epochs=0",
+            "train.batch_size=0",
+            "train.accumulation=0",
+            "train.accumulation=3",
+            "train.base_lr=inf",
+            "train.base_lr=-1e-4",
+            "train.warmup_lr=nan",
+            "train.min_lr=-1",
+            "train.weight_decay=-0.1",
+            "train.clip_norm=-5",
+            "train.betas=[0.9, 1.0]",
+            "train.eps=0",
+            "train.warmup_epochs=101",
+            "train.warmup_epochs=-1",
+            "train.gamma=-1",
+            "train.step_epochs=0",
+            "train.milestones=[5, 5]",
+            "train.save_every_epochs=0",
+        ];
+        for assignment in wrong {
+            let layer = Layer::set(assignment).unwrap();
+            let error = RawConfig::from_layers(&[layer]).unwrap_err();
+            let named = assignment.split('=').next().unwrap();
+            assert!(
+                matches!(&error, ConfigError::Range { key, .. } if *key == named),
+                "{assignment}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_ranges_are_allowed() {
+        let right = [
+            "mask.ratio=1",
+            "data.held_out=0",
+            "data.max_bad=1",
+            "objective.norm_target=47",
+            "train.base_lr=0",
+            "train.clip_norm=0",
+            "train.warmup_epochs=100",
+            "train.warmup_epochs=0.5",
+            "model.layer_scale=0",
+            "train.milestones=[]",
+            "train.accumulation=128",
+        ];
+        for assignment in right {
+            let layer = Layer::set(assignment).unwrap();
+            assert!(RawConfig::from_layers(&[layer]).is_ok(), "{assignment}");
+        }
+    }
+
+    #[test]
+    fn grey_images_need_statistics_of_their_own() {
+        let read = |text: &str| RawConfig::from_layers(&[Layer::text("test", text).unwrap()]);
+        let error = read("[data]\nchannels = 1").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`data.normalise` is \"imagenet\", allowed: \"dataset\", or data.mean and data.std, for images of 1 channels"
+        );
+        assert!(read("[data]\nchannels = 1\nnormalise = 'dataset'").is_ok());
+        assert!(read("[data]\nchannels = 1\nmean = [0.5]\nstd = [0.2]").is_ok());
+        assert!(read("[data]\nchannels = 1\nmean = [0.5]\nstd = [0.0]").is_err());
+        assert!(read("[data]\nmean = [0.5]\nstd = [0.2]").is_err());
+    }
+
+    #[test]
+    fn a_multistep_schedule_does_not_fall_within_the_warm_up() {
+        let read = |text: &str| RawConfig::from_layers(&[Layer::text("test", text).unwrap()]);
+        assert!(read("[train]\nschedule = 'multistep'\nmilestones = [5]").is_err());
+        assert!(read("[train]\nschedule = 'multistep'\nmilestones = []").is_err());
+        assert!(read("[train]\nschedule = 'multistep'\nmilestones = [10, 50]").is_ok());
+    }
+}

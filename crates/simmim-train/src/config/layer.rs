@@ -1,0 +1,264 @@
+//! One source of values: a recipe, a file, or an override.
+
+use std::fs;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use crate::config::keys::Section;
+use crate::config::{ConfigError, Key, RawConfig};
+use crate::error::{closest, distance, near};
+
+/// Values that overlay others: parsed, not yet checked against the keys that there are.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    origin: String,
+    table: Table,
+    /// For an override: the value as it was typed, where TOML reads it as something other than text.
+    typed: Option<String>,
+}
+
+impl Layer {
+    /// A layer from TOML text; `origin` says in errors where it came from.
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`] with line and column.
+    pub fn text(origin: impl Into<String>, text: &str) -> Result<Self, ConfigError> {
+        let origin = origin.into();
+        match text.parse() {
+            Ok(table) => Ok(Self {
+                origin,
+                table,
+                typed: None,
+            }),
+            Err(source) => Err(ConfigError::Syntax { origin, source }),
+        }
+    }
+
+    /// A layer from a TOML file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] and [`ConfigError::Syntax`].
+    pub fn file(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::text(path.display().to_string(), &text)
+    }
+
+    /// A layer of one key, from `section.key=value`. The value is TOML; what is not TOML is taken as text, so
+    /// `--set model.variant=vit-s/16` needs no quotes.
+    ///
+    /// # Errors
+    /// [`ConfigError::Override`] where it is not of that form.
+    pub fn set(assignment: &str) -> Result<Self, ConfigError> {
+        let malformed = || ConfigError::Override {
+            text: assignment.to_owned(),
+        };
+        let (path, typed) = assignment.split_once('=').ok_or_else(malformed)?;
+        let (section, key) = path.split_once('.').ok_or_else(malformed)?;
+        let (section, key, typed) = (section.trim(), key.trim(), typed.trim());
+        if section.is_empty() || key.is_empty() {
+            return Err(malformed());
+        }
+        let value = toml_value(typed).unwrap_or_else(|| Value::String(typed.to_owned()));
+        let keys = Table::from_iter([(key.to_owned(), value)]);
+        Ok(Self {
+            origin: format!("`--set {assignment}`"),
+            table: Table::from_iter([(section.to_owned(), Value::Table(keys))]),
+            typed: Some(typed.to_owned()),
+        })
+    }
+
+    /// Where the values came from, in words.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Sets the keys of this layer in `config`.
+    pub(crate) fn apply(&self, config: &mut RawConfig) -> Result<(), ConfigError> {
+        for (section, value) in &self.table {
+            match value {
+                Value::Table(keys) => self.apply_section(config, section, keys)?,
+                _ => return Err(self.unknown_key(section)),
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_section(
+        &self,
+        config: &mut RawConfig,
+        name: &str,
+        keys: &Table,
+    ) -> Result<(), ConfigError> {
+        let Some(section) = config.section_mut(name) else {
+            return Err(self.unknown_section(name));
+        };
+        for (key, value) in keys {
+            let Some(expected) = section.expected(key) else {
+                return Err(self.unknown_key(&format!("{name}.{key}")));
+            };
+            let set_as_typed = || self.typed.clone().map(Value::String);
+            if !section.set(key, value)
+                && !set_as_typed().is_some_and(|text| section.set(key, &text))
+            {
+                return Err(ConfigError::Type {
+                    origin: self.origin.clone(),
+                    key: format!("{name}.{key}"),
+                    expected,
+                    found: format!("{} {value}", value.type_str()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_section(&self, section: &str) -> ConfigError {
+        let config = RawConfig::default();
+        let known = config.sections().map(Section::name);
+        let mut alike = near(section, known);
+        if alike.is_empty() {
+            alike = known.map(str::to_owned).to_vec();
+        }
+        ConfigError::UnknownSection {
+            origin: self.origin.clone(),
+            section: section.to_owned(),
+            near: alike,
+        }
+    }
+
+    /// The error for a key that does not exist, with the keys that are most like it: another section counts as one
+    /// typing error, so that a key in the wrong section is shown its place.
+    fn unknown_key(&self, path: &str) -> ConfigError {
+        let (section, name) = path.split_once('.').unwrap_or(("", path));
+        let score = |key: Key| {
+            let elsewhere = usize::from(key.section != section);
+            (
+                distance(name, key.name) + elsewhere,
+                format!("{}.{}", key.section, key.name),
+            )
+        };
+        ConfigError::UnknownKey {
+            origin: self.origin.clone(),
+            key: path.to_owned(),
+            near: closest(name, RawConfig::keys().into_iter().map(score).collect()),
+        }
+    }
+}
+
+/// The one value that `text` is in TOML, if it is one.
+fn toml_value(text: &str) -> Option<Value> {
+    let mut table: Table = format!("value = {text}").parse().ok()?;
+    let value = table.remove("value")?;
+    table.is_empty().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(layers: &[Result<Layer, ConfigError>]) -> Result<RawConfig, ConfigError> {
+        let layers: Vec<Layer> = layers
+            .iter()
+            .map(|layer| layer.as_ref().unwrap().clone())
+            .collect();
+        RawConfig::from_layers(&layers)
+    }
+
+    fn error_and_hint(layer: Result<Layer, ConfigError>) -> (String, String) {
+        let error = with(&[layer]).unwrap_err();
+        (error.to_string(), error.hint().unwrap())
+    }
+
+    #[test]
+    fn the_last_layer_wins_and_the_others_stay_where_it_is_silent() {
+        let recipe = Layer::text(
+            "recipe",
+            "[train]\nepochs = 800\nwarmup_epochs = 5\n[mask]\nratio = 0.5",
+        );
+        let user = Layer::text("mine.toml", "train.epochs = 300");
+        let config = with(&[recipe, user, Layer::set("train.epochs = 20")]).unwrap();
+        assert_eq!(config.train.epochs, 20);
+        assert_eq!(config.train.warmup_epochs, 5.0);
+        assert_eq!(config.mask.ratio, 0.5);
+        assert_eq!(config.data.image_size, [224, 224]);
+    }
+
+    #[test]
+    fn an_override_is_toml_or_else_text() {
+        let set = |assignment: &str| with(&[Layer::set(assignment)]).unwrap();
+        assert_eq!(set("model.variant=vit-s/16").model.variant, "vit-s/16");
+        assert_eq!(set("model.variant=\"vit-s/16\"").model.variant, "vit-s/16");
+        assert_eq!(set("data.image_size=[96, 64]").data.image_size, [96, 64]);
+        assert!(!set("data.flip=false").data.flip);
+        assert_eq!(
+            set("mask.kind=square").mask.kind,
+            crate::config::MaskKind::Square
+        );
+        assert_eq!(set("data.path=2024").data.path.as_deref(), Some("2024"));
+        assert_eq!(set("data.path=a=b").data.path.as_deref(), Some("a=b"));
+    }
+
+    #[test]
+    fn a_malformed_override_is_an_error_with_an_example() {
+        for text in ["epochs=5", "train.epochs", "", ".x=1", "train.=1"] {
+            let error = Layer::set(text).unwrap_err();
+            assert!(matches!(error, ConfigError::Override { .. }), "{text}");
+            assert!(error.hint().unwrap().contains("--set train.epochs"));
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_names_its_origin_and_the_key_that_was_meant() {
+        let (error, hint) = error_and_hint(Layer::text("mine.toml", "[train]\nbach_size = 4"));
+        assert_eq!(error, "unknown key `train.bach_size` in mine.toml");
+        assert_eq!(hint, "did you mean `train.batch_size`?");
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_section_is_shown_its_place() {
+        let (error, hint) = error_and_hint(Layer::text("mine.toml", "[train]\nratio = 0.5"));
+        assert_eq!(error, "unknown key `train.ratio` in mine.toml");
+        assert_eq!(hint, "did you mean `mask.ratio`?");
+        let (error, hint) = error_and_hint(Layer::text("mine.toml", "epochs = 5"));
+        assert_eq!(error, "unknown key `epochs` in mine.toml");
+        assert_eq!(hint, "did you mean `train.epochs`?");
+        let (_, hint) = error_and_hint(Layer::set("data.bach_size=5"));
+        assert_eq!(hint, "did you mean `train.batch_size`?");
+    }
+
+    #[test]
+    fn an_unknown_section_names_the_one_that_was_meant() {
+        let (error, hint) = error_and_hint(Layer::text("mine.toml", "[trian]\nepochs = 5"));
+        assert_eq!(error, "unknown section `[trian]` in mine.toml");
+        assert_eq!(hint, "did you mean `train`?");
+        let (_, hint) = error_and_hint(Layer::text("mine.toml", "[optimizer]\nlr = 5"));
+        assert_eq!(
+            hint,
+            "did you mean `data`, `model`, `mask`, `objective` or `train`?"
+        );
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_says_what_was_expected_and_what_was_found() {
+        let (error, _) = error_and_hint(Layer::text("mine.toml", "[train]\nepochs = \"many\""));
+        assert_eq!(
+            error,
+            "`train.epochs` in mine.toml is string \"many\", expected a whole number that is not negative"
+        );
+        let (error, _) = error_and_hint(Layer::set("mask.kind=rnadom"));
+        assert!(
+            error.contains("expected one of \"random\", \"square\", \"blockwise\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_toml_says_where() {
+        let error = Layer::text("mine.toml", "[train]\nepochs = = 5").unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("line 2"), "{source}");
+    }
+}

@@ -1,0 +1,178 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+
+/// Why a run could not start, go on or be read back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] simmim_checkpoint::Error),
+
+    /// No recipe of that name ships with the program.
+    #[error("there is no recipe `{name}`")]
+    UnknownRecipe {
+        /// The name asked for.
+        name: String,
+        /// The names that are most like it, best first; all names where none is like it.
+        near: Vec<String>,
+    },
+
+    /// The folder for a new run has something in it.
+    #[error("the run folder {} is not empty", path.display())]
+    FolderNotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// Whether it holds a run (which can be resumed or overwritten).
+        is_run: bool,
+    },
+
+    /// The folder to be resumed or overwritten holds no run.
+    #[error("{} is not a run folder: it has no config.toml", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// Another process is writing to the run folder.
+    #[error("another process is writing to the run folder {}", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The disk of the run folder has too little room.
+    #[error("the disk of {} has {free_bytes} bytes free, the run needs {needed_bytes}", path.display())]
+    FreeSpace {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that the run is going to write.
+        needed_bytes: u64,
+        /// Bytes that are free for this user.
+        free_bytes: u64,
+    },
+
+    /// A line in the middle of a log of metrics cannot be read.
+    #[error("line {line} of {} is not a record of metrics", path.display())]
+    MetricsLine {
+        /// The log.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+
+    /// A metric is NaN or infinite.
+    #[error("`{metric}` is {value} at step {step}")]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// The name of the metric.
+        metric: &'static str,
+        /// Its value.
+        value: f64,
+    },
+
+    /// An image for TensorBoard is not a PNG.
+    #[error("the image `{tag}` for TensorBoard is not a PNG file")]
+    NotPng {
+        /// The tag under which it was to be shown.
+        tag: String,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::UnknownRecipe { near, .. } => Some(format!("did you mean {}?", choices(near))),
+            Self::FolderNotEmpty { is_run: true, .. } => {
+                Some("pass --resume to go on with that run, --overwrite to replace it, or name another folder".into())
+            }
+            Self::FolderNotEmpty { is_run: false, .. } => Some(
+                "name another folder; --resume and --overwrite are for folders that hold a run, and this one does not"
+                    .into(),
+            ),
+            Self::NotARun { .. } => Some("check the path; a new run needs an empty or a new folder".into()),
+            Self::Locked { .. } => Some("wait for that process or stop it, or name another folder".into()),
+            Self::FreeSpace { .. } => {
+                Some("free some space, lower `train.keep`, or put the run folder on another disk".into())
+            }
+            Self::MetricsLine { .. } => Some("the log was edited or damaged: mend or remove that line".into()),
+            Self::NotFinite { .. } => {
+                Some("lower `train.base_lr`, lengthen `train.warmup_epochs`, or look for broken images".into())
+            }
+            Self::NotPng { .. } => None,
+        }
+    }
+}
+
+/// `` `a`, `b` or `c` ``.
+pub(crate) fn choices(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some((last, _)) => last.clone(),
+        None => String::new(),
+    }
+}
+
+/// The candidates that are most like `wanted`, best first, three at most.
+pub(crate) fn near<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let scored = candidates
+        .into_iter()
+        .map(|name| (distance(wanted, name), name.to_owned()));
+    closest(wanted, scored.collect())
+}
+
+/// Typing errors between two names.
+pub(crate) fn distance(wanted: &str, name: &str) -> usize {
+    strsim::damerau_levenshtein(wanted, name)
+}
+
+/// The names at a distance of at most a third of the length of `wanted`, or of two; best first, three at most.
+pub(crate) fn closest(wanted: &str, mut scored: Vec<(usize, String)>) -> Vec<String> {
+    const MOST: usize = 3;
+    let limit = (wanted.chars().count() / 3).max(2);
+    scored.retain(|(distance, _)| *distance <= limit);
+    scored.sort_unstable();
+    scored
+        .into_iter()
+        .take(MOST)
+        .map(|(_, name)| name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_come_best_first_and_far_ones_not_at_all() {
+        let known = ["batch_size", "base_lr", "patch_px", "bath_siz"];
+        assert_eq!(near("bach_size", known), ["batch_size", "bath_siz"]);
+        assert!(near("zzzzzzzz", known).is_empty());
+    }
+
+    #[test]
+    fn choices_read_as_a_sentence() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(choices(&names(&["a"])), "`a`");
+        assert_eq!(choices(&names(&["a", "b", "c"])), "`a`, `b` or `c`");
+    }
+}

@@ -1,0 +1,366 @@
+//! The folder that one run writes to.
+//!
+//! ```text
+//! runs/demo-20260917-142536/
+//!   config.toml        the resolved configuration
+//!   metrics.jsonl      one line a record
+//!   log.txt            what was said
+//!   events/            the metrics again, for TensorBoard
+//!   checkpoints/       step-000000200.safetensors, ...
+//!   reconstructions/   step-000000200.png, ...
+//!   run.lock           held by the process that writes
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
+
+use crate::{Error, tensorboard};
+
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const LOG: &str = "log.txt";
+const LOCK: &str = "run.lock";
+const EVENTS: &str = "events";
+const CHECKPOINTS: &str = "checkpoints";
+const RECONSTRUCTIONS: &str = "reconstructions";
+const STEP_PREFIX: &str = "step-";
+
+/// What to do with a folder that has something in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuse it.
+    New,
+    /// Go on with the run that it holds.
+    Resume,
+    /// Remove the files of the run that it holds.
+    Overwrite,
+}
+
+/// A folder that this process, and no other, writes a run to. Dropping it releases the lock.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Opens the folder for a run, making it where it does not exist, and proves that it can be written to.
+    ///
+    /// Nothing is removed or made in a folder that is refused. [`Mode::Overwrite`] removes the files that a run
+    /// makes and no others.
+    ///
+    /// # Errors
+    /// [`Error::FolderNotEmpty`] for a new run in a folder with something in it; [`Error::NotARun`] where the folder to
+    /// be resumed or overwritten holds no run; [`Error::Locked`] while another process writes to it;
+    /// [`Error::File`] where it cannot be written to.
+    pub fn create(path: &Path, mode: Mode) -> Result<Self, Error> {
+        // Looked at before anything is written, so that a folder of someone's pictures stays as it is, and again
+        // under the lock, because another process may have begun a run meanwhile.
+        admit(path, mode)?;
+        fs::create_dir_all(path).map_err(|source| write_error(path, source))?;
+        let lock = lock(path)?;
+        admit(path, mode)?;
+        let folder = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        folder.require_writable()?;
+        if mode == Mode::Overwrite {
+            folder.remove_run()?;
+        }
+        for part in [
+            folder.events(),
+            folder.checkpoints(),
+            folder.reconstructions(),
+        ] {
+            fs::create_dir_all(&part).map_err(|source| write_error(&part, source))?;
+        }
+        for part in [
+            folder.path(),
+            &folder.checkpoints(),
+            &folder.reconstructions(),
+        ] {
+            remove_leftovers(part)?;
+        }
+        Ok(folder)
+    }
+
+    /// Where a run goes by default: `runs/<recipe>-<date>-<time>`, in UTC.
+    pub fn default_path(recipe: &str, now: SystemTime) -> PathBuf {
+        let secs = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Path::new("runs").join(format!("{recipe}-{}", utc_stamp(secs)))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file of the resolved configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// The file of the metrics.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join(METRICS)
+    }
+
+    /// The file of what was said.
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
+    }
+
+    /// The folder of TensorBoard's event files.
+    pub fn events(&self) -> PathBuf {
+        self.path.join(EVENTS)
+    }
+
+    /// The folder of the checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS)
+    }
+
+    /// The folder of the pictures of reconstructions.
+    pub fn reconstructions(&self) -> PathBuf {
+        self.path.join(RECONSTRUCTIONS)
+    }
+
+    /// The checkpoint of a step.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints().join(step_name(step, "safetensors"))
+    }
+
+    /// The picture of reconstructions of a step.
+    pub fn reconstruction(&self, step: u64) -> PathBuf {
+        self.reconstructions().join(step_name(step, "png"))
+    }
+
+    /// The checkpoints that there are, with their steps, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the folder cannot be listed.
+    pub fn list_checkpoints(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
+        list_steps(&self.checkpoints(), "safetensors")
+    }
+
+    /// The pictures of reconstructions that there are, with their steps, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the folder cannot be listed.
+    pub fn list_reconstructions(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
+        list_steps(&self.reconstructions(), "png")
+    }
+
+    /// Removes all but the newest `keep` checkpoints; 0 keeps all.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn prune_checkpoints(&self, keep: usize) -> Result<(), Error> {
+        let checkpoints = self.list_checkpoints()?;
+        let n_old = if keep == 0 {
+            0
+        } else {
+            checkpoints.len().saturating_sub(keep)
+        };
+        checkpoints[..n_old]
+            .iter()
+            .try_for_each(|(_, path)| remove(path))
+    }
+
+    /// Checks that the disk has room for `n_bytes` more. Where the system cannot be asked, there is room.
+    ///
+    /// # Errors
+    /// [`Error::FreeSpace`].
+    pub fn require_free_bytes(&self, n_bytes: u64) -> Result<(), Error> {
+        match free_bytes(&self.path) {
+            Some(free) if free < n_bytes => Err(Error::FreeSpace {
+                path: self.path.clone(),
+                needed_bytes: n_bytes,
+                free_bytes: free,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a file, forces it to the disk and removes it: better now than at the first checkpoint.
+    fn require_writable(&self) -> Result<(), Error> {
+        let probe = self.path.join(format!("{TEMPORARY_PREFIX}probe"));
+        let written = File::create(&probe).and_then(|mut file| {
+            file.write_all(&[0; 4096])?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&probe);
+        written
+            .and(removed)
+            .map_err(|source| write_error(&self.path, source))
+    }
+
+    /// Removes what a run makes. The configuration goes last: while it stands the folder is known as a run.
+    fn remove_run(&self) -> Result<(), Error> {
+        let events = list(&self.events())?;
+        let is_event = |path: &PathBuf| name_of(path).starts_with(tensorboard::FILE_PREFIX);
+        events
+            .iter()
+            .filter(|path| is_event(path))
+            .try_for_each(|path| remove(path))?;
+        for (_, path) in self
+            .list_checkpoints()?
+            .iter()
+            .chain(&self.list_reconstructions()?)
+        {
+            remove(path)?;
+        }
+        [self.metrics(), self.log(), self.config()]
+            .iter()
+            .try_for_each(|path| remove(path))
+    }
+}
+
+/// Whether a run in that mode may use the folder.
+fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
+    let is_run = path.join(CONFIG).is_file();
+    let is_empty = list(path)?.iter().all(|entry| name_of(entry) == LOCK);
+    let path = path.to_owned();
+    match mode {
+        Mode::New if !is_empty => Err(Error::FolderNotEmpty { path, is_run }),
+        Mode::Resume if !is_run => Err(Error::NotARun { path }),
+        Mode::Overwrite if !is_run && !is_empty => Err(Error::NotARun { path }),
+        _ => Ok(()),
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join(LOCK);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
+    let file = file.map_err(|source| write_error(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            path: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(write_error(&path, source)),
+    }
+}
+
+/// The paths in a folder; none where there is no folder.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries,
+    };
+    let paths = entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    paths.map_err(|source| {
+        Error::File(simmim_checkpoint::Error::Read {
+            path: folder.to_owned(),
+            source,
+        })
+    })
+}
+
+fn list_steps(folder: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let with_step = |path: PathBuf| {
+        let name = name_of(&path);
+        let step = name
+            .strip_prefix(STEP_PREFIX)?
+            .strip_suffix(extension)?
+            .strip_suffix('.')?;
+        Some((step.parse().ok()?, path))
+    };
+    let mut steps: Vec<_> = list(folder)?.into_iter().filter_map(with_step).collect();
+    steps.sort();
+    Ok(steps)
+}
+
+fn step_name(step: u64, extension: &str) -> String {
+    format!("{STEP_PREFIX}{step:09}.{extension}")
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(write_error(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that this user may still write to the disk of `path`.
+#[cfg(unix)]
+fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_path: &Path) -> Option<u64> {
+    None
+}
+
+/// `YYYYMMDD-HHMMSS` of a time in seconds since 1970-01-01 UTC.
+///
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`, for days from 1970 on.
+fn utc_stamp(secs: u64) -> String {
+    const DAYS_PER_ERA: u64 = 146_097;
+    // Eras of 400 years, years from March: the leap day is the last day of its year.
+    let days = secs / 86_400 + 719_468;
+    let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (secs / 3_600 % 24, secs / 60 % 60, secs % 60);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+fn write_error(path: &Path, source: io::Error) -> Error {
+    Error::File(simmim_checkpoint::Error::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_utc() {
+        // Source: `date -u -d @N +%Y%m%d-%H%M%S` of GNU coreutils.
+        assert_eq!(utc_stamp(0), "19700101-000000");
+        assert_eq!(utc_stamp(951_782_400), "20000229-000000");
+        assert_eq!(utc_stamp(1_709_251_199), "20240229-235959");
+        assert_eq!(utc_stamp(1_735_689_599), "20241231-235959");
+        assert_eq!(utc_stamp(4_107_542_400), "21000301-000000");
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_recipe_and_time() {
+        assert_eq!(
+            RunFolder::default_path("demo", UNIX_EPOCH),
+            Path::new("runs/demo-19700101-000000")
+        );
+    }
+}
