@@ -210,7 +210,7 @@ mod tests {
             (areas, 0.2, 0.5),
             (log_ratios, 0.75_f64.ln(), (4.0_f64 / 3.0).ln()),
         ] {
-            let middle = (low + high) / 2.0;
+            let middle = f64::midpoint(low, high);
             let variance = (high - low) * (high - low) / 12.0;
             let spread = mean(values.iter().map(|v| (v - middle).powi(2)));
             let average = mean(values.iter().copied());

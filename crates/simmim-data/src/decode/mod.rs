@@ -143,8 +143,8 @@ pub struct Image {
 /// The EXIF orientation is ignored, as in torchvision's image folder, which the method's published
 /// results were obtained with. Colour profiles are ignored, too.
 ///
-/// A JPEG must be whole: one that ends before its end marker, or whose coded data is damaged, is
-/// an error. Bytes after the image are allowed.
+/// A JPEG must be whole: one that ends before its end marker, or in whose coded data the decoder
+/// finds damage, is an error. Bytes after the image are allowed.
 ///
 /// # Errors
 /// [`Error::UnknownFormat`], [`Error::CutShort`], [`Error::Decode`], [`Error::SampleType`],

@@ -1,0 +1,11 @@
+//! Tests of the whole crate, on images drawn in code.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod batches;
+mod damage;
+mod drawn;
+mod formats;
+mod masks;
+mod resizing;
+mod sources;
