@@ -92,14 +92,7 @@ impl Loader {
             plan.steps_per_epoch()?;
         }
         let n_workers = n_workers.max(1);
-        let shared = Arc::new(Shared {
-            plan,
-            pass,
-            state: Mutex::default(),
-            ready: Condvar::new(),
-            room: Condvar::new(),
-            n_ahead: (n_workers * N_AHEAD_PER_WORKER) as u64,
-        });
+        let shared = Arc::new(Shared::new(plan, pass, n_workers));
         // Built up in place, so that a thread that cannot be started stops those before it.
         let mut loader = Self {
             shared,
@@ -160,6 +153,17 @@ impl Drop for Loader {
 }
 
 impl Shared {
+    fn new(plan: Arc<BatchPlan>, pass: Pass, n_workers: usize) -> Self {
+        Self {
+            plan,
+            pass,
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            room: Condvar::new(),
+            n_ahead: (n_workers * N_AHEAD_PER_WORKER) as u64,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under the lock, so its state is whole even if poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -230,5 +234,50 @@ impl Drop for HandOver<'_> {
         let made = self.made.take().unwrap_or(panicked);
         self.shared.lock().finished.insert(self.n, made);
         self.shared.ready.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BatchSettings, CropSettings, DataSet, DecodeLimits, Normalisation, Reporter, Split,
+        Transform, Views,
+    };
+
+    #[test]
+    fn a_worker_that_panics_gives_an_error_instead_of_a_consumer_that_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.png"), b"never read").unwrap();
+        let data = DataSet::open(folder.path().to_str().unwrap()).unwrap();
+        let crop = CropSettings::default();
+        let views = Views {
+            transform: Transform::new(crop, [8, 8], Normalisation::imagenet()).unwrap(),
+            masks: None,
+            limits: DecodeLimits::default(),
+        };
+        let settings = BatchSettings {
+            seed: 0,
+            batch_size: 1,
+            n_micro: 1,
+            rank: 0,
+            world: 1,
+        };
+        let reporter = Arc::new(Reporter::new(1));
+        let plan = BatchPlan::new(Arc::new(data), views, Split::all(1), settings, reporter);
+        let shared = Shared::new(Arc::new(plan.unwrap()), Pass::All, 1);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let _hand_over = HandOver {
+                    shared: &shared,
+                    n: 0,
+                    made: None,
+                };
+                panic!("as a decoder might");
+            });
+            let given = shared.take().unwrap();
+            assert!(matches!(given, Err(Error::WorkerPanicked { batch_idx: 0 })));
+            assert!(worker.join().is_err() && shared.take().is_none());
+        });
     }
 }

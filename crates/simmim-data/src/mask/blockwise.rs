@@ -6,7 +6,7 @@ use super::cells::Cells;
 
 /// How often the place of a block is drawn before blocks are given up.
 ///
-/// Source: microsoft/unilm, `beit/masking_generator.py`, `MaskingGenerator._mask`.
+/// Source: microsoft/unilm, `beit/masking_generator.py` @ 2312c6f, `MaskingGenerator._mask`.
 const N_TRIES: usize = 10;
 
 /// The lowest ratio of height to width; the highest is its inverse. Source: as [`N_TRIES`].

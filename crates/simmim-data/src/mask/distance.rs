@@ -5,7 +5,7 @@ use super::Mask;
 /// `AvgDist`: the mean, over the hidden pixels, of the Euclidean distance to the nearest visible
 /// pixel, in pixels. `None` when nothing is hidden or nothing is visible.
 ///
-/// Source: SimMIM (arXiv 2111.09886), section 4.1.2.
+/// Source: the ablation of masking strategies in SimMIM (arXiv 2111.09886).
 ///
 /// # Panics
 /// When `patch_px` is zero.

@@ -22,13 +22,14 @@ pub enum MaskKind {
     /// One square at a random position; where the count is no square number, the most nearly
     /// square rectangle that holds it, less a run of cells along one edge.
     ///
-    /// Source: SimMIM (arXiv 2111.09886), section 3.2: the central region mask of Pathak et al.,
-    /// "relaxed to be randomly movable on the image". The released code has none.
+    /// Source: the ablation of masking strategies in SimMIM (arXiv 2111.09886), which lets the
+    /// central region of Pathak et al. (2016) move over the image. The released code has none, so
+    /// the shape for a count that is no square number is ours.
     Square,
     /// Rectangles of random size, shape and place until the count is reached.
     ///
-    /// Source: microsoft/unilm, `beit/masking_generator.py`. There the count is an upper bound;
-    /// here cells at the border of the blocks make up what is missing.
+    /// Source: microsoft/unilm, `beit/masking_generator.py` @ 2312c6f. There the count is an upper
+    /// bound; here cells at the border of the blocks make up what is missing.
     Blockwise,
 }
 
@@ -93,7 +94,7 @@ pub struct MaskSurvey {
     /// The mean of [`avg_dist_px`] over the drawn masks; `None` if a mask hides everything. The
     /// method's authors found fine-tuning best where this is between 10 and 20 pixels.
     ///
-    /// Source: SimMIM (arXiv 2111.09886), section 4.1.2, at images of 192 pixels.
+    /// Source: the ablation of masking strategies in SimMIM (arXiv 2111.09886), at 192 pixels.
     pub avg_dist_px: Option<f64>,
 }
 

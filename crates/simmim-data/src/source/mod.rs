@@ -218,7 +218,7 @@ impl DataSet {
     /// A number that stays the same as long as the images' names, sizes and order do. It does not
     /// depend on where the data set lies.
     ///
-    /// Source: FNV-1a with 64 bits, Fowler, Noll, Vo and Eastlake, RFC 9923.
+    /// Source: FNV-1a with 64 bits, by Fowler, Noll and Vo (isthe.com/chongo/tech/comp/fnv).
     pub fn fingerprint(&self) -> u64 {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         for entry in &self.entries {
