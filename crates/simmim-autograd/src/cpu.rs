@@ -61,7 +61,11 @@ fn gain(gain: RowScale<'_>) -> Gain<'_> {
 }
 
 fn weights(hidden: HiddenRows<'_>) -> l1_loss::Weights<'_> {
-    l1_loss::Weights { values: values(hidden.weights), parts: hidden.parts, side: hidden.side_px }
+    l1_loss::Weights {
+        values: values(hidden.weights),
+        parts: hidden.parts,
+        side: hidden.side_px,
+    }
 }
 
 /// Values of a row, from the number of rows that have weights.
@@ -111,8 +115,18 @@ impl Device for CpuDevice {
         rows::add_assign(values_mut(sum), values(added));
     }
 
-    fn linear(&self, x: &Buffer, w: &Buffer, bias: Option<&Buffer>, dims: LinearDims, y: &mut Buffer) {
-        let LinearDims { rows: n_rows, inputs, outputs } = dims;
+    fn linear(
+        &self,
+        x: &Buffer,
+        (w, bias): (&Buffer, Option<&Buffer>),
+        dims: LinearDims,
+        y: &mut Buffer,
+    ) {
+        let LinearDims {
+            rows: n_rows,
+            inputs,
+            outputs,
+        } = dims;
         let y = values_mut(y);
         let store = if let Some(bias) = bias {
             rows::fill_rows(values(bias), y);
@@ -128,13 +142,23 @@ impl Device for CpuDevice {
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) {
         let dy = Matrix::new(values(dy), dims.rows, dims.outputs);
         let w = Matrix::new(values(w), dims.outputs, dims.inputs);
-        matmul(MatrixMut::new(values_mut(dx), dims.rows, dims.inputs), dy, w, Store::Replace);
+        matmul(
+            MatrixMut::new(values_mut(dx), dims.rows, dims.inputs),
+            dy,
+            w,
+            Store::Replace,
+        );
     }
 
     fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: LinearDims, dw: &mut Buffer) {
         let dy = Matrix::new(values(dy), dims.rows, dims.outputs).transposed();
         let x = Matrix::new(values(x), dims.rows, dims.inputs);
-        matmul(MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs), dy, x, Store::Replace);
+        matmul(
+            MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs),
+            dy,
+            x,
+            Store::Replace,
+        );
     }
 
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer) {
@@ -146,8 +170,18 @@ impl Device for CpuDevice {
         rows::add_to_rows(values(x), values(shift), values_mut(y));
     }
 
-    fn layer_norm(&self, x: &Buffer, [scale, shift]: [&Buffer; 2], dims: NormDims, y: &mut Buffer) -> Buffer {
-        let affine = Affine { scale: values(scale), shift: values(shift), eps: dims.eps };
+    fn layer_norm(
+        &self,
+        x: &Buffer,
+        [scale, shift]: [&Buffer; 2],
+        dims: NormDims,
+        y: &mut Buffer,
+    ) -> Buffer {
+        let affine = Affine {
+            scale: values(scale),
+            shift: values(shift),
+            eps: dims.eps,
+        };
         let mut stats = self.allocate(x.len() / dims.width * 2);
         layer_norm::layer_norm(values(x), affine, values_mut(y), values_mut(&mut stats));
         stats
@@ -161,7 +195,8 @@ impl Device for CpuDevice {
         dx: &mut Buffer,
     ) -> [Buffer; 2] {
         let (x, dy, stats) = (values(x), values(dy), values(stats));
-        let (dscale, dshift) = layer_norm::layer_norm_backward(x, dy, stats, values(scale), values_mut(dx));
+        let (dscale, dshift) =
+            layer_norm::layer_norm_backward(x, dy, stats, values(scale), values_mut(dx));
         [owned(dscale), owned(dshift)]
     }
 
@@ -179,14 +214,19 @@ impl Device for CpuDevice {
 
     fn attention_backward(
         &self,
-        qkv: &Buffer,
-        bias: Option<&Buffer>,
+        (qkv, bias): (&Buffer, Option<&Buffer>),
         [out, dout]: [&Buffer; 2],
         dims: Heads,
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
         let pair = (values(out), values(dout));
-        let dbias = attention::attention_backward(values(qkv), bias.map(values), pair, dims, values_mut(dqkv));
+        let dbias = attention::attention_backward(
+            values(qkv),
+            bias.map(values),
+            pair,
+            dims,
+            values_mut(dqkv),
+        );
         dbias.map(owned)
     }
 
@@ -201,7 +241,8 @@ impl Device for CpuDevice {
         scale: RowScale<'_>,
         dbranch: &mut Buffer,
     ) -> Option<Buffer> {
-        residual::residual_backward(values(branch), values(dy), gain(scale), values_mut(dbranch)).map(owned)
+        residual::residual_backward(values(branch), values(dy), gain(scale), values_mut(dbranch))
+            .map(owned)
     }
 
     fn hide(&self, x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) {
@@ -209,15 +250,30 @@ impl Device for CpuDevice {
     }
 
     fn hide_backward(&self, dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer {
-        owned(rows::hide_backward(values(dy), values(hidden), values_mut(dx)))
+        owned(rows::hide_backward(
+            values(dy),
+            values(hidden),
+            values_mut(dx),
+        ))
     }
 
     fn prepend(&self, x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) {
         rows::prepend(values(x), values(token), tokens, values_mut(y));
     }
 
-    fn prepend_backward(&self, dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer) -> Buffer {
-        owned(rows::prepend_backward(values(dy), tokens, width, values_mut(dx)))
+    fn prepend_backward(
+        &self,
+        dy: &Buffer,
+        tokens: usize,
+        width: usize,
+        dx: &mut Buffer,
+    ) -> Buffer {
+        owned(rows::prepend_backward(
+            values(dy),
+            tokens,
+            width,
+            values_mut(dx),
+        ))
     }
 
     fn gather(&self, x: &Buffer, index: &Buffer, y: &mut Buffer) {
@@ -262,7 +318,12 @@ impl Device for CpuDevice {
         norm_target::norm_target(values(images), size, window, values_mut(out));
     }
 
-    fn masked_l1(&self, [prediction, target]: [&Buffer; 2], hidden: HiddenRows<'_>, factor: f32) -> Buffer {
+    fn masked_l1(
+        &self,
+        [prediction, target]: [&Buffer; 2],
+        hidden: HiddenRows<'_>,
+        factor: f32,
+    ) -> Buffer {
         let row_len = row_len(prediction, hidden);
         let sum = l1_loss::l1_sum(values(prediction), values(target), weights(hidden), row_len);
         self.upload(&[(sum * f64::from(factor)) as f32])
@@ -277,16 +338,32 @@ impl Device for CpuDevice {
     ) {
         let row_len = row_len(prediction, hidden);
         let weighting = (weights(hidden), factor * values(dloss)[0]);
-        l1_loss::l1_backward(values(prediction), values(target), weighting, row_len, values_mut(dprediction));
+        l1_loss::l1_backward(
+            values(prediction),
+            values(target),
+            weighting,
+            row_len,
+            values_mut(dprediction),
+        );
     }
 
     fn sum_of_squares(&self, x: &Buffer) -> f64 {
         optimiser::sum_of_squares(values(x))
     }
 
-    fn adamw(&self, parameter: &mut Buffer, [first, second]: [&mut Buffer; 2], gradient: &Buffer, step: AdamW) {
+    fn adamw(
+        &self,
+        parameter: &mut Buffer,
+        [first, second]: [&mut Buffer; 2],
+        gradient: &Buffer,
+        step: AdamW,
+    ) {
         let (first, second) = (values_mut(first), values_mut(second));
-        let state = Moments { parameter: values_mut(parameter), first, second };
+        let state = Moments {
+            parameter: values_mut(parameter),
+            first,
+            second,
+        };
         optimiser::adamw(state, values(gradient), step);
     }
 }

@@ -15,11 +15,17 @@ pub struct Buffer {
 impl Buffer {
     /// Wraps what a device keeps for `len` values.
     pub fn new<T: Any + Send + Sync>(storage: T, len: usize) -> Self {
-        Self { storage: Box::new(storage), len }
+        Self {
+            storage: Box::new(storage),
+            len,
+        }
     }
 
     /// How many values it holds.
-    #[allow(clippy::len_without_is_empty, reason = "a count of values, not a collection")]
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "a count of values, not a collection"
+    )]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -118,7 +124,13 @@ pub trait Device: Debug + Send + Sync {
     fn add_assign(&self, sum: &mut Buffer, values: &Buffer);
 
     /// y `[R, out]` = x `[R, in]` wᵀ + bias; w `[out, in]`, bias `[out]`.
-    fn linear(&self, x: &Buffer, w: &Buffer, bias: Option<&Buffer>, dims: LinearDims, y: &mut Buffer);
+    fn linear(
+        &self,
+        x: &Buffer,
+        w_bias: (&Buffer, Option<&Buffer>),
+        dims: LinearDims,
+        y: &mut Buffer,
+    );
     /// dx = dy w.
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer);
     /// dw = dyᵀ x.
@@ -129,9 +141,21 @@ pub trait Device: Debug + Send + Sync {
     fn add_to_rows(&self, x: &Buffer, shift: &Buffer, y: &mut Buffer);
 
     /// y = layer norm of the rows of x; `affine` is γ and β. Returns what the backward needs.
-    fn layer_norm(&self, x: &Buffer, affine: [&Buffer; 2], dims: NormDims, y: &mut Buffer) -> Buffer;
+    fn layer_norm(
+        &self,
+        x: &Buffer,
+        affine: [&Buffer; 2],
+        dims: NormDims,
+        y: &mut Buffer,
+    ) -> Buffer;
     /// Writes dx; returns dγ and dβ. `saved` is x and what [`Device::layer_norm`] returned.
-    fn layer_norm_backward(&self, dy: &Buffer, saved: [&Buffer; 2], scale: &Buffer, dx: &mut Buffer) -> [Buffer; 2];
+    fn layer_norm_backward(
+        &self,
+        dy: &Buffer,
+        saved: [&Buffer; 2],
+        scale: &Buffer,
+        dx: &mut Buffer,
+    ) -> [Buffer; 2];
     /// y = x Φ(x).
     fn gelu(&self, x: &Buffer, y: &mut Buffer);
     /// dx = dy (Φ(x) + x φ(x)).
@@ -141,8 +165,7 @@ pub trait Device: Debug + Send + Sync {
     /// Writes dqkv; returns the bias's gradient. `out_dout` is the result and its gradient.
     fn attention_backward(
         &self,
-        qkv: &Buffer,
-        bias: Option<&Buffer>,
+        qkv_bias: (&Buffer, Option<&Buffer>),
         out_dout: [&Buffer; 2],
         dims: Heads,
         dqkv: &mut Buffer,
@@ -165,7 +188,8 @@ pub trait Device: Debug + Send + Sync {
     /// y `[B, L + 1, D]` = each sample of x `[B, L, D]` after `token` `[D]`.
     fn prepend(&self, x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer);
     /// Writes dx; returns the gradient of the token, which has `width` values.
-    fn prepend_backward(&self, dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer) -> Buffer;
+    fn prepend_backward(&self, dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer)
+    -> Buffer;
     /// y\[r\] = x\[index\[r\]\], rows of any width.
     fn gather(&self, x: &Buffer, index: &Buffer, y: &mut Buffer);
     /// dx = 0; then dx\[index\[r\]\] += dy\[r\].
@@ -199,5 +223,11 @@ pub trait Device: Debug + Send + Sync {
     /// Σ x².
     fn sum_of_squares(&self, x: &Buffer) -> f64;
     /// One AdamW step of a parameter and its two moments.
-    fn adamw(&self, parameter: &mut Buffer, moments: [&mut Buffer; 2], gradient: &Buffer, step: AdamW);
+    fn adamw(
+        &self,
+        parameter: &mut Buffer,
+        moments: [&mut Buffer; 2],
+        gradient: &Buffer,
+        step: AdamW,
+    );
 }

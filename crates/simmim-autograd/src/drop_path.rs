@@ -19,10 +19,22 @@ pub struct DropPath {
 
 impl DropPath {
     /// 0 for each dropped sample and 1/(1 − rate) for each kept one, `[B]`.
-    pub(crate) fn keep(&self, rate: f32, branch_idx: u64, batch: usize, device: &Arc<dyn Device>) -> Tensor {
+    pub(crate) fn keep(
+        &self,
+        rate: f32,
+        branch_idx: u64,
+        batch: usize,
+        device: &Arc<dyn Device>,
+    ) -> Tensor {
         let mut draws = Stream::new(self.seed, Purpose::DropPath).at(self.step, branch_idx);
         let kept = 1.0 / (1.0 - rate);
-        let mut draw = || if draws.chance(f64::from(rate)) { 0.0 } else { kept };
+        let mut draw = || {
+            if draws.chance(f64::from(rate)) {
+                0.0
+            } else {
+                kept
+            }
+        };
         let all: Vec<f32> = (0..self.first_sample + batch).map(|_| draw()).collect();
         Tensor::from_slice(device, &[batch], &all[self.first_sample..])
     }

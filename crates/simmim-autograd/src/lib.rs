@@ -51,7 +51,9 @@ pub use ops::index::Index;
 pub use ops::l1::HiddenPixels;
 pub use ops::residual::Branch;
 pub use optimiser::{AdamW, AdamWSettings, Group};
-pub use parameters::{Error, Gradients, Init, ParameterId, ParameterSpec, ParameterSpecs, Parameters};
+pub use parameters::{
+    Error, Gradients, Init, ParameterId, ParameterSpec, ParameterSpecs, Parameters,
+};
 pub use schedule::{Decay, Schedule};
 pub use simmim_kernels::attention::Heads;
 pub use simmim_kernels::optimiser::AdamW as AdamWStep;

@@ -31,7 +31,10 @@ impl Var {
     /// When the number of values differs.
     #[must_use]
     pub fn reshape(&self, shape: &[usize]) -> Self {
-        Self { tensor: self.tensor.reshape(shape), node: self.node }
+        Self {
+            tensor: self.tensor.reshape(shape),
+            node: self.node,
+        }
     }
 
     pub(crate) fn node(&self) -> Option<usize> {
@@ -87,12 +90,21 @@ impl Debug for Tape<'_> {
 impl<'a> Tape<'a> {
     /// A tape for a forward pass that a backward pass will follow.
     pub fn recording(parameters: &'a Parameters) -> Self {
-        Self { parameters, nodes: Vec::new(), records: true, checkpoints: false, drop_path: None }
+        Self {
+            parameters,
+            nodes: Vec::new(),
+            records: true,
+            checkpoints: false,
+            drop_path: None,
+        }
     }
 
     /// A tape for a forward pass alone: nothing is kept.
     pub fn inference(parameters: &'a Parameters) -> Self {
-        Self { records: false, ..Self::recording(parameters) }
+        Self {
+            records: false,
+            ..Self::recording(parameters)
+        }
     }
 
     /// Residual branches are dropped as `drop_path` decides; without this, never.
@@ -122,25 +134,50 @@ impl<'a> Tape<'a> {
     /// A parameter of the model.
     pub fn parameter(&mut self, id: ParameterId) -> Var {
         let tensor = self.parameters.get(id).clone();
-        Var { tensor, node: self.push(Node::Parameter(id)) }
+        Var {
+            tensor,
+            node: self.push(Node::Parameter(id)),
+        }
     }
 
     /// Runs `part` on `inputs`. With checkpointing on, nothing that it computes is kept but its result,
     /// and the backward pass runs it again. Values and gradients are the same to the bit either way.
-    pub fn checkpoint(&mut self, inputs: &[&Var], part: impl Fn(&mut Self, &[Var]) -> Var + 'a) -> Var {
+    pub fn checkpoint(
+        &mut self,
+        inputs: &[&Var],
+        part: impl Fn(&mut Self, &[Var]) -> Var + 'a,
+    ) -> Var {
         let inputs: Vec<Var> = inputs.iter().map(|&input| input.clone()).collect();
         if !self.checkpoints || !self.records {
             return part(self, &inputs);
         }
         let (parameters, drop_path) = (self.parameters, self.drop_path);
-        let fresh = move || Tape { drop_path, ..Tape::recording(parameters) };
+        let fresh = move || Tape {
+            drop_path,
+            ..Tape::recording(parameters)
+        };
         let values: Vec<Tensor> = inputs.iter().map(|input| input.tensor.clone()).collect();
-        let constants: Vec<Var> = values.iter().map(|value| self.constant(value.clone())).collect();
-        let result = part(&mut Tape { records: false, ..fresh() }, &constants).tensor;
+        let constants: Vec<Var> = values
+            .iter()
+            .map(|value| self.constant(value.clone()))
+            .collect();
+        let result = part(
+            &mut Tape {
+                records: false,
+                ..fresh()
+            },
+            &constants,
+        )
+        .tensor;
         self.record(result, move |dy, sink| {
             let mut tape = fresh();
-            let again: Vec<Var> =
-                values.into_iter().map(|tensor| Var { tensor, node: tape.push(Node::Input) }).collect();
+            let again: Vec<Var> = values
+                .into_iter()
+                .map(|tensor| Var {
+                    tensor,
+                    node: tape.push(Node::Input),
+                })
+                .collect();
             let result = part(&mut tape, &again);
             let mut grads = tape.run_back(result, dy, sink.gradients);
             for (input, again) in inputs.iter().zip(&again) {
@@ -156,7 +193,12 @@ impl<'a> Tape<'a> {
     /// # Panics
     /// When `loss` is not a single value.
     pub fn backward(self, loss: Var, gradients: &mut Gradients) {
-        assert_eq!(loss.tensor.len(), 1, "a loss is one value, not {:?}", loss.shape());
+        assert_eq!(
+            loss.tensor.len(),
+            1,
+            "a loss is one value, not {:?}",
+            loss.shape()
+        );
         let one = Tensor::from_slice(self.device(), loss.shape(), &[1.0]);
         self.backward_from(loss, one, gradients);
     }
@@ -166,20 +208,34 @@ impl<'a> Tape<'a> {
     /// # Panics
     /// When `gradient` is not of the shape of `result`.
     pub fn backward_from(self, result: Var, gradient: Tensor, gradients: &mut Gradients) {
-        assert_eq!(result.shape(), gradient.shape(), "a gradient of another shape");
+        assert_eq!(
+            result.shape(),
+            gradient.shape(),
+            "a gradient of another shape"
+        );
         self.run_back(result, gradient, gradients);
     }
 
     /// Goes back over the nodes; what is left over are the gradients of the [`Node::Input`]s.
-    fn run_back(self, result: Var, gradient: Tensor, gradients: &mut Gradients) -> Vec<Option<Tensor>> {
-        let mut sink = Sink { nodes: vec![None; self.nodes.len()], gradients };
+    fn run_back(
+        self,
+        result: Var,
+        gradient: Tensor,
+        gradients: &mut Gradients,
+    ) -> Vec<Option<Tensor>> {
+        let mut sink = Sink {
+            nodes: vec![None; self.nodes.len()],
+            gradients,
+        };
         sink.add(result.node, gradient);
         drop(result);
         for (idx, node) in self.nodes.into_iter().enumerate().rev() {
             if matches!(node, Node::Input) {
                 continue;
             }
-            let Some(gradient) = sink.nodes[idx].take() else { continue };
+            let Some(gradient) = sink.nodes[idx].take() else {
+                continue;
+            };
             match node {
                 Node::Parameter(id) => sink.gradients.add(id, gradient),
                 Node::Operation(backward) => backward(gradient, &mut sink),
@@ -190,8 +246,16 @@ impl<'a> Tape<'a> {
     }
 
     /// The result of an operation, and how its gradient reaches its inputs.
-    pub(crate) fn record(&mut self, tensor: Tensor, backward: impl FnOnce(Tensor, &mut Sink<'_>) + 'a) -> Var {
-        let node = if self.records { self.push(Node::Operation(Box::new(backward))) } else { None };
+    pub(crate) fn record(
+        &mut self,
+        tensor: Tensor,
+        backward: impl FnOnce(Tensor, &mut Sink<'_>) + 'a,
+    ) -> Var {
+        let node = if self.records {
+            self.push(Node::Operation(Box::new(backward)))
+        } else {
+            None
+        };
         Var { tensor, node }
     }
 

@@ -33,7 +33,11 @@ impl Tensor {
     /// # Panics
     /// When there are not as many values as the shape says.
     pub fn from_slice(device: &Arc<dyn Device>, shape: &[usize], values: &[f32]) -> Self {
-        assert_eq!(values.len(), shape.iter().product::<usize>(), "values for shape {shape:?}");
+        assert_eq!(
+            values.len(),
+            shape.iter().product::<usize>(),
+            "values for shape {shape:?}"
+        );
         Self::from_buffer(device, shape, device.upload(values))
     }
 
@@ -44,13 +48,27 @@ impl Tensor {
 
     /// A tensor over a buffer that an operation returned.
     pub(crate) fn from_buffer(device: &Arc<dyn Device>, shape: &[usize], buffer: Buffer) -> Self {
-        assert_eq!(buffer.len(), shape.iter().product::<usize>(), "a buffer for shape {shape:?}");
-        let storage = Storage { device: Arc::clone(device), buffer: Some(buffer) };
-        Self { storage: Arc::new(storage), shape: shape.to_vec() }
+        assert_eq!(
+            buffer.len(),
+            shape.iter().product::<usize>(),
+            "a buffer for shape {shape:?}"
+        );
+        let storage = Storage {
+            device: Arc::clone(device),
+            buffer: Some(buffer),
+        };
+        Self {
+            storage: Arc::new(storage),
+            shape: shape.to_vec(),
+        }
     }
 
     /// A new tensor that `fill` writes in full.
-    pub(crate) fn build(device: &Arc<dyn Device>, shape: &[usize], fill: impl FnOnce(&mut Buffer)) -> Self {
+    pub(crate) fn build(
+        device: &Arc<dyn Device>,
+        shape: &[usize],
+        fill: impl FnOnce(&mut Buffer),
+    ) -> Self {
         let mut buffer = device.allocate(shape.iter().product());
         fill(&mut buffer);
         Self::from_buffer(device, shape, buffer)
@@ -67,7 +85,10 @@ impl Tensor {
     }
 
     /// Number of values.
-    #[allow(clippy::len_without_is_empty, reason = "an array of a shape, not a collection")]
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "an array of a shape, not a collection"
+    )]
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
@@ -78,8 +99,16 @@ impl Tensor {
     /// When the number of values differs.
     #[must_use]
     pub fn reshape(&self, shape: &[usize]) -> Self {
-        assert_eq!(self.len(), shape.iter().product::<usize>(), "{:?} as {shape:?}", self.shape);
-        Self { storage: Arc::clone(&self.storage), shape: shape.to_vec() }
+        assert_eq!(
+            self.len(),
+            shape.iter().product::<usize>(),
+            "{:?} as {shape:?}",
+            self.shape
+        );
+        Self {
+            storage: Arc::clone(&self.storage),
+            shape: shape.to_vec(),
+        }
     }
 
     /// The values, in row-major order.
@@ -112,12 +141,22 @@ impl Tensor {
 
     /// self += other, in place where no clone shares the buffer.
     pub(crate) fn add_assign(&mut self, other: &Self) {
-        assert_eq!(self.len(), other.len(), "sum of {:?} and {:?}", self.shape, other.shape);
+        assert_eq!(
+            self.len(),
+            other.len(),
+            "sum of {:?} and {:?}",
+            self.shape,
+            other.shape
+        );
         let device = Arc::clone(self.device());
         if self.buffer_mut().is_none() {
-            *self = Self::build(&device, &self.shape, |buffer| device.copy(self.buffer(), buffer));
+            *self = Self::build(&device, &self.shape, |buffer| {
+                device.copy(self.buffer(), buffer);
+            });
         }
-        let buffer = self.buffer_mut().expect("just copied, so no clone shares it");
+        let buffer = self
+            .buffer_mut()
+            .expect("just copied, so no clone shares it");
         device.add_assign(buffer, other.buffer());
     }
 }

@@ -66,6 +66,27 @@ pub fn prepend(x: &[f32], token: &[f32], tokens: usize, y: &mut [f32]) {
         });
 }
 
+/// Gradients of [`prepend`]: `dx` is written; returns the gradient of the token, `[D]`.
+///
+/// # Shapes
+/// `dy` `[B, L + 1, D]`, `dx` `[B, L, D]`.
+pub fn prepend_backward(dy: &[f32], tokens: usize, width: usize, dx: &mut [f32]) -> Vec<f32> {
+    let len = tokens * width;
+    assert_eq!(
+        dx.len() / len * (len + width),
+        dy.len(),
+        "prepend: lengths differ"
+    );
+    dx.par_chunks_mut(len)
+        .zip(dy.par_chunks(len + width))
+        .for_each(|(dx, dy)| dx.copy_from_slice(&dy[width..]));
+    let mut sum = vec![0.0; width];
+    for dy in dy.chunks_exact(len + width) {
+        add(&mut sum, &dy[..width]);
+    }
+    sum
+}
+
 /// y\[r\] = x\[index\[r\]\].
 ///
 /// # Shapes
@@ -227,6 +248,9 @@ mod tests {
         let mut y = [0.0; 6];
         prepend(&[1.0, 2.0, 3.0, 4.0], &[9.0], 2, &mut y);
         assert_eq!(y, [9.0, 1.0, 2.0, 9.0, 3.0, 4.0]);
+        let mut dx = [0.0; 4];
+        assert_eq!(prepend_backward(&y, 2, 1, &mut dx), [18.0]);
+        assert_eq!(dx, [1.0, 2.0, 3.0, 4.0]);
     }
 
     #[test]

@@ -1,0 +1,23 @@
+//! GELU with the exact error function.
+
+use crate::tape::{Tape, Var};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+impl Tape<'_> {
+    /// y = x Φ(x), element by element.
+    ///
+    /// # Shapes
+    /// `x` and the result: any, the same.
+    pub fn gelu(&mut self, x: &Var) -> Var {
+        let device = Arc::clone(self.device());
+        let y = Tensor::build(&device, x.shape(), |y| device.gelu(x.tensor().buffer(), y));
+        let x = x.clone();
+        self.record(y, move |dy, sink| {
+            let dx = Tensor::build(&device, x.shape(), |dx| {
+                device.gelu_backward(x.tensor().buffer(), dy.buffer(), dx);
+            });
+            sink.add(x.node(), dx);
+        })
+    }
+}

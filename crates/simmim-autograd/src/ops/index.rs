@@ -1,0 +1,55 @@
+//! Row numbers on a device, and gathering by them.
+
+use crate::device::{Buffer, Device};
+use crate::tape::{Tape, Var};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// Row numbers, kept on a device. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Index {
+    buffer: Arc<Buffer>,
+}
+
+impl Index {
+    /// Puts row numbers on a device.
+    pub fn new(device: &Arc<dyn Device>, rows: &[u32]) -> Self {
+        Self {
+            buffer: Arc::new(device.upload_index(rows)),
+        }
+    }
+
+    /// How many row numbers there are.
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "a count of rows to take, never tested for none"
+    )]
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+}
+
+impl Tape<'_> {
+    /// The rows of x that `index` names, in its order.
+    ///
+    /// # Shapes
+    /// `x` `[.., D]` seen as rows of D; the result `[r, D]` for an index of r rows.
+    pub fn gather(&mut self, x: &Var, index: &Index) -> Var {
+        let width = x.tensor().width();
+        let device = Arc::clone(self.device());
+        let y = Tensor::build(&device, &[index.len(), width], |y| {
+            device.gather(x.tensor().buffer(), index.buffer(), y);
+        });
+        let (x, shape, index) = (x.node(), x.shape().to_vec(), index.clone());
+        self.record(y, move |dy, sink| {
+            let dx = Tensor::build(&device, &shape, |dx| {
+                device.gather_backward(dy.buffer(), index.buffer(), dx);
+            });
+            sink.add(x, dx);
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! y = x wᵀ + b.
+
+use crate::device::LinearDims;
+use crate::tape::{Tape, Var};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+impl Tape<'_> {
+    /// y = x wᵀ + bias for each row of x. A convolution's weight `[out, C, p, p]` serves as it is.
+    ///
+    /// # Shapes
+    /// `x` `[.., in]`, `w` `[out, ..]` with `in` values a row, `bias` `[out]`; the result `[.., out]`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit.
+    pub fn linear(&mut self, x: &Var, w: &Var, bias: Option<&Var>) -> Var {
+        let (inputs, outputs) = (x.tensor().width(), w.shape()[0]);
+        assert_eq!(
+            w.tensor().len(),
+            inputs * outputs,
+            "linear: {:?} by {:?}",
+            x.shape(),
+            w.shape()
+        );
+        assert!(
+            bias.is_none_or(|bias| bias.tensor().len() == outputs),
+            "linear: bias of another length"
+        );
+        let dims = LinearDims {
+            rows: x.tensor().len() / inputs,
+            inputs,
+            outputs,
+        };
+        let mut shape = x.shape().to_vec();
+        *shape.last_mut().expect("x has rows") = outputs;
+        let device = Arc::clone(self.device());
+        let bias_values = bias.map(|bias| bias.tensor().buffer());
+        let y = Tensor::build(&device, &shape, |y| {
+            device.linear(
+                x.tensor().buffer(),
+                (w.tensor().buffer(), bias_values),
+                dims,
+                y,
+            );
+        });
+        let (x, w, bias) = (x.clone(), w.clone(), bias.and_then(Var::node));
+        self.record(y, move |dy, sink| {
+            if x.node().is_some() {
+                let dx = Tensor::build(&device, x.shape(), |dx| {
+                    device.linear_backward_input(dy.buffer(), w.tensor().buffer(), dims, dx);
+                });
+                sink.add(x.node(), dx);
+            }
+            let dw = Tensor::build(&device, w.shape(), |dw| {
+                device.linear_backward_weight(dy.buffer(), x.tensor().buffer(), dims, dw);
+            });
+            sink.add(w.node(), dw);
+            if bias.is_some() {
+                let db = Tensor::build(&device, &[dims.outputs], |db| {
+                    device.sum_rows(dy.buffer(), db);
+                });
+                sink.add(bias, db);
+            }
+        })
+    }
+
+    /// The bias of a query-key-value projection whose keys have none: q, zeros, v.
+    ///
+    /// Source: microsoft/SimMIM `models/vision_transformer.py`, `Attention.forward`.
+    ///
+    /// # Shapes
+    /// `q`, `v` `[D]`; the result `[3 D]`.
+    pub fn query_value_bias(&mut self, q: &Var, v: &Var) -> Var {
+        let width = q.tensor().len();
+        let device = Arc::clone(self.device());
+        let y = Tensor::build(&device, &[3 * width], |y| {
+            device.query_value_bias(q.tensor().buffer(), v.tensor().buffer(), y);
+        });
+        let nodes = [q.node(), v.node()];
+        self.record(y, move |dy, sink| {
+            let grads = device.query_value_bias_backward(dy.buffer());
+            for (node, gradient) in nodes.into_iter().zip(grads) {
+                sink.add(node, Tensor::from_buffer(&device, &[width], gradient));
+            }
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! AdamW over groups of parameters, after the clip of the global norm.
+
+use crate::AdamWStep;
+use crate::parameters::{Gradients, ParameterId, Parameters};
+use crate::tensor::Tensor;
+
+/// Keeps the division of the clip finite, as `torch.nn.utils.clip_grad_norm_` does.
+const CLIP_EPS: f64 = 1e-6;
+
+/// The numbers of AdamW that hold for a whole run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWSettings {
+    /// β₁ and β₂.
+    pub betas: [f32; 2],
+    /// ε, added to the root of the second moment.
+    pub eps: f32,
+    /// The global L2 norm that gradients are scaled down to; `None` for no clip.
+    pub clip_norm: Option<f64>,
+}
+
+/// Parameters that share a weight decay and a factor of the learning rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Its members.
+    pub parameters: Vec<ParameterId>,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+}
+
+/// The optimiser and its moments.
+#[derive(Debug)]
+pub struct AdamW {
+    settings: AdamWSettings,
+    groups: Vec<Group>,
+    /// m and v of each parameter, by its place.
+    moments: Vec<[Tensor; 2]>,
+    steps: u64,
+}
+
+impl AdamW {
+    /// A fresh optimiser: moments zero, no step taken.
+    pub fn new(parameters: &Parameters, groups: Vec<Group>, settings: AdamWSettings) -> Self {
+        let zeros = |shape: &[usize]| Tensor::zeros(parameters.device(), shape);
+        let moments = parameters
+            .iter()
+            .map(|(_, spec, _)| [zeros(&spec.shape), zeros(&spec.shape)])
+            .collect();
+        Self {
+            settings,
+            groups,
+            moments,
+            steps: 0,
+        }
+    }
+
+    /// One step at learning rate `lr`; returns the norm of the gradients before the clip.
+    ///
+    /// A norm that is not finite changes nothing: the caller sees it and decides.
+    ///
+    /// # Panics
+    /// When a tape still holds the parameters.
+    pub fn step(&mut self, parameters: &mut Parameters, gradients: &Gradients, lr: f64) -> f64 {
+        let norm = gradients.norm();
+        if !norm.is_finite() {
+            return norm;
+        }
+        self.steps += 1;
+        let clip = self
+            .settings
+            .clip_norm
+            .map_or(1.0, |most| (most / (norm + CLIP_EPS)).min(1.0));
+        let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
+        let shared = AdamWStep {
+            lr: lr as f32,
+            betas: self.settings.betas,
+            eps: self.settings.eps,
+            weight_decay: 0.0,
+            corrections: self.settings.betas.map(correction),
+            gradient_scale: clip as f32,
+        };
+        for group in &self.groups {
+            let step = AdamWStep {
+                weight_decay: group.weight_decay,
+                ..shared
+            };
+            for &id in &group.parameters {
+                let Some(gradient) = gradients.get(id) else {
+                    continue;
+                };
+                update(
+                    parameters.get_mut(id),
+                    &mut self.moments[id.idx()],
+                    gradient,
+                    step,
+                );
+            }
+        }
+        norm
+    }
+
+    /// m and v of a parameter.
+    pub fn moments(&self, id: ParameterId) -> &[Tensor; 2] {
+        &self.moments[id.idx()]
+    }
+
+    /// How many steps have been taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Puts back the state of an earlier run: the moments of each parameter in order, and the steps taken.
+    ///
+    /// # Panics
+    /// When there is not one pair for each parameter, of its shape.
+    pub fn restore(&mut self, moments: Vec<[Tensor; 2]>, steps: u64) {
+        let shape_of = |pair: &[Tensor; 2]| [pair[0].shape().to_vec(), pair[1].shape().to_vec()];
+        assert!(
+            moments
+                .iter()
+                .map(shape_of)
+                .eq(self.moments.iter().map(shape_of)),
+            "moments of another model"
+        );
+        self.moments = moments;
+        self.steps = steps;
+    }
+}
+
+fn update(
+    parameter: &mut Tensor,
+    [first, second]: &mut [Tensor; 2],
+    gradient: &Tensor,
+    step: AdamWStep,
+) {
+    const HELD: &str = "no tape is alive while the optimiser steps";
+    let moments = [
+        first.buffer_mut().expect(HELD),
+        second.buffer_mut().expect(HELD),
+    ];
+    let device = gradient.device();
+    device.adamw(
+        parameter.buffer_mut().expect(HELD),
+        moments,
+        gradient.buffer(),
+        step,
+    );
+}

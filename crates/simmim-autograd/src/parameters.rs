@@ -1,0 +1,318 @@
+//! Names, shapes and first values of parameters; the tensors; their gradients.
+
+use crate::device::Device;
+use crate::tensor::Tensor;
+use rayon::prelude::*;
+use simmim_random::{Draws, Purpose, Stream};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// What can be wrong with values for a parameter.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model has no such parameter.
+    #[error("the model has no parameter `{name}`")]
+    NoParameter {
+        /// The name asked for.
+        name: String,
+    },
+    /// The values are of another shape.
+    #[error("`{name}`: expected shape {expected:?}, found {found:?}")]
+    Shape {
+        /// The parameter.
+        name: String,
+        /// The model's shape.
+        expected: Vec<usize>,
+        /// The shape of the values.
+        found: Vec<usize>,
+    },
+}
+
+/// How a parameter gets its first values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// The same value everywhere.
+    Constant(f32),
+    /// Normal with mean 0, drawn again until within ±`bound`, then multiplied by `gain`.
+    TruncatedNormal {
+        /// Standard deviation before truncation.
+        std: f32,
+        /// Largest absolute value, before `gain`.
+        bound: f32,
+        /// Multiplies every value.
+        gain: f32,
+    },
+    /// Uniform in ±`bound`.
+    Uniform {
+        /// Largest absolute value.
+        bound: f32,
+    },
+}
+
+impl Init {
+    fn values(self, len: usize, mut draws: Draws) -> Vec<f32> {
+        match self {
+            Self::Constant(value) => vec![value; len],
+            Self::Uniform { bound } => {
+                let bound = f64::from(bound);
+                (0..len)
+                    .map(|_| draws.uniform(-bound, bound) as f32)
+                    .collect()
+            }
+            Self::TruncatedNormal { std, bound, gain } => {
+                let mut draw = || std * draws.normal() as f32;
+                let mut within = || std::iter::repeat_with(&mut draw).find(|x| x.abs() <= bound);
+                (0..len)
+                    .map(|_| within().expect("draws never end") * gain)
+                    .collect()
+            }
+        }
+    }
+}
+
+/// A parameter before it has values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpec {
+    /// Its name in checkpoints.
+    pub name: String,
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// Its first values.
+    pub init: Init,
+}
+
+impl ParameterSpec {
+    /// Number of values.
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "an array of a shape, not a collection"
+    )]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A parameter of one model: its place among [`ParameterSpecs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParameterId(usize);
+
+impl ParameterId {
+    /// Its place, in the order in which the model named its parameters.
+    pub fn idx(self) -> usize {
+        self.0
+    }
+}
+
+/// The parameters that a model names as it is built; no memory is taken yet.
+#[derive(Debug, Clone, Default)]
+pub struct ParameterSpecs {
+    specs: Vec<ParameterSpec>,
+}
+
+impl ParameterSpecs {
+    /// Names a parameter.
+    ///
+    /// # Panics
+    /// When the name is taken: two parts of a model would share a checkpoint entry.
+    pub fn add(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> ParameterId {
+        let name = name.into();
+        assert!(
+            self.specs.iter().all(|spec| spec.name != name),
+            "two parameters named {name}"
+        );
+        self.specs.push(ParameterSpec {
+            name,
+            shape: shape.to_vec(),
+            init,
+        });
+        ParameterId(self.specs.len() - 1)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &ParameterSpec> {
+        self.specs.iter()
+    }
+
+    /// Number of values of all parameters.
+    pub fn n_values(&self) -> usize {
+        self.specs.iter().map(ParameterSpec::len).sum()
+    }
+}
+
+/// The parameters of a model, on a device.
+#[derive(Debug)]
+pub struct Parameters {
+    specs: Vec<ParameterSpec>,
+    tensors: Vec<Tensor>,
+    device: Arc<dyn Device>,
+}
+
+impl Parameters {
+    /// Puts all parameters on `device` with their first values: a function of `seed`, the parameter's
+    /// place and its [`Init`] alone.
+    pub fn allocate(specs: ParameterSpecs, device: &Arc<dyn Device>, seed: u64) -> Self {
+        let stream = Stream::new(seed, Purpose::Init);
+        let tensors = specs
+            .specs
+            .par_iter()
+            .enumerate()
+            .map(|(idx, spec)| {
+                let values = spec.init.values(spec.len(), stream.at(0, idx as u64));
+                Tensor::from_slice(device, &spec.shape, &values)
+            })
+            .collect();
+        Self {
+            specs: specs.specs,
+            tensors,
+            device: Arc::clone(device),
+        }
+    }
+
+    /// The values of a parameter.
+    pub fn get(&self, id: ParameterId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// The parameter of this name, if there is one.
+    pub fn find(&self, name: &str) -> Option<ParameterId> {
+        self.specs
+            .iter()
+            .position(|spec| spec.name == name)
+            .map(ParameterId)
+    }
+
+    /// Each parameter with its name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ParameterId, &ParameterSpec, &Tensor)> {
+        let both = self.specs.iter().zip(&self.tensors).enumerate();
+        both.map(|(idx, (spec, tensor))| (ParameterId(idx), spec, tensor))
+    }
+
+    /// Replaces the values of a parameter.
+    ///
+    /// # Errors
+    /// When there is none of this name or `shape` is not its own.
+    pub fn set(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Result<(), Error> {
+        let id = self.find(name).ok_or_else(|| Error::NoParameter {
+            name: name.to_owned(),
+        })?;
+        let expected = &self.specs[id.0].shape;
+        if expected != shape || values.len() != shape.iter().product::<usize>() {
+            let (name, expected, found) = (name.to_owned(), expected.clone(), shape.to_vec());
+            return Err(Error::Shape {
+                name,
+                expected,
+                found,
+            });
+        }
+        self.tensors[id.0] = Tensor::from_slice(&self.device, shape, values);
+        Ok(())
+    }
+
+    /// The device that holds them.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ParameterId) -> &mut Tensor {
+        &mut self.tensors[id.0]
+    }
+}
+
+/// The gradient of each parameter, summed over the backward passes since [`Gradients::clear`].
+#[derive(Debug, Clone)]
+pub struct Gradients {
+    tensors: Vec<Option<Tensor>>,
+}
+
+impl Gradients {
+    /// No gradients yet.
+    pub fn new(parameters: &Parameters) -> Self {
+        Self {
+            tensors: vec![None; parameters.tensors.len()],
+        }
+    }
+
+    /// The gradient of a parameter; `None` when no loss has reached it.
+    pub fn get(&self, id: ParameterId) -> Option<&Tensor> {
+        self.tensors[id.0].as_ref()
+    }
+
+    /// Forgets all gradients; their memory is used again.
+    pub fn clear(&mut self) {
+        self.tensors.fill(None);
+    }
+
+    /// The L2 norm of all gradients as one vector.
+    pub fn norm(&self) -> f64 {
+        let squares = |tensor: &Tensor| tensor.device().sum_of_squares(tensor.buffer());
+        self.tensors
+            .iter()
+            .flatten()
+            .map(squares)
+            .sum::<f64>()
+            .sqrt()
+    }
+
+    pub(crate) fn add(&mut self, id: ParameterId, gradient: Tensor) {
+        match &mut self.tensors[id.0] {
+            Some(sum) => sum.add_assign(&gradient),
+            empty => *empty = Some(gradient),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CpuDevice;
+
+    fn drawn(init: Init) -> Vec<f32> {
+        let mut specs = ParameterSpecs::default();
+        let id = specs.add("w", &[100, 100], init);
+        Parameters::allocate(specs, &CpuDevice::shared(), 1)
+            .get(id)
+            .to_vec()
+    }
+
+    #[test]
+    fn a_truncated_normal_keeps_its_bound_and_spread() {
+        let values = drawn(Init::TruncatedNormal {
+            std: 0.02,
+            bound: 0.02,
+            gain: 0.5,
+        });
+        assert!(values.iter().all(|x| x.abs() <= 0.01));
+        let variance = values.iter().map(|x| f64::from(x * x)).sum::<f64>() / 1e4;
+        // The variance of a standard normal truncated at ±1 is 1 − 2φ(1)/(2Φ(1) − 1) = 0.2911.
+        assert!(
+            (variance.sqrt() / 0.01 - 0.2911_f64.sqrt()).abs() < 0.01,
+            "{}",
+            variance.sqrt()
+        );
+    }
+
+    #[test]
+    fn a_uniform_start_fills_its_range() {
+        let values = drawn(Init::Uniform { bound: 0.5 });
+        assert!(values.iter().all(|x| x.abs() < 0.5) && values.iter().any(|x| *x > 0.49));
+        assert!(values.iter().any(|x| *x < -0.49));
+    }
+
+    #[test]
+    fn values_of_another_shape_or_name_are_refused() {
+        let mut specs = ParameterSpecs::default();
+        specs.add("w", &[2], Init::Constant(0.0));
+        let mut parameters = Parameters::allocate(specs, &CpuDevice::shared(), 1);
+        let wrong = parameters
+            .set("w", &[3], &[0.0; 3])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(wrong, "`w`: expected shape [2], found [3]");
+        let unknown = parameters
+            .set("v", &[2], &[0.0; 2])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(unknown, "the model has no parameter `v`");
+    }
+}
