@@ -1,1 +1,50 @@
-//! Vision transformers, heads and objectives of simmim.
+//! Vision transformers, the reconstruction head and the masked objective: forward code only.
+//!
+//! The method (SimMIM, arXiv 2111.09886) reads from top to bottom in [`MaskedImageModel::loss`]:
+//! embed, hide, encode, predict, compare. The main types, in reading order:
+//!
+//! - [`Encoder`]: the seam between a family of transformers and everything that uses one.
+//! - [`Vit`] and [`VitConfig`]: the vision transformer of the authors' code. [`Variant`] gives its sizes.
+//! - [`LinearHead`]: from a token's features to the pixels of its patch.
+//! - [`Hiding`]: a batch's masks in the forms that the model needs.
+//! - [`MaskedImageModel`]: an encoder and a head, trained to predict hidden pixels.
+//! - [`exempt_from_decay`]: which parameters weight decay leaves alone.
+//!
+//! **Not done here:** no backward code (`simmim-autograd` has it, one operation at a time), no images
+//! and no files. Geometry is proved by the caller; what does not fit is a panic.
+//!
+//! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads.
+//!
+//! ```
+//! use simmim_autograd::{CpuDevice, Parameters, ParameterSpecs, Tape, Tensor};
+//! use simmim_model::{Hiding, MaskedImageModel, Vit, VitConfig};
+//!
+//! let mut specs = ParameterSpecs::default();
+//! let config = VitConfig { image_size: [16, 16], patch_px: 8, width: 12, depth: 1, heads: 2, ..VitConfig::default() };
+//! let vit = Vit::new(&config, "encoder.", &mut specs);
+//! let model = MaskedImageModel::new(Box::new(vit), None, &mut specs);
+//! let device = CpuDevice::shared();
+//! let parameters = Parameters::allocate(specs, &device, 0);
+//!
+//! let images = Tensor::zeros(&device, &[1, 3, 16, 16]);
+//! let hiding = Hiding::new(&model, &device, &[true, false, true, true]);
+//! let mut tape = Tape::inference(&parameters);
+//! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_hidden_px());
+//! assert!(loss.tensor().item().is_finite());
+//! ```
+
+mod decay;
+mod encoder;
+mod head;
+mod masked;
+mod positions;
+mod variant;
+mod vit;
+
+pub use decay::{DecayRule, exempt_from_decay};
+pub use encoder::Encoder;
+pub use head::LinearHead;
+pub use masked::{Hiding, MaskedImageModel};
+pub use positions::{RelativePositions, relative_index};
+pub use variant::{UnknownVariant, Variant};
+pub use vit::{InitRule, Vit, VitConfig};

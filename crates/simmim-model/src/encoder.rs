@@ -1,0 +1,46 @@
+//! The seam between a family of transformers and everything that uses one.
+
+use simmim_autograd::{ParameterId, Tape, Tensor, Var};
+use std::fmt::Debug;
+
+/// A vision transformer. Pre-training is embed, hide, encode, predict; every other use is embed, encode.
+pub trait Encoder: Debug + Send + Sync {
+    /// One token a patch.
+    ///
+    /// # Shapes
+    /// `images` `[B, C, H, W]`; the result `[B, L, D]` with L = h · w of [`Encoder::grid`], row by row.
+    fn embed<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var;
+
+    /// The features of all tokens.
+    ///
+    /// # Shapes
+    /// `tokens` `[B, L, D]`; the result `[B, H/stride · W/stride, features]`, row by row.
+    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var;
+
+    /// h and w, in patches.
+    fn grid(&self) -> [usize; 2];
+
+    /// The side of a feature's square in pixels.
+    fn stride(&self) -> usize;
+
+    /// The depth of a parameter for layer-wise learning rates: 0 for the embedding, then a number a
+    /// block, then one for all that follows.
+    ///
+    /// Source: microsoft/SimMIM `optimizer.py`.
+    fn layer_of(&self, parameter: &str) -> usize;
+
+    /// The side of a patch in pixels.
+    fn patch_px(&self) -> usize;
+
+    /// C.
+    fn channels(&self) -> usize;
+
+    /// Width of the features.
+    fn features(&self) -> usize;
+
+    /// The learned token that stands for a hidden patch, `[1, 1, D]`.
+    fn mask_token(&self) -> ParameterId;
+
+    /// Parameters that the authors' code names as exempt from weight decay, besides vectors and biases.
+    fn exempt_by_name(&self) -> &'static [&'static str];
+}

@@ -1,0 +1,35 @@
+//! From features to pixels.
+
+use simmim_autograd::{Init, ParameterId, ParameterSpecs, Tape, Var};
+
+/// A linear layer that predicts all pixels of a feature's square.
+///
+/// Source: SimMIM §3.4; microsoft/SimMIM `models/simmim.py`: a 1 x 1 convolution and a `PixelShuffle`,
+/// which in patch layout is one matrix product.
+#[derive(Debug)]
+pub struct LinearHead {
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl LinearHead {
+    /// Names its parameters: `decoder.0.weight` `[outputs, features, 1, 1]`, `decoder.0.bias`.
+    pub fn new(features: usize, outputs: usize, specs: &mut ParameterSpecs) -> Self {
+        // PyTorch's default for a convolution: uniform within 1/√(inputs), the bias too.
+        let init = Init::Uniform {
+            bound: 1.0 / (features as f32).sqrt(),
+        };
+        let weight = specs.add("decoder.0.weight", &[outputs, features, 1, 1], init);
+        let bias = specs.add("decoder.0.bias", &[outputs], init);
+        Self { weight, bias }
+    }
+
+    /// The pixels of each square, channel by channel, row by row.
+    ///
+    /// # Shapes
+    /// `features` `[M, D]`; the result `[M, C · stride²]`.
+    pub fn predict(&self, tape: &mut Tape<'_>, features: &Var) -> Var {
+        let (weight, bias) = (tape.parameter(self.weight), tape.parameter(self.bias));
+        tape.linear(features, &weight, Some(&bias))
+    }
+}

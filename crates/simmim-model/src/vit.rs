@@ -1,0 +1,495 @@
+//! The vision transformer of the authors' pre-training.
+//!
+//! Source: microsoft/SimMIM `models/vision_transformer.py` and `models/simmim.py`
+//! (`VisionTransformerForSimMIM`), which derive from BEiT.
+
+use crate::encoder::Encoder;
+use crate::positions::{RelativePositions, relative_index, table_rows};
+use simmim_autograd::{Branch, Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
+use std::sync::OnceLock;
+
+/// The standard deviation of first values.
+const INIT_STD: f32 = 0.02;
+
+/// Where the normal distribution of first values is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitRule {
+    /// At ±2, which is a hundred standard deviations: timm's default, practically not at all.
+    Standard,
+    /// At one standard deviation, as the authors' pre-training model computes it.
+    Paper,
+}
+
+/// Everything that a vision transformer's geometry and arithmetic depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VitConfig {
+    /// H and W, whole numbers of patches.
+    pub image_size: [usize; 2],
+    /// C.
+    pub channels: usize,
+    /// The side of a patch in pixels.
+    pub patch_px: usize,
+    /// D, a whole number of heads.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// N.
+    pub heads: usize,
+    /// Width of the hidden layer of a block's perceptron, as a multiple of D.
+    pub mlp_ratio: f64,
+    /// Queries and values have a bias; keys never do.
+    pub qkv_bias: bool,
+    /// First value of γ in each residual connection; `None` for no layer scale.
+    pub layer_scale: Option<f32>,
+    /// A learned vector for each position.
+    pub absolute_positions: bool,
+    /// Learned biases for pairs of positions.
+    pub relative_positions: RelativePositions,
+    /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
+    pub drop_path: f32,
+    /// A layer norm after the last block.
+    pub final_norm: bool,
+    /// ε of the layer norms.
+    pub norm_eps: f32,
+    /// Where first values are cut off.
+    pub init: InitRule,
+}
+
+impl Default for VitConfig {
+    /// ViT-B/16 at 224 as the authors pre-train it, without dropped paths.
+    fn default() -> Self {
+        Self {
+            image_size: [224, 224],
+            channels: 3,
+            patch_px: 16,
+            width: 768,
+            depth: 12,
+            heads: 12,
+            mlp_ratio: 4.0,
+            qkv_bias: true,
+            layer_scale: Some(0.1),
+            absolute_positions: false,
+            relative_positions: RelativePositions::Shared,
+            drop_path: 0.0,
+            final_norm: true,
+            norm_eps: 1e-6,
+            init: InitRule::Standard,
+        }
+    }
+}
+
+impl VitConfig {
+    fn grid(&self) -> [usize; 2] {
+        self.image_size.map(|side| side / self.patch_px)
+    }
+
+    fn hidden(&self) -> usize {
+        (self.width as f64 * self.mlp_ratio) as usize
+    }
+
+    fn normal(&self, gain: f32) -> Init {
+        let bound = match self.init {
+            InitRule::Standard => 2.0,
+            InitRule::Paper => INIT_STD,
+        };
+        Init::TruncatedNormal {
+            std: INIT_STD,
+            bound,
+            gain,
+        }
+    }
+}
+
+/// A vision transformer: patches, a class token, blocks of attention and perceptron.
+#[derive(Debug)]
+pub struct Vit {
+    config: VitConfig,
+    embedding: Linear,
+    mask_token: ParameterId,
+    class_token: ParameterId,
+    positions: Option<ParameterId>,
+    shared_table: Option<ParameterId>,
+    blocks: Vec<Block>,
+    norm: Option<Norm>,
+    /// Table rows of pairs of tokens, and the places of patches in a batch: put on the device when first used.
+    index: OnceLock<Index>,
+}
+
+impl Vit {
+    /// Names the parameters, each with `prefix` before its name in the authors' code.
+    ///
+    /// # Panics
+    /// When the image is not a whole number of patches or the width not one of heads.
+    pub fn new(config: &VitConfig, prefix: &str, specs: &mut ParameterSpecs) -> Self {
+        let whole = config
+            .image_size
+            .iter()
+            .all(|side| side % config.patch_px == 0);
+        assert!(
+            whole,
+            "{:?} is not a whole number of patches of {}",
+            config.image_size, config.patch_px
+        );
+        assert_eq!(
+            config.width % config.heads,
+            0,
+            "{} heads of width {}",
+            config.heads,
+            config.width
+        );
+        let normal = config.normal(1.0);
+        let name = |rest: &str| format!("{prefix}{rest}");
+        let token = [1, 1, config.width];
+        let class_token = specs.add(name("cls_token"), &token, normal);
+        let mask_token = specs.add(name("mask_token"), &token, normal);
+        let [h, w] = config.grid();
+        let positions = config
+            .absolute_positions
+            .then(|| specs.add(name("pos_embed"), &[1, h * w + 1, config.width], normal));
+        let patch = [
+            config.width,
+            config.channels,
+            config.patch_px,
+            config.patch_px,
+        ];
+        let embedding = Linear::new(specs, &name("patch_embed.proj"), &patch, normal);
+        let shared_table = (config.relative_positions == RelativePositions::Shared)
+            .then(|| table(config, &name("rel_pos_bias"), specs));
+        let blocks = (0..config.depth)
+            .map(|idx| Block::new(config, &name(&format!("blocks.{idx}")), idx, specs))
+            .collect();
+        let norm = config
+            .final_norm
+            .then(|| Norm::new(specs, &name("norm"), config));
+        let index = OnceLock::new();
+        let config = config.clone();
+        Self {
+            config,
+            embedding,
+            mask_token,
+            class_token,
+            positions,
+            shared_table,
+            blocks,
+            norm,
+            index,
+        }
+    }
+
+    fn relative_index(&self, tape: &Tape<'_>) -> &Index {
+        self.index
+            .get_or_init(|| Index::new(tape.device(), &relative_index(self.config.grid())))
+    }
+}
+
+impl Encoder for Vit {
+    fn embed<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
+        let patches = tape.constant(images.patchify(self.config.patch_px)); // [B, L, C p p]
+        self.embedding.apply(tape, &patches) // [B, L, D]
+    }
+
+    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var {
+        let &[batch, n_tokens, width] = tokens.shape() else {
+            panic!("tokens are {:?}", tokens.shape())
+        };
+        let class_token = tape.parameter(self.class_token);
+        let mut x = tape.prepend(&tokens, &class_token); // [B, L + 1, D]
+        if let Some(positions) = self.positions {
+            let positions = tape.parameter(positions);
+            x = tape.add_positions(&x, &positions);
+        }
+        let bias = self.shared_table.map(|table| {
+            let table = tape.parameter(table);
+            tape.position_bias(&table, self.relative_index(tape)) // [N, L + 1, L + 1]
+        });
+        for block in &self.blocks {
+            let run = move |tape: &mut Tape<'a>, inputs: &[Var]| block.run(tape, self, inputs);
+            x = match &bias {
+                Some(bias) => tape.checkpoint(&[&x, bias], run),
+                None => tape.checkpoint(&[&x], run),
+            };
+        }
+        if let Some(norm) = &self.norm {
+            x = norm.apply(tape, &x, self.config.norm_eps);
+        }
+        let patches = Index::new(tape.device(), &all_but_first(batch, n_tokens));
+        tape.gather(&x, &patches).reshape(&[batch, n_tokens, width]) // [B, L, D]
+    }
+
+    fn grid(&self) -> [usize; 2] {
+        self.config.grid()
+    }
+
+    fn stride(&self) -> usize {
+        self.config.patch_px
+    }
+
+    fn layer_of(&self, parameter: &str) -> usize {
+        let name = parameter.strip_prefix("encoder.").unwrap_or(parameter);
+        if let Some(rest) = name.strip_prefix("blocks.") {
+            let idx = rest
+                .split('.')
+                .next()
+                .and_then(|idx| idx.parse::<usize>().ok());
+            return idx.map_or(self.config.depth + 1, |idx| idx + 1);
+        }
+        let first = ["cls_token", "mask_token", "pos_embed"].contains(&name)
+            || name.starts_with("patch_embed");
+        if first { 0 } else { self.config.depth + 1 }
+    }
+
+    fn patch_px(&self) -> usize {
+        self.config.patch_px
+    }
+
+    fn channels(&self) -> usize {
+        self.config.channels
+    }
+
+    fn features(&self) -> usize {
+        self.config.width
+    }
+
+    fn mask_token(&self) -> ParameterId {
+        self.mask_token
+    }
+
+    fn exempt_by_name(&self) -> &'static [&'static str] {
+        &["encoder.pos_embed", "encoder.cls_token"]
+    }
+}
+
+/// The rows of a batch's tokens without the class token of each image.
+fn all_but_first(batch: usize, n_tokens: usize) -> Vec<u32> {
+    let rows =
+        |image: usize| (1..=n_tokens).map(move |token| (image * (n_tokens + 1) + token) as u32);
+    (0..batch).flat_map(rows).collect()
+}
+
+fn table(config: &VitConfig, owner: &str, specs: &mut ParameterSpecs) -> ParameterId {
+    let shape = [table_rows(config.grid()), config.heads];
+    specs.add(
+        format!("{owner}.relative_position_bias_table"),
+        &shape,
+        Init::Constant(0.0),
+    )
+}
+
+/// A weight and a bias.
+#[derive(Debug)]
+struct Linear {
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl Linear {
+    fn new(specs: &mut ParameterSpecs, name: &str, shape: &[usize], init: Init) -> Self {
+        let weight = specs.add(format!("{name}.weight"), shape, init);
+        let bias = specs.add(format!("{name}.bias"), &shape[..1], Init::Constant(0.0));
+        Self { weight, bias }
+    }
+
+    fn apply(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
+        let (weight, bias) = (tape.parameter(self.weight), tape.parameter(self.bias));
+        tape.linear(x, &weight, Some(&bias))
+    }
+}
+
+/// γ and β of a layer norm.
+#[derive(Debug)]
+struct Norm {
+    scale: ParameterId,
+    shift: ParameterId,
+}
+
+impl Norm {
+    fn new(specs: &mut ParameterSpecs, name: &str, config: &VitConfig) -> Self {
+        let scale = specs.add(
+            format!("{name}.weight"),
+            &[config.width],
+            Init::Constant(1.0),
+        );
+        let shift = specs.add(format!("{name}.bias"), &[config.width], Init::Constant(0.0));
+        Self { scale, shift }
+    }
+
+    fn apply(&self, tape: &mut Tape<'_>, x: &Var, eps: f32) -> Var {
+        let (scale, shift) = (tape.parameter(self.scale), tape.parameter(self.shift));
+        tape.layer_norm(x, [&scale, &shift], eps)
+    }
+}
+
+/// x + attention(norm(x)), then x + perceptron(norm(x)).
+#[derive(Debug)]
+struct Block {
+    idx: usize,
+    norm1: Norm,
+    attention: Attention,
+    gamma1: Option<ParameterId>,
+    norm2: Norm,
+    fc1: Linear,
+    fc2: Linear,
+    gamma2: Option<ParameterId>,
+    drop_rate: f32,
+}
+
+impl Block {
+    fn new(config: &VitConfig, name: &str, idx: usize, specs: &mut ParameterSpecs) -> Self {
+        let normal = config.normal(1.0);
+        // The layers that write into the residual stream start smaller the deeper they lie.
+        let shrunk = config.normal(1.0 / (2.0 * (idx + 1) as f32).sqrt());
+        let mut gamma = |which: u8| {
+            let value = config.layer_scale?;
+            Some(specs.add(
+                format!("{name}.gamma_{which}"),
+                &[config.width],
+                Init::Constant(value),
+            ))
+        };
+        let (gamma1, gamma2) = (gamma(1), gamma(2));
+        let norm1 = Norm::new(specs, &format!("{name}.norm1"), config);
+        let attention = Attention::new(config, &format!("{name}.attn"), shrunk, specs);
+        let norm2 = Norm::new(specs, &format!("{name}.norm2"), config);
+        let (width, hidden) = (config.width, config.hidden());
+        let fc1 = Linear::new(specs, &format!("{name}.mlp.fc1"), &[hidden, width], normal);
+        let fc2 = Linear::new(specs, &format!("{name}.mlp.fc2"), &[width, hidden], shrunk);
+        let last = config.depth.saturating_sub(1).max(1);
+        let drop_rate = config.drop_path * idx as f32 / last as f32;
+        Self {
+            idx,
+            norm1,
+            attention,
+            gamma1,
+            norm2,
+            fc1,
+            fc2,
+            gamma2,
+            drop_rate,
+        }
+    }
+
+    /// `inputs` are the tokens and, when shared, the position bias.
+    fn run(&self, tape: &mut Tape<'_>, vit: &Vit, inputs: &[Var]) -> Var {
+        let eps = vit.config.norm_eps;
+        let normed = self.norm1.apply(tape, &inputs[0], eps);
+        let value = self.attention.run(tape, vit, &normed, inputs.get(1));
+        let x = self.join(tape, &inputs[0], (value, self.gamma1), 0);
+        let normed = self.norm2.apply(tape, &x, eps);
+        let hidden = self.fc1.apply(tape, &normed); // [B, L, 4 D]
+        let hidden = tape.gelu(&hidden);
+        let value = self.fc2.apply(tape, &hidden); // [B, L, D]
+        self.join(tape, &x, (value, self.gamma2), 1)
+    }
+
+    fn join(
+        &self,
+        tape: &mut Tape<'_>,
+        x: &Var,
+        (value, gamma): (Var, Option<ParameterId>),
+        branch: u64,
+    ) -> Var {
+        let gamma = gamma.map(|gamma| tape.parameter(gamma));
+        let idx = 2 * self.idx as u64 + branch;
+        tape.residual(
+            x,
+            Branch {
+                value,
+                scale: gamma.as_ref(),
+                drop_rate: self.drop_rate,
+                idx,
+            },
+        )
+    }
+}
+
+/// Multi-head self-attention.
+#[derive(Debug)]
+struct Attention {
+    qkv: ParameterId,
+    biases: Option<[ParameterId; 2]>,
+    table: Option<ParameterId>,
+    projection: Linear,
+}
+
+impl Attention {
+    fn new(config: &VitConfig, name: &str, shrunk: Init, specs: &mut ParameterSpecs) -> Self {
+        let width = config.width;
+        let mut zeros =
+            |which: &str| specs.add(format!("{name}.{which}"), &[width], Init::Constant(0.0));
+        let biases = config.qkv_bias.then(|| [zeros("q_bias"), zeros("v_bias")]);
+        let table = (config.relative_positions == RelativePositions::PerBlock)
+            .then(|| table(config, name, specs));
+        let qkv = specs.add(
+            format!("{name}.qkv.weight"),
+            &[3 * width, width],
+            config.normal(1.0),
+        );
+        let projection = Linear::new(specs, &format!("{name}.proj"), &[width, width], shrunk);
+        Self {
+            qkv,
+            biases,
+            table,
+            projection,
+        }
+    }
+
+    fn run(&self, tape: &mut Tape<'_>, vit: &Vit, x: &Var, shared_bias: Option<&Var>) -> Var {
+        let bias = self.biases.map(|[q, v]| {
+            let (q, v) = (tape.parameter(q), tape.parameter(v));
+            tape.query_value_bias(&q, &v)
+        });
+        let weight = tape.parameter(self.qkv);
+        let qkv = tape.linear(x, &weight, bias.as_ref()); // [B, L, 3 D]
+        let own_bias = self.table.map(|table| {
+            let table = tape.parameter(table);
+            tape.position_bias(&table, vit.relative_index(tape))
+        });
+        let bias = own_bias.as_ref().or(shared_bias);
+        let out = tape.attention(&qkv, bias, vit.config.heads); // [B, L, D]
+        self.projection.apply(tape, &out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MaskedImageModel;
+
+    #[test]
+    fn sizes_are_those_of_the_authors_models() {
+        let at = |width, depth, heads| {
+            let config = VitConfig {
+                width,
+                depth,
+                heads,
+                ..VitConfig::default()
+            };
+            let mut specs = ParameterSpecs::default();
+            let vit = Vit::new(&config, "encoder.", &mut specs);
+            let encoder = specs.n_values();
+            MaskedImageModel::new(Box::new(vit), None, &mut specs);
+            (encoder, specs.n_values())
+        };
+        // Published as 21.60 M, 85.67 M and 303.1 M with the mask token; 21.90 M, 86.26 M and 303.9 M
+        // with the head.
+        assert_eq!(at(384, 12, 6), (21_599_400, 21_895_080));
+        assert_eq!(at(768, 12, 12), (85_666_128, 86_256_720));
+        assert_eq!(at(1024, 24, 16), (303_137_216, 303_924_416));
+    }
+
+    #[test]
+    fn layers_count_from_the_embedding_through_the_blocks_to_the_rest() {
+        let vit = Vit::new(
+            &VitConfig::default(),
+            "encoder.",
+            &mut ParameterSpecs::default(),
+        );
+        let layer = |name: &str| vit.layer_of(name);
+        assert_eq!(layer("encoder.cls_token"), 0);
+        assert_eq!(layer("patch_embed.proj.weight"), 0);
+        assert_eq!(layer("blocks.0.gamma_1"), 1);
+        assert_eq!(layer("encoder.blocks.11.mlp.fc2.bias"), 12);
+        assert_eq!(layer("rel_pos_bias.relative_position_bias_table"), 13);
+        assert_eq!(layer("head.weight"), 13);
+    }
+}

@@ -1,0 +1,375 @@
+//! The authors' numbers: values, every gradient by name, five steps of AdamW.
+//!
+//! For every `*.safetensors` in `golden/` (or in `$SIMMIM_GOLDEN_DIR`) this builds the model that the file's
+//! `config` describes, loads `param.*`, and compares what comes out with what the file holds.
+
+use serde_json::Value;
+use simmim_autograd::{
+    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, ParameterId, ParameterSpecs,
+    Parameters, Tape, Tensor,
+};
+use simmim_checkpoint::Archive;
+use simmim_model::{
+    DecayRule, Hiding, InitRule, MaskedImageModel, RelativePositions, Vit, VitConfig,
+    exempt_from_decay,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// ‖a − b‖/‖b‖ that f32 sums in another order stay below, with room for five steps of AdamW.
+const TOLERANCE: f64 = 1e-4;
+/// Root mean square below which a tensor counts as zero: ‖b‖ is taken as at least this times √n. Gradients
+/// that cancel to nothing (of a key's bias, say) have no direction to compare.
+const FLOOR: f64 = 1e-7;
+
+#[test]
+fn every_golden_file_is_reproduced() {
+    let folder = std::env::var_os("SIMMIM_GOLDEN_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden"),
+        PathBuf::from,
+    );
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("the folder can be listed").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|ending| ending == "safetensors")
+        })
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{}: no golden files", folder.display());
+    let mut failures = Vec::new();
+    for file in &files {
+        let worst = Golden::open(file).compare();
+        let name = file.file_name().expect("a file").to_string_lossy();
+        println!(
+            "golden {name}: worst relative error {:.2e} at {}",
+            worst.error, worst.tensor
+        );
+        if worst.error > TOLERANCE || worst.error.is_nan() {
+            failures.push(format!(
+                "{name}: {} is off by {:.2e}",
+                worst.tensor, worst.error
+            ));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "above {TOLERANCE:.0e}:\n{}",
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn the_paper_rule_decays_what_the_authors_code_decays() {
+    let golden = Golden::open(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/vit_pretrain.safetensors"),
+    );
+    let groups: Value = golden.json("groups");
+    let (model, specs) = golden.model();
+    for (group, exempt) in [("decay", false), ("no_decay", true)] {
+        let names = groups[group].as_array().expect("a list of names");
+        for name in names {
+            let spec = specs
+                .iter()
+                .find(|spec| name == &spec.name)
+                .expect("a parameter of the model");
+            assert_eq!(
+                exempt_from_decay(spec, DecayRule::Paper, model.encoder()),
+                exempt,
+                "{name}"
+            );
+        }
+    }
+}
+
+/// The largest error so far and where it is.
+#[derive(Debug)]
+struct Worst {
+    error: f64,
+    tensor: String,
+}
+
+impl Worst {
+    fn see(&mut self, tensor: &str, found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len(), "{tensor}: number of values");
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let difference = norm(
+            &mut found
+                .iter()
+                .zip(expected)
+                .map(|(a, b)| f64::from(*a) - f64::from(*b)),
+        );
+        let floor = FLOOR * (expected.len() as f64).sqrt();
+        let error = difference / norm(&mut expected.iter().map(|b| f64::from(*b))).max(floor);
+        if error > self.error || error.is_nan() {
+            *self = Self {
+                error,
+                tensor: tensor.to_owned(),
+            };
+        }
+    }
+}
+
+struct Golden {
+    archive: Archive,
+    device: Arc<dyn Device>,
+}
+
+impl Golden {
+    fn open(path: &Path) -> Self {
+        let archive = Archive::open(path).unwrap_or_else(|e| panic!("{e}"));
+        Self {
+            archive,
+            device: CpuDevice::shared(),
+        }
+    }
+
+    fn json(&self, key: &str) -> Value {
+        let text = self
+            .archive
+            .metadata()
+            .get(key)
+            .unwrap_or_else(|| panic!("no metadata `{key}`"));
+        serde_json::from_str(text).unwrap_or_else(|e| panic!("metadata `{key}`: {e}"))
+    }
+
+    fn values(&self, name: &str) -> Vec<f32> {
+        self.archive
+            .array(name)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .values
+    }
+
+    fn tensor(&self, name: &str) -> Tensor {
+        let array = self.archive.array(name).unwrap_or_else(|e| panic!("{e}"));
+        Tensor::from_slice(&self.device, &array.shape, &array.values)
+    }
+
+    /// Compares everything that a file of this kind holds.
+    fn compare(&self) -> Worst {
+        let kind = self.archive.metadata().get("kind").map(String::as_str);
+        match kind {
+            Some("vit_pretrain") => self.compare_pretraining(),
+            other => panic!(
+                "{}: the kind {other:?} is not known here",
+                self.archive.path().display()
+            ),
+        }
+    }
+
+    fn model(&self) -> (MaskedImageModel, ParameterSpecs) {
+        let config = self.json("config");
+        let mut specs = ParameterSpecs::default();
+        let vit = Vit::new(&vit_config(&config), "encoder.", &mut specs);
+        let norm_target = config["norm_target"].as_u64().filter(|&window| window > 0);
+        let model = MaskedImageModel::new(
+            Box::new(vit),
+            norm_target.map(|window| window as usize),
+            &mut specs,
+        );
+        (model, specs)
+    }
+
+    fn parameters(&self, specs: ParameterSpecs) -> Parameters {
+        let mut parameters = Parameters::allocate(specs, &self.device, 0);
+        let names: Vec<String> = parameters
+            .iter()
+            .map(|(_, spec, _)| spec.name.clone())
+            .collect();
+        let stored = self
+            .archive
+            .names()
+            .filter_map(|name| name.strip_prefix("param."));
+        let mut stored: Vec<&str> = stored.collect();
+        stored.sort_unstable();
+        let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        assert_eq!(sorted, stored, "parameter names");
+        for name in &names {
+            let array = self
+                .archive
+                .array(&format!("param.{name}"))
+                .expect("just listed");
+            parameters
+                .set(name, &array.shape, &array.values)
+                .unwrap_or_else(|e| panic!("{e}"));
+        }
+        parameters
+    }
+
+    fn compare_pretraining(&self) -> Worst {
+        let mut worst = Worst {
+            error: 0.0,
+            tensor: "nothing".into(),
+        };
+        let (model, specs) = self.model();
+        let mut parameters = self.parameters(specs);
+        let images = self.tensor("input.image");
+        let hidden: Vec<bool> = self
+            .values("input.mask")
+            .iter()
+            .map(|&hidden| hidden != 0.0)
+            .collect();
+        let hiding = Hiding::new(&model, &self.device, &hidden);
+
+        let mut tape = Tape::inference(&parameters);
+        let features = model.features(&mut tape, &images, &hiding);
+        let expected = self.archive.array("output.features").expect("features");
+        worst.see(
+            "output.features",
+            &channels_first(features.tensor()),
+            &expected.values,
+        );
+        let reconstruction = model.reconstruct(&mut tape, &images, &hiding);
+        worst.see(
+            "output.reconstruction",
+            &reconstruction.to_vec(),
+            &self.values("output.reconstruction"),
+        );
+        drop(tape);
+
+        let mut trajectory = Trajectory::default();
+        let mut optimiser = self.optimiser(&model, &parameters);
+        for step in 0..self.values("train.losses").len() {
+            let mut gradients = Gradients::new(&parameters);
+            let mut tape = Tape::recording(&parameters);
+            let loss = model.loss(&mut tape, &images, &hiding, hiding.n_hidden_px());
+            trajectory.losses.push(loss.tensor().item());
+            tape.backward(loss, &mut gradients);
+            if step == 0 {
+                worst.see(
+                    "output.loss",
+                    &trajectory.losses,
+                    &self.values("output.loss"),
+                );
+                self.compare_gradients(&parameters, &gradients, &mut worst);
+            }
+            let norm = optimiser.step(&mut parameters, &gradients, 1e-3);
+            trajectory.norms.push(norm as f32);
+        }
+        worst.see(
+            "train.losses",
+            &trajectory.losses,
+            &self.values("train.losses"),
+        );
+        worst.see(
+            "train.grad_norms",
+            &trajectory.norms,
+            &self.values("train.grad_norms"),
+        );
+        for (_, spec, tensor) in parameters.iter() {
+            let name = format!("after.{}", spec.name);
+            worst.see(&name, &tensor.to_vec(), &self.values(&name));
+        }
+        worst
+    }
+
+    fn compare_gradients(&self, parameters: &Parameters, gradients: &Gradients, worst: &mut Worst) {
+        for (id, spec, _) in parameters.iter() {
+            let name = format!("grad.{}", spec.name);
+            let gradient = gradients
+                .get(id)
+                .unwrap_or_else(|| panic!("{name}: no gradient"));
+            worst.see(&name, &gradient.to_vec(), &self.values(&name));
+        }
+    }
+
+    /// AdamW as the file's `optim` says, over the groups of the authors' rule.
+    fn optimiser(&self, model: &MaskedImageModel, parameters: &Parameters) -> AdamW {
+        let expected = "AdamW lr=1e-3 betas=(0.9,0.999) eps=1e-8 wd=0.05 clip=0.5";
+        assert_eq!(
+            self.archive.metadata().get("optim").map(String::as_str),
+            Some(expected)
+        );
+        let exempt = |spec| exempt_from_decay(spec, DecayRule::Paper, model.encoder());
+        let members = |exempted: bool| -> Vec<ParameterId> {
+            parameters
+                .iter()
+                .filter(|(_, spec, _)| exempt(spec) == exempted)
+                .map(|(id, _, _)| id)
+                .collect()
+        };
+        let groups = vec![
+            Group {
+                parameters: members(false),
+                weight_decay: 0.05,
+            },
+            Group {
+                parameters: members(true),
+                weight_decay: 0.0,
+            },
+        ];
+        let settings = AdamWSettings {
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            clip_norm: Some(0.5),
+        };
+        AdamW::new(parameters, groups, settings)
+    }
+}
+
+#[derive(Default)]
+struct Trajectory {
+    losses: Vec<f32>,
+    norms: Vec<f32>,
+}
+
+/// `[B, L, D]` as the authors lay features out, `[B, D, L]`.
+fn channels_first(features: &Tensor) -> Vec<f32> {
+    let &[batch, tokens, width] = features.shape() else {
+        panic!("features are {:?}", features.shape())
+    };
+    let values = features.to_vec();
+    let at = |i: usize| {
+        let (image, column, token) = (i / (tokens * width), i / tokens % width, i % tokens);
+        values[(image * tokens + token) * width + column]
+    };
+    (0..batch * tokens * width).map(at).collect()
+}
+
+/// The constructor's arguments, by the names of the authors' code.
+fn vit_config(config: &Value) -> VitConfig {
+    let number = |key: &str| {
+        config[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("config `{key}`")) as usize
+    };
+    let flag = |key: &str| config[key].as_bool().unwrap_or(false);
+    let side = |i: usize| {
+        config["img_size"]
+            .get(i)
+            .and_then(Value::as_u64)
+            .map(|side| side as usize)
+    };
+    let image_size = [0, 1].map(|i| side(i).unwrap_or_else(|| number("img_size")));
+    let relative_positions = match (flag("use_shared_rel_pos_bias"), flag("use_rel_pos_bias")) {
+        (true, _) => RelativePositions::Shared,
+        (false, true) => RelativePositions::PerBlock,
+        (false, false) => RelativePositions::None,
+    };
+    VitConfig {
+        image_size,
+        channels: config["in_chans"]
+            .as_u64()
+            .map_or(3, |channels| channels as usize),
+        patch_px: number("patch_size"),
+        width: number("embed_dim"),
+        depth: number("depth"),
+        heads: number("num_heads"),
+        mlp_ratio: config["mlp_ratio"].as_f64().expect("config `mlp_ratio`"),
+        qkv_bias: flag("qkv_bias"),
+        layer_scale: config["init_values"]
+            .as_f64()
+            .filter(|&value| value > 0.0)
+            .map(|value| value as f32),
+        absolute_positions: flag("use_abs_pos_emb"),
+        relative_positions,
+        drop_path: 0.0,
+        final_norm: !flag("use_mean_pooling"),
+        norm_eps: config["layer_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
+        init: InitRule::Standard,
+    }
+}
