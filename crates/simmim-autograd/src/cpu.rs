@@ -318,6 +318,22 @@ impl Device for CpuDevice {
         norm_target::norm_target(values(images), size, window, values_mut(out));
     }
 
+    fn undo_norm_target(
+        &self,
+        [images, normalised]: [&Buffer; 2],
+        size: [usize; 2],
+        window: usize,
+        out: &mut Buffer,
+    ) {
+        norm_target::undo_norm_target(
+            values(images),
+            values(normalised),
+            size,
+            window,
+            values_mut(out),
+        );
+    }
+
     fn masked_l1(
         &self,
         [prediction, target]: [&Buffer; 2],

@@ -209,6 +209,14 @@ pub trait Device: Debug + Send + Sync {
     fn unpatchify(&self, rows: &Buffer, dims: Patches, images: &mut Buffer);
     /// Each plane of images `[B, C, H, W]` normalised by a window of pixels around each pixel.
     fn norm_target(&self, images: &Buffer, size: [usize; 2], window: usize, out: &mut Buffer);
+    /// Undoes [`Device::norm_target`] of images on a prediction of it.
+    fn undo_norm_target(
+        &self,
+        images_normalised: [&Buffer; 2],
+        size: [usize; 2],
+        window: usize,
+        out: &mut Buffer,
+    );
     /// `factor` Σ weight |prediction − target|, in one value.
     fn masked_l1(&self, pair: [&Buffer; 2], hidden: HiddenRows<'_>, factor: f32) -> Buffer;
     /// dprediction = `dloss` · factor · weight · sign(prediction − target).

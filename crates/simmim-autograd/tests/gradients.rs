@@ -64,7 +64,9 @@ fn check<'a>(shapes: &[&[usize]], forward: impl for<'t> Fn(&mut Tape<'t>, &[Var]
         let start = parameters.get(id).to_vec();
         let mut at = |h: f32| {
             let moved: Vec<f32> = start.iter().zip(&v).map(|(x, v)| x + h * v).collect();
-            parameters.set(&format!("p{i}"), shapes[i], &moved).expect("a shape of its own");
+            parameters
+                .set(&format!("p{i}"), shapes[i], &moved)
+                .expect("a shape of its own");
             let mut tape = Tape::inference(&parameters);
             let inputs: Vec<Var> = ids.iter().map(|&id| tape.parameter(id)).collect();
             weighed(forward(&mut tape, &inputs).tensor())

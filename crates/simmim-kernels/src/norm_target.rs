@@ -12,28 +12,56 @@ const EPS: f64 = 1e-6;
 ///
 /// # Shapes
 /// `images`, `out` `[B, C, H, W]`; `size` is `[H, W]`.
+pub fn norm_target(images: &[f32], size: [usize; 2], window: usize, out: &mut [f32]) {
+    map_pixels((images, images), size, window, out, |x, mean, std| {
+        (x - mean) / std
+    });
+}
+
+/// Undoes [`norm_target`] of `images` on `normalised`, a prediction of it.
 ///
-/// # Panics
-/// When `window` is even: it would have no centre.
-pub fn norm_target(images: &[f32], [height, width]: [usize; 2], window: usize, out: &mut [f32]) {
+/// # Shapes
+/// `images`, `normalised`, `out` `[B, C, H, W]`; `size` is `[H, W]`.
+pub fn undo_norm_target(
+    images: &[f32],
+    normalised: &[f32],
+    size: [usize; 2],
+    window: usize,
+    out: &mut [f32],
+) {
+    map_pixels((images, normalised), size, window, out, |x, mean, std| {
+        x * std + mean
+    });
+}
+
+/// Applies `f` to each value with the mean and standard deviation of its surroundings in the image.
+fn map_pixels(
+    (images, values): (&[f32], &[f32]),
+    [height, width]: [usize; 2],
+    window: usize,
+    out: &mut [f32],
+    f: impl Fn(f64, f64, f64) -> f64 + Sync,
+) {
     assert!(window % 2 == 1, "a window of {window} pixels has no centre");
-    assert_eq!(images.len(), out.len(), "norm_target: lengths differ");
+    assert!(
+        images.len() == out.len() && values.len() == out.len(),
+        "norm_target: lengths differ"
+    );
     let len = height * width;
+    let planes = images.par_chunks(len).zip(values.par_chunks(len));
     out.par_chunks_mut(len)
-        .zip(images.par_chunks(len))
-        .for_each(|(out, plane)| {
+        .zip(planes)
+        .for_each(|(out, (plane, values))| {
             let sums = SummedArea::new(plane, width);
-            for (i, (out, x)) in out.iter_mut().zip(plane).enumerate() {
-                let [rows, columns] = [
-                    around(i / width, window, height),
-                    around(i % width, window, width),
-                ];
+            for (i, (out, value)) in out.iter_mut().zip(values).enumerate() {
+                let rows = around(i / width, window, height);
+                let columns = around(i % width, window, width);
                 let n = ((rows[1] - rows[0]) * (columns[1] - columns[0])) as f64;
                 let [sum, square] = sums.of(rows, columns);
                 let mean = sum / n;
                 // A window of one pixel has no unbiased variance; its numerator is 0 as well.
                 let variance = ((square / n - mean * mean) * n / (n - 1.0).max(1.0)).max(0.0);
-                *out = ((f64::from(*x) - mean) / (variance + EPS).sqrt()) as f32;
+                *out = f(f64::from(*value), mean, (variance + EPS).sqrt()) as f32;
             }
         });
 }
@@ -90,6 +118,11 @@ mod tests {
             let image: Vec<f32> = (0..2 * height * width).map(|i| ((i as f32) * 1.3).sin() * 3.0).collect();
             let mut out = vec![0.0; image.len()];
             norm_target(&image, [height, width], 2 * half + 1, &mut out);
+            let mut back = vec![0.0; image.len()];
+            undo_norm_target(&image, &out, [height, width], 2 * half + 1, &mut back);
+            for (back, image) in back.iter().zip(&image) {
+                prop_assert!((back - image).abs() < 1e-4, "{back} is not {image}");
+            }
             for (i, found) in out.iter().enumerate() {
                 let (plane, y, x) = (i / (height * width), i / width % height, i % width);
                 let mut values = Vec::new();

@@ -99,6 +99,17 @@ impl MaskedImageModel {
         })
     }
 
+    /// A reconstruction in the pixels of `images`: where targets are normalised, that is undone with the
+    /// images' own means and variances.
+    ///
+    /// # Shapes
+    /// `images`, `reconstruction` and the result `[B, C, H, W]`.
+    pub fn to_pixels(&self, images: &Tensor, reconstruction: &Tensor) -> Tensor {
+        let undo = |window| images.undo_norm_target(reconstruction, window);
+        self.norm_target
+            .map_or_else(|| reconstruction.clone(), undo)
+    }
+
     /// What the model is to predict.
     ///
     /// # Shapes

@@ -16,6 +16,99 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] simmim_checkpoint::Error),
 
+    /// The images could not be read, cropped or masked as asked.
+    #[error(transparent)]
+    Data(#[from] simmim_data::Error),
+
+    /// Stored values do not fit the model.
+    #[error("{}", path.display())]
+    Weights {
+        /// The file of the values.
+        path: PathBuf,
+        /// Which parameter, and how it differs.
+        source: simmim_autograd::Error,
+    },
+
+    /// No model is named so.
+    #[error("there is no model variant `{name}`")]
+    UnknownVariant {
+        /// The name asked for.
+        name: String,
+    },
+
+    /// Two keys do not fit together.
+    #[error("`{key}` is {found}, which does not fit: {reason}")]
+    Geometry {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What would fit, and with what it has to.
+        reason: String,
+    },
+
+    /// The loss or the gradients are not numbers any more.
+    #[error("training diverged at step {step}: `{metric}` is {value}")]
+    Diverged {
+        /// The step, counted from 1.
+        step: u64,
+        /// What is not finite.
+        metric: &'static str,
+        /// Its value.
+        value: f64,
+        /// The last checkpoint, whose weights are good.
+        checkpoint: PathBuf,
+    },
+
+    /// A resumed run would not go on where it stopped.
+    #[error("the run cannot go on exactly: {what} was {expected}, now it is {found}")]
+    Changed {
+        /// What has changed.
+        what: &'static str,
+        /// What it was.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+
+    /// A weights file without the configuration that made it.
+    #[error("{} has no `{key}` in its metadata: it was not written by simmim", path.display())]
+    NoMetadata {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+
+    /// Metadata of a weights file that cannot be read.
+    #[error("`{key}` in the metadata of {} is damaged", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+
+    /// An image given by name could not be used.
+    #[error("cannot use the image {}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: simmim_data::Error,
+    },
+
+    /// The threads of the computation could not be started.
+    #[error("cannot start {threads} threads")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        source: rayon::ThreadPoolBuildError,
+    },
+
     /// No recipe of that name ships with the program.
     #[error("there is no recipe `{name}`")]
     UnknownRecipe {
@@ -95,6 +188,21 @@ impl Error {
         match self {
             Self::Config(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
+            Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),
+            Self::UnknownVariant { .. } => Some(format!(
+                "the variants are {}, each with the side of a patch in pixels after a slash: `vit-b/16`",
+                simmim_model::Variant::names().collect::<Vec<_>>().join(", ")
+            )),
+            Self::Geometry { .. } => Some("change one of the two, for example with `--set KEY=VALUE`".into()),
+            Self::Diverged { checkpoint, .. } => Some(format!(
+                "lower `train.base_lr` or lengthen `train.warmup_epochs`; the weights in {} are good",
+                checkpoint.display()
+            )),
+            Self::Changed { .. } => Some("put it back as it was, or start a new run with another --out".into()),
+            Self::NoMetadata { .. } => Some("name a run folder or one of its checkpoints".into()),
+            Self::Metadata { .. } => Some("use another checkpoint of the run".into()),
+            Self::Threads { .. } => Some("ask for fewer with `train.threads`".into()),
             Self::UnknownRecipe { near, .. } => Some(format!("did you mean {}?", choices(near))),
             Self::FolderNotEmpty { is_run: true, .. } => {
                 Some("pass --resume to go on with that run, --overwrite to replace it, or name another folder".into())

@@ -2,6 +2,13 @@
 //!
 //! In reading order:
 //!
+//! * [`pretrain()`]: the main job, from a [`Job`] to an [`Outcome`]; an [`Observer`] sees it happen.
+//! * [`auto`]: chooses a configuration from the images and the machine.
+//! * [`plan`]: a configuration whose geometry is proved; builds model, masks, optimiser, schedule.
+//! * [`learner`]: a model in training: one step, the loss on held-out images.
+//! * [`checkpoint`]: a learner's whole state in one file.
+//! * [`trained`]: a model read back, to reconstruct pictures with.
+//! * [`picture`]: grids of images as PNG.
 //! * [`recipe`]: the recipes that ship with the program.
 //! * [`config`]: every key that a recipe, a user's file or `--set` may give, its default and its range.
 //! * [`run_folder`]: the folder that one run writes to, locked for one process.
@@ -9,12 +16,23 @@
 //! * [`tensorboard`]: the same numbers as TensorBoard event files.
 //! * [`stop`]: the flag that asks a run to stop after its current step.
 
+pub mod auto;
+pub mod checkpoint;
 pub mod config;
 mod error;
+pub mod learner;
 pub mod metrics;
+pub mod observer;
+pub mod picture;
+pub mod plan;
+mod pretrain;
 pub mod recipe;
 pub mod run_folder;
 pub mod stop;
 pub mod tensorboard;
+pub mod trained;
 
 pub use error::Error;
+pub use observer::{Event, Observer};
+pub use pretrain::{Job, Outcome, Start, pretrain};
+pub use stop::StopFlag;

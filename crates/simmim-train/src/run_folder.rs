@@ -6,7 +6,7 @@
 //!   metrics.jsonl      one line a record
 //!   log.txt            what was said
 //!   events/            the metrics again, for TensorBoard
-//!   checkpoints/       step-000000200.safetensors, ...
+//!   checkpoints/       last.safetensors, best.safetensors, step-000000200.safetensors, ...
 //!   reconstructions/   step-000000200.png, ...
 //!   run.lock           held by the process that writes
 //! ```
@@ -27,6 +27,8 @@ const LOCK: &str = "run.lock";
 const EVENTS: &str = "events";
 const CHECKPOINTS: &str = "checkpoints";
 const RECONSTRUCTIONS: &str = "reconstructions";
+const LAST: &str = "last.safetensors";
+const BEST: &str = "best.safetensors";
 const STEP_PREFIX: &str = "step-";
 
 /// What to do with a folder that has something in it.
@@ -137,6 +139,16 @@ impl RunFolder {
         self.checkpoints().join(step_name(step, "safetensors"))
     }
 
+    /// The newest checkpoint, from which the run goes on.
+    pub fn last(&self) -> PathBuf {
+        self.checkpoints().join(LAST)
+    }
+
+    /// The weights with the least loss on the held-out images.
+    pub fn best(&self) -> PathBuf {
+        self.checkpoints().join(BEST)
+    }
+
     /// The picture of reconstructions of a step.
     pub fn reconstruction(&self, step: u64) -> PathBuf {
         self.reconstructions().join(step_name(step, "png"))
@@ -217,16 +229,48 @@ impl RunFolder {
         {
             remove(path)?;
         }
-        [self.metrics(), self.log(), self.config()]
-            .iter()
-            .try_for_each(|path| remove(path))
+        let named = [
+            self.last(),
+            self.best(),
+            self.metrics(),
+            self.log(),
+            self.config(),
+        ];
+        named.iter().try_for_each(|path| remove(path))
+    }
+}
+
+/// The weights that a path names: of a run folder the best, or the last where there are no best; else the
+/// path itself.
+pub fn weights_of(path: &Path) -> PathBuf {
+    let folder = path.join(CHECKPOINTS);
+    if !folder.is_dir() {
+        return path.to_owned();
+    }
+    let best = folder.join(BEST);
+    if best.is_file() {
+        best
+    } else {
+        folder.join(LAST)
     }
 }
 
 /// Whether a run in that mode may use the folder.
 fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
     let is_run = path.join(CONFIG).is_file();
-    let is_empty = list(path)?.iter().all(|entry| name_of(entry) == LOCK);
+    // What a run that was killed before it wrote its configuration leaves behind holds nothing to lose.
+    let is_bare =
+        |entry: &PathBuf| -> Result<bool, Error> {
+            let part = [EVENTS, CHECKPOINTS, RECONSTRUCTIONS].contains(&name_of(entry).as_str());
+            let partial = name_of(entry).starts_with(TEMPORARY_PREFIX);
+            Ok(name_of(entry) == LOCK
+                || partial
+                || (part && entry.is_dir() && list(entry)?.is_empty()))
+        };
+    let mut is_empty = true;
+    for entry in list(path)? {
+        is_empty &= is_bare(&entry)?;
+    }
     let path = path.to_owned();
     match mode {
         Mode::New if !is_empty => Err(Error::FolderNotEmpty { path, is_run }),

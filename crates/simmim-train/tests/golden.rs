@@ -215,21 +215,7 @@ impl Golden {
             .collect();
         let hiding = Hiding::new(&model, &self.device, &hidden);
 
-        let mut tape = Tape::inference(&parameters);
-        let features = model.features(&mut tape, &images, &hiding);
-        let expected = self.archive.array("output.features").expect("features");
-        worst.see(
-            "output.features",
-            &channels_first(features.tensor()),
-            &expected.values,
-        );
-        let reconstruction = model.reconstruct(&mut tape, &images, &hiding);
-        worst.see(
-            "output.reconstruction",
-            &reconstruction.to_vec(),
-            &self.values("output.reconstruction"),
-        );
-        drop(tape);
+        self.compare_values(&model, &parameters, (&images, &hiding), &mut worst);
 
         let mut trajectory = Trajectory::default();
         let mut optimiser = self.optimiser(&model, &parameters);
@@ -265,6 +251,29 @@ impl Golden {
             worst.see(&name, &tensor.to_vec(), &self.values(&name));
         }
         worst
+    }
+
+    fn compare_values(
+        &self,
+        model: &MaskedImageModel,
+        parameters: &Parameters,
+        (images, hiding): (&Tensor, &Hiding),
+        worst: &mut Worst,
+    ) {
+        let mut tape = Tape::inference(parameters);
+        let features = model.features(&mut tape, images, hiding);
+        let expected = self.archive.array("output.features").expect("features");
+        worst.see(
+            "output.features",
+            &channels_first(features.tensor()),
+            &expected.values,
+        );
+        let reconstruction = model.reconstruct(&mut tape, images, hiding);
+        worst.see(
+            "output.reconstruction",
+            &reconstruction.to_vec(),
+            &self.values("output.reconstruction"),
+        );
     }
 
     fn compare_gradients(&self, parameters: &Parameters, gradients: &Gradients, worst: &mut Worst) {

@@ -68,6 +68,27 @@ impl Tensor {
         })
     }
 
+    /// Undoes [`Tensor::norm_target`] on a prediction of it, with the means and variances of `self`.
+    ///
+    /// # Shapes
+    /// `[B, C, H, W]`, all the same.
+    ///
+    /// # Panics
+    /// When the shapes differ or `window` is even.
+    #[must_use]
+    pub fn undo_norm_target(&self, normalised: &Self, window: usize) -> Self {
+        assert_eq!(
+            self.shape(),
+            normalised.shape(),
+            "undo_norm_target: shapes differ"
+        );
+        let size = [self.shape()[2], self.shape()[3]];
+        Self::build(self.device(), self.shape(), |out| {
+            let pair = [self.buffer(), normalised.buffer()];
+            self.device().undo_norm_target(pair, size, window, out);
+        })
+    }
+
     /// The rows that `index` names, in its order.
     ///
     /// # Shapes

@@ -184,6 +184,12 @@ impl Train {
             "train.save_every_epochs",
             &self.save_every_epochs,
             POSITIVE,
+        )?;
+        require(
+            self.save_every_minutes.is_finite() && self.save_every_minutes >= 0.0,
+            "train.save_every_minutes",
+            &self.save_every_minutes,
+            NOT_NEGATIVE,
         )
     }
 
@@ -323,6 +329,7 @@ mod tests {
             "train.step_epochs=0",
             "train.milestones=[5, 5]",
             "train.save_every_epochs=0",
+            "train.save_every_minutes=-1",
         ];
         for assignment in wrong {
             let layer = Layer::set(assignment).unwrap();

@@ -218,6 +218,8 @@ section! {
         max_steps: usize = 0,
         /// Epochs between two checkpoints.
         save_every_epochs: usize = 1,
+        /// Minutes of training after which a checkpoint is written in any case; 0 = only by epochs.
+        save_every_minutes: f64 = 15.0,
         /// Newest checkpoints that are kept; 0 = all.
         keep: usize = 3,
         /// Epochs between two validations on the held-out images; 0 = never.
@@ -254,7 +256,7 @@ words! {
 words! {
     /// How parameters are first drawn.
     Init {
-        /// Normal with standard deviation 0.02, truncated at two standard deviations.
+        /// Normal with standard deviation 0.02, as timm draws it.
         Standard = "standard",
         /// As the authors' pre-training code does: truncated at one standard deviation.
         Paper = "paper",
@@ -266,7 +268,7 @@ words! {
     MaskKind {
         /// Cells drawn at random.
         Random = "random",
-        /// One square in the middle.
+        /// One square at a random place.
         Square = "square",
         /// Rectangles drawn until enough cells are hidden.
         Blockwise = "blockwise",

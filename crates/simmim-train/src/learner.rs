@@ -1,0 +1,186 @@
+//! A model in training: its parameters, its optimiser, one step.
+
+use std::sync::Arc;
+
+use simmim_autograd::{AdamW, CpuDevice, Device, DropPath, Gradients, Parameters, Tape, Tensor};
+use simmim_data::{Batch, Loader};
+use simmim_model::{Hiding, MaskedImageModel};
+
+use crate::Error;
+use crate::plan::Plan;
+
+/// A model and its parameters.
+#[derive(Debug)]
+pub struct Network {
+    pub(crate) model: MaskedImageModel,
+    pub(crate) parameters: Parameters,
+    device: Arc<dyn Device>,
+}
+
+/// A network in training, with its optimiser.
+#[derive(Debug)]
+pub struct Learner {
+    pub(crate) network: Network,
+    pub(crate) optimiser: AdamW,
+    gradients: Gradients,
+    seed: u64,
+    checkpointing: bool,
+}
+
+/// What one optimiser step showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepResult {
+    /// Mean absolute error over hidden pixels, of the weights before the step.
+    pub loss: f64,
+    /// L2 norm of all gradients before the clip.
+    pub grad_norm: f64,
+    /// Seconds that the step waited for images.
+    pub wait_secs: f64,
+}
+
+impl Learner {
+    /// Fresh weights and a fresh optimiser, as the plan's seed gives them.
+    pub fn new(plan: &Plan) -> Self {
+        let network = Network::new(plan);
+        let optimiser = plan.optimiser(&network.model, &network.parameters);
+        let gradients = Gradients::new(&network.parameters);
+        let train = &plan.config().train;
+        Self {
+            network,
+            optimiser,
+            gradients,
+            seed: train.seed,
+            checkpointing: train.checkpointing,
+        }
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// One optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
+    /// result is that of one batch of all their images.
+    ///
+    /// A loss or gradient that is not finite is returned as it is and changes no weight.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the loader has met too many unreadable images.
+    pub fn step(
+        &mut self,
+        loader: &mut Loader,
+        n_parts: usize,
+        lr: f64,
+    ) -> Result<StepResult, Error> {
+        self.gradients.clear();
+        let (mut loss, mut wait_secs) = (0.0, 0.0);
+        for part in 0..n_parts {
+            let batch = next(loader)?;
+            wait_secs += loader.last_wait_secs();
+            loss += self.accumulate(&batch, part * batch.len(), n_parts);
+            loader.recycle(batch);
+        }
+        let grad_norm = if loss.is_finite() {
+            self.optimiser
+                .step(&mut self.network.parameters, &self.gradients, lr)
+        } else {
+            loss
+        };
+        Ok(StepResult {
+            loss,
+            grad_norm,
+            wait_secs,
+        })
+    }
+
+    /// Adds the gradients of one part of a step; returns its share of the step's loss.
+    fn accumulate(&mut self, batch: &Batch, first_sample: usize, n_parts: usize) -> f64 {
+        let network = &self.network;
+        let (images, hiding) = network.inputs(batch);
+        let drop_path = DropPath {
+            seed: self.seed,
+            step: batch.step,
+            first_sample,
+        };
+        let mut tape = Tape::recording(&network.parameters)
+            .with_drop_path(drop_path)
+            .with_checkpointing(self.checkpointing);
+        // Every image hides the same number of patches, so the parts weigh the same.
+        let n_hidden_px = hiding.n_hidden_px() * n_parts;
+        let loss = network.model.loss(&mut tape, &images, &hiding, n_hidden_px);
+        let value = f64::from(loss.tensor().item());
+        if value.is_finite() {
+            tape.backward(loss, &mut self.gradients);
+        }
+        value
+    }
+}
+
+impl Network {
+    /// Fresh weights, as the plan's seed gives them.
+    pub fn new(plan: &Plan) -> Self {
+        let device = CpuDevice::shared();
+        let (model, specs) = plan.model();
+        let parameters = Parameters::allocate(specs, &device, plan.config().train.seed);
+        Self {
+            model,
+            parameters,
+            device,
+        }
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The mean loss over all batches of a loader, without training; `None` when it has no image.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the loader has met too many unreadable images.
+    pub fn mean_loss(&self, loader: Loader) -> Result<Option<f64>, Error> {
+        let (mut total, mut n_images) = (0.0, 0);
+        for batch in loader {
+            let batch = batch?;
+            if batch.is_empty() {
+                continue;
+            }
+            let (images, hiding) = self.inputs(&batch);
+            let mut tape = Tape::inference(&self.parameters);
+            let loss = self
+                .model
+                .loss(&mut tape, &images, &hiding, hiding.n_hidden_px());
+            total += f64::from(loss.tensor().item()) * batch.len() as f64;
+            n_images += batch.len();
+        }
+        Ok((n_images > 0).then(|| total / n_images as f64))
+    }
+
+    /// Every pixel of a batch as the model predicts it.
+    ///
+    /// # Shapes
+    /// The result `[B, C, H, W]`, as `batch.images`.
+    pub fn reconstruct(&self, batch: &Batch) -> Vec<f32> {
+        let (images, hiding) = self.inputs(batch);
+        let mut tape = Tape::inference(&self.parameters);
+        let predicted = self.model.reconstruct(&mut tape, &images, &hiding);
+        self.model.to_pixels(&images, &predicted).to_vec()
+    }
+
+    fn inputs(&self, batch: &Batch) -> (Tensor, Hiding) {
+        let [channels, height, width] = batch.image_shape;
+        let shape = [batch.len(), channels, height, width];
+        let images = Tensor::from_slice(&self.device, &shape, &batch.images);
+        (
+            images,
+            Hiding::new(&self.model, &self.device, &batch.hidden),
+        )
+    }
+}
+
+fn next(loader: &mut Loader) -> Result<Batch, Error> {
+    let batch = loader
+        .next()
+        .expect("a training loader runs on until it is stopped");
+    Ok(batch?)
+}

@@ -1,0 +1,41 @@
+//! What a run tells whoever watches it.
+
+use std::path::Path;
+
+use simmim_data::BadImage;
+
+use crate::metrics::Record;
+
+/// Something that happened in a run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A choice or a fact that the user should know.
+    Note(&'a str),
+    /// Training starts or goes on.
+    Begin {
+        /// Steps that are done already.
+        done_steps: u64,
+        /// Steps of the whole run.
+        total_steps: u64,
+    },
+    /// An optimiser step is done, and the validation after it if there was one.
+    Step(&'a Record),
+    /// An image could not be read; another took its place.
+    BadImage(&'a BadImage),
+    /// A checkpoint was written.
+    Saved(&'a Path),
+    /// A picture of reconstructions was written.
+    Picture(&'a Path),
+}
+
+/// Watches a run: draws a progress bar, writes a log, counts in a test.
+pub trait Observer: Send {
+    /// Called for each event, on the thread that trains.
+    fn see(&mut self, event: &Event<'_>);
+}
+
+/// Watches without a word.
+impl Observer for () {
+    fn see(&mut self, _: &Event<'_>) {}
+}

@@ -1,0 +1,353 @@
+//! A configuration whose geometry is proved. Code that gets a [`Plan`] cannot fail for reasons of
+//! configuration.
+
+use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpecs, Parameters, Schedule};
+use simmim_data::{CropSettings, DecodeLimits, MaskKind, MaskPlan, Normalisation, Transform};
+use simmim_model::{
+    DecayRule, InitRule, MaskedImageModel, RelativePositions, Variant, Vit, VitConfig,
+    exempt_from_decay,
+};
+
+use crate::Error;
+use crate::config::{self, RawConfig};
+
+/// The authors' learning rates are for this many images a step.
+///
+/// Source: microsoft/SimMIM `main_simmim.py`: rates times batch/512.
+const IMAGES_PER_BASE_LR: f64 = 512.0;
+
+/// The most of anything that a geometry may have: sides, widths, blocks, heads. Far above every published
+/// model, far below what would overflow a count of bytes.
+const MOST: usize = 1 << 14;
+
+/// A configuration that is proved to fit together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    config: RawConfig,
+    vit: VitConfig,
+    masks: MaskPlan,
+}
+
+impl Plan {
+    /// Proves that image, patch, cell, width and heads fit together.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVariant`], [`Error::Geometry`], [`Error::Data`] for masks that do not fit; each
+    /// names the key and what would fit.
+    pub fn new(config: RawConfig) -> Result<Self, Error> {
+        let vit = vit_config(&config)?;
+        let kind = match config.mask.kind {
+            config::MaskKind::Random => MaskKind::Random,
+            config::MaskKind::Square => MaskKind::Square,
+            config::MaskKind::Blockwise => MaskKind::Blockwise,
+        };
+        let (cell_px, ratio) = (config.mask.cell_px, config.mask.ratio);
+        let masks = MaskPlan::new(kind, vit.image_size, vit.patch_px, cell_px, ratio)?;
+        Ok(Self { config, vit, masks })
+    }
+
+    /// The configuration that it was made from.
+    pub fn config(&self) -> &RawConfig {
+        &self.config
+    }
+
+    /// The geometry of the encoder.
+    pub fn vit(&self) -> &VitConfig {
+        &self.vit
+    }
+
+    /// What is hidden.
+    pub fn masks(&self) -> &MaskPlan {
+        &self.masks
+    }
+
+    /// The model and its parameters, without memory for them yet.
+    pub fn model(&self) -> (MaskedImageModel, ParameterSpecs) {
+        let mut specs = ParameterSpecs::default();
+        let vit = Vit::new(&self.vit, "encoder.", &mut specs);
+        let window = self.config.objective.norm_target;
+        let norm_target = (window > 0).then_some(window);
+        (
+            MaskedImageModel::new(Box::new(vit), norm_target, &mut specs),
+            specs,
+        )
+    }
+
+    /// The mean and standard deviation that the configuration gives in numbers or by name; `None` when
+    /// they are to be measured on the data set.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when they are not of the model's channels.
+    pub fn normalisation(&self) -> Result<Option<Normalisation>, Error> {
+        let data = &self.config.data;
+        if let (Some(mean), Some(std)) = (&data.mean, &data.std) {
+            let to_f32 = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+            return Ok(Some(Normalisation::new(to_f32(mean), to_f32(std))?));
+        }
+        Ok(match data.normalise {
+            config::Normalise::ImageNet => Some(Normalisation::imagenet()),
+            config::Normalise::Dataset => None,
+        })
+    }
+
+    /// From decoded images to samples.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the crop's ranges are not usable.
+    pub fn transform(&self, normalisation: Normalisation) -> Result<Transform, Error> {
+        let data = &self.config.data;
+        let [least, most] = data.crop_scale;
+        let [narrow, wide] = data.crop_ratio;
+        let crop = CropSettings {
+            scale: (least, most),
+            ratio: (narrow, wide),
+            flip: data.flip,
+        };
+        Ok(Transform::new(crop, data.image_size, normalisation)?)
+    }
+
+    /// What decoding an image may cost.
+    pub fn decode_limits(&self) -> DecodeLimits {
+        let max_pixels = self.config.data.max_pixels as u64;
+        DecodeLimits {
+            max_pixels,
+            ..DecodeLimits::default()
+        }
+    }
+
+    /// The optimiser, with the groups of the configured decay rule.
+    pub fn optimiser(&self, model: &MaskedImageModel, parameters: &Parameters) -> AdamW {
+        let train = &self.config.train;
+        let rule = match train.decay_rule {
+            config::DecayRule::Standard => DecayRule::Standard,
+            config::DecayRule::Paper => DecayRule::Paper,
+        };
+        let group = |exempt: bool, weight_decay: f64| {
+            let members = parameters
+                .iter()
+                .filter(|(_, spec, _)| exempt_from_decay(spec, rule, model.encoder()) == exempt)
+                .map(|(id, _, _)| id);
+            Group {
+                parameters: members.collect(),
+                weight_decay: weight_decay as f32,
+            }
+        };
+        let groups = vec![group(false, train.weight_decay), group(true, 0.0)];
+        let settings = AdamWSettings {
+            betas: train.betas.map(|beta| beta as f32),
+            eps: train.eps as f32,
+            clip_norm: (train.clip_norm > 0.0).then_some(train.clip_norm),
+        };
+        AdamW::new(parameters, groups, settings)
+    }
+
+    /// The learning rate of each step, scaled by the images of a step.
+    pub fn schedule(&self, steps_per_epoch: u64) -> Schedule {
+        let train = &self.config.train;
+        let scale = train.batch_size as f64 / IMAGES_PER_BASE_LR;
+        let epochs = |epochs: usize| epochs as u64 * steps_per_epoch;
+        let total_steps = match train.max_steps as u64 {
+            0 => epochs(train.epochs),
+            most => most.min(epochs(train.epochs)),
+        };
+        let decay = match train.schedule {
+            config::Schedule::Cosine => Decay::Cosine,
+            config::Schedule::CosinePrefix => Decay::CosineAfterWarmup,
+            config::Schedule::Linear => Decay::Linear,
+            config::Schedule::Step => Decay::Step {
+                every: epochs(train.step_epochs),
+                gamma: train.gamma,
+            },
+            config::Schedule::Multistep => {
+                let milestones = train
+                    .milestones
+                    .iter()
+                    .map(|&milestone| epochs(milestone))
+                    .collect();
+                Decay::MultiStep {
+                    milestones,
+                    gamma: train.gamma,
+                }
+            }
+        };
+        Schedule {
+            base_lr: train.base_lr * scale,
+            warmup_lr: train.warmup_lr * scale,
+            min_lr: train.min_lr * scale,
+            warmup_steps: (train.warmup_epochs * steps_per_epoch as f64).round() as u64,
+            total_steps,
+            decay,
+        }
+    }
+
+    /// About how much memory training takes, in bytes: parameters, gradients, moments, and what the
+    /// forward pass keeps of one part of a batch.
+    pub fn memory_bytes(&self) -> u64 {
+        // Weights, gradients and two moments, and once more the weights of a checkpoint being written.
+        const PER_PARAMETER: u64 = 4 * 5;
+        // Of each block: its input, two norms, q k v, attention, two branches, and four widths of hidden
+        // values before and after GELU; with checkpointing its input alone.
+        let kept_widths = if self.config.train.checkpointing {
+            1.0
+        } else {
+            9.0 + 2.0 * self.vit.mlp_ratio
+        };
+        let [h, w] = self.masks.grid();
+        let tokens = (h * w + 1) as u64;
+        let images = (self.config.train.batch_size / self.config.train.accumulation) as u64;
+        let per_token = kept_widths * (self.vit.depth * self.vit.width) as f64 * 4.0;
+        let (_, specs) = self.model();
+        specs.n_values() as u64 * PER_PARAMETER + (images * tokens) * per_token as u64
+    }
+}
+
+fn vit_config(config: &RawConfig) -> Result<VitConfig, Error> {
+    let model = &config.model;
+    let unknown = |_| Error::UnknownVariant {
+        name: model.variant.clone(),
+    };
+    let variant: Variant = model.variant.parse().map_err(unknown)?;
+    let relative_positions = match model.positions {
+        config::Positions::SharedRelative => RelativePositions::Shared,
+        config::Positions::Relative => RelativePositions::PerBlock,
+        config::Positions::Absolute | config::Positions::None => RelativePositions::None,
+    };
+    let vit = VitConfig {
+        image_size: config.data.image_size,
+        channels: config.data.channels,
+        patch_px: model.patch_px.unwrap_or(variant.patch_px),
+        width: model.width.unwrap_or(variant.width),
+        depth: model.depth.unwrap_or(variant.depth),
+        heads: model.heads.unwrap_or(variant.heads),
+        mlp_ratio: model.mlp_ratio,
+        qkv_bias: model.qkv_bias,
+        layer_scale: (model.layer_scale > 0.0).then_some(model.layer_scale as f32),
+        absolute_positions: model.positions == config::Positions::Absolute,
+        relative_positions,
+        drop_path: model.drop_path as f32,
+        init: match model.init {
+            config::Init::Standard => InitRule::Standard,
+            config::Init::Paper => InitRule::Paper,
+        },
+        ..VitConfig::default()
+    };
+    check_sizes(&vit)?;
+    check_fit(&vit)?;
+    Ok(vit)
+}
+
+fn check_sizes(vit: &VitConfig) -> Result<(), Error> {
+    let sizes = [
+        ("data.image_size", vit.image_size[0].max(vit.image_size[1])),
+        ("data.channels", vit.channels),
+        ("model.width", vit.width),
+        ("model.depth", vit.depth),
+        ("model.heads", vit.heads),
+        ("model.patch_px", vit.patch_px),
+        ("model.mlp_ratio", vit.mlp_ratio as usize),
+    ];
+    match sizes.into_iter().find(|&(_, size)| size > MOST) {
+        None => Ok(()),
+        Some((key, size)) => Err(Error::Geometry {
+            key,
+            found: size.to_string(),
+            reason: format!("the most is {MOST}"),
+        }),
+    }
+}
+
+fn check_fit(vit: &VitConfig) -> Result<(), Error> {
+    let [height, width] = vit.image_size;
+    let patch_px = vit.patch_px;
+    if height % patch_px != 0 || width % patch_px != 0 {
+        let down = |side: usize| (side / patch_px * patch_px).max(patch_px);
+        let up = |side: usize| side.div_ceil(patch_px) * patch_px;
+        return Err(Error::Geometry {
+            key: "data.image_size",
+            found: format!("[{height}, {width}]"),
+            reason: format!(
+                "it is not a whole number of patches of {patch_px} px; the nearest are [{}, {}] and [{}, {}]",
+                down(height),
+                down(width),
+                up(height),
+                up(width)
+            ),
+        });
+    }
+    if !vit.width.is_multiple_of(vit.heads) {
+        let fitting: Vec<String> = (1..=vit.width.min(64))
+            .filter(|heads| vit.width.is_multiple_of(*heads))
+            .map(|n| n.to_string())
+            .collect();
+        return Err(Error::Geometry {
+            key: "model.heads",
+            found: vit.heads.to_string(),
+            reason: format!(
+                "the width {} divides among {}",
+                vit.width,
+                fitting.join(", ")
+            ),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layer;
+
+    fn plan(assignments: &[&str]) -> Result<Plan, Error> {
+        let layers: Vec<Layer> = assignments
+            .iter()
+            .map(|text| Layer::set(text).unwrap())
+            .collect();
+        Plan::new(RawConfig::from_layers(&layers).unwrap())
+    }
+
+    #[test]
+    fn the_authors_configuration_has_their_parameters_and_masks() {
+        let plan = plan(&["model.variant=vit-b/16"]).unwrap();
+        assert_eq!(plan.model().1.n_values(), 86_256_720);
+        // 30 of 49 cells of four patches.
+        assert_eq!(plan.masks().n_hidden(), 120);
+    }
+
+    #[test]
+    fn what_does_not_fit_says_what_would() {
+        let cases: [(&[&str], &str); 5] = [
+            (
+                &["data.image_size=225"],
+                "the nearest are [224, 224] and [240, 240]",
+            ),
+            (
+                &["model.heads=7"],
+                "the width 768 divides among 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64",
+            ),
+            (&["model.variant=vit-b"], "no model variant `vit-b`"),
+            (&["model.width=100000"], "the most is 16384"),
+            (&["mask.cell_px=24"], "valid cells: 16, 32, 112, 224"),
+        ];
+        for (assignments, expected) in cases {
+            let error = plan(assignments).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_authors_rates_follow_from_their_batch() {
+        let settings = [
+            "train.batch_size=2048",
+            "train.base_lr=1e-4",
+            "train.epochs=800",
+            "train.warmup_epochs=10",
+            "train.schedule=multistep",
+            "train.warmup_lr=5e-7",
+        ];
+        let schedule = plan(&settings).unwrap().schedule(625);
+        assert!((schedule.lr(6250) - 4e-4).abs() < 1e-12);
+        assert!((schedule.lr(0) - 2e-6).abs() < 1e-15);
+        assert!((schedule.lr(700 * 625) - 4e-5).abs() < 1e-12);
+        assert_eq!(schedule.total_steps, 500_000);
+    }
+}

@@ -1,0 +1,104 @@
+//! The images of a run: opened, divided, measured.
+
+use std::sync::Arc;
+
+use simmim_data::{
+    BatchPlan, BatchSettings, DataSet, HeldOut, Normalisation, Reporter, Split, Views,
+};
+
+use crate::Error;
+use crate::config::RawConfig;
+use crate::plan::Plan;
+
+/// Images that a data set's mean and standard deviation are measured on.
+const N_MEASURED: usize = 1000;
+
+/// The images of a run, ready to be read.
+pub(super) struct Images {
+    pub(super) batches: Arc<BatchPlan>,
+    pub(super) steps_per_epoch: u64,
+    pub(super) n_workers: usize,
+    pub(super) fingerprint: u64,
+}
+
+/// Puts into numbers what depends on the data set: its own mean and deviation, a batch that it fills.
+pub(super) fn resolve(
+    mut config: RawConfig,
+    plan: &Plan,
+    (data, reporter): (&DataSet, &Reporter),
+    notes: &mut Vec<String>,
+) -> Result<RawConfig, Error> {
+    let (seed, channels) = (config.train.seed, config.data.channels);
+    let mut measure = || -> Result<Normalisation, Error> {
+        let limits = plan.decode_limits();
+        let found = Normalisation::measure(data, channels, (N_MEASURED, seed), &limits, reporter)?;
+        let (mean, std) = (found.mean(), found.std());
+        notes.push(format!(
+            "mean {mean:.3?} and deviation {std:.3?} measured on the images"
+        ));
+        Ok(found)
+    };
+    let normalisation = plan.normalisation()?.map_or_else(&mut measure, Ok)?;
+    // Numbers rather than a name, so that a resumed or exported model never has to measure again.
+    let to_f64 = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
+    config.data.mean = Some(to_f64(normalisation.mean()));
+    config.data.std = Some(to_f64(normalisation.std()));
+    let n_train = split(&config, data.len()).train().len();
+    if config.train.batch_size > n_train {
+        notes.push(format!(
+            "a batch of {} is more than the {n_train} training images: the batch is {n_train}",
+            config.train.batch_size
+        ));
+        config.train.batch_size = n_train;
+        config.train.accumulation = 1;
+    }
+    Ok(config)
+}
+
+fn split(config: &RawConfig, n_images: usize) -> Split {
+    let settings = HeldOut {
+        share: config.data.held_out,
+        most: config.data.held_out_max,
+    };
+    Split::new(n_images, settings, config.train.seed)
+}
+
+/// How many images may be unreadable: the share that is allowed, and always a handful.
+pub(super) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
+    const HANDFUL: usize = 10;
+    ((n_images as f64 * config.data.max_bad) as usize).max(HANDFUL)
+}
+
+pub(super) fn open_images(
+    plan: &Plan,
+    data: Arc<DataSet>,
+    reporter: Arc<Reporter>,
+) -> Result<Images, Error> {
+    let config = plan.config();
+    let normalisation = plan.normalisation()?.expect("resolved to numbers");
+    let views = Views {
+        transform: plan.transform(normalisation)?,
+        masks: Some(plan.masks().clone()),
+        limits: plan.decode_limits(),
+    };
+    let settings = BatchSettings {
+        seed: config.train.seed,
+        batch_size: config.train.batch_size,
+        n_micro: config.train.accumulation,
+        rank: 0,
+        world: 1,
+    };
+    let fingerprint = data.fingerprint();
+    let split = split(config, data.len());
+    let batches = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
+    let n_workers = match config.data.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n_workers => n_workers,
+    };
+    Ok(Images {
+        steps_per_epoch: batches.steps_per_epoch()?,
+        batches,
+        n_workers,
+        fingerprint,
+    })
+}

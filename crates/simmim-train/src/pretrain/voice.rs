@@ -1,0 +1,61 @@
+//! What a run says: to its observer and to its log.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::Error;
+use crate::metrics::Record;
+use crate::observer::{Event, Observer};
+use crate::run_folder::RunFolder;
+
+/// The observer and the run's log.
+pub(super) struct Voice<'o> {
+    observer: &'o mut dyn Observer,
+    log: File,
+}
+
+impl<'o> Voice<'o> {
+    pub(super) fn open(observer: &'o mut dyn Observer, folder: &RunFolder) -> Result<Self, Error> {
+        let path = folder.log();
+        let log = OpenOptions::new().append(true).create(true).open(&path);
+        let log = log.map_err(|source| simmim_checkpoint::Error::Write { path, source })?;
+        Ok(Self { observer, log })
+    }
+
+    pub(super) fn note(&mut self, text: &str) {
+        self.tell(&Event::Note(text));
+    }
+
+    pub(super) fn tell(&mut self, event: &Event<'_>) {
+        self.observer.see(event);
+        let line = match event {
+            Event::Note(text) => (*text).to_owned(),
+            Event::Begin {
+                done_steps,
+                total_steps,
+            } => format!("begin at step {done_steps} of {total_steps}"),
+            Event::Step(Record {
+                step,
+                loss,
+                val_loss: Some(val_loss),
+                ..
+            }) => {
+                format!("step {step}: loss {loss:.4}, held-out loss {val_loss:.4}")
+            }
+            Event::Step(_) => return,
+            Event::BadImage(image) => format!("unreadable image {image}"),
+            Event::Saved(path) => format!("saved {}", path.display()),
+            Event::Picture(path) => format!("drew {}", path.display()),
+        };
+        // The log is for reading afterwards: a run does not end because a line of it could not be written.
+        let _ = writeln!(self.log, "{:.3} {line}", unix_secs());
+    }
+}
+
+/// Now, in seconds since 1970-01-01 UTC.
+pub(super) fn unix_secs() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,134 @@
+//! A model read back from a run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use simmim_checkpoint::Archive;
+use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode};
+use simmim_random::{Purpose, Stream};
+
+use crate::Error;
+use crate::checkpoint::{self, Origin};
+use crate::config::RawConfig;
+use crate::learner::Network;
+use crate::picture::Picture;
+use crate::plan::Plan;
+use crate::run_folder;
+
+/// A trained model with what it was trained by.
+#[derive(Debug)]
+pub struct Trained {
+    plan: Plan,
+    network: Network,
+    origin: Origin,
+    file: PathBuf,
+}
+
+impl Trained {
+    /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = run_folder::weights_of(path);
+        let archive = Archive::open(&file)?;
+        let origin = checkpoint::origin(&archive)?;
+        let plan = Plan::new(origin.config.clone())?;
+        let mut network = Network::new(&plan);
+        checkpoint::load_weights(&archive, &mut network)?;
+        Ok(Self {
+            plan,
+            network,
+            origin,
+            file,
+        })
+    }
+
+    /// The plan of its training.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What its checkpoint says of its run.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The file that the weights are from.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Masks other than those of the training, for the same grid of patches.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the cells do not fit the image.
+    pub fn masks_like(&self, config: &RawConfig) -> Result<MaskPlan, Error> {
+        let changed = RawConfig {
+            mask: config.mask.clone(),
+            ..self.plan.config().clone()
+        };
+        Ok(Plan::new(changed)?.masks().clone())
+    }
+
+    /// Hides parts of images and draws what the model makes of them, one row an image.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for one that cannot be used.
+    pub fn reconstruct(
+        &self,
+        images: &[PathBuf],
+        masks: &MaskPlan,
+        seed: u64,
+    ) -> Result<Picture, Error> {
+        let unresolved = Error::NoMetadata {
+            path: self.file.clone(),
+            key: "data.mean",
+        };
+        let normalisation = self.plan.normalisation()?.ok_or(unresolved)?;
+        let transform = self.plan.transform(normalisation)?;
+        let mut batch = Batch {
+            image_shape: [
+                transform.channels(),
+                transform.size()[0],
+                transform.size()[1],
+            ],
+            grid: masks.grid(),
+            ..Batch::default()
+        };
+        let stream = Stream::new(seed, Purpose::Mask);
+        for (idx, path) in images.iter().enumerate() {
+            batch.images.extend(self.sample(path, &transform)?);
+            batch
+                .hidden
+                .extend(masks.draw(stream.at(0, idx as u64)).hidden());
+            batch.entry_idx.push(idx);
+        }
+        let predicted = self.network.reconstruct(&batch);
+        Ok(Picture::reconstructions(
+            &batch,
+            &predicted,
+            masks.patch_px(),
+            transform.normalisation(),
+        ))
+    }
+
+    fn sample(&self, path: &Path, transform: &Transform) -> Result<Vec<f32>, Error> {
+        let unusable = |source| Error::Image {
+            path: path.to_owned(),
+            source,
+        };
+        let unreadable = |source| {
+            unusable(simmim_data::Error::Unreadable {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let bytes = fs::read(path).map_err(unreadable)?;
+        let image =
+            decode(&bytes, transform.channels(), &self.plan.decode_limits()).map_err(unusable)?;
+        let mut sample = vec![0.0; transform.sample_len()];
+        transform.centre(&image, &mut Scratch::new(), &mut sample);
+        Ok(sample)
+    }
+}
