@@ -100,10 +100,7 @@ fn overwriting_removes_what_a_run_makes_and_nothing_else() {
     let (_sandbox, path) = sandbox();
     finished_run(&path);
     RunFolder::create(&path, Mode::Overwrite).unwrap();
-    assert_eq!(
-        files(&path),
-        ["checkpoints/best.safetensors", "notes.txt", "run.lock"]
-    );
+    assert_eq!(files(&path), ["notes.txt", "run.lock"]);
 }
 
 #[test]

@@ -1,0 +1,316 @@
+//! The main job on images drawn in code: it learns, it goes on exactly, its parts add up.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use simmim_checkpoint::Archive;
+use simmim_train::config::{Layer, RawConfig};
+use simmim_train::metrics::{MetricsLog, Record};
+use simmim_train::picture::Picture;
+use simmim_train::run_folder::Mode;
+use simmim_train::trained::Trained;
+use simmim_train::{Error, Event, Job, Observer, Start, StopFlag, pretrain};
+
+/// A model and a schedule that train in seconds.
+const TINY: [&str; 12] = [
+    "data.image_size=16",
+    "model.variant=vit-t/4",
+    "model.width=32",
+    "model.depth=2",
+    "model.heads=2",
+    "mask.cell_px=4",
+    "train.batch_size=8",
+    "train.epochs=6",
+    "train.warmup_epochs=1",
+    "train.base_lr=0.1",
+    "data.held_out=0.2",
+    "train.threads=2",
+];
+
+struct Sandbox {
+    _folder: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Sandbox {
+    /// `n` pictures of 20 x 24 px: a colour gradient each, so that hidden parts follow from visible ones.
+    fn new(n: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        fs::create_dir(root.join("images")).unwrap();
+        for i in 0..n {
+            let pixels = (0..24 * 20).flat_map(|k| {
+                let (x, y) = (k % 24, k / 24);
+                [
+                    (i * 37 % 256) as u8,
+                    (x * 10) as u8,
+                    (y * 12 + i * 5 % 16) as u8,
+                ]
+            });
+            let picture = Picture {
+                width: 24,
+                height: 20,
+                pixels: pixels.collect(),
+            };
+            picture
+                .write_png(&root.join(format!("images/{i:03}.png")))
+                .unwrap();
+        }
+        Self {
+            _folder: folder,
+            root,
+        }
+    }
+
+    fn job(&self, out: &str, changes: &[&str]) -> Job {
+        let path = format!("data.path={}", self.root.join("images").display());
+        let all = TINY.iter().chain(changes).copied().chain([path.as_str()]);
+        let layers: Vec<Layer> = all.map(|text| Layer::set(text).unwrap()).collect();
+        Job {
+            recipe: "test".into(),
+            config: RawConfig::from_layers(&layers).unwrap(),
+            out: self.root.join(out),
+            start: Start::New,
+        }
+    }
+}
+
+fn run(job: &Job) -> Vec<Record> {
+    pretrain(job, &mut (), &StopFlag::new()).unwrap_or_else(|e| panic!("{e}"));
+    MetricsLog::read(&job.out.join("metrics.jsonl")).unwrap()
+}
+
+/// Every tensor of the newest checkpoint.
+fn state(out: &Path) -> BTreeMap<String, Vec<f32>> {
+    let archive = Archive::open(out.join("checkpoints/last.safetensors")).unwrap();
+    let values = |name: &str| (name.to_owned(), archive.array(name).unwrap().values);
+    archive.names().map(values).collect()
+}
+
+/// What of a record does not depend on the clock.
+fn exact(records: &[Record]) -> Vec<(u64, f64, f64, Option<f64>, f64, f64)> {
+    let of = |r: &Record| (r.step, r.epoch, r.loss, r.val_loss, r.lr, r.grad_norm);
+    records.iter().map(of).collect()
+}
+
+#[test]
+fn the_loss_on_held_out_images_falls_well_below_that_of_a_flat_guess() {
+    let sandbox = Sandbox::new(40);
+    let job = sandbox.job("run", &["train.epochs=150", "train.base_lr=0.3"]);
+    let outcome = pretrain(&job, &mut (), &StopFlag::new()).unwrap();
+    let (first, last) = (
+        outcome.first_val_loss.unwrap(),
+        outcome.last_val_loss.unwrap(),
+    );
+    assert!(
+        last < 0.5 * first,
+        "held-out loss went from {first} to {last}"
+    );
+    assert!(outcome.is_finished() && outcome.picture.is_some_and(|path| path.is_file()));
+}
+
+#[test]
+fn eight_images_can_be_learned_by_heart() {
+    let sandbox = Sandbox::new(8);
+    let changes = [
+        "data.held_out=0",
+        "train.epochs=800",
+        "train.base_lr=0.3",
+        "model.width=64",
+        "data.crop_scale=[1.0, 1.0]",
+        "data.flip=false",
+        "data.crop_ratio=[1.2, 1.2]",
+        "train.validate_every_epochs=0",
+    ];
+    let records = run(&sandbox.job("run", &changes));
+    let mean = |part: &[Record]| part.iter().map(|r| r.loss).sum::<f64>() / part.len() as f64;
+    let (start, end) = (mean(&records[..10]), mean(&records[790..]));
+    assert!(end < 0.15 * start, "the loss went from {start} to {end}");
+}
+
+/// Raises the flag at a step, as a signal would.
+struct StopAt(u64, StopFlag);
+
+impl Observer for StopAt {
+    fn see(&mut self, event: &Event<'_>) {
+        if matches!(event, Event::Step(record) if record.step == self.0) {
+            self.1.raise();
+        }
+    }
+}
+
+#[test]
+fn a_run_stopped_twice_and_resumed_is_the_uninterrupted_run_to_the_bit() {
+    let sandbox = Sandbox::new(40);
+    let changes = ["model.drop_path=0.2", "train.accumulation=2"];
+    let whole = sandbox.job("whole", &changes);
+    let expected = run(&whole);
+    let parts = sandbox.job("parts", &changes);
+    let mut job = parts.clone();
+    for stop_at in [5, 14] {
+        let stop = StopFlag::new();
+        let outcome = pretrain(&job, &mut StopAt(stop_at, stop.clone()), &stop).unwrap();
+        assert_eq!(
+            (outcome.done_steps, outcome.is_finished()),
+            (stop_at, false)
+        );
+        job = Job::resume(&parts.out).unwrap();
+    }
+    let found = run(&job);
+    assert_eq!(exact(&found), exact(&expected));
+    assert_eq!(state(&parts.out), state(&whole.out));
+    assert_eq!(job.recipe, "test");
+}
+
+#[test]
+fn a_batch_in_parts_is_the_whole_batch() {
+    let sandbox = Sandbox::new(40);
+    let one = run(&sandbox.job("one", &["model.drop_path=0.3"]));
+    for parts in ["2", "4", "8"] {
+        let accumulation = format!("train.accumulation={parts}");
+        let many = run(&sandbox.job(parts, &["model.drop_path=0.3", &accumulation]));
+        for (one, many) in one.iter().zip(&many) {
+            // The same sums in another order, after up to 24 steps of AdamW.
+            let close = |a: f64, b: f64| (a - b).abs() < 2e-3 * b.abs();
+            assert!(
+                close(many.loss, one.loss),
+                "{parts} parts, step {}: {} is not {}",
+                one.step,
+                many.loss,
+                one.loss
+            );
+            assert!(
+                close(many.grad_norm, one.grad_norm),
+                "{parts} parts, step {}",
+                one.step
+            );
+        }
+    }
+}
+
+#[test]
+fn activation_checkpointing_changes_no_bit() {
+    let sandbox = Sandbox::new(24);
+    let plain = sandbox.job("plain", &["model.drop_path=0.2", "train.epochs=2"]);
+    let saving = sandbox.job(
+        "saving",
+        &[
+            "model.drop_path=0.2",
+            "train.epochs=2",
+            "train.checkpointing=true",
+        ],
+    );
+    assert_eq!(exact(&run(&plain)), exact(&run(&saving)));
+    assert_eq!(state(&plain.out), state(&saving.out));
+}
+
+#[test]
+fn the_number_of_loader_threads_changes_no_bit() {
+    let sandbox = Sandbox::new(24);
+    let records = ["1", "5"].map(|workers| {
+        let workers_key = format!("data.workers={workers}");
+        exact(&run(
+            &sandbox.job(workers, &["train.epochs=2", &workers_key])
+        ))
+    });
+    assert_eq!(records[0], records[1]);
+}
+
+#[test]
+fn other_positions_oblong_images_and_normalised_targets_train_too() {
+    let sandbox = Sandbox::new(24);
+    let variants: [&[&str]; 5] = [
+        &["model.positions=absolute"],
+        &[
+            "model.positions=relative",
+            "model.layer_scale=0",
+            "model.qkv_bias=false",
+        ],
+        &["model.positions=none", "data.image_size=[16, 24]"],
+        &["objective.norm_target=7"],
+        &[
+            "data.channels=1",
+            "data.normalise=dataset",
+            "mask.kind=blockwise",
+        ],
+    ];
+    for (i, changes) in variants.iter().enumerate() {
+        let mut changes = changes.to_vec();
+        changes.push("train.epochs=2");
+        let job = sandbox.job(&format!("run{i}"), &changes);
+        let records = run(&job);
+        assert!(
+            records.iter().all(|record| record.loss.is_finite()),
+            "{changes:?}"
+        );
+        let trained = Trained::open(&job.out).unwrap();
+        let image = sandbox.root.join("images/000.png");
+        let picture = trained
+            .reconstruct(&[image], trained.plan().masks(), 0)
+            .unwrap();
+        assert!(
+            picture.pixels.iter().any(|&value| value != 255),
+            "{changes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_stops_with_the_step_and_leaves_a_good_checkpoint() {
+    let sandbox = Sandbox::new(24);
+    let job = sandbox.job(
+        "run",
+        &[
+            "train.base_lr=1e38",
+            "train.warmup_epochs=0",
+            "train.clip_norm=0",
+        ],
+    );
+    let error = pretrain(&job, &mut (), &StopFlag::new()).unwrap_err();
+    let Error::Diverged {
+        step, checkpoint, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert!(
+        *step >= 2
+            && error
+                .hint()
+                .is_some_and(|hint| hint.contains("train.base_lr"))
+    );
+    let archive = Archive::open(checkpoint).unwrap();
+    archive.verify().unwrap();
+    assert!(
+        state(&job.out)
+            .values()
+            .flatten()
+            .all(|value| value.is_finite())
+    );
+}
+
+#[test]
+fn a_run_whose_images_changed_is_not_resumed() {
+    let sandbox = Sandbox::new(24);
+    let job = sandbox.job("run", &["train.epochs=1"]);
+    run(&job);
+    fs::remove_file(sandbox.root.join("images/003.png")).unwrap();
+    let error = pretrain(&Job::resume(&job.out).unwrap(), &mut (), &StopFlag::new()).unwrap_err();
+    assert!(matches!(error, Error::Changed { .. }), "{error}");
+}
+
+#[test]
+fn a_run_killed_before_its_first_checkpoint_starts_again() {
+    let sandbox = Sandbox::new(24);
+    let whole = sandbox.job("whole", &["train.epochs=1"]);
+    let expected = run(&whole);
+    // What a process leaves behind that dies right after it wrote the configuration.
+    let early = sandbox.job("early", &["train.epochs=1"]);
+    drop(simmim_train::run_folder::RunFolder::create(&early.out, Mode::New).unwrap());
+    fs::copy(whole.out.join("config.toml"), early.out.join("config.toml")).unwrap();
+    let found = run(&Job::resume(&early.out).unwrap());
+    assert_eq!(exact(&found), exact(&expected));
+}
