@@ -1,0 +1,32 @@
+//! Ctrl-C and SIGTERM: the first asks the run to stop after its step, the second ends the process.
+
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use simmim_train::StopFlag;
+
+use super::progress::Progress;
+
+/// How soon a signal is answered by a word.
+const ANSWER: Duration = Duration::from_millis(100);
+
+/// A flag that the two signals raise.
+pub(crate) fn stop_flag(progress: &Progress) -> anyhow::Result<StopFlag> {
+    let stop = StopFlag::new();
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag low and raises it, the next one finds it raised.
+        flag::register_conditional_shutdown(signal, 128 + signal, stop.shared())?;
+        flag::register(signal, stop.shared())?;
+    }
+    let (watched, voice) = (stop.clone(), progress.voice());
+    // Lives as long as the process.
+    thread::spawn(move || {
+        while !watched.is_raised() {
+            thread::sleep(ANSWER);
+        }
+        voice.say("stopping after this step, then saving; once more ends at once, without saving");
+    });
+    Ok(stop)
+}

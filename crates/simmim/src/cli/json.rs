@@ -1,0 +1,42 @@
+//! What happens in a run as JSON, one line an event.
+
+use serde_json::{Value, json};
+use simmim_train::{Event, Outcome};
+
+/// The event as JSON; its kind stands under `event`.
+pub(crate) fn event(event: &Event<'_>) -> Option<Value> {
+    Some(match event {
+        Event::Note(text) => json!({"event": "note", "text": text}),
+        Event::Begin { done_steps, total_steps } => {
+            json!({"event": "begin", "done_steps": done_steps, "total_steps": total_steps})
+        }
+        Event::Step(record) => {
+            let mut value = json!({"event": "step", "step": record.step, "time": record.time});
+            for (name, metric) in record.metrics() {
+                value[name] = json!(metric);
+            }
+            value
+        }
+        Event::BadImage(image) => {
+            json!({"event": "bad_image", "name": image.name, "reason": image.reason})
+        }
+        Event::Saved(path) => json!({"event": "saved", "path": path}),
+        Event::Picture(path) => json!({"event": "picture", "path": path}),
+        _ => return None,
+    })
+}
+
+/// The last line of a run.
+pub(crate) fn done(outcome: &Outcome, n_bad: usize) -> Value {
+    json!({
+        "event": "done",
+        "run": outcome.out,
+        "finished": outcome.is_finished(),
+        "done_steps": outcome.done_steps,
+        "total_steps": outcome.total_steps,
+        "first_val_loss": outcome.first_val_loss,
+        "last_val_loss": outcome.last_val_loss,
+        "picture": outcome.picture,
+        "bad_images": n_bad,
+    })
+}

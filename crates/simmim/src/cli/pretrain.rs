@@ -1,0 +1,146 @@
+//! `simmim pretrain`: the main job.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+use simmim_train::run_folder::RunFolder;
+use simmim_train::{Job, Outcome, Start, pretrain};
+
+use super::progress::Progress;
+use super::{Talk, interrupt, json, output, sources};
+
+/// Pre-train a vision transformer on a folder of images.
+///
+/// Parts of each image are hidden, and the model learns to predict the hidden pixels from the visible ones. No
+/// labels are needed. Without --recipe and --config the program looks at the images and the machine, chooses a
+/// configuration, and says what and why.
+///
+/// Everything goes into the run folder: the configuration, metrics, checkpoints, pictures of reconstructions. A run
+/// that was stopped or killed at any moment goes on with --resume exactly as if it had not been.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct PretrainArgs {
+    /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a pattern of those, in quotes.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<String>,
+    /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) recipe: Option<String>,
+    /// Overlay the recipe with a TOML file of your own.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Overlay one key; can be repeated. `simmim recipes keys` lists them.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The run folder [default: runs/<recipe>-<time>].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with the run in this folder; its own configuration holds, so no other option goes with it.
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["data", "recipe", "config", "set", "out", "overwrite", "threads", "seed"]
+    )]
+    pub(crate) resume: Option<PathBuf>,
+    /// Remove the run that --out holds, and start anew.
+    #[arg(long, requires = "out")]
+    pub(crate) overwrite: bool,
+    /// Threads of the computation, as train.threads [default: one for each core].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Seed of every random decision, as train.seed [default: 0].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim pretrain --data photos/
+  simmim pretrain --data 'shards/train-{000..099}.tar' --recipe vit-base --out runs/first
+  simmim pretrain --data photos/ --set mask.ratio=0.7 --set train.epochs=50
+  simmim pretrain --resume runs/first
+
+Later layers win: recipe, then --config, then --set and the other options.
+Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one ends at once (130 or 143).
+The path of the run folder goes to stdout; with --json every event does, one JSON line each.";
+
+pub(crate) fn run(args: &PretrainArgs, talk: Talk) -> anyhow::Result<()> {
+    let mut progress = Progress::new(talk);
+    let job = match &args.resume {
+        Some(run) => Job::resume(run)?,
+        None => new_job(args, &mut progress)?,
+    };
+    let outcome = execute(&job, &mut progress)?;
+    report(&outcome, &progress, talk)
+}
+
+fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> {
+    let (recipe, config) = sources::configuration(args, progress)?;
+    let default_out = || RunFolder::default_path(&recipe, SystemTime::now());
+    Ok(Job {
+        out: args.out.clone().unwrap_or_else(default_out),
+        start: if args.overwrite { Start::Overwrite } else { Start::New },
+        recipe,
+        config,
+    })
+}
+
+/// Runs the job, shown by `progress` and stopped by signals.
+pub(crate) fn execute(job: &Job, progress: &mut Progress) -> anyhow::Result<Outcome> {
+    let stop = interrupt::stop_flag(progress)?;
+    let outcome = pretrain(job, progress, &stop);
+    progress.finish();
+    Ok(outcome?)
+}
+
+fn report(outcome: &Outcome, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
+    for line in summary(outcome, progress.n_bad()) {
+        progress.voice().say(&line);
+    }
+    if talk == Talk::Json {
+        output::data(json::done(outcome, progress.n_bad()))?;
+    } else {
+        output::data(outcome.out.display())?;
+    }
+    Ok(())
+}
+
+/// What became of the run, and what to do next.
+pub(crate) fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
+    let run = shell_word(&outcome.out.to_string_lossy());
+    let mut lines = Vec::new();
+    match (outcome.first_val_loss, outcome.last_val_loss) {
+        (Some(first), Some(last)) => {
+            let fall = 100.0 * (1.0 - last / first);
+            lines.push(format!("held-out loss: {first:.4} before training, {last:.4} now ({fall:.0} % less)"));
+        }
+        (None, Some(last)) => lines.push(format!("held-out loss: {last:.4}")),
+        _ => {}
+    }
+    if n_bad > 0 {
+        lines.push(format!("unreadable images: {n_bad}, listed in the run's log.txt"));
+    }
+    if let Some(picture) = &outcome.picture {
+        lines.push(format!("picture: {}", picture.display()));
+    }
+    if outcome.is_finished() {
+        lines.push(format!("done after {} steps. Next, see it at work on an image:", outcome.done_steps));
+        lines.push(format!("  simmim reconstruct --from {run} IMAGE"));
+    } else {
+        let (done, total) = (outcome.done_steps, outcome.total_steps);
+        lines.push(format!("saved after step {done} of {total}. To go on:"));
+        lines.push(format!("  simmim pretrain --resume {run}"));
+    }
+    lines
+}
+
+/// Quoted where a shell would read it as more than one word.
+fn shell_word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+=:,@%".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

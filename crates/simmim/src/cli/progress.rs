@@ -1,0 +1,182 @@
+//! How a run shows that it is alive: a bar on a terminal, lines elsewhere, JSON for programs, or nothing.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use simmim_data::BadImage;
+use simmim_train::metrics::Record;
+use simmim_train::{Event, Observer};
+
+use super::{Talk, json, output};
+
+/// Between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Weight of the newest step in the loss and the speed that are shown.
+const NEWEST: f64 = 0.1;
+/// Unreadable images that are named; the rest are counted, and all stand in the run's log.
+const MOST_NAMED: usize = 10;
+
+/// Says things without tearing the bar.
+#[derive(Debug, Clone)]
+pub(crate) struct Voice {
+    bar: ProgressBar,
+    is_quiet: bool,
+}
+
+impl Voice {
+    pub(crate) fn say(&self, line: &str) {
+        if !self.is_quiet {
+            self.bar.suspend(|| output::say(line));
+        }
+    }
+}
+
+/// Shows a run to the user.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    voice: Voice,
+    as_json: bool,
+    /// Whether the reader of the JSON lines has gone.
+    is_deaf: bool,
+    has_bar: bool,
+    total_steps: u64,
+    loss: Option<f64>,
+    images_per_sec: Option<f64>,
+    /// When this process began to train, and after how many steps.
+    begun: (Instant, u64),
+    last_line: Option<Instant>,
+    n_bad: usize,
+}
+
+impl Progress {
+    pub(crate) fn new(talk: Talk) -> Self {
+        let has_bar = talk == Talk::Plain && stderr().is_terminal();
+        let target = if has_bar {
+            ProgressDrawTarget::stderr_with_hz(4)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            voice: Voice {
+                bar: ProgressBar::with_draw_target(None, target),
+                is_quiet: talk != Talk::Plain,
+            },
+            as_json: talk == Talk::Json,
+            is_deaf: false,
+            has_bar,
+            total_steps: 0,
+            loss: None,
+            images_per_sec: None,
+            begun: (Instant::now(), 0),
+            last_line: None,
+            n_bad: 0,
+        }
+    }
+
+    /// A voice for other threads.
+    pub(crate) fn voice(&self) -> Voice {
+        self.voice.clone()
+    }
+
+    /// Unreadable images so far.
+    pub(crate) fn n_bad(&self) -> usize {
+        self.n_bad
+    }
+
+    /// Says a choice or a fact.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.see(&Event::Note(text));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.voice.bar.finish_and_clear();
+    }
+
+    fn begin(&mut self, done_steps: u64, total_steps: u64) {
+        self.total_steps = total_steps;
+        self.begun = (Instant::now(), done_steps);
+        if done_steps > 0 && done_steps < total_steps {
+            self.voice.say(&format!("going on after step {done_steps} of {total_steps}"));
+        }
+        if self.has_bar {
+            let bar = &self.voice.bar;
+            let template = "{wide_bar} {pos}/{len} · {msg} · {eta} left";
+            let style = ProgressStyle::with_template(template).expect("the template is well formed");
+            bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+            bar.set_length(total_steps);
+            bar.set_position(done_steps);
+            bar.reset_eta();
+            bar.set_message("first step");
+            bar.enable_steady_tick(Duration::from_secs(1));
+        }
+    }
+
+    fn step(&mut self, record: &Record) {
+        let smooth = |shown: Option<f64>, value: f64| {
+            Some(shown.map_or(value, |shown| shown + NEWEST * (value - shown)))
+        };
+        self.loss = smooth(self.loss, record.loss);
+        self.images_per_sec = smooth(self.images_per_sec, record.images_per_sec);
+        let (loss, speed) = (self.loss.unwrap_or_default(), self.images_per_sec.unwrap_or_default());
+        let figures = format!("loss {loss:.4} · {speed:.1} images/s");
+        if self.has_bar {
+            self.voice.bar.set_message(figures);
+            self.voice.bar.set_position(record.step);
+        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            self.last_line = Some(Instant::now());
+            let (step, total) = (record.step, self.total_steps);
+            let left = self.time_left(step);
+            self.voice.say(&format!("step {step}/{total} · {figures} · {left} left"));
+        }
+        if let Some(val_loss) = record.val_loss {
+            self.voice.say(&format!(
+                "epoch {:.1} · loss {loss:.4} · held-out loss {val_loss:.4}",
+                record.epoch
+            ));
+        }
+    }
+
+    fn time_left(&self, step: u64) -> HumanDuration {
+        let (since, first) = self.begun;
+        let n_done = step.saturating_sub(first).max(1) as f64;
+        let n_left = self.total_steps.saturating_sub(step) as f64;
+        HumanDuration(since.elapsed().mul_f64(n_left / n_done))
+    }
+
+    fn bad_image(&mut self, image: &BadImage) {
+        self.n_bad += 1;
+        if self.n_bad <= MOST_NAMED {
+            self.voice.say(&format!("warning: unreadable image {image}"));
+        }
+        if self.n_bad == MOST_NAMED {
+            self.voice.say("further unreadable images are listed in the run's log.txt");
+        }
+    }
+
+    fn write_json(&mut self, event: &Event<'_>) {
+        // A run of days does not end because nobody reads its lines any more.
+        if let (false, Some(value)) = (self.is_deaf, json::event(event)) {
+            self.is_deaf = output::data(value).is_err();
+            if self.is_deaf {
+                output::say("warning: stdout is closed, the run goes on without JSON lines");
+            }
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn see(&mut self, event: &Event<'_>) {
+        if self.as_json {
+            self.write_json(event);
+        }
+        match event {
+            Event::Note(text) => self.voice.say(text),
+            Event::Begin { done_steps, total_steps } => self.begin(*done_steps, *total_steps),
+            Event::Step(record) => self.step(record),
+            Event::BadImage(image) => self.bad_image(image),
+            _ => {}
+        }
+    }
+}

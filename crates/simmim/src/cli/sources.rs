@@ -1,0 +1,126 @@
+//! Where a configuration comes from: recipe, file, command line, or the images themselves.
+
+use std::env;
+use std::num::NonZero;
+use std::path::{Path, absolute};
+use std::thread::available_parallelism;
+
+use simmim_data::{DataSet, Reporter, Survey};
+use simmim_train::config::{Layer, RawConfig};
+use simmim_train::{auto, recipe};
+
+use super::failure::Usage;
+use super::pretrain::PretrainArgs;
+use super::progress::Progress;
+
+/// Images whose headers are read to choose a configuration.
+const N_SURVEYED: usize = 256;
+
+/// The configuration that the arguments ask for, and its name.
+pub(crate) fn configuration(
+    args: &PretrainArgs,
+    progress: &mut Progress,
+) -> anyhow::Result<(String, RawConfig)> {
+    let overrides = overrides(args)?;
+    let mut layers = Vec::new();
+    let name = match (&args.recipe, &args.config) {
+        (Some(recipe), _) => {
+            let (name, layer) = recipe_layer(recipe)?;
+            layers.push(layer);
+            name
+        }
+        (None, Some(path)) => stem(path),
+        (None, None) => {
+            let path = data_path(args, &RawConfig::from_layers(&overrides)?)?;
+            layers.push(chosen(&path, progress)?);
+            "auto".to_owned()
+        }
+    };
+    if let Some(path) = &args.config {
+        layers.push(Layer::file(path)?);
+    }
+    layers.extend(overrides);
+    let mut config = RawConfig::from_layers(&layers)?;
+    config.data.path = Some(data_path(args, &config)?);
+    Ok((name, config))
+}
+
+fn overrides(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
+    let mut layers = Vec::new();
+    for assignment in &args.set {
+        layers.push(Layer::set(assignment)?);
+    }
+    if let Some(threads) = args.threads {
+        layers.push(Layer::set(&format!("train.threads={threads}"))?);
+    }
+    if let Some(seed) = args.seed {
+        layers.push(Layer::set(&format!("train.seed={seed}"))?);
+    }
+    Ok(layers)
+}
+
+/// A recipe by its name, or a file where it looks like one.
+fn recipe_layer(recipe: &str) -> anyhow::Result<(String, Layer)> {
+    let path = Path::new(recipe);
+    let is_file = path.extension().is_some_and(|extension| extension == "toml");
+    if is_file || path.components().count() > 1 {
+        return Ok((stem(path), Layer::file(path)?));
+    }
+    let found = recipe::find(recipe)?;
+    Ok((found.name.to_owned(), found.layer()?))
+}
+
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+/// What the images and the machine suggest, with the reasons told.
+fn chosen(data_path: &str, progress: &mut Progress) -> anyhow::Result<Layer> {
+    let data = DataSet::open(data_path)?;
+    let reporter = Reporter::new(Reporter::default_limit(data.len()));
+    let survey = Survey::of(&data, N_SURVEYED, 0, &reporter)?;
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let choice = auto::choose(&survey, cores, auto::total_memory_bytes());
+    progress.note("no --recipe: chosen from the images and this machine:");
+    for reason in &choice.reasons {
+        progress.note(&format!("  {reason}"));
+    }
+    Ok(Layer::text("the automatic choice", &choice.config.to_toml())?)
+}
+
+fn data_path(args: &PretrainArgs, config: &RawConfig) -> anyhow::Result<String> {
+    let missing = || Usage::new("no images are named", "pass --data PATH: a folder, a .tar, or a list of images");
+    let path = args.data.as_ref().or(config.data.path.as_ref()).ok_or_else(missing)?;
+    from_anywhere(path)
+}
+
+/// The same images, named so that the run can go on from another working folder: each path made absolute.
+fn from_anywhere(spec: &str) -> anyhow::Result<String> {
+    if Path::new(spec).exists() {
+        return Ok(absolute(spec)?.to_string_lossy().into_owned());
+    }
+    let folder = env::current_dir()?;
+    let folder = folder.to_string_lossy();
+    // Put in front of a pattern, such a folder would become a part of the pattern.
+    if folder.contains(['{', '}', ',', '*', '?', '[', ']']) {
+        return Ok(spec.to_owned());
+    }
+    let absolute = |piece: &str| {
+        if piece.is_empty() || Path::new(piece).is_absolute() {
+            piece.to_owned()
+        } else {
+            format!("{folder}/{piece}")
+        }
+    };
+    Ok(split_commas(spec).map(absolute).collect::<Vec<_>>().join(","))
+}
+
+/// The pieces between the commas that are not inside braces.
+fn split_commas(spec: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_i32;
+    spec.split(move |letter| {
+        depth += i32::from(letter == '{') - i32::from(letter == '}');
+        letter == ',' && depth == 0
+    })
+}
