@@ -11,8 +11,10 @@ use crate::source::DataSet;
 /// What a sample of a data set's images is like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Survey {
-    /// Images whose header was read.
+    /// Images of the data set.
     pub n_images: usize,
+    /// Images whose header was read.
+    pub n_sampled: usize,
     /// The median height and width, `[H, W]` in pixels.
     pub median_px: [usize; 2],
     /// The smallest height and the smallest width, not necessarily of the same image.
@@ -48,10 +50,10 @@ impl Survey {
         if headers.is_empty() {
             return Err(reporter.none_readable(n.min(data.len())));
         }
-        Ok(Self::from_headers(&headers))
+        Ok(Self::from_headers(data.len(), &headers))
     }
 
-    fn from_headers(headers: &[Header]) -> Self {
+    fn from_headers(n_images: usize, headers: &[Header]) -> Self {
         let sorted = |side: fn(&Header) -> usize| {
             let mut sides: Vec<usize> = headers.iter().map(side).collect();
             sides.sort_unstable();
@@ -60,7 +62,8 @@ impl Survey {
         let sides = [sorted(|h| h.height), sorted(|h| h.width)];
         let at = |place: usize| [sides[0][place], sides[1][place]];
         Self {
-            n_images: headers.len(),
+            n_images,
+            n_sampled: headers.len(),
             median_px: at(headers.len() / 2),
             least_px: at(0),
             most_px: at(headers.len() - 1),

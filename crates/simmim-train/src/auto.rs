@@ -164,14 +164,15 @@ pub fn describe_masks(plan: &Plan, n_draws: u64) -> String {
     let Some(distance) = survey.avg_dist_px else {
         return start + ", nothing or everything";
     };
-    let verdict = if (low..=high).contains(&distance) {
-        "within"
+    let range = format!("the paper's good range, {low:.1} to {high:.1} px at this size");
+    let verdict = if distance < low {
+        format!("WARNING: below {range}: neighbours give the hidden parts away")
+    } else if distance > high {
+        format!("WARNING: above {range}: little is visible near the hidden parts")
     } else {
-        "WARNING: outside"
+        format!("within {range}")
     };
-    format!(
-        "{start}, AvgDist {distance:.1} px, {verdict} the good range of {low:.1} to {high:.1} px for this size"
-    )
+    format!("{start}, AvgDist {distance:.1} px, {verdict}")
 }
 
 /// The memory of this machine, where the system tells.
@@ -193,6 +194,7 @@ mod tests {
     fn survey(n_images: usize, side: usize, channels: usize) -> Survey {
         Survey {
             n_images,
+            n_sampled: 64,
             median_px: [side; 2],
             least_px: [side; 2],
             most_px: [side; 2],
