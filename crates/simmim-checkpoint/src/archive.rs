@@ -105,18 +105,19 @@ impl Archive {
         let mut length = [0; LENGTH_BYTES as usize];
         file.read_exact(&mut length).map_err(read_error)?;
         let header_bytes = u64::from_le_bytes(length);
-        let data_start = header_bytes.saturating_add(LENGTH_BYTES);
-        if data_start > n_bytes {
-            return Err(length_error(data_start));
-        }
         let header_error = |source| Error::Header {
             path: path.clone(),
             source,
         };
+        // First, because a file of another format starts with what reads as an absurd length.
         if header_bytes > MAX_HEADER_BYTES {
             return Err(header_error(serde::de::Error::custom(
                 "the header is too long",
             )));
+        }
+        let data_start = header_bytes + LENGTH_BYTES;
+        if data_start > n_bytes {
+            return Err(length_error(data_start));
         }
         let mut header = vec![0; header_bytes as usize];
         file.read_exact(&mut header).map_err(read_error)?;

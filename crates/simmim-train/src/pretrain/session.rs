@@ -1,5 +1,6 @@
 //! A run under way: steps, validations, checkpoints.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub(super) struct Session<'o> {
     first_val_loss: Option<f64>,
     last_val_loss: Option<f64>,
     picture: Option<PathBuf>,
-    n_bad_told: usize,
+    bad_told: BTreeSet<String>,
 }
 
 impl<'o> Session<'o> {
@@ -85,7 +86,7 @@ impl<'o> Session<'o> {
             first_val_loss: None,
             last_val_loss: kept.iter().rev().find_map(|record| record.val_loss),
             picture: None,
-            n_bad_told: 0,
+            bad_told: BTreeSet::new(),
             origin: Origin {
                 recipe: job.recipe.clone(),
                 config,
@@ -290,13 +291,15 @@ impl<'o> Session<'o> {
 
     fn tell_bad_images(&mut self) {
         let reporter = self.images.batches.reporter();
-        if reporter.count() == self.n_bad_told {
+        if reporter.count() == self.bad_told.len() {
             return;
         }
-        for image in reporter.list().iter().skip(self.n_bad_told) {
-            self.voice.tell(&Event::BadImage(image));
+        // The list is in the order of the data set, so the new ones are anywhere in it.
+        for image in reporter.list() {
+            if self.bad_told.insert(image.name.clone()) {
+                self.voice.tell(&Event::BadImage(&image));
+            }
         }
-        self.n_bad_told = reporter.count();
     }
 }
 

@@ -35,7 +35,11 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     {
         return 0;
     }
-    if error.chain().any(is_usage) { USAGE } else { FAILED }
+    if error.chain().any(is_usage) {
+        USAGE
+    } else {
+        FAILED
+    }
 }
 
 fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
@@ -80,7 +84,10 @@ fn is_setting(error: &simmim_data::Error) -> bool {
 
 /// `error: ` with the causes on one line, and `hint: ` where there is something to do.
 pub(crate) fn message(error: &anyhow::Error) -> String {
-    let causes: Vec<String> = error.chain().map(|cause| one_line(&cause.to_string())).collect();
+    let causes: Vec<String> = error
+        .chain()
+        .map(|cause| one_line(&cause.to_string()))
+        .collect();
     let text = format!("error: {}", causes.join(": "));
     match error.chain().find_map(hint) {
         Some(hint) => format!("{text}\nhint: {hint}"),

@@ -7,7 +7,10 @@ use simmim_train::{Event, Outcome};
 pub(crate) fn event(event: &Event<'_>) -> Option<Value> {
     Some(match event {
         Event::Note(text) => json!({"event": "note", "text": text}),
-        Event::Begin { done_steps, total_steps } => {
+        Event::Begin {
+            done_steps,
+            total_steps,
+        } => {
             json!({"event": "begin", "done_steps": done_steps, "total_steps": total_steps})
         }
         Event::Step(record) => {

@@ -1,26 +1,38 @@
-//! The command line: one module a subcommand, and what they share.
+//! The command line: one module a subcommand, then what they share.
+
+mod completions;
+mod demo;
+mod inspect;
+mod mask;
+mod pretrain;
+mod recipes;
+mod reconstruct;
 
 mod failure;
 mod interrupt;
 mod json;
 mod output;
-mod pretrain;
+mod photos;
 mod progress;
 mod sources;
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
+///
+/// Parts of each image are hidden, and a vision transformer learns to predict the hidden pixels. It needs no labels,
+/// and what it has learned is a start for any task on such images.
 #[derive(Debug, Parser)]
-#[command(name = "simmim", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "simmim", version, after_help = AFTER_HELP, max_term_width = 100, subcommand_required = true)]
 struct Cli {
     /// Say nothing but errors.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 100)]
     quiet: bool,
-    /// Write JSON to stdout, for programs; say nothing but errors.
-    #[arg(long, global = true)]
+    /// Write JSON to stdout, for programs, and say nothing but errors.
+    #[arg(long, global = true, display_order = 101)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -28,11 +40,36 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Pretrain(pretrain::PretrainArgs),
+    Reconstruct(reconstruct::ReconstructArgs),
+    Inspect(inspect::InspectArgs),
+    Mask(mask::DrawMasksArgs),
+    Recipes(recipes::RecipesArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done";
+The three commands to begin with:
+  simmim demo                                      see it learn, in two or three minutes
+  simmim pretrain --data photos/ --out runs/first  train on your own images
+  simmim reconstruct --from runs/first cat.jpg     see what it has learned
+
+Words:
+  patch  a square of pixels (model.patch_px) that becomes one token of the transformer
+  cell   the unit of masking (mask.cell_px): a square of whole patches, hidden or visible as one
+  ratio  the share of the cells that is hidden (mask.ratio); the paper: 0.6, of cells of 32 px
+  loss   the mean error over the hidden pixels; held-out: on images that are never trained on
+  run    a folder with everything of one training; --resume goes on with it
+
+Data goes to stdout, talk to stderr. NO_COLOR is obeyed.
+
+Exit codes:
+  0  done; or stopped by a signal, and saved
+  1  the run failed: images, weights or folders that cannot be used, a loss that is no number,
+     a full disk
+  2  the command line or the configuration is wrong: options, keys, values, sizes that do not
+     fit together, a folder for a new run that is not empty, a run to resume that is none";
 
 /// How much is said, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +82,13 @@ pub(crate) enum Talk {
     Json,
 }
 
+/// Says a line where talk is wanted.
+pub(crate) fn tell(talk: Talk, line: impl Display) {
+    if talk == Talk::Plain {
+        output::say(line);
+    }
+}
+
 /// Runs the command of the command line.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -53,10 +97,7 @@ pub(crate) fn main() -> ExitCode {
         (_, true) => Talk::Quiet,
         _ => Talk::Plain,
     };
-    let done = match &cli.command {
-        Command::Pretrain(args) => pretrain::run(args, talk),
-    };
-    match done {
+    match run(&cli.command, talk) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = failure::exit_code(&error);
@@ -65,5 +106,17 @@ pub(crate) fn main() -> ExitCode {
             }
             ExitCode::from(code)
         }
+    }
+}
+
+fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(args, talk),
+        Command::Pretrain(args) => pretrain::run(args, talk),
+        Command::Reconstruct(args) => reconstruct::run(args, talk),
+        Command::Inspect(args) => inspect::run(args, talk),
+        Command::Mask(args) => mask::run(args, talk),
+        Command::Recipes(args) => recipes::run(args, talk),
+        Command::Completions(args) => completions::run(args, Cli::command()),
     }
 }

@@ -80,7 +80,11 @@ fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> 
     let default_out = || RunFolder::default_path(&recipe, SystemTime::now());
     Ok(Job {
         out: args.out.clone().unwrap_or_else(default_out),
-        start: if args.overwrite { Start::Overwrite } else { Start::New },
+        start: if args.overwrite {
+            Start::Overwrite
+        } else {
+            Start::New
+        },
         recipe,
         config,
     })
@@ -113,19 +117,26 @@ pub(crate) fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
     match (outcome.first_val_loss, outcome.last_val_loss) {
         (Some(first), Some(last)) => {
             let fall = 100.0 * (1.0 - last / first);
-            lines.push(format!("held-out loss: {first:.4} before training, {last:.4} now ({fall:.0} % less)"));
+            lines.push(format!(
+                "held-out loss: {first:.4} before training, {last:.4} now ({fall:.0} % less)"
+            ));
         }
         (None, Some(last)) => lines.push(format!("held-out loss: {last:.4}")),
         _ => {}
     }
     if n_bad > 0 {
-        lines.push(format!("unreadable images: {n_bad}, listed in the run's log.txt"));
+        lines.push(format!(
+            "unreadable images: {n_bad}, listed in the run's log.txt"
+        ));
     }
     if let Some(picture) = &outcome.picture {
         lines.push(format!("picture: {}", picture.display()));
     }
     if outcome.is_finished() {
-        lines.push(format!("done after {} steps. Next, see it at work on an image:", outcome.done_steps));
+        lines.push(format!(
+            "done after {} steps. Next, see it at work on an image:",
+            outcome.done_steps
+        ));
         lines.push(format!("  simmim reconstruct --from {run} IMAGE"));
     } else {
         let (done, total) = (outcome.done_steps, outcome.total_steps);

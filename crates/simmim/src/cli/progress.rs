@@ -98,12 +98,15 @@ impl Progress {
         self.total_steps = total_steps;
         self.begun = (Instant::now(), done_steps);
         if done_steps > 0 && done_steps < total_steps {
-            self.voice.say(&format!("going on after step {done_steps} of {total_steps}"));
+            self.voice.say(&format!(
+                "going on after step {done_steps} of {total_steps}"
+            ));
         }
         if self.has_bar {
             let bar = &self.voice.bar;
             let template = "{wide_bar} {pos}/{len} · {msg} · {eta} left";
-            let style = ProgressStyle::with_template(template).expect("the template is well formed");
+            let style =
+                ProgressStyle::with_template(template).expect("the template is well formed");
             bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
             bar.set_length(total_steps);
             bar.set_position(done_steps);
@@ -119,16 +122,23 @@ impl Progress {
         };
         self.loss = smooth(self.loss, record.loss);
         self.images_per_sec = smooth(self.images_per_sec, record.images_per_sec);
-        let (loss, speed) = (self.loss.unwrap_or_default(), self.images_per_sec.unwrap_or_default());
+        let (loss, speed) = (
+            self.loss.unwrap_or_default(),
+            self.images_per_sec.unwrap_or_default(),
+        );
         let figures = format!("loss {loss:.4} · {speed:.1} images/s");
         if self.has_bar {
             self.voice.bar.set_message(figures);
             self.voice.bar.set_position(record.step);
-        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+        } else if self
+            .last_line
+            .is_none_or(|last| last.elapsed() >= LINE_EVERY)
+        {
             self.last_line = Some(Instant::now());
             let (step, total) = (record.step, self.total_steps);
             let left = self.time_left(step);
-            self.voice.say(&format!("step {step}/{total} · {figures} · {left} left"));
+            self.voice
+                .say(&format!("step {step}/{total} · {figures} · {left} left"));
         }
         if let Some(val_loss) = record.val_loss {
             self.voice.say(&format!(
@@ -148,10 +158,12 @@ impl Progress {
     fn bad_image(&mut self, image: &BadImage) {
         self.n_bad += 1;
         if self.n_bad <= MOST_NAMED {
-            self.voice.say(&format!("warning: unreadable image {image}"));
+            self.voice
+                .say(&format!("warning: unreadable image {image}"));
         }
         if self.n_bad == MOST_NAMED {
-            self.voice.say("further unreadable images are listed in the run's log.txt");
+            self.voice
+                .say("further unreadable images are listed in the run's log.txt");
         }
     }
 
@@ -173,7 +185,10 @@ impl Observer for Progress {
         }
         match event {
             Event::Note(text) => self.voice.say(text),
-            Event::Begin { done_steps, total_steps } => self.begin(*done_steps, *total_steps),
+            Event::Begin {
+                done_steps,
+                total_steps,
+            } => self.begin(*done_steps, *total_steps),
             Event::Step(record) => self.step(record),
             Event::BadImage(image) => self.bad_image(image),
             _ => {}

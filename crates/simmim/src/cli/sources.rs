@@ -62,7 +62,9 @@ fn overrides(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
 /// A recipe by its name, or a file where it looks like one.
 fn recipe_layer(recipe: &str) -> anyhow::Result<(String, Layer)> {
     let path = Path::new(recipe);
-    let is_file = path.extension().is_some_and(|extension| extension == "toml");
+    let is_file = path
+        .extension()
+        .is_some_and(|extension| extension == "toml");
     if is_file || path.components().count() > 1 {
         return Ok((stem(path), Layer::file(path)?));
     }
@@ -86,12 +88,24 @@ fn chosen(data_path: &str, progress: &mut Progress) -> anyhow::Result<Layer> {
     for reason in &choice.reasons {
         progress.note(&format!("  {reason}"));
     }
-    Ok(Layer::text("the automatic choice", &choice.config.to_toml())?)
+    Ok(Layer::text(
+        "the automatic choice",
+        &choice.config.to_toml(),
+    )?)
 }
 
 fn data_path(args: &PretrainArgs, config: &RawConfig) -> anyhow::Result<String> {
-    let missing = || Usage::new("no images are named", "pass --data PATH: a folder, a .tar, or a list of images");
-    let path = args.data.as_ref().or(config.data.path.as_ref()).ok_or_else(missing)?;
+    let missing = || {
+        Usage::new(
+            "no images are named",
+            "pass --data PATH: a folder, a .tar, or a list of images",
+        )
+    };
+    let path = args
+        .data
+        .as_ref()
+        .or(config.data.path.as_ref())
+        .ok_or_else(missing)?;
     from_anywhere(path)
 }
 
@@ -113,7 +127,10 @@ fn from_anywhere(spec: &str) -> anyhow::Result<String> {
             format!("{folder}/{piece}")
         }
     };
-    Ok(split_commas(spec).map(absolute).collect::<Vec<_>>().join(","))
+    Ok(split_commas(spec)
+        .map(absolute)
+        .collect::<Vec<_>>()
+        .join(","))
 }
 
 /// The pieces between the commas that are not inside braces.

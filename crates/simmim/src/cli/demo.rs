@@ -1,0 +1,73 @@
+//! `simmim demo`: the whole of it in a few minutes.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+use simmim_train::config::{Layer, RawConfig};
+use simmim_train::run_folder::RunFolder;
+use simmim_train::{Job, Start, recipe};
+
+use super::progress::Progress;
+use super::{Talk, json, output, photos, pretrain};
+
+/// The recipe that is run.
+const RECIPE: &str = "demo";
+
+/// See it learn: train a tiny model for two or three minutes on photographs that come with the program.
+///
+/// Nothing else is needed. At the end there is a picture: photographs that the model never trained on, parts of them
+/// hidden, and what the model makes of these parts.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct DemoArgs {
+    /// The folder for the photographs and the run [default: runs/demo-<time>].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Stop after so many steps: quicker, and a worse picture [default: the recipe's].
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim demo
+  simmim demo --out /tmp/demo --steps 100
+
+FOLDER/images holds the photographs, FOLDER/run is the run folder. `simmim recipes show demo` prints
+what is trained. The path of the picture goes to stdout.";
+
+pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
+    let default_out = || RunFolder::default_path(RECIPE, SystemTime::now());
+    let out = std::path::absolute(args.out.clone().unwrap_or_else(default_out))?;
+    let images = out.join("images");
+    photos::unpack(&images)?;
+    let mut layers = vec![recipe::find(RECIPE)?.layer()?];
+    if let Some(steps) = args.steps {
+        layers.push(Layer::set(&format!("train.max_steps={steps}"))?);
+    }
+    let mut config = RawConfig::from_layers(&layers)?;
+    config.data.path = Some(images.to_string_lossy().into_owned());
+    let job = Job {
+        recipe: RECIPE.to_owned(),
+        config,
+        out: out.join("run"),
+        start: Start::New,
+    };
+    let mut progress = Progress::new(talk);
+    progress.note(&format!(
+        "{} photographs in {}",
+        photos::count(),
+        images.display()
+    ));
+    let outcome = pretrain::execute(&job, &mut progress)?;
+    for line in pretrain::summary(&outcome, progress.n_bad()) {
+        progress.voice().say(&line);
+    }
+    if talk == Talk::Json {
+        output::data(json::done(&outcome, progress.n_bad()))?;
+    } else if let Some(picture) = &outcome.picture {
+        output::data(picture.display())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! `simmim mask`: masks before any training.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use simmim_data::{Mask, Scratch, decode};
+use simmim_random::{Purpose, Stream};
+use simmim_train::auto;
+use simmim_train::config::{ConfigError, Layer, RawConfig};
+use simmim_train::picture::Picture;
+use simmim_train::plan::Plan;
+
+use super::{Talk, output, photos, tell};
+
+/// Masks over which the ratio and AvgDist are averaged.
+const N_MEASURED: u64 = 200;
+/// Grey level of what is hidden.
+const HIDDEN: u8 = 127;
+
+/// Which cells are hidden; what is not given stays as it is.
+#[derive(Debug, Args)]
+pub(crate) struct MaskArgs {
+    /// Cells drawn one by one, one square, or blocks of cells.
+    #[arg(
+        long = "mask-kind",
+        visible_alias = "kind",
+        value_name = "random|square|blockwise"
+    )]
+    kind: Option<String>,
+    /// Side of a cell, the unit of masking: a whole number of patches.
+    #[arg(long, value_name = "PX")]
+    cell_px: Option<usize>,
+    /// Share of the cells that is hidden, above 0 and up to 1.
+    #[arg(long, value_name = "SHARE")]
+    ratio: Option<f64>,
+}
+
+impl MaskArgs {
+    /// What is given, as layers of a configuration.
+    pub(crate) fn layers(&self) -> Result<Vec<Layer>, ConfigError> {
+        let given = [
+            self.kind.as_ref().map(|kind| format!("mask.kind={kind}")),
+            self.cell_px.map(|px| format!("mask.cell_px={px}")),
+            self.ratio.map(|ratio| format!("mask.ratio={ratio:?}")),
+        ];
+        given
+            .iter()
+            .flatten()
+            .map(|text| Layer::set(text))
+            .collect()
+    }
+}
+
+/// Draw a few masks on an image, and measure them.
+///
+/// AvgDist is the mean distance of a hidden pixel to the nearest visible one. Too small, and the model only has to
+/// copy what stands beside; too large, and there is nothing to predict from. The paper found 10 to 20 px best, for
+/// images of 192 px; the range is scaled to the size of the image.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct DrawMasksArgs {
+    /// The image to draw on [default: a photograph that comes with the program].
+    image: Option<PathBuf>,
+    /// The picture to write, a PNG file.
+    #[arg(long, value_name = "PNG", default_value = "masks.png")]
+    out: PathBuf,
+    /// Size of the image for the model.
+    #[arg(long, value_name = "N|HxW", default_value = "224", value_parser = image_size)]
+    image_size: [usize; 2],
+    /// Side of a patch, which becomes one token.
+    #[arg(long, value_name = "PX", default_value_t = 16)]
+    patch_px: usize,
+    #[command(flatten)]
+    mask: MaskArgs,
+    /// How many masks are drawn.
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    n: u64,
+    /// Another seed draws other masks.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+const AFTER_HELP: &str = "\
+Defaults are the paper's: random cells of 32 px, 60 % hidden.
+
+Examples:
+  simmim mask cat.jpg --out masks.png
+  simmim mask --cell-px 16 --ratio 0.75
+  simmim mask cat.jpg --image-size 192x256 --patch-px 16 --kind blockwise -n 8
+
+The measures go to stdout.";
+
+fn image_size(text: &str) -> Result<[usize; 2], String> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    match (height.parse(), width.parse()) {
+        (Ok(height), Ok(width)) => Ok([height, width]),
+        _ => Err("expected a number of pixels, or HEIGHTxWIDTH".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &DrawMasksArgs, talk: Talk) -> anyhow::Result<()> {
+    let plan = plan(args)?;
+    let original = original(args.image.as_deref(), &plan)?;
+    let stream = Stream::new(args.seed, Purpose::Mask);
+    let masks = (0..args.n).map(|idx| plan.masks().draw(stream.at(0, idx)));
+    let mut cells = vec![original.clone()];
+    cells.extend(masks.map(|mask| hide(&original, &mask, args.patch_px)));
+    let n_columns = (cells.len() as f64).sqrt().ceil() as usize;
+    Picture::grid(&cells, args.image_size, n_columns).write_png(&args.out)?;
+    tell(talk, format!("drew {}", args.out.display()));
+    if talk == Talk::Json {
+        let survey = plan.masks().survey(N_MEASURED, args.seed);
+        output::data(json!({
+            "picture": args.out,
+            "ratio": survey.ratio,
+            "avg_dist_px": survey.avg_dist_px,
+            "n_cells": plan.masks().n_cells(),
+            "n_cells_hidden": plan.masks().n_cells_hidden(),
+        }))?;
+    } else {
+        output::data(auto::describe_masks(&plan, N_MEASURED))?;
+    }
+    Ok(())
+}
+
+/// A plan with those masks; its model is of no matter.
+fn plan(args: &DrawMasksArgs) -> anyhow::Result<Plan> {
+    let [height, width] = args.image_size;
+    let mut layers = vec![
+        Layer::set(&format!("data.image_size=[{height}, {width}]"))?,
+        Layer::set(&format!("model.patch_px={}", args.patch_px))?,
+        Layer::set(&format!("train.seed={}", args.seed))?,
+    ];
+    layers.extend(args.mask.layers()?);
+    Ok(Plan::new(RawConfig::from_layers(&layers)?)?)
+}
+
+/// The image as the model would see it, as RGB.
+fn original(path: Option<&Path>, plan: &Plan) -> anyhow::Result<Vec<u8>> {
+    let bytes = match path {
+        Some(path) => read(path)?,
+        None => photos::first().to_vec(),
+    };
+    let norm = simmim_data::Normalisation::imagenet();
+    let transform = plan.transform(norm)?;
+    let image = decode(&bytes, transform.channels(), &plan.decode_limits());
+    let image = image.map_err(|source| simmim_train::Error::Image {
+        path: path.unwrap_or(Path::new("of the program")).to_owned(),
+        source,
+    })?;
+    let mut sample = vec![0.0; transform.sample_len()];
+    transform.centre(&image, &mut Scratch::new(), &mut sample);
+    Ok(transform.normalisation().to_rgb8(&sample))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, simmim_data::Error> {
+    fs::read(path).map_err(|source| simmim_data::Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// `[H, W, 3]` with the hidden pixels grey.
+fn hide(original: &[u8], mask: &Mask, patch_px: usize) -> Vec<u8> {
+    let hidden = mask.to_pixels(patch_px);
+    let pixels = original.chunks_exact(3).zip(hidden);
+    pixels
+        .flat_map(|(pixel, hidden)| {
+            if hidden {
+                [HIDDEN; 3]
+            } else {
+                [pixel[0], pixel[1], pixel[2]]
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,92 @@
+//! `simmim recipes`: the recipes that come with the program, and every key of a configuration.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use simmim_train::config::RawConfig;
+use simmim_train::recipe;
+
+use super::{Talk, output};
+
+/// List the recipes, print one, or list every key that a recipe can set.
+///
+/// A recipe is one TOML file. Its header says the command, the cost, the result to expect and the source.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct RecipesArgs {
+    #[command(subcommand)]
+    command: Option<RecipesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RecipesCommand {
+    /// Name and summary of each recipe.
+    List,
+    /// The TOML of a recipe, to read or to start one of your own from.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Every key with what it takes, its default, and what it means.
+    Keys,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim recipes
+  simmim recipes show cifar10-vit > mine.toml
+  simmim pretrain --recipe mine.toml --data photos/
+  simmim recipes keys";
+
+pub(crate) fn run(args: &RecipesArgs, talk: Talk) -> anyhow::Result<()> {
+    let as_json = talk == Talk::Json;
+    match &args.command {
+        None | Some(RecipesCommand::List) if as_json => {
+            let to_json =
+                |recipe: &recipe::Recipe| json!({"name": recipe.name, "summary": recipe.summary()});
+            let recipes: Vec<Value> = recipe::all().iter().map(to_json).collect();
+            output::data(Value::from(recipes))?;
+        }
+        None | Some(RecipesCommand::List) => {
+            for recipe in recipe::all() {
+                output::data(format_args!("{:<14} {}", recipe.name, recipe.summary()))?;
+            }
+        }
+        Some(RecipesCommand::Show { name }) => {
+            let recipe = recipe::find(name)?;
+            if as_json {
+                output::data(json!({"name": recipe.name, "toml": recipe.text}))?;
+            } else {
+                output::data(recipe.text.trim_end())?;
+            }
+        }
+        Some(RecipesCommand::Keys) => keys(as_json)?,
+    }
+    Ok(())
+}
+
+fn keys(as_json: bool) -> Result<(), output::StdoutError> {
+    let keys = RawConfig::keys();
+    if as_json {
+        let to_json = |key: &simmim_train::config::Key| {
+            json!({
+                "key": format!("{}.{}", key.section, key.name),
+                "takes": key.takes,
+                "default": key.default,
+                "doc": key.doc,
+            })
+        };
+        return output::data(Value::from(keys.iter().map(to_json).collect::<Vec<_>>()));
+    }
+    for key in keys {
+        let default = if key.default.is_empty() {
+            "not set"
+        } else {
+            &key.default
+        };
+        output::data(format_args!(
+            "{}.{} = {default}\n    {}\n    Takes: {}.",
+            key.section, key.name, key.doc, key.takes
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! `simmim reconstruct`: what a trained model makes of hidden parts.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use simmim_data::DataSet;
+use simmim_train::config::{Layer, RawConfig};
+use simmim_train::trained::Trained;
+
+use super::failure::Usage;
+use super::mask::MaskArgs;
+use super::{Talk, output, tell};
+
+/// Images that are taken from a folder.
+const MOST_OF_A_FOLDER: usize = 16;
+/// Rows of a picture: more are not looked at, and all are computed at once.
+const MOST_ROWS: usize = 64;
+
+/// Hide parts of images and draw what a trained model makes of them.
+///
+/// The picture has one row an image: the original, what the model sees, its prediction, and the prediction in the
+/// place of what was hidden.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct ReconstructArgs {
+    /// A run folder (its best weights) or one of its checkpoints.
+    #[arg(long, value_name = "RUN|FILE")]
+    from: PathBuf,
+    /// Images; of a folder, the first 16.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// The picture to write, a PNG file.
+    #[arg(long, value_name = "PNG", default_value = "reconstruction.png")]
+    out: PathBuf,
+    #[command(flatten)]
+    mask: MaskArgs,
+    /// Another seed hides other cells.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+const AFTER_HELP: &str = "\
+Masks are those of the training unless options say otherwise.
+
+Examples:
+  simmim reconstruct --from runs/first cat.jpg --out cat.png
+  simmim reconstruct --from runs/first photos/ --ratio 0.4 --seed 7
+  simmim reconstruct --from runs/first/checkpoints/last.safetensors cat.jpg --mask-kind square
+
+The path of the picture goes to stdout.";
+
+pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
+    let images = expand(&args.images, talk)?;
+    let trained = Trained::open(&args.from)?;
+    let mut layers = vec![Layer::text(
+        "the checkpoint",
+        &trained.plan().config().to_toml(),
+    )?];
+    layers.extend(args.mask.layers()?);
+    let masks = trained.masks_like(&RawConfig::from_layers(&layers)?)?;
+    let picture = trained.reconstruct(&images, &masks, args.seed)?;
+    picture.write_png(&args.out)?;
+    let step = trained.origin().progress.step;
+    tell(
+        talk,
+        format!("weights of step {step} from {}", trained.file().display()),
+    );
+    if talk == Talk::Json {
+        output::data(json!({
+            "picture": args.out,
+            "weights": trained.file(),
+            "step": step,
+            "images": images,
+            "ratio": masks.ratio(),
+        }))?;
+    } else {
+        output::data(args.out.display())?;
+    }
+    Ok(())
+}
+
+/// The images that the arguments name.
+fn expand(arguments: &[PathBuf], talk: Talk) -> anyhow::Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    for path in arguments {
+        if path.is_dir() {
+            images.extend(images_of(path, talk)?);
+        } else {
+            images.push(path.clone());
+        }
+    }
+    if images.len() > MOST_ROWS {
+        let message = format!(
+            "{} images are too many for one picture, the most is {MOST_ROWS}",
+            images.len()
+        );
+        return Err(Usage::new(message, "name fewer, in several calls").into());
+    }
+    Ok(images)
+}
+
+fn images_of(folder: &Path, talk: Talk) -> anyhow::Result<Vec<PathBuf>> {
+    let data = DataSet::open(&folder.to_string_lossy())?;
+    let n_taken = data.len().min(MOST_OF_A_FOLDER);
+    if n_taken < data.len() {
+        tell(
+            talk,
+            format!(
+                "{}: the first {n_taken} of {} images",
+                folder.display(),
+                data.len()
+            ),
+        );
+    }
+    Ok((0..n_taken)
+        .map(|idx| PathBuf::from(data.name(idx)))
+        .collect())
+}
