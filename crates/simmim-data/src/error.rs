@@ -367,7 +367,8 @@ impl Error {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             line.push_str(": ");
-            line.push_str(&error.to_string());
+            // Decoders end some of their messages with a line break.
+            line.push_str(error.to_string().trim_end());
             cause = error.source();
         }
         line

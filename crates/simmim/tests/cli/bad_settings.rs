@@ -1,0 +1,124 @@
+//! Configurations that cannot be, and numbers that run away.
+
+use std::fs;
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn a_cell_that_is_not_a_whole_number_of_patches_lists_the_valid_ones() {
+    let sandbox = Sandbox::with_photos(3);
+    let ran = sandbox.pretrain("--data photos --set mask.cell_px=12");
+    ran.fails(2, &["a mask cell of 12 px", "valid cells: 8, 16, 32"]);
+}
+
+#[test]
+fn an_image_that_is_not_a_whole_number_of_patches_names_the_nearest() {
+    let sandbox = Sandbox::with_photos(3);
+    let ran = sandbox.pretrain("--data photos --set data.image_size=36");
+    ran.fails(
+        2,
+        &["`data.image_size` is [36, 36]", "[32, 32] and [40, 40]"],
+    );
+}
+
+#[test]
+fn an_unknown_key_lists_the_near_ones() {
+    let sandbox = Sandbox::with_photos(3);
+    let ran = sandbox.pretrain("--data photos --set train.bach_size=8");
+    ran.fails(
+        2,
+        &[
+            "unknown key `train.bach_size`",
+            "hint: did you mean `train.batch_size`?",
+        ],
+    );
+    fs::write(sandbox.path("mine.toml"), "[mask]\ncell = 4").unwrap();
+    let ran = sandbox.simmim("pretrain --data photos --recipe mine.toml");
+    ran.fails(2, &["unknown key `mask.cell` in mine.toml"]);
+}
+
+#[test]
+fn a_value_out_of_range_says_what_is_allowed() {
+    let sandbox = Sandbox::with_photos(3);
+    let ran = sandbox.pretrain("--data photos --set mask.ratio=1.5");
+    ran.fails(2, &["`mask.ratio` is 1.5, allowed: above 0 and up to 1"]);
+}
+
+#[test]
+fn a_broken_toml_is_told_on_one_line() {
+    let sandbox = Sandbox::with_photos(3);
+    fs::write(sandbox.path("mine.toml"), "[mask]\nratio = = 4").unwrap();
+    let ran = sandbox.simmim("pretrain --data photos --config mine.toml");
+    let ran = ran.fails(2, &["mine.toml is not valid TOML: ", "line 2"]);
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+}
+
+#[test]
+fn recipes_and_variants_that_do_not_exist_name_those_that_do() {
+    let sandbox = Sandbox::with_photos(3);
+    let ran = sandbox.simmim("pretrain --data photos --recipe dmeo");
+    ran.fails(
+        2,
+        &["there is no recipe `dmeo`", "hint: did you mean `demo`?"],
+    );
+    let ran = sandbox.pretrain("--data photos --set model.variant=vit-q/16");
+    ran.fails(
+        2,
+        &["no model variant `vit-q/16`", "hint: the variants are"],
+    );
+    sandbox
+        .simmim("recipes show nothing")
+        .fails(2, &["there is no recipe `nothing`"]);
+}
+
+#[test]
+fn a_command_line_that_says_too_little_or_too_much_is_a_usage_error() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .simmim("pretrain")
+        .fails(2, &["no images are named", "hint: pass --data"]);
+    for other in [
+        "--data x",
+        "--seed 1",
+        "--set a.b=1",
+        "--out o",
+        "--overwrite",
+        "--threads 2",
+    ] {
+        let ran = sandbox.simmim(&format!("pretrain --resume run {other}"));
+        ran.fails(2, &["cannot be used with"]);
+    }
+    sandbox
+        .simmim("pretrain --overwrite --data x")
+        .fails(2, &["--out"]);
+    sandbox
+        .simmim("trian")
+        .fails(2, &["unrecognized subcommand"]);
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_leaves_good_weights() {
+    let sandbox = Sandbox::with_photos(12);
+    let ran = sandbox.pretrain("--data photos --set train.base_lr=1e30 --set train.epochs=20");
+    let ran = ran.fails(
+        1,
+        &[
+            "training diverged at step",
+            "run/checkpoints/last.safetensors are good",
+        ],
+    );
+    assert!(
+        ran.stderr.contains("hint: lower `train.base_lr`"),
+        "{ran:?}"
+    );
+    let last = "run/checkpoints/last.safetensors";
+    sandbox.simmim(&format!("inspect {last}")).ok();
+    sandbox
+        .simmim(&format!("reconstruct --from {last} photos/000.png"))
+        .ok();
+    let metrics = fs::read_to_string(sandbox.path("run/metrics.jsonl")).unwrap();
+    assert!(
+        !metrics.contains("NaN") && !metrics.contains("null"),
+        "{metrics}"
+    );
+}

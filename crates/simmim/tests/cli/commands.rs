@@ -1,0 +1,205 @@
+//! The commands beside `pretrain`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn a_reconstruction_differs_by_mask_and_seed_and_by_nothing_else() {
+    let sandbox = Sandbox::with_photos(3);
+    sandbox.pretrain("--data photos").ok();
+    let draw = |options: &str| {
+        let words = format!("reconstruct --from run photos/000.png --out out.png {options}");
+        let ran = sandbox.simmim(&words).ok();
+        assert_eq!(ran.stdout, "out.png\n");
+        fs::read(sandbox.path("out.png")).unwrap()
+    };
+    let plain = draw("");
+    assert!(plain == draw("--seed 0"));
+    for options in [
+        "--seed 1",
+        "--ratio 0.25",
+        "--cell-px 8",
+        "--mask-kind square --ratio 0.5",
+    ] {
+        assert!(plain != draw(options), "{options}");
+    }
+    let words = "reconstruct --from run photos/000.png --cell-px 12";
+    sandbox.simmim(words).fails(2, &["valid cells: 8, 16, 32"]);
+    let words = "reconstruct --from run photos/000.png --mask-kind sqare";
+    sandbox
+        .simmim(words)
+        .fails(2, &["`mask.kind`", "\"square\""]);
+}
+
+#[test]
+fn a_folder_of_images_gives_its_first_sixteen_rows() {
+    let sandbox = Sandbox::with_photos(20);
+    sandbox
+        .pretrain("--data photos --set train.max_steps=1")
+        .ok();
+    let ran = sandbox
+        .simmim("reconstruct --from run photos --out all.png")
+        .ok();
+    assert!(
+        ran.stderr.contains("photos: the first 16 of 20 images"),
+        "{ran:?}"
+    );
+    let picture = image::open(sandbox.path("all.png")).unwrap();
+    assert_eq!(picture.height(), 16 * (32 * 6 + 4) + 4);
+    let many = "photos ".repeat(5);
+    sandbox
+        .simmim(&format!("reconstruct --from run {many}"))
+        .fails(2, &["80 images are too many", "hint: "]);
+    sandbox
+        .simmim("reconstruct --from run tiny.toml")
+        .fails(1, &["cannot use the image tiny.toml"]);
+}
+
+#[test]
+fn an_inspected_run_tells_its_parameters_and_where_it_comes_from() {
+    let sandbox = Sandbox::with_photos(6);
+    sandbox
+        .pretrain("--data photos --set train.max_steps=2")
+        .ok();
+    let ran = sandbox
+        .simmim("inspect run/checkpoints/last.safetensors --json")
+        .ok();
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let n_parameters = found["n_parameters"].as_u64().unwrap();
+    assert_eq!(
+        found["n_optimizer_values"].as_u64().unwrap(),
+        2 * n_parameters
+    );
+    assert_eq!(
+        (&found["verified"], &found["origin"]["step"]),
+        (&Value::Bool(true), &Value::from(2))
+    );
+    assert_eq!(found["origin"]["config"]["model"]["width"], 24);
+    let tensors = found["tensors"].as_array().unwrap();
+    assert!(
+        tensors
+            .iter()
+            .any(|t| t["name"] == "encoder.mask_token" && t["dtype"] == "F32"),
+        "{found}"
+    );
+    let ran = sandbox.simmim("inspect run").ok();
+    for text in [
+        "best.safetensors",
+        "verified by its checksum",
+        "recipe:      tiny",
+        "encoder.mask_token",
+    ] {
+        assert!(ran.stdout.contains(text), "no `{text}` in {ran:?}");
+    }
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn recipes_are_listed_shown_and_their_keys_explained() {
+    let sandbox = Sandbox::new();
+    let list = sandbox.simmim("recipes").ok().stdout;
+    assert!(
+        ["demo", "cifar10-vit", "vit-base"]
+            .iter()
+            .all(|name| list.contains(name)),
+        "{list}"
+    );
+    assert_eq!(sandbox.simmim("recipes list").ok().stdout, list);
+    let shown = sandbox.simmim("recipes show demo").ok().stdout;
+    fs::write(sandbox.path("mine.toml"), &shown).unwrap();
+    assert!(
+        shown.starts_with('#') && shown.contains("[train]"),
+        "{shown}"
+    );
+    let keys = sandbox.simmim("recipes keys").ok().stdout;
+    assert!(
+        keys.contains("mask.ratio = 0.6\n") && keys.contains("model.width = not set\n"),
+        "{keys}"
+    );
+    for words in [
+        "recipes --json",
+        "recipes show demo --json",
+        "recipes keys --json",
+    ] {
+        let ran = sandbox.simmim(words).ok();
+        assert!(
+            serde_json::from_str::<Value>(&ran.stdout).is_ok(),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn masks_are_drawn_and_measured_against_the_papers_range() {
+    let sandbox = Sandbox::with_photos(1);
+    let ran = sandbox
+        .simmim("mask photos/000.png --image-size 192 --out m.png")
+        .ok();
+    assert!(
+        ran.stdout.contains("hide 61.1 %") && ran.stdout.contains("10.0 to 20.0 px"),
+        "{ran:?}"
+    );
+    assert!(!ran.stdout.contains("WARNING"), "{ran:?}");
+    let picture = image::open(sandbox.path("m.png")).unwrap();
+    assert_eq!(
+        [picture.width(), picture.height()],
+        [3 * 196 + 4, 2 * 196 + 4]
+    );
+    let ran = sandbox
+        .simmim("mask --image-size 192 --cell-px 16 -n 1 --ratio 0.2")
+        .ok();
+    assert!(ran.stdout.contains("WARNING"), "{ran:?}");
+    assert!(sandbox.path("masks.png").is_file());
+    let ran = sandbox.simmim("mask --json --kind blockwise").ok();
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(
+        found["ratio"].is_f64() && found["avg_dist_px"].is_f64(),
+        "{found}"
+    );
+    sandbox
+        .simmim("mask --cell-px 24")
+        .fails(2, &["valid cells: 16, 32, 112, 224"]);
+    sandbox
+        .simmim("mask --image-size 12by14")
+        .fails(2, &["HEIGHTxWIDTH"]);
+    sandbox
+        .simmim("mask tiny.toml")
+        .fails(1, &["cannot use the image tiny.toml"]);
+}
+
+#[test]
+fn there_are_completions_for_every_shell() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = sandbox.simmim(&format!("completions {shell}")).ok();
+        assert!(
+            ran.stdout.contains("pretrain") && ran.stdout.contains("resume"),
+            "{shell}"
+        );
+    }
+    sandbox
+        .simmim("completions tcsh")
+        .fails(2, &["possible values"]);
+}
+
+#[test]
+fn the_demo_needs_nothing_and_shows_the_fall_of_the_loss() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.simmim("demo --out tour --steps 6").ok();
+    let n_photos = fs::read_dir(sandbox.path("tour/images")).unwrap().count();
+    assert!(n_photos > 200, "{n_photos}");
+    assert!(
+        ran.stderr.contains(&format!("{n_photos} photographs")),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("before training"), "{ran:?}");
+    let picture = sandbox.path(ran.stdout.trim_end());
+    assert!(image::open(picture).unwrap().width() > 192);
+    sandbox.simmim("inspect tour/run").ok();
+    sandbox
+        .simmim("demo --out tour --steps 6")
+        .fails(2, &["is not empty"]);
+}

@@ -1,0 +1,16 @@
+//! The program as a user meets it: real processes, in a folder of their own, on images drawn here.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+mod bad_checkpoints;
+mod bad_images;
+mod bad_settings;
+mod commands;
+mod drawn;
+mod folders;
+mod help;
+mod resume;
+mod sandbox;
+mod sources;
+mod talk;

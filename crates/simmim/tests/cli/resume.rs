@@ -1,0 +1,183 @@
+//! A run that was killed or stopped goes on as if it had not been.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::drawn;
+use crate::sandbox::{Sandbox, tensors};
+
+/// Some hundred steps, with checkpoints in the middle of epochs.
+const RUN: &str = "pretrain --config tiny.toml --data photos --set train.epochs=60 --set train.save_every_minutes=0.0003 \
+    --set train.threads=2 --set data.workers=2 --set model.drop_path=0.2 --set model.depth=2";
+
+/// What was logged, without what a clock says.
+fn metrics(run: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let parse = |line: &str| {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = record.as_object_mut().unwrap();
+        for timing in ["images_per_sec", "seconds", "data_wait", "time"] {
+            fields.remove(timing).unwrap();
+        }
+        record
+    };
+    text.lines().map(parse).collect()
+}
+
+#[track_caller]
+fn are_equal(one: &Path, other: &Path) {
+    for file in ["last", "best"] {
+        let path = format!("checkpoints/{file}.safetensors");
+        assert!(
+            tensors(&one.join(&path)) == tensors(&other.join(&path)),
+            "{file} differs"
+        );
+    }
+    assert_eq!(metrics(one), metrics(other));
+}
+
+/// A number from 0 to 1 that differs from call to call.
+fn chance(seed: u64) -> f64 {
+    use simmim::random::{Purpose, Stream};
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    Stream::new(now.as_nanos() as u64, Purpose::Survey)
+        .at(0, seed)
+        .unit()
+}
+
+#[test]
+fn a_run_killed_at_random_moments_ends_as_one_that_was_not() {
+    let sandbox = Sandbox::with_photos(24);
+    sandbox.simmim(&format!("{RUN} --out whole")).ok();
+    let mut n_kills = 0;
+    loop {
+        let begun = sandbox.path("killed/config.toml").exists();
+        let words = if begun {
+            "pretrain --resume killed".to_owned()
+        } else {
+            format!("{RUN} --out killed")
+        };
+        let mut child = sandbox
+            .command(&words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Later ones are given the time to come to the end.
+        sleep(Duration::from_secs_f64(
+            0.02 + chance(n_kills) * 0.15 * (1.0 + n_kills as f64 / 4.0),
+        ));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}, after {n_kills} kills");
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        n_kills += 1;
+    }
+    assert!(n_kills >= 2, "the run was too short to be killed twice");
+    are_equal(&sandbox.path("whole"), &sandbox.path("killed"));
+}
+
+/// Starts a run, sends it a signal after some steps, and gives what it said on stderr.
+fn stopped_by(signal: &str, sandbox: &Sandbox, out: &str) -> String {
+    let mut command = sandbox.command(RUN);
+    command
+        .args(["--out", out])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let log = sandbox.path(out).join("metrics.jsonl");
+    while fs::read_to_string(&log).unwrap_or_default().lines().count() < 7 {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it ended before step 7"
+        );
+        sleep(Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    Command::new("kill")
+        .args(["-s", signal, &pid])
+        .status()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on() {
+    let sandbox = Sandbox::with_photos(24);
+    sandbox.simmim(&format!("{RUN} --out whole")).ok();
+    for signal in ["TERM", "INT"] {
+        let out = format!("stopped by {signal}");
+        let stderr = stopped_by(signal, &sandbox, &out);
+        assert!(stderr.contains("saved after step"), "{stderr}");
+        assert!(
+            stderr.contains(&format!("  simmim pretrain --resume '{out}'\n")),
+            "{stderr}"
+        );
+        // From another folder than it was begun in.
+        let mut command = sandbox.command("pretrain --resume");
+        let output = command
+            .arg(sandbox.path(&out))
+            .current_dir("/")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        are_equal(&sandbox.path("whole"), &sandbox.path(&out));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let sandbox = Sandbox::with_photos(12);
+    let slow = "pretrain --config tiny.toml --out run --data photos --set model.width=384 --set model.depth=8 \
+        --set data.image_size=192 --set train.batch_size=9";
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut running = sandbox.start(&format!("{slow} --overwrite"));
+        running.wait_for("begin");
+        running.signal(signal);
+        sleep(Duration::from_millis(30));
+        running.signal(signal);
+        assert_eq!(running.end().code, Some(code));
+    }
+}
+
+#[test]
+fn a_finished_run_has_nothing_left_to_do() {
+    let sandbox = Sandbox::with_photos(6);
+    sandbox
+        .pretrain("--data photos --set train.max_steps=2")
+        .ok();
+    let before = metrics(&sandbox.path("run"));
+    let ran = sandbox.simmim("pretrain --resume run").ok();
+    assert!(ran.stderr.contains("done after 2 steps"), "{ran:?}");
+    assert_eq!(metrics(&sandbox.path("run")), before);
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_images() {
+    let sandbox = Sandbox::with_photos(6);
+    sandbox
+        .pretrain("--data photos --set train.max_steps=2")
+        .ok();
+    drawn::photo(99)
+        .save(sandbox.path("photos/new.png"))
+        .unwrap();
+    let ran = sandbox.simmim("pretrain --resume run");
+    ran.fails(
+        1,
+        &[
+            "the run cannot go on exactly",
+            "fingerprint of the images",
+            "hint: put it back",
+        ],
+    );
+}

@@ -1,0 +1,193 @@
+//! A folder for one test, and the program run in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::drawn;
+
+/// A model and a run so small that a step takes a few milliseconds.
+const TINY: &str = r#"
+[data]
+image_size = 32
+held_out = 0.2
+workers = 1
+[model]
+variant = "vit-t/16"
+patch_px = 8
+width = 24
+depth = 1
+heads = 2
+[mask]
+cell_px = 16
+[train]
+epochs = 2
+batch_size = 4
+warmup_epochs = 0
+base_lr = 1e-2
+threads = 1
+pictures = 2
+"#;
+
+/// A temporary folder with `tiny.toml` in it.
+pub(crate) struct Sandbox {
+    folder: TempDir,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tiny.toml"), TINY).unwrap();
+        Self { folder }
+    }
+
+    /// One that has a folder `photos` of `n` images as well.
+    pub(crate) fn with_photos(n: usize) -> Self {
+        let sandbox = Self::new();
+        let photos = sandbox.path("photos");
+        fs::create_dir(&photos).unwrap();
+        for idx in 0..n {
+            drawn::photo(idx)
+                .save(photos.join(format!("{idx:03}.png")))
+                .unwrap();
+        }
+        sandbox
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_simmim"));
+        command
+            .args(words.split_whitespace())
+            .current_dir(self.folder.path())
+            .env_remove("COLUMNS")
+            .env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    /// Runs `simmim` with these words, to its end.
+    pub(crate) fn simmim(&self, words: &str) -> Ran {
+        Ran::of(self.command(words).output().unwrap())
+    }
+
+    /// Runs `simmim pretrain` on the tiny model.
+    pub(crate) fn pretrain(&self, words: &str) -> Ran {
+        self.simmim(&format!("pretrain --config tiny.toml --out run {words}"))
+    }
+
+    /// Starts `simmim` with `--json`, and reads its events.
+    pub(crate) fn start(&self, words: &str) -> Running {
+        let mut command = self.command(words);
+        let command = command
+            .arg("--json")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { child, lines }
+    }
+}
+
+/// What a process left.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let ran = Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+        ran
+    }
+
+    /// Holds that it went well.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
+    /// Holds that it ended with this code, and an error that says all of this.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32, says: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stderr.contains("error: "), "{self:?}");
+        for text in says {
+            assert!(self.stderr.contains(text), "no `{text}` in {self:?}");
+        }
+        self
+    }
+}
+
+/// A process that is under way.
+pub(crate) struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Waits for an event of that kind.
+    pub(crate) fn wait_for(&mut self, event: &str) {
+        let wanted = format!("\"event\":\"{event}\"");
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.lines.read_line(&mut line).unwrap() > 0,
+                "it ended before `{event}`"
+            );
+            if line.contains(&wanted) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Ran {
+        let mut stdout = Vec::new();
+        self.lines.read_to_end(&mut stdout).unwrap();
+        let mut output = self.child.wait_with_output().unwrap();
+        output.stdout = stdout;
+        Ran::of(output)
+    }
+}
+
+/// The tensors of a file, to the bit.
+pub(crate) fn tensors(path: &Path) -> Vec<(String, Vec<u32>)> {
+    let archive = simmim::Archive::open(path).unwrap();
+    let names: Vec<String> = archive.names().map(str::to_owned).collect();
+    let bits = |name: &str| {
+        archive
+            .array(name)
+            .unwrap()
+            .values
+            .iter()
+            .map(|v| v.to_bits())
+            .collect()
+    };
+    names
+        .iter()
+        .map(|name| (name.clone(), bits(name)))
+        .collect()
+}
