@@ -42,3 +42,41 @@ pub fn exempt_from_decay(
             .any(|&part| name.ends_with(part)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RelativePositions, Vit, VitConfig};
+    use simmim_autograd::ParameterSpecs;
+
+    #[test]
+    fn the_standard_rule_exempts_tokens_and_positions_and_the_paper_rule_decays_two_of_them() {
+        let config = VitConfig {
+            depth: 1,
+            absolute_positions: true,
+            relative_positions: RelativePositions::PerBlock,
+            ..VitConfig::default()
+        };
+        let mut specs = ParameterSpecs::default();
+        let vit = Vit::new(&config, "encoder.", &mut specs);
+        let decayed = |rule: DecayRule| -> Vec<&str> {
+            let all = specs.iter();
+            all.filter(|spec| !exempt_from_decay(spec, rule, &vit))
+                .map(|spec| spec.name.as_str())
+                .collect()
+        };
+        let matrices = [
+            "patch_embed.proj",
+            "blocks.0.attn.qkv",
+            "blocks.0.attn.proj",
+            "blocks.0.mlp.fc1",
+            "blocks.0.mlp.fc2",
+        ];
+        let matrices = matrices.map(|name| format!("encoder.{name}.weight"));
+        assert_eq!(decayed(DecayRule::Standard), matrices);
+        let mut paper = decayed(DecayRule::Paper);
+        paper.retain(|name| !matrices.iter().any(|matrix| matrix == name));
+        let table = "encoder.blocks.0.attn.relative_position_bias_table";
+        assert_eq!(paper, ["encoder.mask_token", table]);
+    }
+}

@@ -478,6 +478,46 @@ mod tests {
     }
 
     #[test]
+    fn the_paper_rule_cuts_first_values_at_one_deviation_and_the_standard_rule_practically_never() {
+        let bounds = |init: InitRule| {
+            let mut specs = ParameterSpecs::default();
+            Vit::new(
+                &VitConfig {
+                    depth: 2,
+                    init,
+                    ..VitConfig::default()
+                },
+                "encoder.",
+                &mut specs,
+            );
+            let normal = specs.iter().filter_map(|spec| match spec.init {
+                Init::TruncatedNormal { std, bound, gain } => {
+                    Some((spec.name.clone(), std, bound, gain))
+                }
+                _ => None,
+            });
+            normal.collect::<Vec<_>>()
+        };
+        let (paper, standard) = (bounds(InitRule::Paper), bounds(InitRule::Standard));
+        assert!(
+            paper
+                .iter()
+                .all(|&(_, std, bound, _)| (std, bound) == (0.02, 0.02))
+        );
+        assert!(
+            standard
+                .iter()
+                .all(|&(_, std, bound, _)| (std, bound) == (0.02, 2.0))
+        );
+        // The second block's layers that write into the stream are divided by the root of 2 · 2.
+        let gain = paper
+            .iter()
+            .find(|init| init.0 == "encoder.blocks.1.mlp.fc2.weight")
+            .map(|init| init.3);
+        assert_eq!(gain, Some(0.5));
+    }
+
+    #[test]
     fn layers_count_from_the_embedding_through_the_blocks_to_the_rest() {
         let vit = Vit::new(
             &VitConfig::default(),

@@ -46,13 +46,13 @@ pub fn choose(survey: &Survey, cores: usize, memory_bytes: Option<u64>) -> Choic
     Choice { config, reasons }
 }
 
-/// Image, patch and cell in pixels: about 14 patches along a side, four patches a cell, as the paper's ViT-B
-/// has; fewer where the images have no more detail.
+/// Image, patch and cell in pixels: about 14 patches along a side as the paper's ViT-B has, or 8 where the
+/// images have no more detail, and cells for which AvgDist is in the paper's good range.
 fn geometry(short_px: usize) -> (usize, usize, usize) {
     match short_px {
-        0..=48 => (32, 4, 8),
-        49..=96 => (64, 8, 16),
-        97..=160 => (128, 16, 32),
+        0..=48 => (32, 4, 4),
+        49..=96 => (64, 8, 8),
+        97..=160 => (128, 16, 16),
         _ => (224, 16, 32),
     }
 }
@@ -211,7 +211,9 @@ mod tests {
                 for (channels, cores) in [(1, 1), (3, 4), (4, 64), (13, 8)] {
                     let choice = choose(&survey(n_images, side, channels), cores, Some(24 << 30));
                     choice.config.check().unwrap();
-                    Plan::new(choice.config).unwrap();
+                    let plan = Plan::new(choice.config).unwrap();
+                    let masks = describe_masks(&plan, 20);
+                    assert!(masks.contains("within the paper's good range"), "{masks}");
                     assert!(choice.reasons.len() >= 3);
                 }
             }
@@ -224,7 +226,7 @@ mod tests {
         assert_eq!(choice.config.model.variant, "vit-s/4");
         assert_eq!(
             (choice.config.mask.cell_px, choice.config.data.channels),
-            (8, 5)
+            (4, 5)
         );
     }
 }

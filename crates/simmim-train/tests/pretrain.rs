@@ -1,6 +1,9 @@
 //! The main job on images drawn in code: it learns, it goes on exactly, its parts add up.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -189,6 +192,65 @@ fn a_batch_in_parts_is_the_whole_batch() {
             );
         }
     }
+}
+
+#[test]
+fn the_clip_is_of_the_whole_step_and_each_step_has_its_own_rate() {
+    let sandbox = Sandbox::new(40);
+    let clipped = ["train.clip_norm=0.05", "train.epochs=2"];
+    let one = run(&sandbox.job("one", &clipped));
+    let parts = run(&sandbox.job("parts", &[&clipped[..], &["train.accumulation=4"]].concat()));
+    // 4 steps an epoch; the warm-up is the first epoch: from 1e-6 to 0.1 for 512 images, here for 8.
+    let rate = |step: f64| (1e-6 + (0.1 - 1e-6) * step / 4.0) * 8.0 / 512.0;
+    for (i, (one, parts)) in one.iter().zip(&parts).enumerate() {
+        assert!(
+            one.grad_norm > 0.1,
+            "the clip is at work: {}",
+            one.grad_norm
+        );
+        let close = |a: f64, b: f64| (a - b).abs() < 2e-3 * b.abs();
+        assert!(
+            close(parts.loss, one.loss) && close(parts.grad_norm, one.grad_norm),
+            "step {}",
+            one.step
+        );
+        assert!(
+            i >= 4 || close(one.lr, rate(i as f64)),
+            "step {}: rate {}",
+            one.step,
+            one.lr
+        );
+    }
+}
+
+#[test]
+fn a_batch_larger_than_the_data_set_shrinks_to_it_and_says_so() {
+    struct Notes(Vec<String>);
+    impl Observer for Notes {
+        fn see(&mut self, event: &Event<'_>) {
+            if let Event::Note(text) = event {
+                self.0.push((*text).to_owned());
+            }
+        }
+    }
+    let sandbox = Sandbox::new(5);
+    let job = sandbox.job(
+        "run",
+        &[
+            "train.batch_size=64",
+            "train.accumulation=4",
+            "train.epochs=1",
+            "train.warmup_epochs=0",
+        ],
+    );
+    let mut notes = Notes(Vec::new());
+    let outcome = pretrain(&job, &mut notes, &StopFlag::new()).unwrap();
+    assert_eq!(outcome.done_steps, 1);
+    assert!(
+        notes.0.iter().any(|note| note.contains("the batch is 4")),
+        "{:?}",
+        notes.0
+    );
 }
 
 #[test]
