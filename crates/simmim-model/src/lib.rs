@@ -36,6 +36,7 @@
 mod decay;
 mod encoder;
 mod head;
+mod layers;
 mod masked;
 mod positions;
 mod variant;

@@ -3,9 +3,13 @@
 //! Source: microsoft/SimMIM `models/vision_transformer.py` and `models/simmim.py`
 //! (`VisionTransformerForSimMIM`), which derive from BEiT.
 
+mod block;
+
+use self::block::Block;
 use crate::encoder::Encoder;
+use crate::layers::{Linear, Norm};
 use crate::positions::{RelativePositions, relative_index, table_rows};
-use simmim_autograd::{Branch, Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
+use simmim_autograd::{Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
 use std::sync::OnceLock;
 
 /// The standard deviation of first values.
@@ -160,7 +164,7 @@ impl Vit {
             .collect();
         let norm = config
             .final_norm
-            .then(|| Norm::new(specs, &name("norm"), config));
+            .then(|| Norm::new(specs, &name("norm"), config.width));
         let index = OnceLock::new();
         let config = config.clone();
         Self {
@@ -273,181 +277,6 @@ fn table(config: &VitConfig, owner: &str, specs: &mut ParameterSpecs) -> Paramet
         &shape,
         Init::Constant(0.0),
     )
-}
-
-/// A weight and a bias.
-#[derive(Debug)]
-struct Linear {
-    weight: ParameterId,
-    bias: ParameterId,
-}
-
-impl Linear {
-    fn new(specs: &mut ParameterSpecs, name: &str, shape: &[usize], init: Init) -> Self {
-        let weight = specs.add(format!("{name}.weight"), shape, init);
-        let bias = specs.add(format!("{name}.bias"), &shape[..1], Init::Constant(0.0));
-        Self { weight, bias }
-    }
-
-    fn apply(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
-        let (weight, bias) = (tape.parameter(self.weight), tape.parameter(self.bias));
-        tape.linear(x, &weight, Some(&bias))
-    }
-}
-
-/// γ and β of a layer norm.
-#[derive(Debug)]
-struct Norm {
-    scale: ParameterId,
-    shift: ParameterId,
-}
-
-impl Norm {
-    fn new(specs: &mut ParameterSpecs, name: &str, config: &VitConfig) -> Self {
-        let scale = specs.add(
-            format!("{name}.weight"),
-            &[config.width],
-            Init::Constant(1.0),
-        );
-        let shift = specs.add(format!("{name}.bias"), &[config.width], Init::Constant(0.0));
-        Self { scale, shift }
-    }
-
-    fn apply(&self, tape: &mut Tape<'_>, x: &Var, eps: f32) -> Var {
-        let (scale, shift) = (tape.parameter(self.scale), tape.parameter(self.shift));
-        tape.layer_norm(x, [&scale, &shift], eps)
-    }
-}
-
-/// x + attention(norm(x)), then x + perceptron(norm(x)).
-#[derive(Debug)]
-struct Block {
-    idx: usize,
-    norm1: Norm,
-    attention: Attention,
-    gamma1: Option<ParameterId>,
-    norm2: Norm,
-    fc1: Linear,
-    fc2: Linear,
-    gamma2: Option<ParameterId>,
-    drop_rate: f32,
-}
-
-impl Block {
-    fn new(config: &VitConfig, name: &str, idx: usize, specs: &mut ParameterSpecs) -> Self {
-        let normal = config.normal(1.0);
-        // The layers that write into the residual stream start smaller the deeper they lie.
-        let shrunk = config.normal(1.0 / (2.0 * (idx + 1) as f32).sqrt());
-        let mut gamma = |which: u8| {
-            let value = config.layer_scale?;
-            Some(specs.add(
-                format!("{name}.gamma_{which}"),
-                &[config.width],
-                Init::Constant(value),
-            ))
-        };
-        let (gamma1, gamma2) = (gamma(1), gamma(2));
-        let norm1 = Norm::new(specs, &format!("{name}.norm1"), config);
-        let attention = Attention::new(config, &format!("{name}.attn"), shrunk, specs);
-        let norm2 = Norm::new(specs, &format!("{name}.norm2"), config);
-        let (width, hidden) = (config.width, config.hidden());
-        let fc1 = Linear::new(specs, &format!("{name}.mlp.fc1"), &[hidden, width], normal);
-        let fc2 = Linear::new(specs, &format!("{name}.mlp.fc2"), &[width, hidden], shrunk);
-        let last = config.depth.saturating_sub(1).max(1);
-        let drop_rate = config.drop_path * idx as f32 / last as f32;
-        Self {
-            idx,
-            norm1,
-            attention,
-            gamma1,
-            norm2,
-            fc1,
-            fc2,
-            gamma2,
-            drop_rate,
-        }
-    }
-
-    /// `inputs` are the tokens and, when shared, the position bias.
-    fn run(&self, tape: &mut Tape<'_>, vit: &Vit, inputs: &[Var]) -> Var {
-        let eps = vit.config.norm_eps;
-        let normed = self.norm1.apply(tape, &inputs[0], eps);
-        let value = self.attention.run(tape, vit, &normed, inputs.get(1));
-        let x = self.join(tape, &inputs[0], (value, self.gamma1), 0);
-        let normed = self.norm2.apply(tape, &x, eps);
-        let hidden = self.fc1.apply(tape, &normed); // [B, L, 4 D]
-        let hidden = tape.gelu(&hidden);
-        let value = self.fc2.apply(tape, &hidden); // [B, L, D]
-        self.join(tape, &x, (value, self.gamma2), 1)
-    }
-
-    fn join(
-        &self,
-        tape: &mut Tape<'_>,
-        x: &Var,
-        (value, gamma): (Var, Option<ParameterId>),
-        branch: u64,
-    ) -> Var {
-        let gamma = gamma.map(|gamma| tape.parameter(gamma));
-        let idx = 2 * self.idx as u64 + branch;
-        tape.residual(
-            x,
-            Branch {
-                value,
-                scale: gamma.as_ref(),
-                drop_rate: self.drop_rate,
-                idx,
-            },
-        )
-    }
-}
-
-/// Multi-head self-attention.
-#[derive(Debug)]
-struct Attention {
-    qkv: ParameterId,
-    biases: Option<[ParameterId; 2]>,
-    table: Option<ParameterId>,
-    projection: Linear,
-}
-
-impl Attention {
-    fn new(config: &VitConfig, name: &str, shrunk: Init, specs: &mut ParameterSpecs) -> Self {
-        let width = config.width;
-        let mut zeros =
-            |which: &str| specs.add(format!("{name}.{which}"), &[width], Init::Constant(0.0));
-        let biases = config.qkv_bias.then(|| [zeros("q_bias"), zeros("v_bias")]);
-        let table = (config.relative_positions == RelativePositions::PerBlock)
-            .then(|| table(config, name, specs));
-        let qkv = specs.add(
-            format!("{name}.qkv.weight"),
-            &[3 * width, width],
-            config.normal(1.0),
-        );
-        let projection = Linear::new(specs, &format!("{name}.proj"), &[width, width], shrunk);
-        Self {
-            qkv,
-            biases,
-            table,
-            projection,
-        }
-    }
-
-    fn run(&self, tape: &mut Tape<'_>, vit: &Vit, x: &Var, shared_bias: Option<&Var>) -> Var {
-        let bias = self.biases.map(|[q, v]| {
-            let (q, v) = (tape.parameter(q), tape.parameter(v));
-            tape.query_value_bias(&q, &v)
-        });
-        let weight = tape.parameter(self.qkv);
-        let qkv = tape.linear(x, &weight, bias.as_ref()); // [B, L, 3 D]
-        let own_bias = self.table.map(|table| {
-            let table = tape.parameter(table);
-            tape.position_bias(&table, vit.relative_index(tape))
-        });
-        let bias = own_bias.as_ref().or(shared_bias);
-        let out = tape.attention(&qkv, bias, vit.config.heads); // [B, L, D]
-        self.projection.apply(tape, &out)
-    }
 }
 
 #[cfg(test)]
