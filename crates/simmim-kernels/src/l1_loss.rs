@@ -1,6 +1,6 @@
 //! The sum of absolute errors over hidden pixels, in patch layout.
 //!
-//! Source: SimMIM, arXiv 2111.09886, eq. 1.
+//! Source: SimMIM, arXiv 2111.09886, §3.4.
 
 use crate::lanes::sum_by;
 use rayon::prelude::*;

@@ -4,7 +4,7 @@ use simmim_autograd::{Init, ParameterId, ParameterSpecs, Tape, Var};
 
 /// A linear layer that predicts all pixels of a feature's square.
 ///
-/// Source: SimMIM §3.4; microsoft/SimMIM `models/simmim.py`: a 1 x 1 convolution and a `PixelShuffle`,
+/// Source: SimMIM §3.3; microsoft/SimMIM `models/simmim.py`: a 1 x 1 convolution and a `PixelShuffle`,
 /// which in patch layout is one matrix product.
 #[derive(Debug)]
 pub struct LinearHead {

@@ -45,7 +45,7 @@ impl MaskedImageModel {
     /// `n_hidden_px` is the number of hidden pixels of the whole optimiser step: of this batch, or of all
     /// the parts that its gradients are accumulated over, so that the parts add up to the whole batch.
     ///
-    /// Source: SimMIM eq. 1; microsoft/SimMIM `models/simmim.py`: Σ|x − y| mask / (Σ mask + 1e-5) / C.
+    /// Source: SimMIM §3.4; microsoft/SimMIM `models/simmim.py`: Σ|x − y| mask / (Σ mask + 1e-5) / C.
     ///
     /// # Shapes
     /// `images` `[B, C, H, W]`; the result `[1]`.

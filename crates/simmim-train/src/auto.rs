@@ -7,7 +7,7 @@ use crate::plan::Plan;
 
 /// The range of AvgDist in which the paper's fine-tuning accuracy is best, in pixels of a 192 px image.
 ///
-/// Source: SimMIM §4.2.1 and figure 3.
+/// Source: SimMIM (arXiv 2111.09886), the ablation of masking strategies.
 const GOOD_AVG_DIST_PX: [f64; 2] = [10.0, 20.0];
 /// The image size of the paper's study of AvgDist.
 const STUDY_PX: f64 = 192.0;

@@ -52,14 +52,10 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(talk: Talk) -> Self {
         let has_bar = talk == Talk::Plain && stderr().is_terminal();
-        let target = if has_bar {
-            ProgressDrawTarget::stderr_with_hz(4)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
         Self {
             voice: Voice {
-                bar: ProgressBar::with_draw_target(None, target),
+                // Not shown before there is something to show.
+                bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
                 is_quiet: talk != Talk::Plain,
             },
             as_json: talk == Talk::Json,
@@ -104,19 +100,21 @@ impl Progress {
         }
         if self.has_bar {
             let bar = &self.voice.bar;
-            let template = "{wide_bar} {pos}/{len} · {msg} · {eta} left";
-            let style =
-                ProgressStyle::with_template(template).expect("the template is well formed");
-            bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+            bar.set_style(style("▕{wide_bar}▏ {pos}/{len} · first step"));
             bar.set_length(total_steps);
             bar.set_position(done_steps);
             bar.reset_eta();
-            bar.set_message("first step");
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
             bar.enable_steady_tick(Duration::from_secs(1));
         }
     }
 
     fn step(&mut self, record: &Record) {
+        if self.has_bar && self.loss.is_none() {
+            self.voice.bar.set_position(record.step);
+            let template = "▕{wide_bar}▏ {pos}/{len} · {msg} · {eta} left";
+            self.voice.bar.set_style(style(template));
+        }
         let smooth = |shown: Option<f64>, value: f64| {
             Some(shown.map_or(value, |shown| shown + NEWEST * (value - shown)))
         };
@@ -128,8 +126,8 @@ impl Progress {
         );
         let figures = format!("loss {loss:.4} · {speed:.1} images/s");
         if self.has_bar {
-            self.voice.bar.set_message(figures);
             self.voice.bar.set_position(record.step);
+            self.voice.bar.set_message(figures);
         } else if self
             .last_line
             .is_none_or(|last| last.elapsed() >= LINE_EVERY)
@@ -176,6 +174,11 @@ impl Progress {
             }
         }
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    style.progress_chars("█▉▊▋▌▍▎▏ ")
 }
 
 impl Observer for Progress {
