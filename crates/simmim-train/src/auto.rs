@@ -12,6 +12,9 @@ const GOOD_AVG_DIST_PX: [f64; 2] = [10.0, 20.0];
 /// The image size of the paper's study of AvgDist.
 const STUDY_PX: f64 = 192.0;
 
+/// Share of the epochs in which the learning rate rises.
+const WARMUP_SHARE: f64 = 0.05;
+
 /// A configuration with the reasons for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
@@ -19,6 +22,16 @@ pub struct Choice {
     pub config: RawConfig,
     /// A line for each choice.
     pub reasons: Vec<String>,
+}
+
+impl Choice {
+    /// The same for another number of epochs, with a warm-up in proportion.
+    #[must_use]
+    pub fn with_epochs(mut self, epochs: usize) -> Self {
+        self.config.train.epochs = epochs;
+        self.config.train.warmup_epochs = epochs as f64 * WARMUP_SHARE;
+        self
+    }
 }
 
 /// Chooses image size, model, cells, batch and epochs.
@@ -106,7 +119,7 @@ fn choose_length(
     const MOST_EPOCHS: usize = 800;
     const MOST_BATCH: usize = 256;
     config.train.epochs = (IMAGES_SEEN / n_images.max(1)).clamp(20, MOST_EPOCHS);
-    config.train.warmup_epochs = config.train.epochs as f64 / 20.0;
+    config.train.warmup_epochs = config.train.epochs as f64 * WARMUP_SHARE;
     config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, MOST_BATCH);
     // Narrow models take higher rates than the paper's ViT-B at 1e-4 to 2e-4.
     config.train.base_lr = if config.model.variant.starts_with("vit-b") {

@@ -1,7 +1,7 @@
 //! Where a configuration comes from: recipe, file, command line, or the images themselves.
 
 use std::env;
-use std::num::NonZero;
+use std::num::{NonZero, ParseIntError};
 use std::path::{Path, absolute};
 use std::thread::available_parallelism;
 
@@ -31,8 +31,7 @@ pub(crate) fn configuration(
         }
         (None, Some(path)) => stem(path),
         (None, None) => {
-            let path = data_path(args, &RawConfig::from_layers(&overrides)?)?;
-            layers.push(chosen(&path, progress)?);
+            layers.push(chosen(args, progress)?);
             "auto".to_owned()
         }
     };
@@ -78,20 +77,47 @@ fn stem(path: &Path) -> String {
 }
 
 /// What the images and the machine suggest, with the reasons told.
-fn chosen(data_path: &str, progress: &mut Progress) -> anyhow::Result<Layer> {
-    let data = DataSet::open(data_path)?;
+fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
+    // Looked up alone: the other keys need not fit together before the choice is under them.
+    let place: Vec<Layer> = set_last(args, "data.path")
+        .map(Layer::set)
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    let data = DataSet::open(&data_path(args, &RawConfig::from_layers(&place)?)?)?;
     let reporter = Reporter::new(Reporter::default_limit(data.len()));
     let survey = Survey::of(&data, N_SURVEYED, 0, &reporter)?;
     let cores = available_parallelism().map_or(1, NonZero::get);
-    let choice = auto::choose(&survey, cores, auto::total_memory_bytes());
+    let mut choice = auto::choose(&survey, cores, auto::total_memory_bytes());
     progress.note("no --recipe: chosen from the images and this machine:");
     for reason in &choice.reasons {
         progress.note(&format!("  {reason}"));
+    }
+    if let Some(Ok(epochs)) = set_last(args, "train.epochs").map(value_of) {
+        choice = choice.with_epochs(epochs);
     }
     Ok(Layer::text(
         "the automatic choice",
         &choice.config.to_toml(),
     )?)
+}
+
+/// The last `--set` of a key.
+fn set_last<'a>(args: &'a PretrainArgs, key: &str) -> Option<&'a str> {
+    let of_key = |text: &&String| {
+        text.split('=')
+            .next()
+            .is_some_and(|name| name.trim() == key)
+    };
+    args.set.iter().rfind(of_key).map(String::as_str)
+}
+
+fn value_of(assignment: &str) -> Result<usize, ParseIntError> {
+    assignment
+        .rsplit('=')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .parse()
 }
 
 fn data_path(args: &PretrainArgs, config: &RawConfig) -> anyhow::Result<String> {

@@ -127,7 +127,7 @@ fn without_a_recipe_the_choice_is_told_with_its_reasons() {
     let ran = sandbox.simmim(words).ok();
     for text in [
         "chosen from the images",
-        "hidden in cells of 8",
+        "hidden in cells of",
         "vit-t/4: 6 images",
         "epochs in steps of",
     ] {
@@ -138,4 +138,23 @@ fn without_a_recipe_the_choice_is_told_with_its_reasons() {
         config.contains("# Recipe: auto") && config.contains("threads = 1"),
         "{config}"
     );
+}
+
+#[test]
+fn keys_that_fit_the_choice_only_may_be_set_without_a_recipe() {
+    let sandbox = Sandbox::with_photos(6);
+    let tiny = "--out run --threads 1 --set model.depth=1 --set train.max_steps=1 --overwrite";
+    // Fewer epochs than the warm-up of the choice or of the defaults has.
+    let words = format!("pretrain {tiny} --set data.path=photos --set train.epochs=3");
+    sandbox.simmim(&words).ok();
+    let config = fs::read_to_string(sandbox.path("run/config.toml")).unwrap();
+    assert!(config.contains("\nepochs = 3\n"), "{config}");
+    // Grey images have no statistics of ImageNet.
+    fs::create_dir(sandbox.path("grey")).unwrap();
+    for idx in 0..4 {
+        let grey = image::GrayImage::from_fn(40, 40, |x, y| image::Luma([(x * 3 + y * idx) as u8]));
+        grey.save(sandbox.path(&format!("grey/{idx}.png"))).unwrap();
+    }
+    let words = format!("pretrain {tiny} --data grey --set data.channels=1");
+    sandbox.simmim(&words).ok();
 }
