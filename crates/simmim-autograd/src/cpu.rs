@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The cores of this machine: operations run on whatever `rayon` pool is current.
 #[derive(Default)]
 pub struct CpuDevice {
-    /// Vectors to hand out again, by length, so that a step allocates nothing that an earlier one had.
+    /// Vectors to hand out again, by length. Only what [`Device::allocate`] made goes in, so that the pool
+    /// holds no more than was ever in use at one time.
     pool: Mutex<BTreeMap<usize, Vec<Vec<f32>>>>,
 }
 
@@ -23,6 +24,12 @@ impl CpuDevice {
     /// A device to share among tensors.
     pub fn shared() -> Arc<dyn Device> {
         Arc::new(Self::default())
+    }
+
+    /// Values in the buffers that wait to be handed out again.
+    pub fn pooled_values(&self) -> usize {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.iter().map(|(len, vectors)| len * vectors.len()).sum()
     }
 }
 
@@ -44,11 +51,6 @@ fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
 
 fn row_numbers(buffer: &Buffer) -> &[u32] {
     buffer.storage::<Vec<u32>>().expect(FOREIGN)
-}
-
-fn owned(values: Vec<f32>) -> Buffer {
-    let len = values.len();
-    Buffer::new(values, len)
 }
 
 fn gain(gain: RowScale<'_>) -> Gain<'_> {
@@ -78,7 +80,7 @@ impl Device for CpuDevice {
     fn allocate(&self, len: usize) -> Buffer {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = pool.get_mut(&len).and_then(Vec::pop);
-        owned(reused.unwrap_or_else(|| vec![0.0; len]))
+        Buffer::new(reused.unwrap_or_else(|| vec![0.0; len]), len)
     }
 
     fn release(&self, buffer: Buffer) {
@@ -197,7 +199,7 @@ impl Device for CpuDevice {
         let (x, dy, stats) = (values(x), values(dy), values(stats));
         let (dscale, dshift) =
             layer_norm::layer_norm_backward(x, dy, stats, values(scale), values_mut(dx));
-        [owned(dscale), owned(dshift)]
+        [self.upload(&dscale), self.upload(&dshift)]
     }
 
     fn gelu(&self, x: &Buffer, y: &mut Buffer) {
@@ -227,7 +229,7 @@ impl Device for CpuDevice {
             dims,
             values_mut(dqkv),
         );
-        dbias.map(owned)
+        dbias.map(|dbias| self.upload(&dbias))
     }
 
     fn residual(&self, x: &Buffer, branch: &Buffer, scale: RowScale<'_>, y: &mut Buffer) {
@@ -242,7 +244,7 @@ impl Device for CpuDevice {
         dbranch: &mut Buffer,
     ) -> Option<Buffer> {
         residual::residual_backward(values(branch), values(dy), gain(scale), values_mut(dbranch))
-            .map(owned)
+            .map(|dscale| self.upload(&dscale))
     }
 
     fn hide(&self, x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) {
@@ -250,7 +252,7 @@ impl Device for CpuDevice {
     }
 
     fn hide_backward(&self, dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer {
-        owned(rows::hide_backward(
+        self.upload(&rows::hide_backward(
             values(dy),
             values(hidden),
             values_mut(dx),
@@ -268,7 +270,7 @@ impl Device for CpuDevice {
         width: usize,
         dx: &mut Buffer,
     ) -> Buffer {
-        owned(rows::prepend_backward(
+        self.upload(&rows::prepend_backward(
             values(dy),
             tokens,
             width,

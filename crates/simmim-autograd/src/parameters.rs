@@ -4,6 +4,7 @@ use crate::device::Device;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use simmim_random::{Draws, Purpose, Stream};
+use std::collections::HashSet;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -108,6 +109,7 @@ impl ParameterId {
 #[derive(Debug, Clone, Default)]
 pub struct ParameterSpecs {
     specs: Vec<ParameterSpec>,
+    names: HashSet<String>,
 }
 
 impl ParameterSpecs {
@@ -118,7 +120,7 @@ impl ParameterSpecs {
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> ParameterId {
         let name = name.into();
         assert!(
-            self.specs.iter().all(|spec| spec.name != name),
+            self.names.insert(name.clone()),
             "two parameters named {name}"
         );
         self.specs.push(ParameterSpec {
@@ -245,11 +247,10 @@ impl Gradients {
 
     /// The L2 norm of all gradients as one vector.
     pub fn norm(&self) -> f64 {
-        let squares = |tensor: &Tensor| tensor.device().sum_of_squares(tensor.buffer());
         self.tensors
             .iter()
             .flatten()
-            .map(squares)
+            .map(Tensor::sum_of_squares)
             .sum::<f64>()
             .sqrt()
     }

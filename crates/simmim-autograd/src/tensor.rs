@@ -125,6 +125,11 @@ impl Tensor {
         self.to_vec()[0]
     }
 
+    /// Σ x², not a number where a value is none.
+    pub fn sum_of_squares(&self) -> f64 {
+        self.device().sum_of_squares(self.buffer())
+    }
+
     /// The device that holds it.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.storage.device

@@ -1,6 +1,7 @@
 //! From features to pixels.
 
-use simmim_autograd::{Init, ParameterId, ParameterSpecs, Tape, Var};
+use crate::layers::Linear;
+use simmim_autograd::{Init, ParameterSpecs, Tape, Var};
 
 /// A linear layer that predicts all pixels of a feature's square.
 ///
@@ -8,8 +9,7 @@ use simmim_autograd::{Init, ParameterId, ParameterSpecs, Tape, Var};
 /// which in patch layout is one matrix product.
 #[derive(Debug)]
 pub struct LinearHead {
-    weight: ParameterId,
-    bias: ParameterId,
+    linear: Linear,
 }
 
 impl LinearHead {
@@ -19,17 +19,17 @@ impl LinearHead {
         let init = Init::Uniform {
             bound: 1.0 / (features as f32).sqrt(),
         };
-        let weight = specs.add("decoder.0.weight", &[outputs, features, 1, 1], init);
-        let bias = specs.add("decoder.0.bias", &[outputs], init);
-        Self { weight, bias }
+        let shape = [outputs, features, 1, 1];
+        Self {
+            linear: Linear::with_bias(specs, "decoder.0", &shape, [init; 2]),
+        }
     }
 
     /// The pixels of each square, channel by channel, row by row.
     ///
     /// # Shapes
-    /// `features` `[M, D]`; the result `[M, C · stride²]`.
+    /// `features` `[.., D]`; the result `[.., C · stride²]`.
     pub fn predict(&self, tape: &mut Tape<'_>, features: &Var) -> Var {
-        let (weight, bias) = (tape.parameter(self.weight), tape.parameter(self.bias));
-        tape.linear(features, &weight, Some(&bias))
+        self.linear.apply(tape, features)
     }
 }

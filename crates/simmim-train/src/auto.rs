@@ -13,7 +13,7 @@ const GOOD_AVG_DIST_PX: [f64; 2] = [10.0, 20.0];
 const STUDY_PX: f64 = 192.0;
 
 /// Share of the epochs in which the learning rate rises.
-const WARMUP_SHARE: f64 = 0.05;
+pub(crate) const WARMUP_SHARE: f64 = 0.05;
 
 /// A configuration with the reasons for it.
 #[derive(Debug, Clone, PartialEq)]

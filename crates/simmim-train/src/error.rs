@@ -64,7 +64,7 @@ pub enum Error {
     #[error("the run cannot go on exactly: {what} was {expected}, now it is {found}")]
     Changed {
         /// What has changed.
-        what: &'static str,
+        what: String,
         /// What it was.
         expected: String,
         /// What it is.

@@ -134,6 +134,13 @@ impl Network {
         &self.parameters
     }
 
+    /// Whether every weight is a number.
+    pub fn is_finite(&self) -> bool {
+        self.parameters
+            .iter()
+            .all(|(_, _, tensor)| tensor.sum_of_squares().is_finite())
+    }
+
     /// The mean loss over all batches of a loader, without training; `None` when it has no image.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub struct Record {
     pub step: u64,
     /// Passes over the training images done, a fraction.
     pub epoch: f64,
-    /// Training loss, the mean since the record before.
+    /// Training loss of the step.
     pub loss: f64,
     /// Loss on the held-out images, where it was measured at this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,11 +25,11 @@ pub struct Record {
     pub lr: f64,
     /// Norm of the gradient of all parameters together, before it was clipped.
     pub grad_norm: f64,
-    /// Training images a second since the record before.
+    /// Training images a second in the step, without validations and checkpoints.
     pub images_per_sec: f64,
     /// Seconds of training so far, over all resumptions.
     pub seconds: f64,
-    /// Share of that time, since the record before, in which the step waited for images: 0 to 1.
+    /// Share of the step's time in which it waited for images: 0 to 1.
     pub data_wait: f64,
     /// When the record was made, in seconds since 1970-01-01 UTC.
     pub time: f64,

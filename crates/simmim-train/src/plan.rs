@@ -43,7 +43,37 @@ impl Plan {
         };
         let (cell_px, ratio) = (config.mask.cell_px, config.mask.ratio);
         let masks = MaskPlan::new(kind, vit.image_size, vit.patch_px, cell_px, ratio)?;
-        Ok(Self { config, vit, masks })
+        let plan = Self { config, vit, masks };
+        plan.require_addressable()?;
+        Ok(plan)
+    }
+
+    /// Refuses what no machine could hold before anything is allocated for it.
+    fn require_addressable(&self) -> Result<(), Error> {
+        const MOST_TOKENS: usize = 1 << 15;
+        const MOST_VALUES: usize = 1 << 36;
+        let [h, w] = self.masks.grid();
+        let n_values = self.model().1.n_values();
+        let (key, found, reason) = if h * w > MOST_TOKENS {
+            (
+                "data.image_size",
+                h * w,
+                format!("these are its patches, {MOST_TOKENS} at the most"),
+            )
+        } else if n_values > MOST_VALUES {
+            (
+                "model.width",
+                n_values,
+                format!("these are all parameters, {MOST_VALUES} at the most"),
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::Geometry {
+            key,
+            found: found.to_string(),
+            reason,
+        })
     }
 
     /// The configuration that it was made from.
@@ -180,24 +210,39 @@ impl Plan {
         }
     }
 
-    /// About how much memory training takes, in bytes: parameters, gradients, moments, and what the
-    /// forward pass keeps of one part of a batch.
+    /// About how much memory training takes, in bytes: parameters, gradients and moments, what the forward
+    /// pass keeps of one part of a batch, position biases, and batches of images ahead of the step.
     pub fn memory_bytes(&self) -> u64 {
-        // Weights, gradients and two moments, and once more the weights of a checkpoint being written.
-        const PER_PARAMETER: u64 = 4 * 5;
-        // Of each block: its input, two norms, q k v, attention, two branches, and four widths of hidden
-        // values before and after GELU; with checkpointing its input alone.
-        let kept_widths = if self.config.train.checkpointing {
+        // Weights, gradients and two moments, and once more all but the gradients while a checkpoint is written.
+        const PER_PARAMETER: f64 = 4.0 * 7.0;
+        // Of each block: its input, two norms, q k v, attention, two branches, and the hidden values before and
+        // after GELU; with checkpointing its input alone.
+        let checkpointing = self.config.train.checkpointing;
+        let kept_widths = if checkpointing {
             1.0
         } else {
             9.0 + 2.0 * self.vit.mlp_ratio
         };
         let [h, w] = self.masks.grid();
-        let tokens = (h * w + 1) as u64;
-        let images = (self.config.train.batch_size / self.config.train.accumulation) as u64;
-        let per_token = kept_widths * (self.vit.depth * self.vit.width) as f64 * 4.0;
+        let tokens = (h * w + 1) as f64;
+        let images = (self.config.train.batch_size / self.config.train.accumulation) as f64;
+        let activations = images * tokens * kept_widths * (self.vit.depth * self.vit.width) as f64;
+        // The bias, its gradient and the parts that this is summed from, and the index, for each pair of tokens.
+        let biases = match self.vit.relative_positions {
+            RelativePositions::None => 0.0,
+            RelativePositions::Shared | RelativePositions::PerBlock => {
+                tokens * tokens * (self.vit.heads as f64 * (2.0 + images.min(16.0)) + 1.0)
+            }
+        };
+        let [height, width] = self.vit.image_size;
+        let workers = match self.config.data.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers => workers,
+        };
+        // Each worker makes one batch and may be two ahead.
+        let ahead = images * (height * width * self.vit.channels) as f64 * 3.0 * workers as f64;
         let (_, specs) = self.model();
-        specs.n_values() as u64 * PER_PARAMETER + (images * tokens) * per_token as u64
+        (specs.n_values() as f64 * PER_PARAMETER + 4.0 * (activations + biases + ahead)) as u64
     }
 }
 
@@ -246,6 +291,13 @@ fn check_sizes(vit: &VitConfig) -> Result<(), Error> {
         ("model.patch_px", vit.patch_px),
         ("model.mlp_ratio", vit.mlp_ratio as usize),
     ];
+    if ((vit.width as f64 * vit.mlp_ratio) as usize) < 1 {
+        return Err(Error::Geometry {
+            key: "model.mlp_ratio",
+            found: vit.mlp_ratio.to_string(),
+            reason: format!("a width of {} leaves no hidden value", vit.width),
+        });
+    }
     match sizes.into_iter().find(|&(_, size)| size > MOST) {
         None => Ok(()),
         Some((key, size)) => Err(Error::Geometry {

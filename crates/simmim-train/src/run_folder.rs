@@ -186,6 +186,15 @@ impl RunFolder {
             .try_for_each(|(_, path)| remove(path))
     }
 
+    /// Bytes that the checkpoints take already; files under two names count twice.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the folder cannot be listed.
+    pub fn checkpoint_bytes(&self) -> Result<u64, Error> {
+        let size = |path: PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Ok(list(&self.checkpoints())?.into_iter().map(size).sum())
+    }
+
     /// Checks that the disk has room for `n_bytes` more. Where the system cannot be asked, there is room.
     ///
     /// # Errors
@@ -259,14 +268,13 @@ pub fn weights_of(path: &Path) -> PathBuf {
 fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
     let is_run = path.join(CONFIG).is_file();
     // What a run that was killed before it wrote its configuration leaves behind holds nothing to lose.
-    let is_bare =
-        |entry: &PathBuf| -> Result<bool, Error> {
-            let part = [EVENTS, CHECKPOINTS, RECONSTRUCTIONS].contains(&name_of(entry).as_str());
-            let partial = name_of(entry).starts_with(TEMPORARY_PREFIX);
-            Ok(name_of(entry) == LOCK
-                || partial
-                || (part && entry.is_dir() && list(entry)?.is_empty()))
-        };
+    let is_bare = |entry: &PathBuf| -> Result<bool, Error> {
+        let part = [EVENTS, CHECKPOINTS, RECONSTRUCTIONS].contains(&name_of(entry).as_str());
+        let partial = name_of(entry).starts_with(TEMPORARY_PREFIX);
+        Ok([LOCK, LOG].contains(&name_of(entry).as_str())
+            || partial
+            || (part && entry.is_dir() && list(entry)?.is_empty()))
+    };
     let mut is_empty = true;
     for entry in list(path)? {
         is_empty &= is_bare(&entry)?;

@@ -34,6 +34,19 @@ impl Trained {
         let archive = Archive::open(&file)?;
         let origin = checkpoint::origin(&archive)?;
         let plan = Plan::new(origin.config.clone())?;
+        // Before memory is taken for a model that the file may only claim to hold.
+        for spec in plan.model().1.iter() {
+            let found = archive.info(&spec.name)?.shape.clone();
+            if found != spec.shape {
+                let (name, expected) = (spec.name.clone(), spec.shape.clone());
+                let source = simmim_autograd::Error::Shape {
+                    name,
+                    expected,
+                    found,
+                };
+                return Err(Error::Weights { path: file, source });
+            }
+        }
         let mut network = Network::new(&plan);
         checkpoint::load_weights(&archive, &mut network)?;
         Ok(Self {

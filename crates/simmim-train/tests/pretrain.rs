@@ -10,9 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::Archive;
+use simmim_data::Batch;
+use simmim_random::{Purpose, Stream};
 use simmim_train::config::{Layer, RawConfig};
+use simmim_train::learner::Network;
 use simmim_train::metrics::{MetricsLog, Record};
 use simmim_train::picture::Picture;
+use simmim_train::plan::Plan;
 use simmim_train::run_folder::Mode;
 use simmim_train::trained::Trained;
 use simmim_train::{Error, Event, Job, Observer, Start, StopFlag, pretrain};
@@ -234,23 +238,22 @@ fn a_batch_larger_than_the_data_set_shrinks_to_it_and_says_so() {
         }
     }
     let sandbox = Sandbox::new(5);
-    let job = sandbox.job(
-        "run",
-        &[
-            "train.batch_size=64",
-            "train.accumulation=4",
-            "train.epochs=1",
-            "train.warmup_epochs=0",
-        ],
-    );
-    let mut notes = Notes(Vec::new());
-    let outcome = pretrain(&job, &mut notes, &StopFlag::new()).unwrap();
-    assert_eq!(outcome.done_steps, 1);
-    assert!(
-        notes.0.iter().any(|note| note.contains("the batch is 4")),
-        "{:?}",
-        notes.0
-    );
+    for (parts, said) in [
+        ("4", "the batch is 4, in 1 parts"),
+        ("32", "the batch is 4, in 2 parts"),
+    ] {
+        let accumulation = format!("train.accumulation={parts}");
+        let changes = ["train.batch_size=64", &accumulation, "train.epochs=1"];
+        let mut notes = Notes(Vec::new());
+        let outcome =
+            pretrain(&sandbox.job(parts, &changes), &mut notes, &StopFlag::new()).unwrap();
+        assert_eq!(outcome.done_steps, 1);
+        assert!(
+            notes.0.iter().any(|note| note.contains(said)),
+            "{:?}",
+            notes.0
+        );
+    }
 }
 
 #[test]
@@ -352,6 +355,93 @@ fn a_loss_that_is_not_a_number_stops_with_the_step_and_leaves_a_good_checkpoint(
             .flatten()
             .all(|value| value.is_finite())
     );
+}
+
+#[test]
+fn weights_that_are_no_numbers_never_replace_a_good_checkpoint() {
+    let sandbox = Sandbox::new(8);
+    // One step an epoch, a checkpoint after each, and no validation that would notice first.
+    let changes = [
+        "data.held_out=0",
+        "train.base_lr=1e38",
+        "train.warmup_epochs=0",
+        "train.clip_norm=0",
+    ];
+    let job = sandbox.job("run", &changes);
+    let error = pretrain(&job, &mut (), &StopFlag::new()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Diverged {
+                metric: "weights",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        state(&job.out)
+            .values()
+            .flatten()
+            .all(|value| value.is_finite())
+    );
+    Trained::open(&job.out).unwrap();
+}
+
+#[test]
+fn a_run_goes_on_only_by_the_configuration_it_began_with() {
+    let sandbox = Sandbox::new(24);
+    let job = sandbox.job("run", &["train.epochs=2"]);
+    let stop = StopFlag::new();
+    pretrain(&job, &mut StopAt(1, stop.clone()), &stop).unwrap();
+    let path = job.out.join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("base_lr = 0.1", "base_lr = 0.2")).unwrap();
+    let error = pretrain(&Job::resume(&job.out).unwrap(), &mut (), &StopFlag::new()).unwrap_err();
+    assert!(error.to_string().contains("base_lr = 0.1"), "{error}");
+    // What is computed does not depend on how many checkpoints are kept.
+    fs::write(&path, text.replace("keep = 3", "keep = 1")).unwrap();
+    run(&Job::resume(&job.out).unwrap());
+}
+
+#[test]
+fn the_number_of_compute_threads_changes_no_bit() {
+    let sandbox = Sandbox::new(24);
+    let states = ["1", "2", "3"].map(|threads| {
+        let threads_key = format!("train.threads={threads}");
+        let job = sandbox.job(threads, &["train.epochs=2", &threads_key]);
+        (exact(&run(&job)), state(&job.out))
+    });
+    assert_eq!(states[0], states[1]);
+    assert_eq!(states[0], states[2]);
+}
+
+#[test]
+fn a_prediction_does_not_depend_on_the_pixels_that_it_is_of() {
+    let sandbox = Sandbox::new(8);
+    let plan = Plan::new(sandbox.job("run", &[]).config).unwrap();
+    let network = Network::new(&plan);
+    let mask = plan.masks().draw(Stream::new(3, Purpose::Mask).at(0, 0));
+    let mut draws = Stream::new(3, Purpose::Survey).at(0, 0);
+    let mut batch = Batch {
+        images: (0..3 * 16 * 16).map(|_| draws.normal() as f32).collect(),
+        image_shape: [3, 16, 16],
+        hidden: mask.hidden().to_vec(),
+        grid: mask.grid(),
+        entry_idx: vec![0],
+        ..Batch::default()
+    };
+    let before = network.reconstruct(&batch);
+    let hidden = mask.to_pixels(plan.masks().patch_px());
+    for channel in batch.images.chunks_mut(16 * 16) {
+        let pixels = channel.iter_mut().zip(&hidden);
+        pixels
+            .filter(|(_, hidden)| **hidden)
+            .for_each(|(pixel, _)| *pixel += 10.0);
+    }
+    assert_eq!(network.reconstruct(&batch), before);
+    batch.images.iter_mut().for_each(|pixel| *pixel += 10.0);
+    assert_ne!(network.reconstruct(&batch), before);
 }
 
 #[test]

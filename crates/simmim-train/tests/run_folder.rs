@@ -177,3 +177,12 @@ fn a_place_that_cannot_be_written_is_an_error_before_the_run() {
     fs::write(&file, "x").unwrap();
     assert!(RunFolder::create(&file.join("run"), Mode::New).is_err());
 }
+
+#[test]
+fn what_a_run_leaves_that_was_killed_before_its_configuration_counts_as_empty() {
+    let (_sandbox, path) = sandbox();
+    drop(RunFolder::create(&path, Mode::New).unwrap());
+    fs::write(path.join("log.txt"), "1.0 278 images\n").unwrap();
+    fs::write(path.join(".simmim-partial-x1"), "half a configuration").unwrap();
+    RunFolder::create(&path, Mode::New).unwrap();
+}

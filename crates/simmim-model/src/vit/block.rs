@@ -1,8 +1,8 @@
 //! One block of a vision transformer: attention and perceptron, each with its residual connection.
 
-use simmim_autograd::{Branch, Init, ParameterId, ParameterSpecs, Tape, Var};
+use simmim_autograd::{Branch, Index, Init, ParameterId, ParameterSpecs, Tape, Var};
 
-use super::{Vit, VitConfig, table};
+use super::{VitConfig, table};
 use crate::layers::{Linear, Norm};
 use crate::positions::RelativePositions;
 
@@ -60,11 +60,22 @@ impl Block {
         }
     }
 
-    /// `inputs` are the tokens and, when shared, the position bias.
-    pub(super) fn run(&self, tape: &mut Tape<'_>, vit: &Vit, inputs: &[Var]) -> Var {
-        let eps = vit.config.norm_eps;
+    /// `inputs` are the tokens and, when shared, the position bias; `index` is for a table of its own.
+    ///
+    /// # Shapes
+    /// Tokens and the result `[B, L, D]`, bias `[N, L, L]`.
+    pub(super) fn run(
+        &self,
+        tape: &mut Tape<'_>,
+        config: &VitConfig,
+        inputs: &[Var],
+        index: Option<&Index>,
+    ) -> Var {
+        let eps = config.norm_eps;
         let normed = self.norm1.apply(tape, &inputs[0], eps);
-        let value = self.attention.run(tape, vit, &normed, inputs.get(1));
+        let own_bias = self.attention.own_bias(tape, index);
+        let bias = own_bias.as_ref().or(inputs.get(1));
+        let value = self.attention.run(tape, &normed, bias, config.heads);
         let x = self.join(tape, &inputs[0], (value, self.gamma1), 0);
         let normed = self.norm2.apply(tape, &x, eps);
         let hidden = self.fc1.apply(tape, &normed); // [B, L, 4 D]
@@ -125,19 +136,22 @@ impl Attention {
         }
     }
 
-    fn run(&self, tape: &mut Tape<'_>, vit: &Vit, x: &Var, shared_bias: Option<&Var>) -> Var {
-        let bias = self.biases.map(|[q, v]| {
+    /// The position bias of the block's own table, `[N, L, L]`.
+    fn own_bias(&self, tape: &mut Tape<'_>, index: Option<&Index>) -> Option<Var> {
+        let table = tape.parameter(self.table?);
+        Some(tape.position_bias(&table, index?))
+    }
+
+    /// # Shapes
+    /// `x` and the result `[B, L, D]`, `bias` `[N, L, L]`.
+    fn run(&self, tape: &mut Tape<'_>, x: &Var, bias: Option<&Var>, heads: usize) -> Var {
+        let qkv_bias = self.biases.map(|[q, v]| {
             let (q, v) = (tape.parameter(q), tape.parameter(v));
             tape.query_value_bias(&q, &v)
         });
         let weight = tape.parameter(self.qkv);
-        let qkv = tape.linear(x, &weight, bias.as_ref()); // [B, L, 3 D]
-        let own_bias = self.table.map(|table| {
-            let table = tape.parameter(table);
-            tape.position_bias(&table, vit.relative_index(tape))
-        });
-        let bias = own_bias.as_ref().or(shared_bias);
-        let out = tape.attention(&qkv, bias, vit.config.heads); // [B, L, D]
+        let qkv = tape.linear(x, &weight, qkv_bias.as_ref()); // [B, L, 3 D]
+        let out = tape.attention(&qkv, bias, heads); // [B, L, D]
         self.projection.apply(tape, &out)
     }
 }

@@ -10,7 +10,6 @@ use crate::encoder::Encoder;
 use crate::layers::{Linear, Norm};
 use crate::positions::{RelativePositions, relative_index, table_rows};
 use simmim_autograd::{Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
-use std::sync::OnceLock;
 
 /// The standard deviation of first values.
 const INIT_STD: f32 = 0.02;
@@ -115,8 +114,6 @@ pub struct Vit {
     shared_table: Option<ParameterId>,
     blocks: Vec<Block>,
     norm: Option<Norm>,
-    /// Table rows of pairs of tokens, and the places of patches in a batch: put on the device when first used.
-    index: OnceLock<Index>,
 }
 
 impl Vit {
@@ -165,7 +162,6 @@ impl Vit {
         let norm = config
             .final_norm
             .then(|| Norm::new(specs, &name("norm"), config.width));
-        let index = OnceLock::new();
         let config = config.clone();
         Self {
             config,
@@ -176,13 +172,7 @@ impl Vit {
             shared_table,
             blocks,
             norm,
-            index,
         }
-    }
-
-    fn relative_index(&self, tape: &Tape<'_>) -> &Index {
-        self.index
-            .get_or_init(|| Index::new(tape.device(), &relative_index(self.config.grid())))
     }
 }
 
@@ -202,12 +192,17 @@ impl Encoder for Vit {
             let positions = tape.parameter(positions);
             x = tape.add_positions(&x, &positions);
         }
-        let bias = self.shared_table.map(|table| {
+        let index = (self.config.relative_positions != RelativePositions::None)
+            .then(|| Index::new(tape.device(), &relative_index(self.config.grid())));
+        let bias = self.shared_table.zip(index.as_ref()).map(|(table, index)| {
             let table = tape.parameter(table);
-            tape.position_bias(&table, self.relative_index(tape)) // [N, L + 1, L + 1]
+            tape.position_bias(&table, index) // [N, L + 1, L + 1]
         });
         for block in &self.blocks {
-            let run = move |tape: &mut Tape<'a>, inputs: &[Var]| block.run(tape, self, inputs);
+            let index = index.clone();
+            let run = move |tape: &mut Tape<'a>, inputs: &[Var]| {
+                block.run(tape, &self.config, inputs, index.as_ref())
+            };
             x = match &bias {
                 Some(bias) => tape.checkpoint(&[&x, bias], run),
                 None => tape.checkpoint(&[&x], run),

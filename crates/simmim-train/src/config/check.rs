@@ -7,6 +7,10 @@ use crate::config::{ConfigError, RawConfig};
 
 const POSITIVE: &str = "1 or more";
 const NOT_NEGATIVE: &str = "a finite number, 0 or more";
+/// The most of anything that is counted in epochs or steps: far above use, far below overflow.
+const MOST: usize = 1_000_000_000;
+/// The most threads of one kind: more than any machine has cores.
+const MOST_THREADS: usize = 4096;
 const SHARE: &str = "0 to 1";
 
 impl RawConfig {
@@ -29,6 +33,13 @@ impl Data {
     fn check(&self) -> Result<(), ConfigError> {
         let [smallest, largest] = self.crop_scale;
         let [narrowest, widest] = self.crop_ratio;
+        let fits = self.workers <= MOST_THREADS;
+        require(
+            fits,
+            "data.workers",
+            &self.workers,
+            &format!("{MOST_THREADS} at the most"),
+        )?;
         require(self.channels > 0, "data.channels", &self.channels, POSITIVE)?;
         require(
             !self.image_size.contains(&0),
@@ -162,6 +173,30 @@ impl Objective {
 
 impl Train {
     fn check_lengths(&self) -> Result<(), ConfigError> {
+        let counts = [
+            ("train.epochs", self.epochs),
+            ("train.step_epochs", self.step_epochs),
+            ("train.max_steps", self.max_steps),
+            ("train.keep", self.keep),
+            ("train.save_every_epochs", self.save_every_epochs),
+            ("train.validate_every_epochs", self.validate_every_epochs),
+        ];
+        let fits = self.threads <= MOST_THREADS;
+        require(
+            fits,
+            "train.threads",
+            &self.threads,
+            &format!("{MOST_THREADS} at the most"),
+        )?;
+        for (key, count) in counts {
+            require(count <= MOST, key, &count, &format!("{MOST} at the most"))?;
+        }
+        require(
+            i64::try_from(self.seed).is_ok(),
+            "train.seed",
+            &self.seed,
+            "what TOML can hold, below 2^63",
+        )?;
         require(self.epochs > 0, "train.epochs", &self.epochs, POSITIVE)?;
         require(
             self.batch_size > 0,
@@ -186,7 +221,7 @@ impl Train {
             POSITIVE,
         )?;
         require(
-            self.save_every_minutes.is_finite() && self.save_every_minutes >= 0.0,
+            not_negative(self.save_every_minutes),
             "train.save_every_minutes",
             &self.save_every_minutes,
             NOT_NEGATIVE,
@@ -204,7 +239,11 @@ impl Train {
         for (key, value) in not_negative_keys {
             require(not_negative(value), key, &value, NOT_NEGATIVE)?;
         }
-        let are_rates = self.betas.iter().all(|beta| (0.0..1.0).contains(beta));
+        // The optimiser computes in f32, in which a number just below 1 is 1.
+        let are_rates = self
+            .betas
+            .iter()
+            .all(|beta| (0.0..1.0).contains(&(*beta as f32)));
         require(
             are_rates,
             "train.betas",
@@ -212,20 +251,19 @@ impl Train {
             "two numbers, each 0 up to, but not, 1",
         )?;
         require(
-            self.eps.is_finite() && self.eps > 0.0,
+            (self.eps as f32).is_normal() && self.eps > 0.0,
             "train.eps",
             &self.eps,
-            "a finite number above 0",
+            "a number above 0 that f32 can hold, 1.2e-38 or more",
         )
     }
 
     fn check_schedule(&self) -> Result<(), ConfigError> {
-        let warmup = self.warmup_epochs;
         require(
-            (0.0..=self.epochs as f64).contains(&warmup),
+            not_negative(self.warmup_epochs),
             "train.warmup_epochs",
-            &warmup,
-            &format!("0 to train.epochs, which is {}", self.epochs),
+            &self.warmup_epochs,
+            NOT_NEGATIVE,
         )?;
         require(
             not_negative(self.gamma),
@@ -248,7 +286,7 @@ impl Train {
         let first = self.milestones.first();
         require(
             self.schedule != Schedule::Multistep
-                || first.is_some_and(|&first| warmup <= first as f64),
+                || first.is_some_and(|&first| self.warmup_epochs <= first as f64),
             "train.milestones",
             &self.milestones,
             "at least one epoch, none of them within the warm-up",
@@ -323,7 +361,7 @@ mod tests {
             "train.clip_norm=-5",
             "train.betas=[0.9, 1.0]",
             "train.eps=0",
-            "train.warmup_epochs=101",
+            "train.warmup_epochs=inf",
             "train.warmup_epochs=-1",
             "train.gamma=-1",
             "train.step_epochs=0",

@@ -110,7 +110,7 @@ section! {
         held_out_max: usize = 2000,
         /// Threads that decode images; 0 = one for each core.
         workers: usize = 0,
-        /// Share of the images that may be unreadable before the run stops.
+        /// Share of the images that may be unreadable before the run stops; always ten, unless it is 0.
         max_bad: f64 = 0.01,
         /// The most pixels that an image may have; larger ones count as unreadable.
         max_pixels: usize = 178_956_970,
@@ -184,7 +184,7 @@ section! {
         warmup_lr: f64 = 1e-6,
         /// Learning rate at the end of a cosine schedule, for 512 images a step.
         min_lr: f64 = 1e-5,
-        /// Length of the linear rise from `warmup_lr` to `base_lr`, in epochs; may be a fraction.
+        /// Length of the linear rise from `warmup_lr` to `base_lr`, in epochs; may be a fraction. Longer than the run, it becomes a twentieth of it.
         warmup_epochs: f64 = 10.0,
         /// How the learning rate falls: "cosine" counts from the first step, "cosine-prefix" from the end of the warm-up.
         schedule: Schedule = Schedule::Cosine,

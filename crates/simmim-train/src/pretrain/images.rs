@@ -7,6 +7,7 @@ use simmim_data::{
 };
 
 use crate::Error;
+use crate::auto::WARMUP_SHARE;
 use crate::config::RawConfig;
 use crate::plan::Plan;
 
@@ -44,13 +45,25 @@ pub(super) fn resolve(
     config.data.mean = Some(to_f64(normalisation.mean()));
     config.data.std = Some(to_f64(normalisation.std()));
     let n_train = split(&config, data.len()).train().len();
-    if config.train.batch_size > n_train {
+    let asked = config.train.batch_size;
+    if asked > n_train && n_train > 0 {
+        // Parts stay as small as they were: their size is what fits into memory.
+        let part = asked / config.train.accumulation;
+        config.train.accumulation = n_train.div_ceil(part);
+        config.train.batch_size = n_train / config.train.accumulation * config.train.accumulation;
         notes.push(format!(
-            "a batch of {} is more than the {n_train} training images: the batch is {n_train}",
-            config.train.batch_size
+            "a batch of {asked} is more than the {n_train} training images: the batch is {}, in {} parts",
+            config.train.batch_size, config.train.accumulation
         ));
-        config.train.batch_size = n_train;
-        config.train.accumulation = 1;
+    }
+    let epochs = config.train.epochs as f64;
+    if config.train.warmup_epochs > epochs {
+        let warmup = epochs * WARMUP_SHARE;
+        notes.push(format!(
+            "a warm-up of {} epochs is longer than the run of {epochs}: it takes {warmup} epochs",
+            config.train.warmup_epochs
+        ));
+        config.train.warmup_epochs = warmup;
     }
     Ok(config)
 }
@@ -63,10 +76,13 @@ fn split(config: &RawConfig, n_images: usize) -> Split {
     Split::new(n_images, settings, config.train.seed)
 }
 
-/// How many images may be unreadable: the share that is allowed, and always a handful.
+/// How many images may be unreadable: the share that is allowed and always a handful, or none at all.
 pub(super) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
     const HANDFUL: usize = 10;
-    ((n_images as f64 * config.data.max_bad) as usize).max(HANDFUL)
+    match config.data.max_bad {
+        0.0 => 0,
+        share => ((n_images as f64 * share).ceil() as usize).max(HANDFUL),
+    }
 }
 
 pub(super) fn open_images(

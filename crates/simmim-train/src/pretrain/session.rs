@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use simmim_autograd::Schedule;
-use simmim_checkpoint::{Archive, write_bytes_atomic};
+use simmim_checkpoint::{Archive, TEMPORARY_PREFIX, write_atomic, write_bytes_atomic};
 use simmim_data::{Batch, DataSet, Loader, Pass, Reporter, Survey};
 
 use crate::checkpoint::{self, Origin, Progress};
+use crate::config::RawConfig;
 use crate::learner::{Learner, StepResult};
 use crate::metrics::{MetricsLog, Record};
 use crate::observer::{Event, Observer};
@@ -56,11 +57,6 @@ impl<'o> Session<'o> {
             Start::Resume => Mode::Resume,
         };
         let folder = RunFolder::create(&job.out, mode)?;
-        let mut voice = Voice::open(observer, &folder)?;
-        for note in &notes {
-            voice.note(note);
-        }
-        tell_plan(&mut voice, &plan, &images);
         if mode != Mode::Resume {
             let text = format!(
                 "{RECIPE_COMMENT}{}\n\n{}",
@@ -69,10 +65,15 @@ impl<'o> Session<'o> {
             );
             write_bytes_atomic(&folder.config(), text.as_bytes())?;
         }
-        folder.require_free_bytes(disk_bytes(&plan))?;
+        let mut voice = Voice::open(observer, &folder)?;
+        for note in &notes {
+            voice.note(note);
+        }
+        tell_plan(&mut voice, &plan, &images);
+        folder.require_free_bytes(disk_bytes(&plan).saturating_sub(folder.checkpoint_bytes()?))?;
         let mut learner = Learner::new(&plan);
         let progress = if folder.last().is_file() {
-            go_on(&folder, &mut learner, images.fingerprint)?
+            go_on(&folder, &mut learner, (&plan, images.fingerprint))?
         } else {
             Progress::start(images.fingerprint)
         };
@@ -189,14 +190,18 @@ impl<'o> Session<'o> {
         match all.into_iter().find(|(_, value)| !value.is_finite()) {
             None => Ok(()),
             Some((metric, value)) => {
-                let (step, checkpoint) = (self.origin.progress.step + 1, self.folder.last());
-                Err(Error::Diverged {
-                    step,
-                    metric,
-                    value,
-                    checkpoint,
-                })
+                Err(self.diverged(self.origin.progress.step + 1, metric, value))
             }
+        }
+    }
+
+    fn diverged(&self, step: u64, metric: &'static str, value: f64) -> Error {
+        let checkpoint = self.folder.last();
+        Error::Diverged {
+            step,
+            metric,
+            value,
+            checkpoint,
         }
     }
 
@@ -219,13 +224,7 @@ impl<'o> Session<'o> {
         if let Some(value) = loss {
             self.last_val_loss = loss;
             if !value.is_finite() {
-                let (step, checkpoint) = (self.origin.progress.step, self.folder.last());
-                return Err(Error::Diverged {
-                    step,
-                    metric: "val_loss",
-                    value,
-                    checkpoint,
-                });
+                return Err(self.diverged(self.origin.progress.step, "val_loss", value));
             }
         }
         Ok(loss)
@@ -233,6 +232,9 @@ impl<'o> Session<'o> {
 
     fn draw(&mut self) -> Result<(), Error> {
         let n_images = self.plan.config().train.pictures;
+        if n_images == 0 {
+            return Ok(());
+        }
         let batches = &self.images.batches;
         let batch = match batches.n_held_out_batches() {
             0 => batches.all_batch(0)?,
@@ -274,6 +276,9 @@ impl<'o> Session<'o> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
+        if !self.learner.network().is_finite() {
+            return Err(self.diverged(self.origin.progress.step, "weights", f64::NAN));
+        }
         self.metrics.sync()?;
         let (last, numbered) = (
             self.folder.last(),
@@ -358,19 +363,56 @@ fn disk_bytes(plan: &Plan) -> u64 {
     weights * (3 * n_states + 1)
 }
 
-/// Reads the newest checkpoint; refuses images that are not those that the run began with.
-fn go_on(folder: &RunFolder, learner: &mut Learner, fingerprint: u64) -> Result<Progress, Error> {
+/// Reads the newest checkpoint; refuses images or a configuration that are not those that the run began with.
+fn go_on(
+    folder: &RunFolder,
+    learner: &mut Learner,
+    (plan, fingerprint): (&Plan, u64),
+) -> Result<Progress, Error> {
     let archive = Archive::open(folder.last())?;
-    let progress = checkpoint::origin(&archive)?.progress;
+    let Origin {
+        config, progress, ..
+    } = checkpoint::origin(&archive)?;
     if progress.data_fingerprint != fingerprint {
         return Err(Error::Changed {
-            what: "the fingerprint of the images",
+            what: "the fingerprint of the images".to_owned(),
             expected: format!("{:016x}", progress.data_fingerprint),
             found: format!("{fingerprint:016x}"),
         });
     }
+    require_same(&config, plan.config())?;
     checkpoint::load_state(&archive, learner, progress.step)?;
+    if progress.step > 0 && !folder.checkpoint(progress.step).exists() {
+        keep_numbered(&folder.last(), &folder.checkpoint(progress.step))?;
+    }
     Ok(progress)
+}
+
+/// Keys that a run may go on with another value of: none of them decides what is computed.
+const FREE_KEYS: [&str; 7] = [
+    "path",
+    "workers",
+    "max_bad",
+    "keep",
+    "pictures",
+    "save_every_epochs",
+    "save_every_minutes",
+];
+
+/// Compares the configuration that a checkpoint was made by with the one to go on with.
+fn require_same(before: &RawConfig, now: &RawConfig) -> Result<(), Error> {
+    let (before, now) = (before.to_toml(), now.to_toml());
+    let key_of = |line: &str| line.split(" = ").next().unwrap_or_default().to_owned();
+    let differs =
+        |(before, now): &(&str, &str)| before != now && !FREE_KEYS.contains(&key_of(now).as_str());
+    match before.lines().zip(now.lines()).find(differs) {
+        None => Ok(()),
+        Some((before, now)) => Err(Error::Changed {
+            what: "a line of config.toml".to_owned(),
+            expected: format!("`{before}`"),
+            found: format!("`{now}`"),
+        }),
+    }
 }
 
 fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<EventWriter, Error> {
@@ -392,17 +434,16 @@ fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<Even
 
 /// Keeps the checkpoint under a name of its own: the same file where the disk can, else a copy.
 fn keep_numbered(last: &Path, numbered: &Path) -> Result<(), Error> {
-    let failed = |source| simmim_checkpoint::Error::Write {
-        path: numbered.to_owned(),
-        source,
-    };
-    if numbered.exists() {
-        fs::remove_file(numbered).map_err(failed)?;
+    let linked = numbered.with_file_name(format!("{TEMPORARY_PREFIX}link"));
+    if fs::hard_link(last, &linked)
+        .and_then(|()| fs::rename(&linked, numbered))
+        .is_ok()
+    {
+        return Ok(());
     }
-    if fs::hard_link(last, numbered).is_err() {
-        fs::copy(last, numbered).map_err(failed)?;
-    }
-    Ok(())
+    Ok(write_atomic(numbered, |file| {
+        std::io::copy(&mut fs::File::open(last)?, file).map(|_| ())
+    })?)
 }
 
 fn first_images(mut batch: Batch, n_images: usize) -> Batch {
