@@ -135,12 +135,12 @@ pub enum Error {
         /// The format.
         format: Format,
     },
-    /// An image that its decoder refuses.
+    /// An image that its decoder refuses, or panics at.
     #[error("cannot decode the {format} data")]
     Decode {
         /// The format.
         format: Format,
-        /// What the decoder said.
+        /// What the decoder said, or that it panicked.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An image with more pixels than allowed, by its header.

@@ -12,6 +12,10 @@ use crate::resize::Scratch;
 /// Batches for each worker that may be ready or under way at a time.
 const N_AHEAD_PER_WORKER: usize = 2;
 
+/// The most workers: more than the processors of the machines that train, and few enough that a
+/// number far out of place costs neither the process's threads nor the memory of their batches.
+const MAX_WORKERS: usize = 256;
+
 /// Which batches of a plan are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
@@ -82,7 +86,8 @@ struct State {
 }
 
 impl Loader {
-    /// Starts `n_workers` threads, at least one, on a pass.
+    /// Starts `n_workers` threads on a pass: at least one, and at most 256 however many are asked for.
+    /// The batches do not depend on it.
     ///
     /// # Errors
     /// [`Error::TooFewImages`] for a training pass over less than one batch, and
@@ -91,7 +96,7 @@ impl Loader {
         if matches!(pass, Pass::Train { .. }) {
             plan.steps_per_epoch()?;
         }
-        let n_workers = n_workers.max(1);
+        let n_workers = n_workers.clamp(1, MAX_WORKERS);
         let shared = Arc::new(Shared::new(plan, pass, n_workers));
         // Built up in place, so that a thread that cannot be started stops those before it.
         let mut loader = Self {
@@ -245,10 +250,10 @@ mod tests {
         Transform, Views,
     };
 
-    #[test]
-    fn a_worker_that_panics_gives_an_error_instead_of_a_consumer_that_waits() {
+    /// A plan over one image, which is damaged.
+    fn plan() -> (tempfile::TempDir, Arc<BatchPlan>) {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.png"), b"never read").unwrap();
+        std::fs::write(folder.path().join("a.png"), b"no image").unwrap();
         let data = DataSet::open(folder.path().to_str().unwrap()).unwrap();
         let crop = CropSettings::default();
         let views = Views {
@@ -265,7 +270,24 @@ mod tests {
         };
         let reporter = Arc::new(Reporter::new(1));
         let plan = BatchPlan::new(Arc::new(data), views, Split::all(1), settings, reporter);
-        let shared = Shared::new(Arc::new(plan.unwrap()), Pass::All, 1);
+        (folder, Arc::new(plan.unwrap()))
+    }
+
+    #[test]
+    fn the_number_of_workers_is_brought_into_its_bounds() {
+        let (_folder, plan) = plan();
+        for (asked, started) in [(0, 1), (3, 3), (usize::MAX, MAX_WORKERS)] {
+            let loader = Loader::start(Arc::clone(&plan), Pass::All, asked).unwrap();
+            assert_eq!(loader.workers.len(), started, "{asked} workers asked for");
+            assert_eq!(loader.shared.n_ahead, (started * N_AHEAD_PER_WORKER) as u64);
+            assert_eq!(loader.count(), 1, "one batch, which holds no image");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_panics_gives_an_error_instead_of_a_consumer_that_waits() {
+        let (_folder, plan) = plan();
+        let shared = Shared::new(plan, Pass::All, 1);
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 let _hand_over = HandOver {

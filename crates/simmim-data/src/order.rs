@@ -7,9 +7,9 @@ use simmim_random::{Purpose, Stream};
 /// How many images are held out to measure the loss on images that were never trained on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeldOut {
-    /// The share of the data set, from 0 to 1.
+    /// The share of the data set, from 0 to 1; 0 holds none out.
     pub share: f64,
-    /// The most images.
+    /// The most images; 0 holds none out.
     pub most: usize,
 }
 
@@ -31,10 +31,12 @@ pub struct Split {
 }
 
 impl Split {
-    /// Divides `n` images, the same way for the same seed. If the share is above zero and there
-    /// are two images or more, at least one is held out and at least one is trained on.
+    /// Divides `n` images, the same way for the same seed. If neither the share nor the
+    /// most is zero and there are two images or more, at least one is held out and at least one is
+    /// trained on.
     pub fn new(n: usize, settings: HeldOut, seed: u64) -> Self {
-        let n_held_out = if settings.share > 0.0 && n >= 2 {
+        let holds_out = settings.share > 0.0 && settings.most > 0;
+        let n_held_out = if holds_out && n >= 2 {
             let wanted = (n as f64 * settings.share).round() as usize;
             wanted.min(settings.most).clamp(1, n - 1)
         } else {
@@ -124,6 +126,10 @@ mod tests {
             (2, 0.05, 2000, 1),
             (250, 0.05, 2000, 13),
             (250, 0.0, 2000, 0),
+            (250, 0.05, 0, 0),
+            (250, 1.0, 0, 0),
+            (250, 0.0, 0, 0),
+            (250, f64::MIN_POSITIVE, 1, 1),
             (250, 1.0, 2000, 249),
             (100_000, 0.05, 2000, 2000),
         ] {

@@ -8,7 +8,9 @@ mod jpeg;
 mod raster;
 mod tiff;
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::Error;
 use channels::Color;
@@ -151,11 +153,12 @@ pub struct Image {
 /// [`Error::Channels`], and, from the header alone, [`Error::NoPixels`], [`Error::TooManyPixels`]
 /// and [`Error::TooMuchMemory`].
 pub fn decode(bytes: &[u8], channels: usize, limits: &DecodeLimits) -> Result<Image, Error> {
-    let decoded = match sniff(bytes)? {
-        Format::Jpeg => jpeg::decode(bytes, limits)?,
-        Format::Tiff => tiff::decode(bytes, limits)?,
-        other => raster::decode(bytes, other, limits)?,
-    };
+    let format = sniff(bytes)?;
+    let decoded = guarded(format, || match format {
+        Format::Jpeg => jpeg::decode(bytes, limits),
+        Format::Tiff => tiff::decode(bytes, limits),
+        other => raster::decode(bytes, other, limits),
+    })?;
     channels::convert(decoded, channels)
 }
 
@@ -164,11 +167,12 @@ pub fn decode(bytes: &[u8], channels: usize, limits: &DecodeLimits) -> Result<Im
 /// # Errors
 /// [`Error::UnknownFormat`], [`Error::Decode`] and [`Error::SampleType`].
 pub fn probe(bytes: &[u8]) -> Result<Header, Error> {
-    match sniff(bytes)? {
+    let format = sniff(bytes)?;
+    guarded(format, || match format {
         Format::Jpeg => jpeg::probe(bytes),
         Format::Tiff => tiff::probe(bytes),
         other => raster::probe(bytes, other),
-    }
+    })
 }
 
 /// An image in the colours of its file.
@@ -204,7 +208,69 @@ fn sniff(bytes: &[u8]) -> Result<Format, Error> {
     }
 }
 
+/// Runs a decoder of another crate, and turns its panic into an error of this one image.
+fn guarded<T>(format: Format, decode: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // The bytes are whatever a data set of millions holds, and the decoders are not this project's: an
+    // index out of range in one of them must cost an image, which is counted and listed, not the run.
+    // Nothing outlives the call that a panic could leave half written: a decoder borrows the bytes
+    // alone and owns what it makes, so asserting unwind safety is sound.
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+        let message = format!("the decoder panicked: {}", said(&*panic));
+        Err(refused(format)(message.into()))
+    })
+}
+
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}
+
 /// Wraps what a decoder said.
 fn refused(format: Format) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> Error {
     move |source| Error::Decode { format, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_is_an_error_of_its_image() {
+        let first_missing = |bytes: &[u8]| bytes[bytes.len()];
+        let formatted = guarded(Format::Gif, || Ok(first_missing(b"GIF89a"))).unwrap_err();
+        assert_eq!(
+            formatted.chain(),
+            "cannot decode the GIF data: the decoder panicked: \
+             index out of bounds: the len is 6 but the index is 6"
+        );
+        let literal = guarded::<()>(Format::Png, || panic!("no such filter")).unwrap_err();
+        assert!(
+            literal
+                .chain()
+                .ends_with("the decoder panicked: no such filter")
+        );
+        let other = guarded::<()>(Format::Bmp, || std::panic::panic_any(7)).unwrap_err();
+        assert!(
+            other
+                .chain()
+                .ends_with("the decoder panicked: without a message")
+        );
+    }
+
+    #[test]
+    fn what_a_decoder_returns_passes_unchanged() {
+        assert_eq!(guarded(Format::Jpeg, || Ok(3)).unwrap(), 3);
+        let refusal = Error::CutShort {
+            format: Format::Tiff,
+        };
+        let passed = guarded::<()>(Format::Tiff, || Err(refusal)).unwrap_err();
+        assert!(matches!(
+            passed,
+            Error::CutShort {
+                format: Format::Tiff
+            }
+        ));
+    }
 }
