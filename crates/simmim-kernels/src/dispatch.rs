@@ -14,10 +14,27 @@ pub enum Level {
     Avx512,
 }
 
-/// The highest level that this processor runs, looked up once.
+/// The environment variable that lowers the level.
+const VARIABLE: &str = "SIMMIM_CPU";
+
+/// The level that the kernels run at, decided once: the highest that this processor has.
+///
+/// The environment variable `SIMMIM_CPU` (`portable`, `avx2` or `avx512`) asks for a lower one, to test or
+/// to time it. A level that the processor lacks is not run: the highest that it has is taken. Any other
+/// value is as none. The `gemm` crate chooses for itself and does not look at the variable.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(detect)
+    *LEVEL.get_or_init(|| choose(std::env::var(VARIABLE).ok().as_deref(), detect()))
+}
+
+/// The lower of the level asked for and the one that the processor has.
+fn choose(asked: Option<&str>, detected: Level) -> Level {
+    let asked = match asked {
+        Some("portable") => Level::Portable,
+        Some("avx2") => Level::Avx2,
+        _ => Level::Avx512,
+    };
+    asked.min(detected)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -26,10 +43,11 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
-    match (avx512, is_x86_feature_detected!("avx2")) {
-        (true, _) => Level::Avx512,
-        (false, true) => Level::Avx2,
-        (false, false) => Level::Portable,
+    // A level may be lowered to any below it, so each includes the bits of those.
+    match (is_x86_feature_detected!("avx2"), avx512) {
+        (true, true) => Level::Avx512,
+        (true, false) => Level::Avx2,
+        (false, _) => Level::Portable,
     }
 }
 
@@ -60,9 +78,9 @@ macro_rules! for_each_level {
 
             #[cfg(target_arch = "x86_64")]
             match $crate::dispatch::level() {
-                // SAFETY: `level` has seen the AVX-512 F, BW, DQ and VL bits of this processor.
+                // SAFETY: `detect` has seen the AVX-512 F, BW, DQ and VL bits of this processor.
                 $crate::dispatch::Level::Avx512 => return unsafe { avx512($($arg),*) },
-                // SAFETY: `level` has seen the AVX2 bit of this processor.
+                // SAFETY: `detect` has seen the AVX2 bit of this processor.
                 $crate::dispatch::Level::Avx2 => return unsafe { avx2($($arg),*) },
                 $crate::dispatch::Level::Portable => {}
             }
@@ -71,3 +89,30 @@ macro_rules! for_each_level {
     };
 }
 pub(crate) use for_each_level;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lower_of_the_level_asked_for_and_the_processors_is_chosen() {
+        use Level::{Avx2, Avx512, Portable};
+        for (asked, detected, expected) in [
+            (None, Avx512, Avx512),
+            (None, Portable, Portable),
+            (Some("portable"), Avx512, Portable),
+            (Some("avx2"), Avx512, Avx2),
+            (Some("avx2"), Portable, Portable),
+            (Some("avx512"), Avx2, Avx2),
+            (Some("avx512"), Avx512, Avx512),
+            (Some("AVX3"), Avx2, Avx2),
+            (Some(""), Avx2, Avx2),
+        ] {
+            assert_eq!(
+                choose(asked, detected),
+                expected,
+                "{asked:?} on {detected:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Every instruction level and every number of threads gives the same bits.
+
+use simmim_kernels::attention::{Heads, attention, attention_backward};
+use simmim_kernels::gelu::{gelu, gelu_backward};
+use simmim_kernels::l1_loss::{Weights, l1_backward, l1_sum};
+use simmim_kernels::layer_norm::{Affine, layer_norm, layer_norm_backward};
+use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
+use simmim_kernels::norm_target::norm_target;
+use simmim_kernels::optimiser::{AdamW, Moments, adamw, sum_of_squares};
+use simmim_kernels::residual::{Gain, residual, residual_backward};
+use simmim_kernels::rows::{hide_backward, scatter_columns, sum_rows};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::process::Command;
+
+/// Set for the copies of this test that compute at one level each and print what comes out.
+const CHILD: &str = "SIMMIM_LEVELS_CHILD";
+/// Before each line that a copy prints: the test harness prints lines of its own.
+const MARK: &str = "bits of ";
+
+/// Rows and width that fill no register and no task exactly, and that are cut into several tasks.
+const ROWS: usize = 397;
+const WIDTH: usize = 259;
+
+/// Results with the names of what computed them.
+type Results = Vec<(String, Vec<f32>)>;
+
+/// Values between −3 and 3 without a pattern, others for each `seed`.
+fn values(n: usize, seed: usize) -> Vec<f32> {
+    let bits = |i: usize| ((i + seed * 7_919) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    (0..n).map(|i| bits(i) as f32 / 2_796_203.0 - 3.0).collect()
+}
+
+fn named<const N: usize>(results: [(&str, Vec<f32>); N]) -> Results {
+    results
+        .map(|(name, values)| (name.to_owned(), values))
+        .into()
+}
+
+/// A sum in f64 as two values that hold all of its bits.
+fn halves(sum: f64) -> Vec<f32> {
+    let bits = sum.to_bits();
+    [bits >> 32, bits]
+        .map(|half| f32::from_bits(half as u32))
+        .into()
+}
+
+fn of_elements() -> Results {
+    let n = ROWS * WIDTH;
+    let (x, dy) = (values(n, 0), values(n, 1));
+    let (mut y, mut dx) = (vec![0.0; n], vec![0.0; n]);
+    gelu(&x, &mut y);
+    gelu_backward(&x, &dy, &mut dx);
+    let (mut parameter, mut first) = (values(n, 2), values(n, 3));
+    let mut second: Vec<f32> = values(n, 4).iter().map(|v| v * v).collect();
+    let step = AdamW {
+        lr: 1e-3,
+        betas: [0.9, 0.95],
+        eps: 1e-8,
+        weight_decay: 0.05,
+        corrections: [0.271, 0.142_625],
+        gradient_scale: 0.7,
+    };
+    let state = Moments {
+        parameter: &mut parameter,
+        first: &mut first,
+        second: &mut second,
+    };
+    adamw(state, &dy, step);
+    named([
+        ("gelu", y),
+        ("gelu_backward", dx),
+        ("adamw", [parameter, first, second].concat()),
+        ("sum_of_squares", halves(sum_of_squares(&x))),
+    ])
+}
+
+fn of_rows() -> Results {
+    let n = ROWS * WIDTH;
+    let (x, dy, scale) = (values(n, 0), values(n, 1), values(WIDTH, 2));
+    let (mut y, mut dx, mut stats) = (vec![0.0; n], vec![0.0; n], vec![0.0; 2 * ROWS]);
+    let affine = Affine {
+        scale: &scale,
+        shift: &values(WIDTH, 3),
+        eps: 1e-6,
+    };
+    layer_norm(&x, affine, &mut y, &mut stats);
+    let (dscale, dshift) = layer_norm_backward(&x, &dy, &stats, &scale, &mut dx);
+    let gain = Gain {
+        scale: &scale,
+        keep: &[0.0, 1.25, 1.25],
+        width: WIDTH,
+        tokens: ROWS.div_ceil(3),
+    };
+    let (mut sum, mut dbranch, mut shown) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+    residual(&x, &dy, gain, &mut sum);
+    let dgain = residual_backward(&x, &dy, gain, &mut dbranch).expect("there is a scale");
+    let hidden: Vec<f32> = (0..ROWS).map(|i| f32::from(i % 3 == 0)).collect();
+    let dtoken = hide_backward(&dy, &hidden, &mut shown);
+    named([
+        ("layer_norm", [y, stats].concat()),
+        ("layer_norm_backward", [dx, dscale, dshift].concat()),
+        ("residual", sum),
+        ("residual_backward", [dbranch, dgain].concat()),
+        ("hide_backward", [shown, dtoken].concat()),
+        ("sum_rows", sum_rows(&x, WIDTH)),
+    ])
+}
+
+fn of_images() -> Results {
+    let images = values(4 * 3 * 33 * 35, 0);
+    let mut normalised = vec![0.0; images.len()];
+    norm_target(&images, [33, 35], 7, &mut normalised);
+    let hidden: Vec<f32> = (0..210).map(|i| f32::from(i % 2 == 0)).collect();
+    let weights = Weights {
+        values: &hidden,
+        parts: 1,
+        side: 5,
+    };
+    let row_len = 3 * 5 * 5;
+    let (prediction, target) = (values(210 * row_len, 1), values(210 * row_len, 2));
+    let sum = l1_sum(&prediction, &target, weights, row_len);
+    let mut d = vec![0.0; target.len()];
+    l1_backward(&prediction, &target, (weights, 0.3), row_len, &mut d);
+    named([
+        ("norm_target", normalised),
+        ("l1_sum", halves(sum)),
+        ("l1_backward", d),
+    ])
+}
+
+/// The softmax and its backward stand between products, which are the `gemm` crate's and run at the
+/// processor's own level whatever `SIMMIM_CPU` says: so a difference is one of the kernels here.
+fn of_attention() -> Results {
+    let dims = Heads {
+        heads: 3,
+        tokens: 50,
+        head_dim: 21,
+    };
+    let n_out = 20 * dims.tokens * dims.heads * dims.head_dim;
+    let (qkv, dout) = (values(3 * n_out, 0), values(n_out, 2));
+    let bias = values(dims.heads * dims.tokens * dims.tokens, 1);
+    let (mut out, mut dqkv) = (vec![0.0; n_out], vec![0.0; 3 * n_out]);
+    attention(&qkv, Some(&bias), dims, &mut out);
+    let dbias = attention_backward(&qkv, Some(&bias), (&out, &dout), dims, &mut dqkv)
+        .expect("there is a bias");
+    let index: Vec<u32> = (0..2500).map(|i| i % 97).collect();
+    let mut dtable = vec![0.0; 97 * dims.heads];
+    scatter_columns(&dbias, &index, &mut dtable);
+    named([
+        ("attention", out),
+        ("attention_backward", [dqkv, dbias].concat()),
+        ("scatter_columns", dtable),
+    ])
+}
+
+fn kernels() -> Results {
+    [of_elements(), of_rows(), of_images(), of_attention()].concat()
+}
+
+/// m, k, n: of a ViT, small and odd, tall, wide, a vector on either side, and long sums.
+const SHAPES: [[usize; 3]; 10] = [
+    [197, 384, 1536],
+    [788, 192, 576],
+    [13, 17, 900],
+    [2000, 64, 64],
+    [1, 700, 300],
+    [300, 700, 1],
+    [5, 3, 7],
+    [3, 5000, 4],
+    [768, 1576, 48],
+    [65, 257, 1030],
+];
+
+/// Products in the three forms that a linear layer has: x wᵀ forward, dy w and dyᵀ x backward.
+fn products() -> Results {
+    let mut all = Vec::new();
+    for [m, k, n] in SHAPES {
+        let (a, b) = (values(m * k, 0), values(k * n, 1));
+        let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+        let (left_t, right_t) = (Matrix::new(&a, k, m), Matrix::new(&b, n, k));
+        for (form, left, right) in [
+            ("x wᵀ", left, right_t.transposed()),
+            ("dy w", left, right),
+            ("dyᵀ x", left_t.transposed(), right),
+        ] {
+            let mut result = values(m * n, 2);
+            matmul(MatrixMut::new(&mut result, m, n), left, right, Store::Add);
+            all.push((format!("{form} of {m} x {k} x {n}"), result));
+        }
+    }
+    all
+}
+
+/// One line for each result: its name and a number that stands for its bits.
+fn lines(results: &Results) -> Vec<String> {
+    let line = |(name, values): &(String, Vec<f32>)| {
+        let mut hasher = DefaultHasher::new();
+        for value in values {
+            value.to_bits().hash(&mut hasher);
+        }
+        format!("{name}: {:016x}", hasher.finish())
+    };
+    results.iter().map(line).collect()
+}
+
+/// What a process of its own prints that runs the test below at the level asked for.
+fn child(asked: Option<&str>) -> Vec<String> {
+    let mut command = Command::new(std::env::current_exe().expect("a path to this test"));
+    command
+        .args(["every_level_gives_the_same_bits", "--exact", "--nocapture"])
+        .env(CHILD, "1")
+        .env_remove("SIMMIM_CPU")
+        .envs(asked.map(|asked| ("SIMMIM_CPU", asked)));
+    let output = command.output().expect("this test starts again");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("lines of text");
+    let marked = text.lines().filter_map(|line| line.strip_prefix(MARK));
+    marked.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_level_gives_the_same_bits() {
+    if std::env::var_os(CHILD).is_some() {
+        println!("\n{MARK}{:?}", simmim_kernels::level());
+        for line in lines(&kernels()) {
+            println!("{MARK}{line}");
+        }
+        return;
+    }
+    let place = |name: &str| {
+        ["Portable", "Avx2", "Avx512"]
+            .iter()
+            .position(|level| *level == name)
+    };
+    let expected = child(None);
+    assert_eq!(expected.len(), 1 + kernels().len());
+    for (idx, asked) in ["portable", "avx2", "avx512"].into_iter().enumerate() {
+        let found = child(Some(asked));
+        assert_eq!(
+            place(&found[0]),
+            place(&expected[0]).min(Some(idx)),
+            "{asked} was asked for"
+        );
+        assert_eq!(found[1..], expected[1..], "{asked}");
+    }
+}
+
+#[test]
+fn every_number_of_threads_gives_the_same_bits() {
+    let run = |n_threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
+        let results = || [kernels(), products()].concat();
+        lines(&pool.build().unwrap().install(results))
+    };
+    let expected = run(1);
+    for n_threads in [2, 5, 16] {
+        assert_eq!(run(n_threads), expected, "{n_threads} threads");
+    }
+}
