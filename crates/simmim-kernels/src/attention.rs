@@ -7,6 +7,7 @@
 //! BEiT (arXiv 2106.08254) and Swin (arXiv 2103.14030, eq. 4). The form of the backward, with the row sums of
 //! dO∘O, as in T. Dao et al., *FlashAttention*, arXiv 2205.14135, appendix B.2.
 
+use crate::chunks::add_up;
 use crate::dispatch::for_each_level;
 use crate::lanes::{max, sum_by};
 use crate::math::exp;
@@ -151,16 +152,6 @@ pub fn attention_backward(
     bias.map(|bias| add_up(bias.len(), &parts))
 }
 
-fn add_up(len: usize, parts: &[Vec<f32>]) -> Vec<f32> {
-    let mut total = vec![0.0; len];
-    for part in parts {
-        for (sum, value) in total.iter_mut().zip(part) {
-            *sum += value;
-        }
-    }
-    total
-}
-
 fn assert_fits(qkv: &[f32], bias: Option<&[f32]>, dims: Heads, out: &[f32]) {
     let batch = out.len() / dims.out_len();
     assert!(
@@ -296,13 +287,8 @@ for_each_level! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matmul::tests::ramp;
     use proptest::prelude::*;
-
-    fn ramp(n: usize, step: f32) -> Vec<f32> {
-        (0..n)
-            .map(|i| ((i as f32 * step).sin() * 10.0).fract())
-            .collect()
-    }
 
     /// The definition, in f64, for one image and one head.
     fn reference(qkv: &[f32], bias: Option<&[f32]>, dims: Heads, head: usize) -> Vec<f64> {

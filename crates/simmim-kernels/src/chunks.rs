@@ -33,9 +33,14 @@ pub(crate) fn reduce_rows(
             sum
         })
         .collect();
-    let mut total = vec![0.0; width];
-    for partial in partials {
-        for (sum, value) in total.iter_mut().zip(partial) {
+    add_up(width, &partials)
+}
+
+/// The sum of vectors of `len`, in order.
+pub(crate) fn add_up(len: usize, parts: &[Vec<f32>]) -> Vec<f32> {
+    let mut total = vec![0.0; len];
+    for part in parts {
+        for (sum, value) in total.iter_mut().zip(part) {
             *sum += value;
         }
     }

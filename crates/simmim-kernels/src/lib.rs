@@ -7,7 +7,8 @@
 //! Reading order: [`matmul`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
 //! [`patch`], [`l1_loss`], [`norm_target`], [`optimiser`].
 //!
-//! **Not done here:** matrix products are the `gemm` crate's, which reaches the machine's limit in f32.
+//! **Not done here:** matrix products are the `gemm` crate's, which reaches the machine's limit in f32. It chooses its
+//! instructions and blocks by the processor, so its bits may differ between processors, not between runs on one.
 //! Every other kernel is one portable body, compiled for each instruction level ([`Level`]).
 //!
 //! Every kernel panics when the lengths of its slices do not fit together: that is a bug of its caller.

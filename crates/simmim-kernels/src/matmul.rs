@@ -174,11 +174,12 @@ fn product(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ramp(n: usize, step: f32) -> Vec<f32> {
+    /// Values that repeat no pattern, within ±1.
+    pub(crate) fn ramp(n: usize, step: f32) -> Vec<f32> {
         (0..n)
             .map(|i| ((i as f32 * step).sin() * 10.0).fract())
             .collect()

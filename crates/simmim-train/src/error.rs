@@ -1,6 +1,7 @@
 //! What can go wrong in a run.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
 
@@ -223,6 +224,12 @@ impl Error {
             Self::NotPng { .. } => None,
         }
     }
+}
+
+/// A file that could not be written.
+pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    Error::File(simmim_checkpoint::Error::Write { path, source })
 }
 
 /// `` `a`, `b` or `c` ``.

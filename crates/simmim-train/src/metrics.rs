@@ -1,13 +1,14 @@
 //! The log of a run: one JSON line a record, in `metrics.jsonl`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use simmim_checkpoint::write_bytes_atomic;
 
 use crate::Error;
+use crate::error::write_error;
 
 /// What is logged of a step. Every number is finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -172,13 +173,6 @@ fn parse<'a>(path: &Path, text: &'a str) -> Result<Vec<(&'a str, Record)>, Error
         }
     }
     Ok(records)
-}
-
-fn write_error(path: &Path, source: io::Error) -> Error {
-    Error::File(simmim_checkpoint::Error::Write {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -12,12 +12,13 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
 
+use crate::error::write_error;
 use crate::{Error, tensorboard};
 
 const CONFIG: &str = "config.toml";
@@ -385,13 +386,6 @@ fn utc_stamp(secs: u64) -> String {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (secs / 3_600 % 24, secs / 60 % 60, secs % 60);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
-}
-
-fn write_error(path: &Path, source: io::Error) -> Error {
-    Error::File(simmim_checkpoint::Error::Write {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@
 //! tensorflow/tensorboard, `tensorboard/compat/proto/event.proto` and `summary.proto`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::error::write_error;
 use crate::metrics::Record;
 
 /// What every event file has in its name, by which TensorBoard finds it.
@@ -199,13 +200,6 @@ fn png_header(png: &[u8]) -> Option<PngHeader> {
         width: u32::from_be_bytes(*width),
         height: u32::from_be_bytes(*height),
         n_channels,
-    })
-}
-
-fn write_error(path: &Path, source: io::Error) -> Error {
-    Error::File(simmim_checkpoint::Error::Write {
-        path: path.to_owned(),
-        source,
     })
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Error;
+use crate::error::write_error;
 use crate::metrics::Record;
 use crate::observer::{Event, Observer};
 use crate::run_folder::RunFolder;
@@ -19,7 +20,7 @@ impl<'o> Voice<'o> {
     pub(super) fn open(observer: &'o mut dyn Observer, folder: &RunFolder) -> Result<Self, Error> {
         let path = folder.log();
         let log = OpenOptions::new().append(true).create(true).open(&path);
-        let log = log.map_err(|source| simmim_checkpoint::Error::Write { path, source })?;
+        let log = log.map_err(|source| write_error(&path, source))?;
         Ok(Self { observer, log })
     }
 
