@@ -72,6 +72,15 @@ pub enum Error {
         found: String,
     },
 
+    /// The checkpoint to go on from is gone.
+    #[error("the newest checkpoint of the run is missing: {}", path.display())]
+    NoLast {
+        /// Where it should be.
+        path: PathBuf,
+        /// The newest of those that are there.
+        newest: PathBuf,
+    },
+
     /// A weights file without the configuration that made it.
     #[error("{} has no `{key}` in its metadata: it was not written by simmim", path.display())]
     NoMetadata {
@@ -201,6 +210,11 @@ impl Error {
                 checkpoint.display()
             )),
             Self::Changed { .. } => Some("put it back as it was, or start a new run with another --out".into()),
+            Self::NoLast { path, newest } => Some(format!(
+                "to go on from an earlier one: cp {} {}",
+                newest.display(),
+                path.display()
+            )),
             Self::NoMetadata { .. } => Some("name a run folder or one of its checkpoints".into()),
             Self::Metadata { .. } => Some("use another checkpoint of the run".into()),
             Self::Threads { .. } => Some("ask for fewer with `train.threads`".into()),

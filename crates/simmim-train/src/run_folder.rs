@@ -187,6 +187,23 @@ impl RunFolder {
             .try_for_each(|(_, path)| remove(path))
     }
 
+    /// Whether the run has written a checkpoint to go on from.
+    ///
+    /// # Errors
+    /// [`Error::NoLast`] where the newest one is gone though older ones are there: to start again would lose them.
+    pub fn has_begun(&self) -> Result<bool, Error> {
+        if self.last().is_file() {
+            return Ok(true);
+        }
+        match self.list_checkpoints()?.pop() {
+            None => Ok(false),
+            Some((_, newest)) => Err(Error::NoLast {
+                path: self.last(),
+                newest,
+            }),
+        }
+    }
+
     /// Bytes that the checkpoints take already; files under two names count twice.
     ///
     /// # Errors

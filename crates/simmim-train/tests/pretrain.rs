@@ -405,6 +405,29 @@ fn a_run_goes_on_only_by_the_configuration_it_began_with() {
 }
 
 #[test]
+fn a_run_whose_newest_checkpoint_is_gone_does_not_start_again_from_nothing() {
+    let sandbox = Sandbox::new(24);
+    let job = sandbox.job("run", &["train.epochs=3"]);
+    let expected = run(&job);
+    let checkpoints = job.out.join("checkpoints");
+    fs::remove_file(checkpoints.join("last.safetensors")).unwrap();
+    let error = pretrain(&Job::resume(&job.out).unwrap(), &mut (), &StopFlag::new()).unwrap_err();
+    assert!(matches!(error, Error::NoLast { .. }), "{error}");
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("step-000000006.safetensors"))
+    );
+    // What the hint says, with a checkpoint from the middle: the rest is done again, to the same bits.
+    let earlier = checkpoints.join("step-000000004.safetensors");
+    fs::copy(earlier, checkpoints.join("last.safetensors")).unwrap();
+    assert_eq!(
+        exact(&run(&Job::resume(&job.out).unwrap())),
+        exact(&expected)
+    );
+}
+
+#[test]
 fn the_number_of_compute_threads_changes_no_bit() {
     let sandbox = Sandbox::new(24);
     let states = ["1", "2", "3"].map(|threads| {

@@ -6,41 +6,28 @@ use std::time::SystemTime;
 
 use simmim::train::recipe;
 use simmim::train::run_folder::RunFolder;
-use simmim::{Event, Job, Layer, Observer, RawConfig, Start, StopFlag, pretrain};
-
-struct Lines;
-
-impl Observer for Lines {
-    fn see(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Note(text) => eprintln!("{text}"),
-            Event::Step(record) => eprintln!("step {}: loss {:.4}", record.step, record.loss),
-            _ => {}
-        }
-    }
-}
+use simmim::{Job, Layer, RawConfig, Start, StopFlag, pretrain};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let photos = std::env::args()
-        .nth(1)
-        .ok_or("usage: pretrain PATH/TO/IMAGES")?;
-    let mut config = RawConfig::from_layers(&[
+    let photos = std::env::args().nth(1);
+    let photos = photos.ok_or("usage: pretrain PATH/TO/IMAGES")?;
+    // A recipe, and on top of it whatever is to be different.
+    let layers = [
         recipe::find("demo")?.layer()?,
         Layer::set("train.max_steps=100")?,
-    ])?;
+    ];
+    let mut config = RawConfig::from_layers(&layers)?;
     config.data.path = Some(photos);
-    let out = RunFolder::default_path("example", SystemTime::now());
     let job = Job {
         recipe: "demo".to_owned(),
         config,
-        out,
+        out: RunFolder::default_path("example", SystemTime::now()),
         start: Start::New,
     };
-    let outcome = pretrain(&job, &mut Lines, &StopFlag::new())?;
-    eprintln!(
-        "held-out loss {:?} -> {:?}",
-        outcome.first_val_loss, outcome.last_val_loss
-    );
+    // `()` watches in silence; an `Observer` of your own sees every step.
+    let outcome = pretrain(&job, &mut (), &StopFlag::new())?;
+    let (first, last) = (outcome.first_val_loss, outcome.last_val_loss);
+    eprintln!("held-out loss {first:?} -> {last:?}");
     eprintln!("run folder: {}", outcome.out.display());
     Ok(())
 }

@@ -72,7 +72,7 @@ impl<'o> Session<'o> {
         tell_plan(&mut voice, &plan, &images);
         folder.require_free_bytes(disk_bytes(&plan).saturating_sub(folder.checkpoint_bytes()?))?;
         let mut learner = Learner::new(&plan);
-        let progress = if folder.last().is_file() {
+        let progress = if folder.has_begun()? {
             go_on(&folder, &mut learner, (&plan, images.fingerprint))?
         } else {
             Progress::start(images.fingerprint)
