@@ -352,7 +352,9 @@ impl Error {
                 "set the number of channels of the model to that of the images"
             }
             Self::TooFewImages { .. } => "use a smaller batch, or hold out fewer images",
-            Self::TooManyBad { .. } => "remove or repair these files, or raise the limit",
+            Self::TooManyBad { .. } => {
+                "remove or repair these files, or raise the limit (data.max_bad)"
+            }
             Self::BatchDivision { .. } => {
                 "choose a batch size that is a multiple of processes x micro-batches"
             }

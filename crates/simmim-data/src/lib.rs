@@ -82,6 +82,6 @@ pub use order::{HeldOut, Split};
 pub use plan::{Batch, BatchPlan, BatchSettings, FIXED_EPOCH, Views};
 pub use report::{BadImage, Reporter};
 pub use resize::{Scratch, resize};
-pub use source::{DataSet, MAX_IMAGE_FILE_BYTES};
+pub use source::{DataSet, MAX_IMAGE_FILE_BYTES, read_image_file};
 pub use survey::Survey;
 pub use transform::Transform;

@@ -20,7 +20,9 @@ pub struct BadImage {
 
 impl fmt::Display for BadImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.reason)
+        // A name from an archive may hold anything; what it says must not steer a terminal.
+        let shown = |text: &str| text.replace(char::is_control, "\u{fffd}");
+        write!(f, "{} ({})", shown(&self.name), shown(&self.reason))
     }
 }
 

@@ -1,10 +1,9 @@
 //! A model read back from a run.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::Archive;
-use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode};
+use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode, read_image_file};
 use simmim_random::{Purpose, Stream};
 
 use crate::Error;
@@ -131,13 +130,7 @@ impl Trained {
             path: path.to_owned(),
             source,
         };
-        let unreadable = |source| {
-            unusable(simmim_data::Error::Unreadable {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let bytes = fs::read(path).map_err(unreadable)?;
+        let bytes = read_image_file(path).map_err(unusable)?;
         let image =
             decode(&bytes, transform.channels(), &self.plan.decode_limits()).map_err(unusable)?;
         let mut sample = vec![0.0; transform.sample_len()];

@@ -9,7 +9,10 @@ use super::{DecodeLimits, Decoded, Format, Header, Samples, refused};
 use crate::Error;
 
 pub(super) fn probe(bytes: &[u8], format: Format) -> Result<Header, Error> {
-    let decoder = open(bytes, format, Limits::no_limits())?;
+    let mut limits = Limits::no_limits();
+    // A colour profile is unpacked while the header is read.
+    limits.max_alloc = Some(DecodeLimits::default().max_alloc_bytes);
+    let decoder = open(bytes, format, limits)?;
     Ok(describe(&decoder, format)?.0)
 }
 

@@ -39,19 +39,20 @@ pub(super) fn add_plain(index: &mut Index, path: &Path) -> Result<(), Error> {
     let mut tar = tar::Archive::new(BufReader::new(file));
     for entry in tar.entries_with_seek().map_err(|e| damaged(path, e))? {
         let entry = entry.map_err(|e| damaged(path, e))?;
-        let Some(inner_name) = image_name(index, &entry, path)? else {
-            continue;
-        };
         let (offset, size_bytes) = (entry.raw_file_position(), entry.size());
         let end = offset.saturating_add(size_bytes);
+        // Of every entry, images or not: behind one that ends too late the reader would see the end of the archive.
         if end > file_bytes {
             return Err(Error::ArchiveCut {
                 path: path.to_owned(),
-                entry: inner_name,
+                entry: String::from_utf8_lossy(&entry.path_bytes()).into_owned(),
                 expected_bytes: end,
                 found_bytes: file_bytes,
             });
         }
+        let Some(inner_name) = image_name(index, &entry, path)? else {
+            continue;
+        };
         push(index, path, &inner_name, (offset, size_bytes));
     }
     let mut file = tar.into_inner().into_inner();

@@ -53,7 +53,11 @@ fn special_kind(_metadata: &Metadata) -> &'static str {
 ///
 /// The file may have changed since it was indexed, so its kind is asked again (opening a pipe
 /// would wait for ever) and the read is cut off at the limit.
-pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::NotAFileOrFolder`] for a pipe, a socket or a device, [`Error::FileTooLarge`],
+/// [`Error::Unreadable`].
+pub fn read_image_file(path: &Path) -> Result<Vec<u8>, Error> {
     let size_bytes = metadata(path)?.len();
     let mut bytes = Vec::with_capacity(size_bytes.min(MAX_IMAGE_FILE_BYTES) as usize);
     File::open(path)

@@ -62,12 +62,20 @@ fn add_file(index: &mut Index, entry: &DirEntry, relative_from: usize) -> Result
 }
 
 /// A link to a folder above itself leads to images that the walk meets anyway, so it is counted
-/// and passed over. Everything else that the walk cannot read is an error.
+/// and passed over; so is a link to nothing that would be ignored by its name. Everything else that the walk
+/// cannot read is an error.
 fn skip_loop(index: &mut Index, folder: &Path, error: walkdir::Error) -> Result<(), Error> {
     if error.loop_ancestor().is_some() {
         index.ignore("link to a folder above it");
         return Ok(());
     }
     let path = error.path().unwrap_or(folder).to_owned();
+    let is_link = path
+        .symlink_metadata()
+        .is_ok_and(|found| found.is_symlink());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if is_link && !index.takes(&name) {
+        return Ok(());
+    }
     Err(unreadable(&path, error.into()))
 }

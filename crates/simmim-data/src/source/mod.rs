@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use archive::Archive;
+pub use file::read_image_file;
 
 /// The largest file that is read as one image. A larger one is reported as unreadable.
 pub const MAX_IMAGE_FILE_BYTES: u64 = 1 << 30;
@@ -196,8 +197,8 @@ impl DataSet {
             });
         }
         match &entry.place {
-            Place::Named => file::read_whole(Path::new(&entry.name)),
-            Place::Path(path) => file::read_whole(path),
+            Place::Named => read_image_file(Path::new(&entry.name)),
+            Place::Path(path) => read_image_file(path),
             Place::Piece {
                 archive_idx,
                 offset,

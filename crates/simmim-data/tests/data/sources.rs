@@ -194,6 +194,39 @@ fn sources_without_images_say_what_they_are_instead() {
 }
 
 #[test]
+fn an_archive_that_ends_inside_an_entry_that_is_no_image_is_refused_too() {
+    let folder = Folder::new();
+    let tar = tar_of(&[
+        ("a.jpg", &[7; 600]),
+        ("a.json", &[8; 3000]),
+        ("b.jpg", &[9; 600]),
+    ]);
+    // The first entry takes 512 + 1024 bytes; the cut falls into the second.
+    folder.write("cut.tar", &tar[..512 + 1024 + 512 + 100]);
+    let error = folder.open("cut.tar").unwrap_err();
+    assert!(
+        matches!(&error, Error::ArchiveCut { entry, .. } if entry == "a.json"),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dangling_link_is_an_error_only_where_an_image_would_be() {
+    let folder = Folder::new();
+    folder.write("a.jpg", b"image");
+    for name in [".#a.jpg", "latest"] {
+        std::os::unix::fs::symlink("gone", folder.path(name)).unwrap();
+    }
+    assert_eq!(folder.open("").unwrap().len(), 1);
+    std::os::unix::fs::symlink("gone", folder.path("b.jpg")).unwrap();
+    assert!(matches!(
+        folder.open("").unwrap_err(),
+        Error::Unreadable { .. }
+    ));
+}
+
+#[test]
 fn damaged_and_hostile_archives_are_errors() {
     let folder = Folder::new();
     let tar = tar_of(&[("a.jpg", &[7; 3000]), ("b.jpg", &[8; 3000])]);

@@ -1,6 +1,7 @@
 //! `simmim demo`: the whole of it in a few minutes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
@@ -40,6 +41,7 @@ what is trained. The path of the picture goes to stdout.";
 pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
     let default_out = || RunFolder::default_path(RECIPE, SystemTime::now());
     let out = std::path::absolute(args.out.clone().unwrap_or_else(default_out))?;
+    require_empty(&out)?;
     let images = out.join("images");
     photos::unpack(&images)?;
     let mut layers = vec![recipe::find(RECIPE)?.layer()?];
@@ -68,6 +70,16 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
         output::data(json::done(&outcome, progress.n_bad()))?;
     } else if let Some(picture) = &outcome.picture {
         output::data(picture.display())?;
+    }
+    Ok(())
+}
+
+/// Refuses a folder with something in it, before the photographs are written there.
+fn require_empty(out: &Path) -> anyhow::Result<()> {
+    let holds_something = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if holds_something {
+        let (path, is_run) = (out.to_owned(), false);
+        return Err(simmim_train::Error::FolderNotEmpty { path, is_run }.into());
     }
     Ok(())
 }

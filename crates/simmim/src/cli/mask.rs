@@ -1,11 +1,10 @@
 //! `simmim mask`: masks before any training.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use simmim_data::{Mask, Scratch, decode};
+use simmim_data::{Mask, Scratch, decode, read_image_file};
 use simmim_random::{Purpose, Stream};
 use simmim_train::auto;
 use simmim_train::config::{ConfigError, Layer, RawConfig};
@@ -140,7 +139,7 @@ fn plan(args: &DrawMasksArgs) -> anyhow::Result<Plan> {
 /// The image as the model would see it, as RGB.
 fn original(path: Option<&Path>, plan: &Plan) -> anyhow::Result<Vec<u8>> {
     let bytes = match path {
-        Some(path) => read(path)?,
+        Some(path) => read_image_file(path)?,
         None => photos::first().to_vec(),
     };
     let norm = simmim_data::Normalisation::imagenet();
@@ -153,13 +152,6 @@ fn original(path: Option<&Path>, plan: &Plan) -> anyhow::Result<Vec<u8>> {
     let mut sample = vec![0.0; transform.sample_len()];
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     Ok(transform.normalisation().to_rgb8(&sample))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, simmim_data::Error> {
-    fs::read(path).map_err(|source| simmim_data::Error::Unreadable {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 /// `[H, W, 3]` with the hidden pixels grey.

@@ -19,7 +19,7 @@ pub(crate) fn count() -> usize {
 /// Writes all of them to a folder, which is made where it does not exist.
 ///
 /// # Errors
-/// As [`simmim_checkpoint::write_bytes_atomic`].
+/// When the folder or one of the files cannot be written.
 pub(crate) fn unpack(folder: &Path) -> Result<(), simmim_checkpoint::Error> {
     let failed = |source| simmim_checkpoint::Error::Write {
         path: folder.to_owned(),

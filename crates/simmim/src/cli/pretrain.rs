@@ -116,9 +116,11 @@ pub(crate) fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
     let mut lines = Vec::new();
     match (outcome.first_val_loss, outcome.last_val_loss) {
         (Some(first), Some(last)) => {
-            let fall = 100.0 * (1.0 - last / first);
+            let change = 100.0 * (last / first - 1.0);
+            let word = if change <= 0.0 { "less" } else { "more" };
             lines.push(format!(
-                "held-out loss: {first:.4} before training, {last:.4} now ({fall:.0} % less)"
+                "held-out loss: {first:.4} before training, {last:.4} now ({:.0} % {word})",
+                change.abs()
             ));
         }
         (None, Some(last)) => lines.push(format!("held-out loss: {last:.4}")),

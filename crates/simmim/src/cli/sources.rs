@@ -84,7 +84,8 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
         .into_iter()
         .collect::<Result<_, _>>()?;
     let data = DataSet::open(&data_path(args, &RawConfig::from_layers(&place)?)?)?;
-    let reporter = Reporter::new(Reporter::default_limit(data.len()));
+    // The run itself counts unreadable images and holds them against its limit.
+    let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(&data, N_SURVEYED, 0, &reporter)?;
     let cores = available_parallelism().map_or(1, NonZero::get);
     let mut choice = auto::choose(&survey, cores, auto::total_memory_bytes());
@@ -147,7 +148,9 @@ fn from_anywhere(spec: &str) -> anyhow::Result<String> {
         return Ok(spec.to_owned());
     }
     let absolute = |piece: &str| {
-        if piece.is_empty() || Path::new(piece).is_absolute() {
+        let piece = piece.trim();
+        // A brace in front of the first slash stands for absolute paths.
+        if piece.is_empty() || Path::new(piece).is_absolute() || piece.starts_with("{/") {
             piece.to_owned()
         } else {
             format!("{folder}/{piece}")
@@ -164,6 +167,6 @@ fn split_commas(spec: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_i32;
     spec.split(move |letter| {
         depth += i32::from(letter == '{') - i32::from(letter == '}');
-        letter == ',' && depth == 0
+        letter == ',' && depth <= 0
     })
 }
