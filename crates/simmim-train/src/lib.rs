@@ -34,5 +34,6 @@ pub mod trained;
 
 pub use error::Error;
 pub use observer::{Event, Observer};
-pub use pretrain::{Job, Outcome, Start, pretrain};
+pub use pretrain::{Job, Outcome, pretrain};
+pub use run_folder::Mode;
 pub use stop::StopFlag;

@@ -17,9 +17,8 @@ use simmim_train::learner::Network;
 use simmim_train::metrics::{MetricsLog, Record};
 use simmim_train::picture::Picture;
 use simmim_train::plan::Plan;
-use simmim_train::run_folder::Mode;
 use simmim_train::trained::Trained;
-use simmim_train::{Error, Event, Job, Observer, Start, StopFlag, pretrain};
+use simmim_train::{Error, Event, Job, Mode, Observer, StopFlag, pretrain};
 
 /// A model and a schedule that train in seconds.
 const TINY: [&str; 12] = [
@@ -80,7 +79,7 @@ impl Sandbox {
             recipe: "test".into(),
             config: RawConfig::from_layers(&layers).unwrap(),
             out: self.root.join(out),
-            start: Start::New,
+            mode: Mode::New,
         }
     }
 }

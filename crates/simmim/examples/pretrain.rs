@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use simmim::train::recipe;
 use simmim::train::run_folder::RunFolder;
-use simmim::{Job, Layer, RawConfig, Start, StopFlag, pretrain};
+use simmim::{Job, Layer, Mode, RawConfig, StopFlag, pretrain};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let photos = std::env::args().nth(1);
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         recipe: "demo".to_owned(),
         config,
         out: RunFolder::default_path("example", SystemTime::now()),
-        start: Start::New,
+        mode: Mode::New,
     };
     // `()` watches in silence; an `Observer` of your own sees every step.
     let outcome = pretrain(&job, &mut (), &StopFlag::new())?;

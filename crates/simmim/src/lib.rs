@@ -81,7 +81,7 @@
 //! ```
 //! use simmim::train::config::{Layer, RawConfig};
 //! use simmim::train::recipe;
-//! use simmim::{Job, Start, StopFlag, Trained, pretrain};
+//! use simmim::{Job, Mode, StopFlag, Trained, pretrain};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -97,7 +97,7 @@
 //!     Layer::set("train.max_steps=2")?, // a taste
 //! #     Layer::set("model.depth=1")?,
 //! ])?;
-//! let job = Job { recipe: "demo".to_owned(), config, out: out.clone(), start: Start::New };
+//! let job = Job { recipe: "demo".to_owned(), config, out: out.clone(), mode: Mode::New };
 //! let outcome = pretrain(&job, &mut (), &StopFlag::new())?; // `()` watches without a word
 //! assert!(outcome.is_finished());
 //!
@@ -124,4 +124,4 @@ pub use simmim_data::DataSet;
 pub use simmim_train::config::{Layer, RawConfig};
 pub use simmim_train::plan::Plan;
 pub use simmim_train::trained::Trained;
-pub use simmim_train::{Error, Event, Job, Observer, Outcome, Start, StopFlag, pretrain};
+pub use simmim_train::{Error, Event, Job, Mode, Observer, Outcome, StopFlag, pretrain};

@@ -10,23 +10,13 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::config::{Layer, RawConfig};
 use crate::observer::Observer;
+use crate::run_folder::Mode;
 use crate::stop::StopFlag;
 
 use session::Session;
 
 /// In `config.toml`, before the recipe's name.
 const RECIPE_COMMENT: &str = "# Recipe: ";
-
-/// How a run begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// In a new or empty folder.
-    New,
-    /// In the folder of another run, which is removed.
-    Overwrite,
-    /// Where an earlier process stopped.
-    Resume,
-}
 
 /// A pre-training to do.
 #[derive(Debug, Clone)]
@@ -37,8 +27,8 @@ pub struct Job {
     pub config: RawConfig,
     /// The run folder.
     pub out: PathBuf,
-    /// How it begins.
-    pub start: Start,
+    /// Whether the folder is new, is written over, or holds the run to go on with.
+    pub mode: Mode,
 }
 
 impl Job {
@@ -63,7 +53,7 @@ impl Job {
             recipe: recipe.to_owned(),
             config,
             out: out.to_owned(),
-            start: Start::Resume,
+            mode: Mode::Resume,
         })
     }
 }

@@ -24,7 +24,7 @@ use crate::{Error, auto};
 
 use super::images::{Images, bad_limit, open_images, resolve};
 use super::voice::{Voice, unix_secs};
-use super::{Job, Outcome, RECIPE_COMMENT, Start};
+use super::{Job, Outcome, RECIPE_COMMENT};
 
 /// Images whose headers are read to describe a data set.
 const N_SURVEYED: usize = 64;
@@ -51,13 +51,8 @@ pub(super) struct Session<'o> {
 impl<'o> Session<'o> {
     pub(super) fn open(job: &Job, observer: &'o mut dyn Observer) -> Result<Self, Error> {
         let (plan, images, notes) = prepare(job)?;
-        let mode = match job.start {
-            Start::New => Mode::New,
-            Start::Overwrite => Mode::Overwrite,
-            Start::Resume => Mode::Resume,
-        };
-        let folder = RunFolder::create(&job.out, mode)?;
-        if mode != Mode::Resume {
+        let folder = RunFolder::create(&job.out, job.mode)?;
+        if job.mode != Mode::Resume {
             let text = format!(
                 "{RECIPE_COMMENT}{}\n\n{}",
                 job.recipe,

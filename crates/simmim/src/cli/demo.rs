@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::Args;
 use simmim_train::config::{Layer, RawConfig};
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Start, recipe};
+use simmim_train::{Job, Mode, recipe};
 
 use super::progress::Progress;
 use super::{Talk, json, output, photos, pretrain};
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
         recipe: RECIPE.to_owned(),
         config,
         out: out.join("run"),
-        start: Start::New,
+        mode: Mode::New,
     };
     let mut progress = Progress::new(talk);
     progress.note(&format!(

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Outcome, Start, pretrain};
+use simmim_train::{Job, Mode, Outcome, pretrain};
 
 use super::progress::Progress;
 use super::{Talk, interrupt, json, output, sources};
@@ -80,10 +80,10 @@ fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> 
     let default_out = || RunFolder::default_path(&recipe, SystemTime::now());
     Ok(Job {
         out: args.out.clone().unwrap_or_else(default_out),
-        start: if args.overwrite {
-            Start::Overwrite
+        mode: if args.overwrite {
+            Mode::Overwrite
         } else {
-            Start::New
+            Mode::New
         },
         recipe,
         config,
