@@ -1,7 +1,7 @@
 //! Data on stdout, talk on stderr.
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -71,36 +71,8 @@ fn stdout_is_the_run_folder_and_quiet_is_quiet() {
     assert_eq!(ran.stdout, "");
 }
 
-#[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
-    let sandbox = Sandbox::with_photos(6);
-    sandbox
-        .pretrain("--data photos --set train.max_steps=1")
-        .ok();
-    for words in ["recipes keys", "inspect run", "completions zsh"] {
-        let mut command = sandbox.command(words);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        drop(child.stdout.take());
-        let mut stderr = String::new();
-        child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut stderr)
-            .unwrap();
-        assert_eq!(
-            (child.wait().unwrap().code(), stderr.as_str()),
-            (Some(0), ""),
-            "{words}"
-        );
-    }
-    // A run is worth more than its listener.
-    let mut command =
-        sandbox.command("pretrain --config tiny.toml --out run --overwrite --data photos --json");
+/// The exit code and stderr of a command whose stdout is closed as soon as it has started.
+fn without_a_reader(mut command: Command) -> (Option<i32>, String) {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -114,7 +86,23 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         .unwrap()
         .read_to_string(&mut stderr)
         .unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
+    (child.wait().unwrap().code(), stderr)
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let sandbox = Sandbox::with_photos(6);
+    sandbox
+        .pretrain("--data photos --set train.max_steps=1")
+        .ok();
+    for words in ["recipes keys", "inspect run", "completions zsh"] {
+        let (code, stderr) = without_a_reader(sandbox.command(words));
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{words}");
+    }
+    // A run is worth more than its listener.
+    let words = "pretrain --config tiny.toml --out run --overwrite --data photos --json";
+    let (code, stderr) = without_a_reader(sandbox.command(words));
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains("stdout is closed"), "{stderr}");
     let metrics = std::fs::read_to_string(sandbox.path("run/metrics.jsonl")).unwrap();
     assert!(metrics.lines().count() > 1);
