@@ -1,13 +1,13 @@
 //! The device seam on the processor: kernels of `simmim-kernels` over pooled vectors.
 
-use crate::device::{Buffer, Device, HiddenRows, LinearDims, NormDims, RowScale};
+use crate::device::{Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale};
 use simmim_kernels::attention::{self, Heads};
 use simmim_kernels::layer_norm::{self, Affine};
 use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
 use simmim_kernels::optimiser::{self, AdamW, Moments};
 use simmim_kernels::patch::{self, Patches};
 use simmim_kernels::residual::{self, Gain};
-use simmim_kernels::{gelu, l1_loss, norm_target, rows};
+use simmim_kernels::{classes, cross_entropy, gelu, norm_target, pixel_loss, rows, scale};
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,18 +62,32 @@ fn gain(gain: RowScale<'_>) -> Gain<'_> {
     }
 }
 
-fn weights(hidden: HiddenRows<'_>) -> l1_loss::Weights<'_> {
-    l1_loss::Weights {
-        values: values(hidden.weights),
-        parts: hidden.parts,
-        side: hidden.side_px,
+fn weights(counted: CountedRows<'_>) -> pixel_loss::Weights<'_> {
+    pixel_loss::Weights {
+        values: values(counted.weights),
+        parts: counted.parts,
+        side: counted.side,
     }
 }
 
 /// Values of a row, from the number of rows that have weights.
-fn row_len(prediction: &Buffer, hidden: HiddenRows<'_>) -> usize {
-    let n_rows = hidden.weights.len() / (hidden.parts * hidden.parts);
+fn row_len(prediction: &Buffer, counted: CountedRows<'_>) -> usize {
+    let n_rows = counted.weights.len() / (counted.parts * counted.parts);
     (prediction.len() / n_rows.max(1)).max(1)
+}
+
+fn answers(counted: CountedClasses<'_>) -> cross_entropy::Answers<'_> {
+    cross_entropy::Answers {
+        classes: row_numbers(counted.classes),
+        weights: values(counted.weights),
+    }
+}
+
+/// A buffer of `len` row numbers that `fill` writes.
+fn numbers(len: usize, fill: impl FnOnce(&mut [u32])) -> Buffer {
+    let mut numbers = vec![0; len];
+    fill(&mut numbers);
+    Buffer::new(numbers, len)
 }
 
 impl Device for CpuDevice {
@@ -99,6 +113,10 @@ impl Device for CpuDevice {
 
     fn upload_index(&self, values: &[u32]) -> Buffer {
         Buffer::new(values.to_vec(), values.len())
+    }
+
+    fn download_index(&self, buffer: &Buffer) -> Vec<u32> {
+        row_numbers(buffer).to_vec()
     }
 
     fn download(&self, buffer: &Buffer) -> Vec<f32> {
@@ -336,33 +354,90 @@ impl Device for CpuDevice {
         );
     }
 
-    fn masked_l1(
+    fn downscale(&self, images: &Buffer, size: [usize; 2], factor: usize, out: &mut Buffer) {
+        scale::downscale(values(images), size, factor, values_mut(out));
+    }
+
+    fn enlarge(&self, images: &Buffer, width: usize, factor: usize, out: &mut Buffer) {
+        scale::enlarge(values(images), width, factor, values_mut(out));
+    }
+
+    fn scale_channels(
         &self,
-        [prediction, target]: [&Buffer; 2],
-        hidden: HiddenRows<'_>,
-        factor: f32,
-    ) -> Buffer {
-        let row_len = row_len(prediction, hidden);
-        let sum = l1_loss::l1_sum(values(prediction), values(target), weights(hidden), row_len);
+        images: &Buffer,
+        scale_shift: [&Buffer; 2],
+        plane_len: usize,
+        out: &mut Buffer,
+    ) {
+        let scale_shift = scale_shift.map(values);
+        scale::scale_channels(values(images), scale_shift, plane_len, values_mut(out));
+    }
+
+    fn quantise(&self, x: &Buffer, n_bins: usize) -> Buffer {
+        numbers(x.len(), |found| {
+            classes::quantise(values(x), n_bins as u32, found);
+        })
+    }
+
+    fn nearest(&self, rows: &Buffer, codewords: &Buffer, width: usize) -> Buffer {
+        numbers(rows.len() / width, |found| {
+            classes::nearest(values(rows), values(codewords), width, found);
+        })
+    }
+
+    fn argmax(&self, x: &Buffer, width: usize) -> Buffer {
+        numbers(x.len() / width, |found| {
+            classes::argmax(values(x), width, found);
+        })
+    }
+
+    fn pixel_loss(&self, pair: [&Buffer; 2], counted: CountedRows<'_>, factor: f32) -> Buffer {
+        let row_len = row_len(pair[0], counted);
+        let pair = pair.map(values);
+        let sum = pixel_loss::pixel_loss(counted.loss, pair, weights(counted), row_len);
         self.upload(&[(sum * f64::from(factor)) as f32])
     }
 
-    fn masked_l1_backward(
+    fn pixel_loss_backward(
         &self,
-        [prediction, target]: [&Buffer; 2],
-        hidden: HiddenRows<'_>,
+        pair: [&Buffer; 2],
+        counted: CountedRows<'_>,
         (factor, dloss): (f32, &Buffer),
         dprediction: &mut Buffer,
     ) {
-        let row_len = row_len(prediction, hidden);
-        let weighting = (weights(hidden), factor * values(dloss)[0]);
-        l1_loss::l1_backward(
-            values(prediction),
-            values(target),
+        let row_len = row_len(pair[0], counted);
+        let weighting = (weights(counted), factor * values(dloss)[0]);
+        pixel_loss::pixel_loss_backward(
+            counted.loss,
+            pair.map(values),
             weighting,
             row_len,
             values_mut(dprediction),
         );
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &Buffer,
+        counted: CountedClasses<'_>,
+        factor: f32,
+    ) -> [Buffer; 2] {
+        let mut log_sums = self.allocate(counted.classes.len());
+        let answers = answers(counted);
+        let sum = cross_entropy::cross_entropy(values(logits), answers, values_mut(&mut log_sums));
+        [self.upload(&[(sum * f64::from(factor)) as f32]), log_sums]
+    }
+
+    fn cross_entropy_backward(
+        &self,
+        [logits, log_sums]: [&Buffer; 2],
+        counted: CountedClasses<'_>,
+        (factor, dloss): (f32, &Buffer),
+        dlogits: &mut Buffer,
+    ) {
+        let weighting = (answers(counted), factor * values(dloss)[0]);
+        let (logits, log_sums) = (values(logits), values(log_sums));
+        cross_entropy::cross_entropy_backward(logits, log_sums, weighting, values_mut(dlogits));
     }
 
     fn sum_of_squares(&self, x: &Buffer) -> f64 {

@@ -3,6 +3,7 @@
 use simmim_kernels::attention::Heads;
 use simmim_kernels::optimiser::AdamW;
 use simmim_kernels::patch::Patches;
+use simmim_kernels::pixel_loss::PixelLoss;
 use std::any::Any;
 use std::fmt::{self, Debug};
 
@@ -85,15 +86,26 @@ pub struct RowScale<'a> {
     pub tokens: usize,
 }
 
-/// Which pixels count in each row of patches.
+/// Which error is taken at which pixels of each row of squares.
 #[derive(Debug, Clone, Copy)]
-pub struct HiddenRows<'a> {
+pub struct CountedRows<'a> {
+    /// What a pixel's error is.
+    pub loss: PixelLoss,
     /// `[M, parts²]`, 0 or 1.
     pub weights: &'a Buffer,
-    /// Squares with a weight of their own along the side of a patch.
+    /// Parts with a weight of their own along the side of a square.
     pub parts: usize,
-    /// The side of a patch in pixels.
-    pub side_px: usize,
+    /// Values along the side of a square.
+    pub side: usize,
+}
+
+/// Rows with their classes and what each of them counts.
+#[derive(Debug, Clone, Copy)]
+pub struct CountedClasses<'a> {
+    /// `[R]`, a buffer of row numbers.
+    pub classes: &'a Buffer,
+    /// `[R]`, 0 or 1.
+    pub weights: &'a Buffer,
 }
 
 /// Hardware that runs the fused operations.
@@ -114,6 +126,8 @@ pub trait Device: Debug + Send + Sync {
     fn upload(&self, values: &[f32]) -> Buffer;
     /// A buffer of row numbers.
     fn upload_index(&self, values: &[u32]) -> Buffer;
+    /// The row numbers of a buffer.
+    fn download_index(&self, buffer: &Buffer) -> Vec<u32>;
     /// The values of a buffer.
     fn download(&self, buffer: &Buffer) -> Vec<f32>;
     /// Sets every value.
@@ -217,15 +231,50 @@ pub trait Device: Debug + Send + Sync {
         window: usize,
         out: &mut Buffer,
     );
-    /// `factor` Σ weight |prediction − target|, in one value.
-    fn masked_l1(&self, pair: [&Buffer; 2], hidden: HiddenRows<'_>, factor: f32) -> Buffer;
-    /// dprediction = `dloss` · factor · weight · sign(prediction − target).
-    fn masked_l1_backward(
+    /// Images `[B, C, H, W]` to the means of squares of `factor` x `factor` pixels; `size` is `[H, W]`.
+    fn downscale(&self, images: &Buffer, size: [usize; 2], factor: usize, out: &mut Buffer);
+    /// Each pixel of images `[B, C, h, w]` as a square of `factor` x `factor` pixels; `width` is w.
+    fn enlarge(&self, images: &Buffer, width: usize, factor: usize, out: &mut Buffer);
+    /// y = scale x + shift for each channel of images whose planes have `plane_len` values.
+    fn scale_channels(
+        &self,
+        images: &Buffer,
+        scale_shift: [&Buffer; 2],
+        plane_len: usize,
+        out: &mut Buffer,
+    );
+    /// The bin of each value among `n_bins` equal ones of 0 to 1: a buffer of row numbers.
+    fn quantise(&self, values: &Buffer, n_bins: usize) -> Buffer;
+    /// The row of `codewords` that is nearest to each row of `rows`, both of `width`: row numbers.
+    fn nearest(&self, rows: &Buffer, codewords: &Buffer, width: usize) -> Buffer;
+    /// The place of the largest value of each row of `width`: row numbers.
+    fn argmax(&self, x: &Buffer, width: usize) -> Buffer;
+
+    /// `factor` Σ weight error(prediction − target), in one value.
+    fn pixel_loss(&self, pair: [&Buffer; 2], counted: CountedRows<'_>, factor: f32) -> Buffer;
+    /// dprediction = `dloss` · factor · weight · error′(prediction − target).
+    fn pixel_loss_backward(
         &self,
         pair: [&Buffer; 2],
-        hidden: HiddenRows<'_>,
+        counted: CountedRows<'_>,
         factor_dloss: (f32, &Buffer),
         dprediction: &mut Buffer,
+    );
+    /// `factor` Σ weight (log Σ eˣ − x at the class) in one value, and log Σ eˣ of each row for the backward.
+    fn cross_entropy(
+        &self,
+        logits: &Buffer,
+        counted: CountedClasses<'_>,
+        factor: f32,
+    ) -> [Buffer; 2];
+    /// dlogits = `dloss` · factor · weight · (softmax − 1 at the class). `saved` is the logits and what
+    /// [`Device::cross_entropy`] returned for the rows.
+    fn cross_entropy_backward(
+        &self,
+        saved: [&Buffer; 2],
+        counted: CountedClasses<'_>,
+        factor_dloss: (f32, &Buffer),
+        dlogits: &mut Buffer,
     );
 
     /// Σ x².

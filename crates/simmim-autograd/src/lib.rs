@@ -10,7 +10,7 @@
 //! - [`AdamW`] and [`Schedule`]: the optimiser, the clip of the global norm, the learning rate.
 //!
 //! **Not done here, on purpose:** no broadcasting, no lazy graph, no operation that these models do
-//! not use, no gradients of gradients. About twenty fused operations, each with its own backward, are
+//! not use, no gradients of gradients. Some thirty fused operations, each with its own backward, are
 //! what makes the engine small and fast.
 //!
 //! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads, R rows.
@@ -45,10 +45,11 @@ mod tape;
 mod tensor;
 
 pub use cpu::CpuDevice;
-pub use device::{Buffer, Device, HiddenRows, LinearDims, NormDims, RowScale};
+pub use device::{Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale};
 pub use drop_path::DropPath;
+pub use ops::cross_entropy::Classes;
 pub use ops::index::Index;
-pub use ops::l1::HiddenPixels;
+pub use ops::pixel_loss::CountedPixels;
 pub use ops::residual::Branch;
 pub use optimiser::{AdamW, AdamWSettings, Group};
 pub use parameters::{
@@ -58,5 +59,6 @@ pub use schedule::{Decay, Schedule};
 pub use simmim_kernels::attention::Heads;
 pub use simmim_kernels::optimiser::AdamW as AdamWStep;
 pub use simmim_kernels::patch::Patches;
+pub use simmim_kernels::pixel_loss::PixelLoss;
 pub use tape::{Tape, Var};
 pub use tensor::Tensor;

@@ -17,8 +17,8 @@
 //! as well, against its share ‖g‖/√n.
 
 use simmim_autograd::{
-    AdamW, AdamWSettings, Branch, CpuDevice, Device, DropPath, Gradients, Group, HiddenPixels,
-    Index, Init, ParameterId, ParameterSpecs, Parameters, Tape, Tensor, Var,
+    AdamW, AdamWSettings, Branch, Classes, CountedPixels, CpuDevice, Device, DropPath, Gradients,
+    Group, Index, Init, ParameterId, ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
 };
 use simmim_random::{Draws, Purpose, Stream};
 use std::sync::Arc;
@@ -287,27 +287,60 @@ fn gather_with_repeated_rows() {
     });
 }
 
+/// The pixel loss of p₀ against `target`, over some parts of each row's square.
+fn pixel_loss(tape: &mut Tape<'_>, p: &[Var], (loss, target): (PixelLoss, &[f32])) -> Var {
+    let target = Tensor::from_slice(tape.device(), p[0].shape(), target);
+    let weights = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0];
+    let counted = CountedPixels {
+        weights: Tensor::from_slice(tape.device(), &[2, 4], &weights),
+        parts: 2,
+        side: 4,
+    };
+    tape.pixel_loss(&p[0], &target, (loss, &counted), 0.25)
+}
+
 #[test]
-fn masked_l1_away_from_its_kinks() {
+fn pixel_losses_away_from_their_kinks() {
+    // Values are within ±1. Against targets of ±2.5 no error changes its sign within a step, nor does the
+    // smooth loss come to where it stops being straight.
+    let far: Vec<f32> = (0..64)
+        .map(|i| if i % 3 == 0 { 2.5 } else { -2.5 })
+        .collect();
+    for loss in [PixelLoss::L1, PixelLoss::L2, PixelLoss::SmoothL1] {
+        check(&[&[2, 2 * 4 * 4]], |tape, p| {
+            pixel_loss(tape, p, (loss, &far))
+        });
+    }
+}
+
+#[test]
+fn the_curved_pixel_losses_near_their_target() {
     check(&[&[2, 2 * 4 * 4]], |tape, p| {
-        // Targets outside ±1: no error changes its sign within a step.
-        let target: Vec<f32> = (0..64)
-            .map(|i| if i % 3 == 0 { 2.0 } else { -2.0 })
-            .collect();
-        let target = Tensor::from_slice(tape.device(), &[2, 32], &target);
-        let weights = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0];
-        let weights = Tensor::from_slice(tape.device(), &[2, 4], &weights);
-        tape.masked_l1(
-            &p[0],
-            &target,
-            &HiddenPixels {
-                weights,
-                parts: 2,
-                side_px: 4,
-            },
-            0.25,
-        )
+        pixel_loss(tape, p, (PixelLoss::L2, &[0.1; 64]))
     });
+    // A scale that keeps every error below 1, where the smooth loss is a parabola.
+    check(&[&[2, 2 * 4 * 4]], |tape, p| {
+        let half = Tensor::from_slice(tape.device(), &[1, 1], &[0.5]);
+        let half = tape.constant(half);
+        let small = tape.linear(&p[0].reshape(&[64, 1]), &half, None);
+        let loss = (PixelLoss::SmoothL1, &[0.1; 64][..]);
+        pixel_loss(tape, &[small.reshape(&[2, 32])], loss)
+    });
+}
+
+#[test]
+fn cross_entropy_of_counted_rows() {
+    for (rows, width) in [(1, 2), (6, 5), (9, 33)] {
+        check(&[&[rows, width]], |tape, p| {
+            let numbers: Vec<u32> = (0..rows).map(|row| (row * 3 % width) as u32).collect();
+            let weights: Vec<f32> = (0..rows).map(|row| f32::from(row % 3 != 1)).collect();
+            let classes = Classes {
+                numbers: Index::new(tape.device(), &numbers),
+                weights: Tensor::from_slice(tape.device(), &[rows], &weights),
+            };
+            tape.cross_entropy(&p[0], &classes, 0.25)
+        });
+    }
 }
 
 /// A chain of blocks with a residual each and shared values.
@@ -439,12 +472,13 @@ fn block_loss(tape: &mut Tape<'_>, ids: &[ParameterId]) -> Var {
         idx: 0,
     };
     let y = tape.residual(&x, branch).reshape(&[10, 8]);
-    let pixels = HiddenPixels {
+    let counted = CountedPixels {
         weights: Tensor::from_slice(device, &[10, 1], &[1.0; 10]),
         parts: 1,
-        side_px: 2,
+        side: 2,
     };
-    tape.masked_l1(&y, &Tensor::zeros(device, &[10, 8]), &pixels, 0.1)
+    let target = Tensor::zeros(device, &[10, 8]);
+    tape.pixel_loss(&y, &target, (PixelLoss::L1, &counted), 0.1)
 }
 
 #[test]

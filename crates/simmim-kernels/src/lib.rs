@@ -5,7 +5,7 @@
 //! only on the shapes, so results are the same for every number of threads.
 //!
 //! Reading order: [`matmul`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
-//! [`patch`], [`l1_loss`], [`norm_target`], [`optimiser`].
+//! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`optimiser`].
 //!
 //! **Not done here:** matrix products are the `gemm` crate's, which reaches the machine's limit in f32. It chooses its
 //! instructions and blocks by the processor, so its bits may differ between processors, not between runs on one.
@@ -36,9 +36,10 @@
 
 pub mod attention;
 mod chunks;
+pub mod classes;
+pub mod cross_entropy;
 mod dispatch;
 pub mod gelu;
-pub mod l1_loss;
 mod lanes;
 pub mod layer_norm;
 mod math;
@@ -46,7 +47,9 @@ pub mod matmul;
 pub mod norm_target;
 pub mod optimiser;
 pub mod patch;
+pub mod pixel_loss;
 pub mod residual;
 pub mod rows;
+pub mod scale;
 
 pub use dispatch::{Level, level};

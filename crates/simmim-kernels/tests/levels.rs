@@ -1,14 +1,17 @@
 //! Every instruction level and every number of threads gives the same bits.
 
 use simmim_kernels::attention::{Heads, attention, attention_backward};
+use simmim_kernels::classes::{argmax, nearest, quantise};
+use simmim_kernels::cross_entropy::{Answers, cross_entropy, cross_entropy_backward};
 use simmim_kernels::gelu::{gelu, gelu_backward};
-use simmim_kernels::l1_loss::{Weights, l1_backward, l1_sum};
 use simmim_kernels::layer_norm::{Affine, layer_norm, layer_norm_backward};
 use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
 use simmim_kernels::norm_target::norm_target;
 use simmim_kernels::optimiser::{AdamW, Moments, adamw, sum_of_squares};
+use simmim_kernels::pixel_loss::{PixelLoss, Weights, pixel_loss, pixel_loss_backward};
 use simmim_kernels::residual::{Gain, residual, residual_backward};
 use simmim_kernels::rows::{hide_backward, scatter_columns, sum_rows};
+use simmim_kernels::scale::downscale;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
 
@@ -118,13 +121,45 @@ fn of_images() -> Results {
     };
     let row_len = 3 * 5 * 5;
     let (prediction, target) = (values(210 * row_len, 1), values(210 * row_len, 2));
-    let sum = l1_sum(&prediction, &target, weights, row_len);
-    let mut d = vec![0.0; target.len()];
-    l1_backward(&prediction, &target, (weights, 0.3), row_len, &mut d);
+    let mut results = named([("norm_target", normalised)]);
+    for loss in [PixelLoss::L1, PixelLoss::L2, PixelLoss::SmoothL1] {
+        let pair = [&prediction[..], &target];
+        let sum = pixel_loss(loss, pair, weights, row_len);
+        let mut d = vec![0.0; target.len()];
+        pixel_loss_backward(loss, pair, (weights, 0.3), row_len, &mut d);
+        results.push((format!("pixel_loss {loss:?}"), halves(sum)));
+        results.push((format!("pixel_loss_backward {loss:?}"), d));
+    }
+    results
+}
+
+fn of_classes() -> Results {
+    let images = values(4 * 3 * 30 * 42, 0);
+    let mut small = vec![0.0; images.len() / 9];
+    downscale(&images, [30, 42], 3, &mut small);
+    let logits = values(ROWS * WIDTH, 1);
+    let mut classes = vec![0; ROWS];
+    let as_values = |classes: &[u32]| classes.iter().map(|class| *class as f32).collect();
+    argmax(&logits, WIDTH, &mut classes);
+    let largest = as_values(&classes);
+    quantise(&logits[..ROWS], WIDTH as u32, &mut classes);
+    let weights: Vec<f32> = (0..ROWS).map(|i| f32::from(i % 3 != 0)).collect();
+    let answers = Answers {
+        classes: &classes,
+        weights: &weights,
+    };
+    let (mut log_sums, mut d) = (vec![0.0; ROWS], vec![0.0; logits.len()]);
+    let sum = cross_entropy(&logits, answers, &mut log_sums);
+    cross_entropy_backward(&logits, &log_sums, (answers, 0.3), &mut d);
+    let bins = as_values(&classes);
+    nearest(&logits, &values(1300 * WIDTH, 2), WIDTH, &mut classes);
     named([
-        ("norm_target", normalised),
-        ("l1_sum", halves(sum)),
-        ("l1_backward", d),
+        ("downscale", small),
+        ("argmax", largest),
+        ("quantise", bins),
+        ("cross_entropy", [halves(sum), log_sums].concat()),
+        ("cross_entropy_backward", d),
+        ("nearest", as_values(&classes)),
     ])
 }
 
@@ -154,7 +189,14 @@ fn of_attention() -> Results {
 }
 
 fn kernels() -> Results {
-    [of_elements(), of_rows(), of_images(), of_attention()].concat()
+    [
+        of_elements(),
+        of_rows(),
+        of_images(),
+        of_classes(),
+        of_attention(),
+    ]
+    .concat()
 }
 
 /// m, k, n: of a ViT, small and odd, tall, wide, a vector on either side, and long sums.

@@ -14,9 +14,19 @@ pub struct Index {
 impl Index {
     /// Puts row numbers on a device.
     pub fn new(device: &Arc<dyn Device>, rows: &[u32]) -> Self {
+        Self::from_buffer(device.upload_index(rows))
+    }
+
+    /// Row numbers that an operation returned.
+    pub(crate) fn from_buffer(buffer: Buffer) -> Self {
         Self {
-            buffer: Arc::new(device.upload_index(rows)),
+            buffer: Arc::new(buffer),
         }
+    }
+
+    /// The row numbers.
+    pub fn to_vec(&self, device: &Arc<dyn Device>) -> Vec<u32> {
+        device.download_index(&self.buffer)
     }
 
     /// How many row numbers there are.

@@ -2,11 +2,14 @@
 //! device's forward and records the device's backward.
 
 mod attention;
+mod classes;
+pub(crate) mod cross_entropy;
 mod gelu;
 pub(crate) mod index;
-pub(crate) mod l1;
 mod layer_norm;
 mod linear;
 mod patch;
+pub(crate) mod pixel_loss;
 pub(crate) mod residual;
+mod scale;
 mod tokens;
