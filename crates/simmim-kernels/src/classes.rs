@@ -33,7 +33,7 @@ pub fn quantise(values: &[f32], n_bins: u32, classes: &mut [u32]) {
 /// `rows` `[R, width]`, `codewords` `[K, width]`, `classes` `[R]`.
 pub fn nearest(rows: &[f32], codewords: &[f32], width: usize, classes: &mut [u32]) {
     assert!(
-        rows.len() == classes.len() * width && codewords.len() % width == 0,
+        rows.len() == classes.len() * width && codewords.len().is_multiple_of(width),
         "nearest: lengths differ"
     );
     let norms: Vec<f32> = codewords

@@ -103,12 +103,14 @@ pub fn pixel_loss_backward(
     d: &mut [f32],
 ) {
     match loss {
-        PixelLoss::L1 => slopes_of(pair, weighting, row_len, d, |p, t| {
-            f32::from(p > t) - f32::from(p < t)
-        }),
+        PixelLoss::L1 => {
+            let sign = |p: f32, t: f32| f32::from(p > t) - f32::from(p < t);
+            slopes_of(pair, weighting, row_len, d, sign);
+        }
         PixelLoss::L2 => slopes_of(pair, weighting, row_len, d, |p, t| 2.0 * (p - t)),
         PixelLoss::SmoothL1 => {
-            slopes_of(pair, weighting, row_len, d, |p, t| (p - t).clamp(-1.0, 1.0))
+            let cut = |p: f32, t: f32| (p - t).clamp(-1.0, 1.0);
+            slopes_of(pair, weighting, row_len, d, cut);
         }
     }
 }

@@ -1,35 +1,116 @@
-//! From features to pixels.
+//! From features to what is predicted.
 
+use crate::encoder::Encoder;
 use crate::layers::Linear;
-use simmim_autograd::{Init, ParameterSpecs, Tape, Var};
+use simmim_autograd::{Index, Init, ParameterSpecs, Tape, Var};
 
-/// A linear layer that predicts all pixels of a feature's square.
-///
-/// Source: SimMIM §3.3; microsoft/SimMIM `models/simmim.py`: a 1 x 1 convolution and a `PixelShuffle`,
-/// which in patch layout is one matrix product.
-#[derive(Debug)]
-pub struct LinearHead {
-    linear: Linear,
+/// The form of a prediction head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeadKind {
+    /// One linear layer.
+    #[default]
+    Linear,
+    /// Two linear layers with a GELU between them; the one in the middle is as wide as the features.
+    Mlp,
 }
 
-impl LinearHead {
-    /// Names its parameters: `decoder.0.weight` `[outputs, features, 1, 1]`, `decoder.0.bias`.
-    pub fn new(features: usize, outputs: usize, specs: &mut ParameterSpecs) -> Self {
+impl HeadKind {
+    /// The side of the squares that a head of this kind predicts, in pixels, on features whose squares have
+    /// a side of `stride`.
+    pub fn square_px(self, stride: usize) -> usize {
+        match self {
+            Self::Linear | Self::Mlp => stride,
+        }
+    }
+}
+
+/// Predicts all values of a square of the image from the features.
+///
+/// Source: SimMIM §3.3; microsoft/SimMIM `models/simmim.py`: a 1 x 1 convolution and a `PixelShuffle`,
+/// which in patch layout is one matrix product. The width in the middle of the MLP follows from the
+/// paper's numbers of parameters, 89.9 M for the linear head and 90.9 M for the MLP: a layer of 1024 by 1024.
+#[derive(Debug)]
+pub struct Head {
+    layers: Layers,
+    square_px: usize,
+}
+
+#[derive(Debug)]
+enum Layers {
+    Linear(Linear),
+    Mlp([Linear; 2]),
+}
+
+impl Head {
+    /// Puts a head on `encoder` that predicts `outputs` values a square.
+    ///
+    /// Names its parameters as 1 x 1 convolutions: `decoder.0`, and of an MLP `decoder.2` as well.
+    pub fn new(
+        kind: HeadKind,
+        encoder: &dyn Encoder,
+        outputs: usize,
+        specs: &mut ParameterSpecs,
+    ) -> Self {
+        let width = encoder.features();
         // PyTorch's default for a convolution: uniform within 1/√(inputs), the bias too.
         let init = Init::Uniform {
-            bound: 1.0 / (features as f32).sqrt(),
+            bound: 1.0 / (width as f32).sqrt(),
         };
-        let shape = [outputs, features, 1, 1];
+        let mut convolution = |name: &str, outputs: usize| {
+            Linear::with_bias(specs, name, &[outputs, width, 1, 1], [init; 2])
+        };
+        let layers = match kind {
+            HeadKind::Linear => Layers::Linear(convolution("decoder.0", outputs)),
+            HeadKind::Mlp => Layers::Mlp([
+                convolution("decoder.0", width),
+                convolution("decoder.2", outputs),
+            ]),
+        };
         Self {
-            linear: Linear::with_bias(specs, "decoder.0", &shape, [init; 2]),
+            layers,
+            square_px: kind.square_px(encoder.stride()),
         }
     }
 
-    /// The pixels of each square, channel by channel, row by row.
+    /// The side of a predicted square in pixels.
+    pub fn square_px(&self) -> usize {
+        self.square_px
+    }
+
+    /// The values of the squares that `rows` names, counted row by row through each image.
+    ///
+    /// All features are handed over, because a head may look at more of them than those of its square.
     ///
     /// # Shapes
-    /// `features` `[.., D]`; the result `[.., C · stride²]`.
-    pub fn predict(&self, tape: &mut Tape<'_>, features: &Var) -> Var {
-        self.linear.apply(tape, features)
+    /// `features` `[B, l, D]`; the result `[M, outputs]` for M `rows`.
+    pub fn predict(&self, tape: &mut Tape<'_>, features: &Var, rows: &Index) -> Var {
+        let rows = tape.gather(features, rows); // [M, D]
+        match &self.layers {
+            Layers::Linear(linear) => linear.apply(tape, &rows),
+            Layers::Mlp([first, second]) => {
+                let middle = first.apply(tape, &rows);
+                let middle = tape.gelu(&middle);
+                second.apply(tape, &middle)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Vit, VitConfig};
+
+    #[test]
+    fn an_mlp_has_one_square_matrix_more_than_a_linear_head() {
+        let n_values = |kind: HeadKind| {
+            let mut specs = ParameterSpecs::default();
+            let vit = Vit::new(&VitConfig::default(), "encoder.", &mut specs);
+            Head::new(kind, &vit, 768, &mut specs);
+            specs.n_values()
+        };
+        // 90.9 M and 89.9 M in the paper, for features of width 1024: 1024² + 1024 = 1.05 M.
+        let more = n_values(HeadKind::Mlp) - n_values(HeadKind::Linear);
+        assert_eq!(more, 768 * 768 + 768);
     }
 }

@@ -1,4 +1,4 @@
-//! Vision transformers, the reconstruction head and the masked objective: forward code only.
+//! Vision transformers, prediction heads and the masked objective: forward code only.
 //!
 //! The method (SimMIM, arXiv 2111.09886) reads from top to bottom in [`MaskedImageModel::loss`]:
 //! embed, hide, encode, predict, compare. The main types, in reading order:
@@ -17,35 +17,41 @@
 //!
 //! ```
 //! use simmim_autograd::{CpuDevice, Parameters, ParameterSpecs, Tape, Tensor};
-//! use simmim_model::{Hiding, MaskedImageModel, Vit, VitConfig};
+//! use simmim_model::{Hiding, MaskedImageModel, Objective, Vit, VitConfig};
 //!
 //! let mut specs = ParameterSpecs::default();
 //! let config = VitConfig { image_size: [16, 16], patch_px: 8, width: 12, depth: 1, heads: 2, ..VitConfig::default() };
 //! let vit = Vit::new(&config, "encoder.", &mut specs);
-//! let model = MaskedImageModel::new(Box::new(vit), None, &mut specs);
+//! let model = MaskedImageModel::new(Box::new(vit), Objective::default(), &mut specs);
 //! let device = CpuDevice::shared();
 //! let parameters = Parameters::allocate(specs, &device, 0);
 //!
 //! let images = Tensor::zeros(&device, &[1, 3, 16, 16]);
 //! let hiding = Hiding::new(&model, &device, &[true, false, true, true]);
 //! let mut tape = Tape::inference(&parameters);
-//! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_hidden_px());
+//! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
 //! assert!(loss.tensor().item().is_finite());
 //! ```
 
 mod decay;
 mod encoder;
 mod head;
+mod hiding;
 mod layers;
 mod masked;
+mod objective;
+mod palette;
 mod positions;
 mod variant;
 mod vit;
 
 pub use decay::{DecayRule, exempt_from_decay};
 pub use encoder::Encoder;
-pub use head::LinearHead;
-pub use masked::{Hiding, MaskedImageModel};
+pub use head::{Head, HeadKind};
+pub use hiding::Hiding;
+pub use masked::MaskedImageModel;
+pub use objective::{Objective, Scope, Target};
+pub use palette::Palette;
 pub use positions::{RelativePositions, relative_index};
 pub use variant::{UnknownVariant, Variant};
 pub use vit::{InitRule, Vit, VitConfig};

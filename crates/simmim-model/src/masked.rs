@@ -1,9 +1,11 @@
 //! The method: predict the hidden pixels of an image from the visible ones.
 
 use crate::encoder::Encoder;
-use crate::head::LinearHead;
-use simmim_autograd::{Device, HiddenPixels, Index, ParameterSpecs, Patches, Tape, Tensor, Var};
-use std::sync::Arc;
+use crate::head::Head;
+use crate::hiding::Hiding;
+use crate::objective::{Objective, Target};
+use crate::palette::Palette;
+use simmim_autograd::{Classes, Index, ParameterSpecs, Patches, Tape, Tensor, Var};
 
 /// Keeps the division of the loss finite when nothing is hidden.
 ///
@@ -14,25 +16,41 @@ const COUNT_EPS: f64 = 1e-5;
 #[derive(Debug)]
 pub struct MaskedImageModel {
     encoder: Box<dyn Encoder>,
-    head: LinearHead,
-    norm_target: Option<usize>,
+    head: Head,
+    objective: Objective,
+    palette: Option<Palette>,
 }
 
 impl MaskedImageModel {
-    /// Puts a linear head on `encoder`. With `norm_target` each target pixel is normalised by a window of
-    /// that many pixels (odd) around it.
+    /// Puts the head of `objective` on `encoder`. Where classes are predicted, the model has to be told what
+    /// they stand for before it is run: [`MaskedImageModel::set_palette`].
     pub fn new(
         encoder: Box<dyn Encoder>,
-        norm_target: Option<usize>,
+        objective: Objective,
         specs: &mut ParameterSpecs,
     ) -> Self {
-        let outputs = encoder.channels() * encoder.stride() * encoder.stride();
-        let head = LinearHead::new(encoder.features(), outputs, specs);
+        let square_px = objective.head.square_px(encoder.stride());
+        let outputs = objective.outputs(encoder.channels(), square_px);
+        let head = Head::new(objective.head, encoder.as_ref(), outputs, specs);
         Self {
             encoder,
             head,
-            norm_target,
+            objective,
+            palette: None,
         }
+    }
+
+    /// Tells what classes stand for.
+    ///
+    /// # Panics
+    /// When there are not as many as the objective has.
+    pub fn set_palette(&mut self, palette: Palette) {
+        assert_eq!(
+            Some(palette.codewords().shape()[0]),
+            self.objective.n_classes(),
+            "classes"
+        );
+        self.palette = Some(palette);
     }
 
     /// The encoder.
@@ -40,31 +58,38 @@ impl MaskedImageModel {
         self.encoder.as_ref()
     }
 
-    /// The mean absolute error over hidden pixels and channels.
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// What the model is trained for.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// The mean error over the pixels and channels that count.
     ///
-    /// `n_hidden_px` is the number of hidden pixels of the whole optimiser step: of this batch, or of all
+    /// `n_counted_px` is the number of such pixels of the whole optimiser step: of this batch, or of all
     /// the parts that its gradients are accumulated over, so that the parts add up to the whole batch.
     ///
-    /// Source: SimMIM §3.4; microsoft/SimMIM `models/simmim.py`: Σ|x − y| mask / (Σ mask + 1e-5) / C.
+    /// Source: SimMIM §3.4; microsoft/SimMIM `models/simmim.py`: Σ|x − y| mask / (Σ mask + 1e-5) / C. Where
+    /// the target is coarser than the image, or its squares are classes, what is counted are those.
     ///
     /// # Shapes
     /// `images` `[B, C, H, W]`; the result `[1]`.
+    ///
+    /// # Panics
+    /// When classes are predicted and nothing was said of what they stand for.
     pub fn loss<'a>(
         &'a self,
         tape: &mut Tape<'a>,
         images: &Tensor,
         hiding: &Hiding,
-        n_hidden_px: usize,
+        n_counted_px: usize,
     ) -> Var {
         let features = self.features(tape, images, hiding); // [B, l, D]
-        let rows = tape.gather(&features, &hiding.rows); // [M, D]
-        let prediction = self.head.predict(tape, &rows); // [M, C s s]
-        let target = self
-            .target(images)
-            .patchify(self.encoder.stride())
-            .gather(&hiding.rows); // [M, C s s]
-        let count = (n_hidden_px as f64 + COUNT_EPS) * self.encoder.channels() as f64;
-        tape.masked_l1(&prediction, &target, &hiding.pixels, (1.0 / count) as f32)
+        self.compare(tape, &features, images, (hiding, n_counted_px))
     }
 
     /// The features of images with their hidden patches replaced by the mask token.
@@ -78,10 +103,79 @@ impl MaskedImageModel {
         self.encoder.encode(tape, tokens)
     }
 
-    /// Every pixel as the model predicts it, visible ones included.
+    /// As [`MaskedImageModel::loss`], of features that are there already.
+    ///
+    /// # Shapes
+    /// `features` `[B, l, D]`, `images` `[B, C, H, W]`; the result `[1]`.
+    ///
+    /// # Panics
+    /// As [`MaskedImageModel::loss`].
+    pub fn compare(
+        &self,
+        tape: &mut Tape<'_>,
+        features: &Var,
+        images: &Tensor,
+        (hiding, n_counted_px): (&Hiding, usize),
+    ) -> Var {
+        let prediction = self.head.predict(tape, features, &hiding.rows); // [M, outputs]
+        let target = self.target(images).patchify(hiding.pixels.side); // [B, s, C side²]
+        let target = target.gather(&hiding.rows); // [M, C side²]
+        let n_elements = n_counted_px as f64 / self.objective.element_px().pow(2) as f64;
+        let count = (n_elements + COUNT_EPS) * self.objective.terms(self.encoder.channels()) as f64;
+        let factor = (1.0 / count) as f32;
+        let (n_classes, numbers) = match self.objective.target {
+            Target::Pixels { loss, .. } => {
+                return tape.pixel_loss(&prediction, &target, (loss, &hiding.pixels), factor);
+            }
+            Target::Bins { n } => (n, target.quantise(n)),
+            Target::Codewords { n, side } => (n, self.nearest(&target, side)),
+        };
+        let weights = hiding.class_weights.clone();
+        let weights = weights.expect("masks for a model of this objective");
+        let logits = prediction.reshape(&[weights.len(), n_classes]); // [R, K]
+        tape.cross_entropy(&logits, &Classes { numbers, weights }, factor)
+    }
+
+    /// What the model is to predict, or what its classes are of.
+    ///
+    /// # Shapes
+    /// `images` `[B, C, H, W]`; the result `[B, C, H, W]` divided by the objective's `target_px`.
+    fn target(&self, images: &Tensor) -> Tensor {
+        let factor = self.objective.target_px;
+        match self.objective.target {
+            // Normalised first: a mean of normalised pixels is what a coarse prediction can be of them.
+            Target::Pixels {
+                norm_target: Some(window),
+                ..
+            } => images.norm_target(window).downscale(factor),
+            Target::Pixels { .. } => images.downscale(factor),
+            Target::Bins { .. } | Target::Codewords { .. } => {
+                self.palette().to_values(&images.downscale(factor))
+            }
+        }
+    }
+
+    /// The nearest codewords to the elements of squares, of `side` x `side` pixels of the target each.
+    ///
+    /// # Shapes
+    /// `squares` `[M, C side²]`, values of 0 to 1.
+    fn nearest(&self, squares: &Tensor, side: usize) -> Index {
+        let Patches {
+            channels, patch_px, ..
+        } = self.square();
+        let shape = [squares.shape()[0], channels, patch_px, patch_px];
+        let elements = squares.reshape(&shape).patchify(side); // [M, e, C p p]
+        elements.nearest(self.palette().codewords())
+    }
+
+    /// Every pixel as the model predicts it, visible ones included, at the size of `images`. Classes are
+    /// shown as the values that they stand for.
     ///
     /// # Shapes
     /// `images` and the result `[B, C, H, W]`.
+    ///
+    /// # Panics
+    /// As [`MaskedImageModel::loss`].
     pub fn reconstruct<'a>(
         &'a self,
         tape: &mut Tape<'a>,
@@ -89,14 +183,68 @@ impl MaskedImageModel {
         hiding: &Hiding,
     ) -> Tensor {
         let features = self.features(tape, images, hiding); // [B, l, D]
-        let rows = self.head.predict(tape, &features); // [B, l, C s s]
-        let stride = self.encoder.stride();
-        let grid = [images.shape()[2] / stride, images.shape()[3] / stride];
-        rows.tensor().unpatchify(Patches {
-            channels: self.encoder.channels(),
-            grid,
-            patch_px: stride,
+        let &[batch, n_features, width] = features.shape() else {
+            panic!("features are {:?}", features.shape())
+        };
+        let square_px = self.head.square_px();
+        let grid = [2, 3].map(|axis| images.shape()[axis] / square_px);
+        let all = numbers(0..grid[0] * grid[1], tape);
+        let mut values = Vec::new();
+        // One image at a time: where there are many classes, predictions are large.
+        for image in 0..batch {
+            let own = numbers(image * n_features..(image + 1) * n_features, tape);
+            let own = tape
+                .gather(&features, &own)
+                .reshape(&[1, n_features, width]);
+            let prediction = self.head.predict(tape, &own, &all); // [s, outputs]
+            values.extend(self.values(prediction.tensor()).to_vec()); // [s, C side²]
+        }
+        let dims = self.square();
+        let shape = [batch, grid[0] * grid[1], dims.patch_len()];
+        let rows = Tensor::from_slice(tape.device(), &shape, &values);
+        let small = rows.unpatchify(Patches { grid, ..dims });
+        let small = match self.objective.n_classes() {
+            Some(_) => self.palette().to_normalised(&small),
+            None => small,
+        };
+        small.enlarge(self.objective.target_px)
+    }
+
+    /// The values that predictions stand for.
+    ///
+    /// # Shapes
+    /// `prediction` `[M, outputs]`; as many values as `[M, C side²]`.
+    fn values(&self, prediction: &Tensor) -> Tensor {
+        let Some(n_classes) = self.objective.n_classes() else {
+            return prediction.clone();
+        };
+        let logits = prediction.reshape(&[prediction.len() / n_classes, n_classes]);
+        let words = self.palette().codewords().gather(&logits.argmax()); // [R, ..]
+        let Target::Codewords { side, .. } = self.objective.target else {
+            return words;
+        };
+        let dims = self.square();
+        let elements = dims.patch_px / side;
+        words.unpatchify(Patches {
+            channels: dims.channels,
+            grid: [elements; 2],
+            patch_px: side,
         })
+    }
+
+    /// The head's squares in pixels of the target; the grid is one square.
+    fn square(&self) -> Patches {
+        Patches {
+            channels: self.encoder.channels(),
+            grid: [1, 1],
+            patch_px: self.head.square_px() / self.objective.target_px,
+        }
+    }
+
+    fn palette(&self) -> &Palette {
+        self.palette
+            .as_ref()
+            .expect("what classes stand for was said before the model is run")
     }
 
     /// A reconstruction in the pixels of `images`: where targets are normalised, that is undone with the
@@ -105,76 +253,18 @@ impl MaskedImageModel {
     /// # Shapes
     /// `images`, `reconstruction` and the result `[B, C, H, W]`.
     pub fn to_pixels(&self, images: &Tensor, reconstruction: &Tensor) -> Tensor {
-        let undo = |window| images.undo_norm_target(reconstruction, window);
-        self.norm_target
-            .map_or_else(|| reconstruction.clone(), undo)
-    }
-
-    /// What the model is to predict.
-    ///
-    /// # Shapes
-    /// `images` and the result `[B, C, H, W]`.
-    pub fn target(&self, images: &Tensor) -> Tensor {
-        self.norm_target
-            .map_or_else(|| images.clone(), |window| images.norm_target(window))
+        match self.objective.target {
+            Target::Pixels {
+                norm_target: Some(window),
+                ..
+            } => images.undo_norm_target(reconstruction, window),
+            _ => reconstruction.clone(),
+        }
     }
 }
 
-/// A batch's masks in the forms that a model needs.
-#[derive(Debug)]
-pub struct Hiding {
-    /// `[B, L]`, 1 = hidden.
-    tokens: Tensor,
-    /// The features whose squares hold a hidden pixel.
-    rows: Index,
-    /// Which pixels of those squares are hidden.
-    pixels: HiddenPixels,
-    n_hidden_px: usize,
-}
-
-impl Hiding {
-    /// From masks over the patches of the model's grid, `true` = hidden.
-    ///
-    /// # Shapes
-    /// `hidden` `[B, h, w]` of the model's [`Encoder::grid`].
-    ///
-    /// # Panics
-    /// When `hidden` is not a whole number of grids.
-    pub fn new(model: &MaskedImageModel, device: &Arc<dyn Device>, hidden: &[bool]) -> Self {
-        let encoder = model.encoder();
-        let [h, w] = encoder.grid();
-        let (batch, parts) = (
-            hidden.len() / (h * w),
-            encoder.stride() / encoder.patch_px(),
-        );
-        assert_eq!(batch * h * w, hidden.len(), "masks of another grid");
-        let values: Vec<f32> = hidden.iter().map(|&hidden| f32::from(hidden)).collect();
-        let (mut rows, mut weights) = (Vec::new(), Vec::new());
-        for row in 0..batch * (h / parts) * (w / parts) {
-            let (top, left) = (row / (w / parts) * parts, row % (w / parts) * parts);
-            let part = |i: usize| values[(top + i / parts) * w + left + i % parts];
-            let square: Vec<f32> = (0..parts * parts).map(part).collect();
-            if square.iter().any(|&hidden| hidden != 0.0) {
-                rows.push(row as u32);
-                weights.extend(square);
-            }
-        }
-        let weights = Tensor::from_slice(device, &[rows.len(), parts * parts], &weights);
-        let n_hidden = hidden.iter().filter(|&&hidden| hidden).count();
-        Self {
-            tokens: Tensor::from_slice(device, &[batch, h * w], &values),
-            rows: Index::new(device, &rows),
-            pixels: HiddenPixels {
-                weights,
-                parts,
-                side_px: encoder.stride(),
-            },
-            n_hidden_px: n_hidden * encoder.patch_px() * encoder.patch_px(),
-        }
-    }
-
-    /// Hidden pixels of the batch, each counted once, not once a channel.
-    pub fn n_hidden_px(&self) -> usize {
-        self.n_hidden_px
-    }
+/// Consecutive row numbers.
+fn numbers(range: std::ops::Range<usize>, tape: &Tape<'_>) -> Index {
+    let numbers: Vec<u32> = range.map(|number| number as u32).collect();
+    Index::new(tape.device(), &numbers)
 }

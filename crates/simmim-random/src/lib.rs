@@ -43,6 +43,8 @@ pub enum Purpose {
     Split = 6,
     /// Which images are looked at to measure a data set (mean, standard deviation, sizes).
     Survey = 7,
+    /// Which pixels a data set's colours are taken from, and which of them clusters start at.
+    Codebook = 8,
 }
 
 /// A family of random streams: a seed and a [`Purpose`].

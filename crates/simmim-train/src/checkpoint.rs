@@ -1,7 +1,8 @@
 //! A learner's whole state in one file: weights, moments, how far it has come.
 //!
 //! Weights stand under the names of the authors' code (`encoder.*`, `decoder.0.*`), moments under
-//! `optimizer.exp_avg.*` and `optimizer.exp_avg_sq.*`; the metadata holds the configuration and the
+//! `optimizer.exp_avg.*` and `optimizer.exp_avg_sq.*`, the codebook of a target that has one under
+//! `codebook`; the metadata holds the configuration and the
 //! [`Progress`]. A file without moments is for use, not for going on.
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use simmim_autograd::{AdamW, Tensor};
 use simmim_checkpoint::{Archive, Entry, write_archive};
 
 use crate::Error;
+use crate::codebook::CODEBOOK;
 use crate::config::{Layer, RawConfig};
 use crate::learner::{Learner, Network};
 
@@ -92,6 +94,10 @@ fn save(
             add(format!("{FIRST}{}", spec.name), first);
             add(format!("{SECOND}{}", spec.name), second);
         }
+    }
+    if let Some(codebook) = &network.codebook {
+        let shape = vec![codebook.shape().n, codebook.width()];
+        tensors.push((CODEBOOK.to_owned(), shape, codebook.values().to_vec()));
     }
     let entries: Vec<Entry<'_>> = tensors
         .iter()

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::codebook::CodebookFault;
 use crate::config::ConfigError;
 
 /// Why a run could not start, go on or be read back.
@@ -47,6 +48,37 @@ pub enum Error {
         /// What would fit, and with what it has to.
         reason: String,
     },
+
+    /// A tensor given as a codebook is none.
+    #[error("tensor `{tensor}` of {} is not a codebook", path.display())]
+    Codebook {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with it.
+        source: CodebookFault,
+    },
+
+    /// It is not clear which tensor of a file is the codebook.
+    #[error("{} has {n_matrices} matrices and no tensor `codebook`", path.display())]
+    NoCodebook {
+        /// The file.
+        path: PathBuf,
+        /// Its tensors of two axes.
+        n_matrices: usize,
+    },
+
+    /// There is nothing to cluster.
+    #[error("the images show {found} colours, at least 2 are needed for clusters")]
+    FewColours {
+        /// Distinct colours of the pixels that were looked at.
+        found: usize,
+    },
+
+    /// Classes of pixels need the mean and the deviation in numbers.
+    #[error("the mean and deviation of the channels are not known yet")]
+    NotMeasured,
 
     /// The loss or the gradients are not numbers any more.
     #[error("training diverged at step {step}: `{metric}` is {value}")]
@@ -205,6 +237,13 @@ impl Error {
                 simmim_model::Variant::names().collect::<Vec<_>>().join(", ")
             )),
             Self::Geometry { .. } => Some("change one of the two, for example with `--set KEY=VALUE`".into()),
+            Self::Codebook { .. } | Self::NoCodebook { .. } => Some(
+                "a codebook is a matrix of values of 0 to 1, one codeword a row, laid out channel by channel; \
+                 `simmim inspect FILE` lists the tensors of a file"
+                    .into(),
+            ),
+            Self::FewColours { .. } => Some("choose another `objective.target`".into()),
+            Self::NotMeasured => Some("give `data.mean` and `data.std`".into()),
             Self::Diverged { checkpoint, .. } => Some(format!(
                 "lower `train.base_lr` or lengthen `train.warmup_epochs`; the weights in {} are good",
                 checkpoint.display()

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use simmim_autograd::{AdamW, CpuDevice, Device, DropPath, Gradients, Parameters, Tape, Tensor};
 use simmim_data::{Batch, Loader};
-use simmim_model::{Hiding, MaskedImageModel};
+use simmim_model::{Hiding, MaskedImageModel, Palette, Target};
 
 use crate::Error;
+use crate::codebook::Codebook;
 use crate::plan::Plan;
 
 /// A model and its parameters.
@@ -14,6 +15,7 @@ use crate::plan::Plan;
 pub struct Network {
     pub(crate) model: MaskedImageModel,
     pub(crate) parameters: Parameters,
+    pub(crate) codebook: Option<Codebook>,
     device: Arc<dyn Device>,
 }
 
@@ -30,7 +32,7 @@ pub struct Learner {
 /// What one optimiser step showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepResult {
-    /// Mean absolute error over hidden pixels, of the weights before the step.
+    /// Mean error over what counts, of the weights before the step.
     pub loss: f64,
     /// L2 norm of all gradients before the clip.
     pub grad_norm: f64,
@@ -40,18 +42,24 @@ pub struct StepResult {
 
 impl Learner {
     /// Fresh weights and a fresh optimiser, as the plan's seed gives them.
-    pub fn new(plan: &Plan) -> Self {
-        let network = Network::new(plan);
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    ///
+    /// # Panics
+    /// As [`Network::new`].
+    pub fn new(plan: &Plan, codebook: Option<Codebook>) -> Result<Self, Error> {
+        let network = Network::new(plan, codebook)?;
         let optimiser = plan.optimiser(&network.model, &network.parameters);
         let gradients = Gradients::new(&network.parameters);
         let train = &plan.config().train;
-        Self {
+        Ok(Self {
             network,
             optimiser,
             gradients,
             seed: train.seed,
             checkpointing: train.checkpointing,
-        }
+        })
     }
 
     /// The network.
@@ -105,9 +113,11 @@ impl Learner {
         let mut tape = Tape::recording(&network.parameters)
             .with_drop_path(drop_path)
             .with_checkpointing(self.checkpointing);
-        // Every image hides the same number of patches, so the parts weigh the same.
-        let n_hidden_px = hiding.n_hidden_px() * n_parts;
-        let loss = network.model.loss(&mut tape, &images, &hiding, n_hidden_px);
+        // As many pixels of every image count, so the parts weigh the same.
+        let n_counted_px = hiding.n_counted_px() * n_parts;
+        let loss = network
+            .model
+            .loss(&mut tape, &images, &hiding, n_counted_px);
         let value = f64::from(loss.tensor().item());
         if value.is_finite() {
             tape.backward(loss, &mut self.gradients);
@@ -117,16 +127,31 @@ impl Learner {
 }
 
 impl Network {
-    /// Fresh weights, as the plan's seed gives them.
-    pub fn new(plan: &Plan) -> Self {
+    /// Fresh weights, as the plan's seed gives them. `codebook` is that of the plan's target, if that has one.
+    ///
+    /// # Errors
+    /// [`Error::NotMeasured`] for a target of classes where the configuration has no mean and deviation yet.
+    ///
+    /// # Panics
+    /// When `codebook` is not of the plan's shape.
+    pub fn new(plan: &Plan, codebook: Option<Codebook>) -> Result<Self, Error> {
+        assert_eq!(
+            codebook.as_ref().map(Codebook::shape),
+            plan.codebook(),
+            "the codebook of the plan"
+        );
         let device = CpuDevice::shared();
-        let (model, specs) = plan.model();
+        let (mut model, specs) = plan.model();
+        if let Some(palette) = palette(plan, codebook.as_ref(), &device)? {
+            model.set_palette(palette);
+        }
         let parameters = Parameters::allocate(specs, &device, plan.config().train.seed);
-        Self {
+        Ok(Self {
             model,
             parameters,
+            codebook,
             device,
-        }
+        })
     }
 
     /// The parameters.
@@ -156,7 +181,7 @@ impl Network {
             let mut tape = Tape::inference(&self.parameters);
             let loss = self
                 .model
-                .loss(&mut tape, &images, &hiding, hiding.n_hidden_px());
+                .loss(&mut tape, &images, &hiding, hiding.n_counted_px());
             total += f64::from(loss.tensor().item()) * batch.len() as f64;
             n_images += batch.len();
         }
@@ -183,6 +208,23 @@ impl Network {
             Hiding::new(&self.model, &self.device, &batch.hidden),
         )
     }
+}
+
+/// What the classes of the plan's target stand for; `None` where it has none.
+fn palette(
+    plan: &Plan,
+    codebook: Option<&Codebook>,
+    device: &Arc<dyn Device>,
+) -> Result<Option<Palette>, Error> {
+    if let Target::Pixels { .. } = plan.objective().target {
+        return Ok(None);
+    }
+    let normalisation = plan.normalisation()?.ok_or(Error::NotMeasured)?;
+    let mean_std = [normalisation.mean(), normalisation.std()];
+    Ok(match (plan.objective().target, codebook) {
+        (Target::Bins { n }, _) => Some(Palette::of_bins(device, mean_std, n)),
+        (_, book) => book.map(|book| Palette::new(device, mean_std, book.values(), book.width())),
+    })
 }
 
 fn next(loader: &mut Loader) -> Result<Batch, Error> {

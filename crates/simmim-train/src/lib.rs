@@ -6,6 +6,7 @@
 //! * [`auto`]: chooses a configuration from the images and the machine.
 //! * [`plan`]: a configuration whose geometry is proved; builds model, masks, optimiser, schedule.
 //! * [`learner`]: a model in training: one step, the loss on held-out images.
+//! * [`codebook`]: what the classes of a target look like, in a file. [`clusters`] finds one in a data set.
 //! * [`checkpoint`]: a learner's whole state in one file.
 //! * [`trained`]: a model read back, to reconstruct pictures with.
 //! * [`picture`]: grids of images as PNG.
@@ -18,10 +19,13 @@
 
 pub mod auto;
 pub mod checkpoint;
+pub mod clusters;
+pub mod codebook;
 pub mod config;
 mod error;
 pub mod learner;
 pub mod metrics;
+mod objective;
 pub mod observer;
 pub mod picture;
 pub mod plan;

@@ -4,12 +4,16 @@
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpecs, Parameters, Schedule};
 use simmim_data::{CropSettings, DecodeLimits, MaskKind, MaskPlan, Normalisation, Transform};
 use simmim_model::{
-    DecayRule, InitRule, MaskedImageModel, RelativePositions, Variant, Vit, VitConfig,
-    exempt_from_decay,
+    DecayRule, Encoder, InitRule, MaskedImageModel, Objective, RelativePositions, Scope, Target,
+    Variant, Vit, VitConfig, exempt_from_decay,
 };
 
+use std::path::Path;
+
 use crate::Error;
+use crate::codebook::CodebookShape;
 use crate::config::{self, RawConfig};
+use crate::objective::{self, Geometry};
 
 /// The authors' learning rates are for this many images a step.
 ///
@@ -26,6 +30,7 @@ pub struct Plan {
     config: RawConfig,
     vit: VitConfig,
     masks: MaskPlan,
+    objective: Objective,
 }
 
 impl Plan {
@@ -33,8 +38,23 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::UnknownVariant`], [`Error::Geometry`], [`Error::Data`] for masks that do not fit; each
-    /// names the key and what would fit.
+    /// names the key and what would fit. Where the configuration names a codebook, its header is read:
+    /// [`Error::File`], [`Error::NoCodebook`], [`Error::Codebook`].
     pub fn new(config: RawConfig) -> Result<Self, Error> {
+        let open = |path: &String| CodebookShape::open(Path::new(path), config.data.channels);
+        let codebook = config.objective.codebook.as_ref().map(open).transpose()?;
+        Self::with_codebook(config, codebook)
+    }
+
+    /// As [`Plan::new`] for a codebook that was read before; the file that the configuration may name is left
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], but for those of files.
+    pub fn with_codebook(
+        config: RawConfig,
+        codebook: Option<CodebookShape>,
+    ) -> Result<Self, Error> {
         let vit = vit_config(&config)?;
         let kind = match config.mask.kind {
             config::MaskKind::Random => MaskKind::Random,
@@ -43,7 +63,14 @@ impl Plan {
         };
         let (cell_px, ratio) = (config.mask.cell_px, config.mask.ratio);
         let masks = MaskPlan::new(kind, vit.image_size, vit.patch_px, cell_px, ratio)?;
-        let plan = Self { config, vit, masks };
+        let objective = objective::objective(&config, codebook);
+        let plan = Self {
+            config,
+            vit,
+            masks,
+            objective,
+        };
+        objective::prove(&objective, plan.geometry())?;
         plan.require_addressable()?;
         Ok(plan)
     }
@@ -91,16 +118,40 @@ impl Plan {
         &self.masks
     }
 
-    /// The model and its parameters, without memory for them yet.
+    /// What is predicted, by which head, and which errors count.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// Number and size of the codewords, where the target has some.
+    pub fn codebook(&self) -> Option<CodebookShape> {
+        match self.objective.target {
+            Target::Codewords { n, side } => Some(CodebookShape { n, side }),
+            Target::Pixels { .. } | Target::Bins { .. } => None,
+        }
+    }
+
+    /// The model and its parameters, without memory for them yet. Where classes are predicted, the model is
+    /// not told what they stand for.
     pub fn model(&self) -> (MaskedImageModel, ParameterSpecs) {
         let mut specs = ParameterSpecs::default();
-        let vit = Vit::new(&self.vit, "encoder.", &mut specs);
-        let window = self.config.objective.norm_target;
-        let norm_target = (window > 0).then_some(window);
-        (
-            MaskedImageModel::new(Box::new(vit), norm_target, &mut specs),
-            specs,
-        )
+        let encoder = self.encoder(&mut specs);
+        let model = MaskedImageModel::new(encoder, self.objective, &mut specs);
+        (model, specs)
+    }
+
+    fn encoder(&self, specs: &mut ParameterSpecs) -> Box<dyn Encoder> {
+        Box::new(Vit::new(&self.vit, "encoder.", specs))
+    }
+
+    fn geometry(&self) -> Geometry {
+        let encoder = self.encoder(&mut ParameterSpecs::default());
+        Geometry {
+            stride: encoder.stride(),
+            patch_px: encoder.patch_px(),
+            cell_px: self.masks.cell_px(),
+            channels: encoder.channels(),
+        }
     }
 
     /// The mean and standard deviation that the configuration gives in numbers or by name; `None` when
@@ -211,7 +262,7 @@ impl Plan {
     }
 
     /// About how much memory training takes, in bytes: parameters, gradients and moments, what the forward
-    /// pass keeps of one part of a batch, position biases, and batches of images ahead of the step.
+    /// pass keeps of one part of a batch, position biases, predictions, and batches of images ahead of the step.
     pub fn memory_bytes(&self) -> u64 {
         // Weights, gradients and two moments, and once more all but the gradients while a checkpoint is written.
         const PER_PARAMETER: f64 = 4.0 * 7.0;
@@ -242,7 +293,32 @@ impl Plan {
         // Each worker makes one batch and may be two ahead.
         let ahead = images * (height * width * self.vit.channels) as f64 * 3.0 * workers as f64;
         let (_, specs) = self.model();
-        (specs.n_values() as f64 * PER_PARAMETER + 4.0 * (activations + biases + ahead)) as u64
+        let predictions = images * self.prediction_values();
+        let values = activations + biases + predictions + ahead;
+        (specs.n_values() as f64 * PER_PARAMETER + 4.0 * values) as u64
+    }
+
+    /// Values that a step holds of what is predicted for one image.
+    fn prediction_values(&self) -> f64 {
+        // Pixels: the prediction, the target and the gradient. Classes: logits and their gradient; the codewords'
+        // numbers and weights are few beside them, but the pixels that they are of are held too.
+        let Geometry {
+            stride, channels, ..
+        } = self.geometry();
+        let square_px = self.objective.head.square_px(stride);
+        let [height, width] = self.vit.image_size;
+        let n_squares = (height / square_px * (width / square_px)) as f64;
+        // A square that is larger than a cell nearly always has a hidden part.
+        let share = match self.objective.scope {
+            Scope::Masked if square_px <= self.masks.cell_px() => self.masks.ratio(),
+            Scope::Masked | Scope::Full => 1.0,
+        };
+        let outputs = self.objective.outputs(channels, square_px) as f64;
+        let kept = match self.objective.n_classes() {
+            None => 3.0 * outputs,
+            Some(_) => 2.0 * outputs + (square_px * square_px * channels) as f64,
+        };
+        n_squares * share * kept
     }
 }
 
@@ -367,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_says_what_would() {
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 8] = [
             (
                 &["data.image_size=225"],
                 "the nearest are [224, 224] and [240, 240]",
@@ -379,11 +455,42 @@ mod tests {
             (&["model.variant=vit-b"], "no model variant `vit-b`"),
             (&["model.width=100000"], "the most is 16384"),
             (&["mask.cell_px=24"], "valid cells: 16, 32, 112, 224"),
+            (
+                &["objective.target_px=32"],
+                "within squares of 16 px, patches of 16 px and cells of 32 px fits 1, 2, 4, 8, 16",
+            ),
+            (&["objective.target_px=5"], "fits 1, 2, 4, 8, 16"),
+            (
+                &[
+                    "objective.target=bins",
+                    "objective.bins=65536",
+                    "data.channels=64",
+                    "data.normalise=dataset",
+                    "model.patch_px=32",
+                ],
+                "a larger `objective.target_px` or fewer classes",
+            ),
         ];
         for (assignments, expected) in cases {
             let error = plan(assignments).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn predictions_of_many_classes_count_in_the_memory() {
+        let bytes = |changes: &[&str]| plan(changes).unwrap().memory_bytes();
+        let bins = |n: &str| {
+            let n = format!("objective.bins={n}");
+            bytes(&["objective.target=bins", &n])
+        };
+        // 128 images, 120 of 196 patches each, 768 values of which each becomes 248 logits more; their gradient.
+        // The head has 248 · 768 outputs more, of 768 weights and a bias.
+        let logits = 128.0 * 196.0 * 0.6 * 768.0 * 248.0 * 2.0 * 4.0;
+        let head = 248.0 * 768.0 * 769.0 * 28.0;
+        let found = (bins("256") - bins("8")) as f64;
+        assert!(((logits + head) / found - 1.0).abs() < 0.05, "{found}");
+        assert!(bytes(&["objective.scope=full"]) > bytes(&[]));
     }
 
     #[test]

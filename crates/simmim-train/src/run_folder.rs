@@ -6,6 +6,7 @@
 //!   metrics.jsonl      one line a record
 //!   log.txt            what was said
 //!   events/            the metrics again, for TensorBoard
+//!   codebook.safetensors   what classes stand for, where a target has codewords
 //!   checkpoints/       last.safetensors, best.safetensors, step-000000200.safetensors, ...
 //!   reconstructions/   step-000000200.png, ...
 //!   run.lock           held by the process that writes
@@ -25,6 +26,7 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const LOG: &str = "log.txt";
 const LOCK: &str = "run.lock";
+const CODEBOOK: &str = "codebook.safetensors";
 const EVENTS: &str = "events";
 const CHECKPOINTS: &str = "checkpoints";
 const RECONSTRUCTIONS: &str = "reconstructions";
@@ -123,6 +125,11 @@ impl RunFolder {
     /// The folder of TensorBoard's event files.
     pub fn events(&self) -> PathBuf {
         self.path.join(EVENTS)
+    }
+
+    /// The file of the codebook, of a run whose target has one.
+    pub fn codebook(&self) -> PathBuf {
+        self.path.join(CODEBOOK)
     }
 
     /// The folder of the checkpoints.
@@ -261,6 +268,7 @@ impl RunFolder {
             self.best(),
             self.metrics(),
             self.log(),
+            self.codebook(),
             self.config(),
         ];
         named.iter().try_for_each(|path| remove(path))
@@ -280,6 +288,11 @@ pub fn weights_of(path: &Path) -> PathBuf {
     } else {
         folder.join(LAST)
     }
+}
+
+/// Where the codebook of a run stands: in its newest checkpoint, and in a file of its own.
+pub(crate) fn codebooks_of(path: &Path) -> [PathBuf; 2] {
+    [path.join(CHECKPOINTS).join(LAST), path.join(CODEBOOK)]
 }
 
 /// Whether a run in that mode may use the folder.

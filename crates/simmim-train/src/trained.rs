@@ -8,6 +8,7 @@ use simmim_random::{Purpose, Stream};
 
 use crate::Error;
 use crate::checkpoint::{self, Origin};
+use crate::codebook::Codebook;
 use crate::config::RawConfig;
 use crate::learner::Network;
 use crate::picture::Picture;
@@ -27,12 +28,16 @@ impl Trained {
     /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints.
     ///
     /// # Errors
-    /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program.
+    /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
+    /// [`Error::Codebook`] for one whose codebook is none.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = run_folder::weights_of(path);
         let archive = Archive::open(&file)?;
         let origin = checkpoint::origin(&archive)?;
-        let plan = Plan::new(origin.config.clone())?;
+        // What the configuration may say of a codebook's file is of the time of the training.
+        let codebook = Codebook::of_checkpoint(&archive, &origin.config)?;
+        let shape = codebook.as_ref().map(Codebook::shape);
+        let plan = Plan::with_codebook(origin.config.clone(), shape)?;
         // Before memory is taken for a model that the file may only claim to hold.
         for spec in plan.model().1.iter() {
             let found = archive.info(&spec.name)?.shape.clone();
@@ -46,7 +51,7 @@ impl Trained {
                 return Err(Error::Weights { path: file, source });
             }
         }
-        let mut network = Network::new(&plan);
+        let mut network = Network::new(&plan, codebook)?;
         checkpoint::load_weights(&archive, &mut network)?;
         Ok(Self {
             plan,
@@ -80,7 +85,8 @@ impl Trained {
             mask: config.mask.clone(),
             ..self.plan.config().clone()
         };
-        Ok(Plan::new(changed)?.masks().clone())
+        let changed = Plan::with_codebook(changed, self.plan.codebook())?;
+        Ok(changed.masks().clone())
     }
 
     /// Hides parts of images and draws what the model makes of them, one row an image.

@@ -6,12 +6,12 @@
 use serde_json::Value;
 use simmim_autograd::{
     AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, ParameterId, ParameterSpecs,
-    Parameters, Tape, Tensor,
+    Parameters, PixelLoss, Tape, Tensor,
 };
 use simmim_checkpoint::Archive;
 use simmim_model::{
-    DecayRule, Hiding, InitRule, MaskedImageModel, RelativePositions, Vit, VitConfig,
-    exempt_from_decay,
+    DecayRule, Hiding, InitRule, MaskedImageModel, Objective, RelativePositions, Target, Vit,
+    VitConfig, exempt_from_decay,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,11 +166,14 @@ impl Golden {
         let mut specs = ParameterSpecs::default();
         let vit = Vit::new(&vit_config(&config), "encoder.", &mut specs);
         let norm_target = config["norm_target"].as_u64().filter(|&window| window > 0);
-        let model = MaskedImageModel::new(
-            Box::new(vit),
-            norm_target.map(|window| window as usize),
-            &mut specs,
-        );
+        let objective = Objective {
+            target: Target::Pixels {
+                loss: PixelLoss::L1,
+                norm_target: norm_target.map(|window| window as usize),
+            },
+            ..Objective::default()
+        };
+        let model = MaskedImageModel::new(Box::new(vit), objective, &mut specs);
         (model, specs)
     }
 
@@ -223,7 +226,7 @@ impl Golden {
         for step in 0..self.values("train.losses").len() {
             let mut gradients = Gradients::new(&parameters);
             let mut tape = Tape::recording(&parameters);
-            let loss = model.loss(&mut tape, &images, &hiding, hiding.n_hidden_px());
+            let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
             trajectory.losses.push(loss.tensor().item());
             tape.backward(loss, &mut gradients);
             if step == 0 {

@@ -442,7 +442,7 @@ fn the_number_of_compute_threads_changes_no_bit() {
 fn a_prediction_does_not_depend_on_the_pixels_that_it_is_of() {
     let sandbox = Sandbox::new(8);
     let plan = Plan::new(sandbox.job("run", &[]).config).unwrap();
-    let network = Network::new(&plan);
+    let network = Network::new(&plan, None).unwrap();
     let mask = plan.masks().draw(Stream::new(3, Purpose::Mask).at(0, 0));
     let mut draws = Stream::new(3, Purpose::Survey).at(0, 0);
     let mut batch = Batch {

@@ -53,23 +53,24 @@
 //!
 //! A [`model::Vit`] turns patches into tokens, puts a learned token in the place of the hidden ones, and encodes
 //! all of them. One linear layer predicts each patch's pixels, and the loss is the mean absolute error over the
-//! hidden pixels alone.
+//! hidden pixels alone. Another [`model::Objective`] has another head, other targets or another loss, as the
+//! paper's ablations do.
 //!
 //! ```
 //! use simmim::autograd::{CpuDevice, ParameterSpecs, Parameters, Tape, Tensor};
-//! use simmim::model::{Hiding, MaskedImageModel, Vit, VitConfig};
+//! use simmim::model::{Hiding, MaskedImageModel, Objective, Vit, VitConfig};
 //!
 //! let config = VitConfig { image_size: [16, 16], patch_px: 8, width: 12, depth: 1, heads: 2, ..VitConfig::default() };
 //! let mut specs = ParameterSpecs::default();
 //! let vit = Vit::new(&config, "encoder.", &mut specs);
-//! let model = MaskedImageModel::new(Box::new(vit), None, &mut specs);
+//! let model = MaskedImageModel::new(Box::new(vit), Objective::default(), &mut specs);
 //!
 //! let device = CpuDevice::shared();
 //! let parameters = Parameters::allocate(specs, &device, 0);
 //! let images = Tensor::zeros(&device, &[1, 3, 16, 16]); // [B, C, H, W]
 //! let hiding = Hiding::new(&model, &device, &[true, false, true, true]); // [B, h, w]
 //! let mut tape = Tape::inference(&parameters);
-//! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_hidden_px());
+//! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
 //! assert!(loss.tensor().item().is_finite());
 //! ```
 //!

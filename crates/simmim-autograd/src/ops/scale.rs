@@ -33,6 +33,9 @@ impl Tensor {
     ///
     /// # Shapes
     /// `[B, C, h, w]` to `[B, C, h · factor, w · factor]`.
+    ///
+    /// # Panics
+    /// When it is not of four axes.
     #[must_use]
     pub fn enlarge(&self, factor: usize) -> Self {
         if factor == 1 {

@@ -277,7 +277,7 @@ fn table(config: &VitConfig, owner: &str, specs: &mut ParameterSpecs) -> Paramet
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MaskedImageModel;
+    use crate::{MaskedImageModel, Objective};
 
     #[test]
     fn sizes_are_those_of_the_authors_models() {
@@ -291,7 +291,7 @@ mod tests {
             let mut specs = ParameterSpecs::default();
             let vit = Vit::new(&config, "encoder.", &mut specs);
             let encoder = specs.n_values();
-            MaskedImageModel::new(Box::new(vit), None, &mut specs);
+            MaskedImageModel::new(Box::new(vit), Objective::default(), &mut specs);
             (encoder, specs.n_values())
         };
         // Published as 21.60 M, 85.67 M and 303.1 M with the mask token; 21.90 M, 86.26 M and 303.9 M

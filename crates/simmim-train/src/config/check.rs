@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::config::keys::{Data, Mask, Model, Normalise, Objective, Schedule, Train};
+use crate::config::keys::{Data, Loss, Mask, Model, Normalise, Objective, Schedule, Target, Train};
 use crate::config::{ConfigError, RawConfig};
 
 const POSITIVE: &str = "1 or more";
@@ -12,6 +12,12 @@ const MOST: usize = 1_000_000_000;
 /// The most threads of one kind: more than any machine has cores.
 const MOST_THREADS: usize = 4096;
 const SHARE: &str = "0 to 1";
+/// The largest side of anything in pixels.
+const MOST_SIDE: usize = 1 << 14;
+/// The most classes that are told apart.
+pub(crate) const MOST_CLASSES: usize = 1 << 16;
+/// The most clusters of colours: eight times the published number, found in minutes.
+const MOST_CLUSTERS: usize = 1 << 12;
 
 impl RawConfig {
     /// Checks every value against its own range. Whether image, patch and cell fit together is not checked here.
@@ -167,6 +173,47 @@ impl Objective {
             "objective.norm_target",
             &window,
             "0, or an odd number from 3 on",
+        )?;
+        let counts = [
+            ("objective.target_px", self.target_px, 1, MOST_SIDE),
+            ("objective.bins", self.bins, 2, MOST_CLASSES),
+            ("objective.clusters", self.clusters, 2, MOST_CLUSTERS),
+        ];
+        for (key, count, least, most) in counts {
+            let allowed = format!("{least} to {most}");
+            require((least..=most).contains(&count), key, &count, &allowed)?;
+        }
+        self.check_target()
+    }
+
+    /// What a target has no use for is refused: a run by it would not be what was asked for.
+    fn check_target(&self) -> Result<(), ConfigError> {
+        let target = self.target;
+        let has_classes = target != Target::Pixels;
+        require(
+            !has_classes || self.loss == Loss::L1,
+            "objective.loss",
+            &self.loss.word(),
+            &format!("unset for the target \"{target}\": classes are compared by cross-entropy"),
+        )?;
+        require(
+            !has_classes || self.norm_target == 0,
+            "objective.norm_target",
+            &self.norm_target,
+            &format!("0 for the target \"{target}\": only pixels are normalised"),
+        )?;
+        let codebook = self.codebook.as_deref();
+        require(
+            target != Target::Tokens || codebook.is_some(),
+            "objective.codebook",
+            &codebook,
+            "a safetensors file, for the target \"tokens\"",
+        )?;
+        require(
+            matches!(target, Target::Tokens | Target::Clusters) || codebook.is_none(),
+            "objective.codebook",
+            &codebook,
+            &format!("unset for the target \"{target}\""),
         )
     }
 }
@@ -349,6 +396,12 @@ mod tests {
             "mask.ratio=1.01",
             "objective.norm_target=1",
             "objective.norm_target=8",
+            "objective.target_px=0",
+            "objective.target_px=100000",
+            "objective.bins=1",
+            "objective.clusters=1",
+            "objective.clusters=5000",
+            "objective.codebook=book.safetensors",
             "train.epochs=0",
             "train.batch_size=0",
             "train.accumulation=0",
@@ -398,6 +451,30 @@ mod tests {
         for assignment in right {
             let layer = Layer::set(assignment).unwrap();
             assert!(RawConfig::from_layers(&[layer]).is_ok(), "{assignment}");
+        }
+    }
+
+    #[test]
+    fn what_a_target_has_no_use_for_is_refused() {
+        let read = |text: &str| {
+            let text = format!("[objective]\n{text}");
+            RawConfig::from_layers(&[Layer::text("test", &text).unwrap()])
+        };
+        let error = |text: &str| read(text).unwrap_err().to_string();
+        assert_eq!(
+            error("target = 'bins'\nloss = 'l2'"),
+            "`objective.loss` is \"l2\", allowed: unset for the target \"bins\": classes are compared by cross-entropy"
+        );
+        assert!(error("target = 'clusters'\nnorm_target = 47").contains("only pixels"));
+        assert!(error("target = 'tokens'").contains("`objective.codebook` is None"));
+        assert!(error("target = 'bins'\ncodebook = 'a'").contains("unset for the target"));
+        for fine in [
+            "target = 'bins'\nloss = 'l1'\nbins = 256",
+            "target = 'clusters'\ncodebook = 'a'",
+            "target = 'tokens'\ncodebook = 'a'",
+            "loss = 'smooth-l1'\nscope = 'full'\nhead = 'mlp'\ntarget_px = 32",
+        ] {
+            assert!(read(fine).is_ok(), "{fine}");
         }
     }
 

@@ -162,10 +162,22 @@ section! {
     Objective = "objective" {
         /// What is predicted.
         target: Target = Target::Pixels,
-        /// The measure of the error.
+        /// The measure of the error of pixels; classes are always compared by cross-entropy.
         loss: Loss = Loss::L1,
-        /// Side of the window over which the target is normalised, in pixels, odd; 0 = not normalised.
+        /// Which errors count.
+        scope: Scope = Scope::Masked,
+        /// What stands between the features and the prediction.
+        head: Head = Head::Linear,
+        /// Side of the square of pixels of which the mean is one pixel of the target; 1 = full resolution.
+        target_px: usize = 1,
+        /// Side of the window over which the target is normalised, in pixels, odd; 0 = not normalised. For "pixels".
         norm_target: usize = 0,
+        /// Classes of each channel, for "bins".
+        bins: usize = 8,
+        /// Colours that are told apart, for "clusters".
+        clusters: usize = 512,
+        /// Safetensors file with the codewords of "tokens", or of "clusters" that were found before: a matrix, one codeword a row.
+        codebook: Option<String> = None,
     }
 }
 
@@ -280,6 +292,12 @@ words! {
     Target {
         /// Its normalised pixels.
         Pixels = "pixels",
+        /// In which of some equal ranges each channel of each pixel lies.
+        Bins = "bins",
+        /// Which of the data set's most typical colours is nearest to each pixel.
+        Clusters = "clusters",
+        /// Which codeword of a file is nearest to each square of pixels.
+        Tokens = "tokens",
     }
 }
 
@@ -288,6 +306,30 @@ words! {
     Loss {
         /// Mean absolute difference.
         L1 = "l1",
+        /// Mean squared difference.
+        L2 = "l2",
+        /// Half the square of a difference below 1, the absolute difference less a half above.
+        SmoothL1 = "smooth-l1",
+    }
+}
+
+words! {
+    /// Which pixels' errors count.
+    Scope {
+        /// Those of hidden pixels.
+        Masked = "masked",
+        /// Those of all pixels.
+        Full = "full",
+    }
+}
+
+words! {
+    /// What stands between the features and the prediction.
+    Head {
+        /// One linear layer.
+        Linear = "linear",
+        /// Two linear layers with a GELU between them.
+        Mlp = "mlp",
     }
 }
 

@@ -25,10 +25,11 @@ mod keys;
 mod layer;
 mod setting;
 
+pub(crate) use check::MOST_CLASSES;
 pub use error::ConfigError;
 pub use keys::{
-    Data, DecayRule, Init, Loss, Mask, MaskKind, Model, Normalise, Objective, Optimiser, Positions,
-    Precision, Schedule, Target, Train,
+    Data, DecayRule, Head, Init, Loss, Mask, MaskKind, Model, Normalise, Objective, Optimiser,
+    Positions, Precision, Schedule, Scope, Target, Train,
 };
 pub use layer::Layer;
 

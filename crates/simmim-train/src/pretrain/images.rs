@@ -1,5 +1,6 @@
 //! The images of a run: opened, divided, measured.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use simmim_data::{
@@ -8,7 +9,9 @@ use simmim_data::{
 
 use crate::Error;
 use crate::auto::WARMUP_SHARE;
-use crate::config::RawConfig;
+use crate::clusters;
+use crate::codebook::Codebook;
+use crate::config::{RawConfig, Target};
 use crate::plan::Plan;
 
 /// Images that a data set's mean and standard deviation are measured on.
@@ -66,6 +69,31 @@ pub(super) fn resolve(
         config.train.warmup_epochs = warmup;
     }
     Ok(config)
+}
+
+/// The codebook of a new run, where its target has one: that of the file it names, or the data set's colours.
+pub(super) fn codebook(
+    plan: &Plan,
+    (data, reporter): (&DataSet, &Reporter),
+    notes: &mut Vec<String>,
+) -> Result<Option<Codebook>, Error> {
+    let config = plan.config();
+    if let Some(path) = &config.objective.codebook {
+        return Codebook::open(Path::new(path), config.data.channels).map(Some);
+    }
+    if config.objective.target != Target::Clusters {
+        return Ok(None);
+    }
+    let codebook = clusters::cluster(plan, data, reporter)?;
+    let (found, asked) = (codebook.shape().n, config.objective.clusters);
+    notes.push(if found < asked {
+        format!(
+            "the images have {found} colours where {asked} clusters were asked for: each is one"
+        )
+    } else {
+        format!("{found} clusters of colours found in the images")
+    });
+    Ok(Some(codebook))
 }
 
 fn split(config: &RawConfig, n_images: usize) -> Split {

@@ -11,7 +11,8 @@ use simmim_checkpoint::{Archive, TEMPORARY_PREFIX, write_atomic, write_bytes_ato
 use simmim_data::{Batch, DataSet, Loader, Pass, Reporter, Survey};
 
 use crate::checkpoint::{self, Origin, Progress};
-use crate::config::RawConfig;
+use crate::codebook::{Codebook, CodebookShape};
+use crate::config::{RawConfig, Target};
 use crate::learner::{Learner, StepResult};
 use crate::metrics::{MetricsLog, Record};
 use crate::observer::{Event, Observer};
@@ -22,7 +23,7 @@ use crate::stop::StopFlag;
 use crate::tensorboard::{self, EventWriter};
 use crate::{Error, auto};
 
-use super::images::{Images, bad_limit, open_images, resolve};
+use super::images::{Images, bad_limit, codebook, open_images, resolve};
 use super::voice::{Voice, unix_secs};
 use super::{Job, Outcome, RECIPE_COMMENT};
 
@@ -50,7 +51,12 @@ pub(super) struct Session<'o> {
 
 impl<'o> Session<'o> {
     pub(super) fn open(job: &Job, observer: &'o mut dyn Observer) -> Result<Self, Error> {
-        let (plan, images, notes) = prepare(job)?;
+        let Prepared {
+            plan,
+            images,
+            codebook,
+            notes,
+        } = prepare(job)?;
         let folder = RunFolder::create(&job.out, job.mode)?;
         if job.mode != Mode::Resume {
             let text = format!(
@@ -60,13 +66,16 @@ impl<'o> Session<'o> {
             );
             write_bytes_atomic(&folder.config(), text.as_bytes())?;
         }
+        if let Some(codebook) = codebook.as_ref().filter(|_| !folder.codebook().is_file()) {
+            codebook.write(&folder.codebook())?;
+        }
         let mut voice = Voice::open(observer, &folder)?;
         for note in &notes {
             voice.note(note);
         }
         tell_plan(&mut voice, &plan, &images);
         folder.require_free_bytes(disk_bytes(&plan).saturating_sub(folder.checkpoint_bytes()?))?;
-        let mut learner = Learner::new(&plan);
+        let mut learner = Learner::new(&plan, codebook)?;
         let progress = if folder.has_begun()? {
             go_on(&folder, &mut learner, (&plan, images.fingerprint))?
         } else {
@@ -315,19 +324,46 @@ impl Clock {
     }
 }
 
-/// Everything that can be found out before the run folder is touched.
-fn prepare(job: &Job) -> Result<(Plan, Images, Vec<String>), Error> {
-    let plan = Plan::new(job.config.clone())?;
+/// What can be found out before the run folder is touched.
+struct Prepared {
+    plan: Plan,
+    images: Images,
+    codebook: Option<Codebook>,
+    notes: Vec<String>,
+}
+
+fn prepare(job: &Job) -> Result<Prepared, Error> {
+    let stored = match job.mode {
+        Mode::Resume => Codebook::of_run(&job.out, &job.config)?,
+        Mode::New | Mode::Overwrite => None,
+    };
+    let plan = match &stored {
+        Some(codebook) => Plan::with_codebook(job.config.clone(), Some(codebook.shape()))?,
+        None => Plan::new(job.config.clone())?,
+    };
     let data = Arc::new(DataSet::open(
         job.config.data.path.as_deref().unwrap_or_default(),
     )?);
     let reporter = Arc::new(Reporter::new(bad_limit(&job.config, data.len())));
     let survey = Survey::of(&data, N_SURVEYED, job.config.train.seed, &reporter)?;
     let mut notes = vec![auto::describe(&survey)];
-    let config = resolve(job.config.clone(), &plan, (&data, &reporter), &mut notes)?;
-    let plan = Plan::new(config)?;
+    let mut config = resolve(job.config.clone(), &plan, (&data, &reporter), &mut notes)?;
+    let codebook = match stored {
+        Some(codebook) => Some(codebook),
+        None => codebook(&plan, (&data, &reporter), &mut notes)?,
+    };
+    if config.objective.target == Target::Clusters {
+        let found = codebook.as_ref().map(|book| book.shape().n);
+        config.objective.clusters = found.unwrap_or(config.objective.clusters);
+    }
+    let plan = Plan::with_codebook(config, codebook.as_ref().map(Codebook::shape))?;
     let images = open_images(&plan, data, reporter)?;
-    Ok((plan, images, notes))
+    Ok(Prepared {
+        plan,
+        images,
+        codebook,
+        notes,
+    })
 }
 
 fn tell_plan(voice: &mut Voice<'_>, plan: &Plan, images: &Images) {
@@ -355,7 +391,10 @@ fn tell_plan(voice: &mut Voice<'_>, plan: &Plan, images: &Images) {
 fn disk_bytes(plan: &Plan) -> u64 {
     let weights = plan.model().1.n_values() as u64 * 4;
     let n_states = plan.config().train.keep as u64 + 2;
-    weights * (3 * n_states + 1)
+    let channels = plan.config().data.channels;
+    let codeword = |book: CodebookShape| book.n * channels * book.side * book.side;
+    let codebook = plan.codebook().map_or(0, codeword) as u64 * 4;
+    weights * (3 * n_states + 1) + codebook * (n_states + 2)
 }
 
 /// Reads the newest checkpoint; refuses images or a configuration that are not those that the run began with.

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use simmim_checkpoint::{Archive, Integrity};
 use simmim_train::checkpoint::{self, Origin};
+use simmim_train::codebook::CODEBOOK;
 use simmim_train::run_folder;
 
 use super::{Talk, output};
@@ -46,12 +47,12 @@ pub(crate) fn run(args: &InspectArgs, talk: Talk) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many values are the model's, and how many the optimiser's.
+/// How many values are the model's, and how many the optimiser's. A codebook is neither.
 fn count(archive: &Archive) -> (usize, usize) {
     let of = |optimizer: bool| -> usize {
         archive
             .tensors()
-            .filter(|(name, _)| name.starts_with(OPTIMIZER) == optimizer)
+            .filter(|(name, _)| name.starts_with(OPTIMIZER) == optimizer && *name != CODEBOOK)
             .map(|(_, info)| info.n_values())
             .sum()
     };

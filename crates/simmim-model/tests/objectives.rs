@@ -1,0 +1,428 @@
+//! What every head with every target, loss and scope has to hold.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+use simmim_autograd::{
+    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, Index, ParameterId, ParameterSpec,
+    ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
+};
+use simmim_model::{
+    Encoder, HeadKind, Hiding, MaskedImageModel, Objective, Palette, RelativePositions, Scope,
+    Target, Vit, VitConfig,
+};
+use std::sync::Arc;
+
+const IMAGE_PX: usize = 16;
+const BATCH: usize = 8;
+const MEAN: [f32; 3] = [0.5, 0.4, 0.3];
+const STD: [f32; 3] = [0.2, 0.25, 0.3];
+
+/// A ViT of which four neighbouring tokens make one feature, as in a hierarchical encoder.
+#[derive(Debug)]
+struct Merged {
+    vit: Vit,
+    merge: usize,
+}
+
+impl Merged {
+    fn new(config: &VitConfig, merge: usize, specs: &mut ParameterSpecs) -> Self {
+        let vit = Vit::new(config, "encoder.", specs);
+        Self { vit, merge }
+    }
+}
+
+impl Encoder for Merged {
+    fn embed<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
+        self.vit.embed(tape, images)
+    }
+
+    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var {
+        let tokens = self.vit.encode(tape, tokens); // [B, L, D]
+        let (batch, [h, w], merge) = (tokens.shape()[0], self.grid(), self.merge);
+        let mut order = Vec::new();
+        for square in 0..batch * h * w / (merge * merge) {
+            let (line, column) = (square / (w / merge), square % (w / merge));
+            for part in 0..merge * merge {
+                let (y, x) = (line * merge + part / merge, column * merge + part % merge);
+                order.push((y * w + x) as u32);
+            }
+        }
+        let merged = tape.gather(&tokens, &Index::new(tape.device(), &order));
+        merged.reshape(&[batch, h * w / (merge * merge), self.features()])
+    }
+
+    fn grid(&self) -> [usize; 2] {
+        self.vit.grid()
+    }
+
+    fn stride(&self) -> usize {
+        self.vit.stride() * self.merge
+    }
+
+    fn layer_of(&self, parameter: &str) -> usize {
+        self.vit.layer_of(parameter)
+    }
+
+    fn patch_px(&self) -> usize {
+        self.vit.patch_px()
+    }
+
+    fn channels(&self) -> usize {
+        self.vit.channels()
+    }
+
+    fn features(&self) -> usize {
+        self.vit.features() * self.merge * self.merge
+    }
+
+    fn mask_token(&self) -> ParameterId {
+        self.vit.mask_token()
+    }
+
+    fn exempt_by_name(&self) -> &'static [&'static str] {
+        self.vit.exempt_by_name()
+    }
+}
+
+/// Every head, target, loss, scope and resolution.
+fn objectives() -> Vec<Objective> {
+    let pixels = |loss, norm_target| Target::Pixels { loss, norm_target };
+    let targets = [
+        pixels(PixelLoss::L1, None),
+        pixels(PixelLoss::L2, None),
+        pixels(PixelLoss::SmoothL1, None),
+        pixels(PixelLoss::L1, Some(5)),
+        Target::Bins { n: 4 },
+        Target::Codewords { n: 6, side: 1 },
+        Target::Codewords { n: 6, side: 2 },
+    ];
+    let mut all = Vec::new();
+    for head in [HeadKind::Linear, HeadKind::Mlp] {
+        for target in targets {
+            for scope in [Scope::Masked, Scope::Full] {
+                all.extend([1, 2, 4].map(|target_px| Objective {
+                    head,
+                    target,
+                    target_px,
+                    scope,
+                }));
+            }
+        }
+    }
+    all
+}
+
+/// A model of patches of 4 px and features of 8 px, with masks that suit its objective.
+struct Setup {
+    model: MaskedImageModel,
+    parameters: Parameters,
+    device: Arc<dyn Device>,
+    images: Tensor,
+    hidden: Vec<bool>,
+}
+
+impl Setup {
+    fn new(objective: Objective) -> Self {
+        let device = CpuDevice::shared();
+        let mut specs = ParameterSpecs::default();
+        let config = VitConfig {
+            image_size: [IMAGE_PX; 2],
+            patch_px: 4,
+            width: 8,
+            depth: 1,
+            heads: 2,
+            drop_path: 0.0,
+            ..VitConfig::default()
+        };
+        let encoder = Merged::new(&config, 2, &mut specs);
+        let mut model = MaskedImageModel::new(Box::new(encoder), objective, &mut specs);
+        match objective.target {
+            Target::Pixels { .. } => {}
+            Target::Bins { n } => model.set_palette(Palette::of_bins(&device, [&MEAN, &STD], n)),
+            Target::Codewords { n, side } => {
+                let width = 3 * side * side;
+                let word = |i: usize| (i / width) as f32 / n as f32 + 0.01 * (i % width) as f32;
+                let words: Vec<f32> = (0..n * width).map(word).collect();
+                model.set_palette(Palette::new(&device, [&MEAN, &STD], &words, width));
+            }
+        }
+        let cell_px = objective.element_px().max(4);
+        assert!(objective.fits(8, 4, cell_px));
+        let is_hidden = |i: usize| {
+            let (image, y, x) = (i / 16, i / 4 % 4, i % 4);
+            !(y * 4 / cell_px + x * 4 / cell_px + image).is_multiple_of(3)
+        };
+        Self {
+            model,
+            parameters: Parameters::allocate(specs, &device, 3),
+            images: images(&device),
+            hidden: (0..BATCH * 16).map(is_hidden).collect(),
+            device,
+        }
+    }
+
+    fn hiding(&self) -> Hiding {
+        Hiding::new(&self.model, &self.device, &self.hidden)
+    }
+
+    /// The loss and its gradients where the predicted pixels are those of `originals`.
+    fn loss(&self, originals: &Tensor) -> (f32, Gradients) {
+        let hiding = self.hiding();
+        let mut tape = Tape::recording(&self.parameters);
+        let features = self.model.features(&mut tape, &self.images, &hiding);
+        let counted = (&hiding, hiding.n_counted_px());
+        let loss = self.model.compare(&mut tape, &features, originals, counted);
+        let value = loss.tensor().item();
+        let mut gradients = Gradients::new(&self.parameters);
+        tape.backward(loss, &mut gradients);
+        (value, gradients)
+    }
+
+    fn values(&self, gradients: &Gradients) -> Vec<Vec<f32>> {
+        let of = |(id, ..): (ParameterId, _, _)| gradients.get(id).unwrap().to_vec();
+        self.parameters.iter().map(of).collect()
+    }
+}
+
+/// Images of smooth colours and some texture, each its own, normalised.
+fn images(device: &Arc<dyn Device>) -> Tensor {
+    let n = IMAGE_PX * IMAGE_PX;
+    let value = |i: usize| {
+        let (image, c, y, x) = (
+            i / (3 * n),
+            i / n % 3,
+            i / IMAGE_PX % IMAGE_PX,
+            i % IMAGE_PX,
+        );
+        let (phase, y, x) = (image as f32 * 1.7 + c as f32, y as f32, x as f32);
+        let colour = 0.5 + 0.3 * (phase + 0.2 * x).sin() + 0.15 * (phase + 0.9 * y).cos();
+        (colour - MEAN[c]) / STD[c]
+    };
+    let values: Vec<f32> = (0..BATCH * 3 * n).map(value).collect();
+    Tensor::from_slice(device, &[BATCH, 3, IMAGE_PX, IMAGE_PX], &values)
+}
+
+/// `images` with another value at the pixels of hidden or of visible patches.
+fn changed(setup: &Setup, when_hidden: bool) -> Tensor {
+    let mut values = setup.images.to_vec();
+    for (i, value) in values.iter_mut().enumerate() {
+        let (image, y, x) = (i / (3 * 256), i / 16 % 16, i % 16);
+        if setup.hidden[image * 16 + y / 4 * 4 + x / 4] == when_hidden {
+            *value = 1.0 - 0.7 * *value;
+        }
+    }
+    Tensor::from_slice(&setup.device, setup.images.shape(), &values)
+}
+
+#[test]
+fn a_gradient_reaches_every_parameter_and_eight_images_are_learned_better_and_better() {
+    for objective in objectives() {
+        let mut setup = Setup::new(objective);
+        let (first, gradients) = setup.loss(&setup.images);
+        for (values, (_, spec, _)) in setup.values(&gradients).iter().zip(setup.parameters.iter()) {
+            let reached = values.iter().any(|g| *g != 0.0) && values.iter().all(|g| g.is_finite());
+            assert!(reached, "{objective:?}: {}", spec.name);
+        }
+        let group = Group {
+            parameters: setup.parameters.iter().map(|(id, ..)| id).collect(),
+            weight_decay: 0.0,
+        };
+        let settings = AdamWSettings {
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            clip_norm: None,
+        };
+        let mut optimiser = AdamW::new(&setup.parameters, vec![group], settings);
+        for _ in 0..60 {
+            let (_, gradients) = setup.loss(&setup.images);
+            optimiser.step(&mut setup.parameters, &gradients, 1e-2);
+        }
+        let (last, _) = setup.loss(&setup.images);
+        assert!(last < 0.8 * first, "{objective:?}: from {first} to {last}");
+        let hiding = setup.hiding();
+        let mut tape = Tape::inference(&setup.parameters);
+        let picture = setup.model.reconstruct(&mut tape, &setup.images, &hiding);
+        assert_eq!(picture.shape(), setup.images.shape());
+        let pixels = setup.model.to_pixels(&setup.images, &picture).to_vec();
+        assert!(pixels.iter().all(|x| x.is_finite()), "{objective:?}");
+    }
+}
+
+#[test]
+fn visible_pixels_of_the_target_count_only_where_all_do() {
+    for objective in objectives() {
+        let window = Target::Pixels {
+            loss: PixelLoss::L1,
+            norm_target: Some(5),
+        };
+        if objective.target == window {
+            // A window reaches from a hidden pixel to visible ones.
+            continue;
+        }
+        let setup = Setup::new(objective);
+        let gradients = |originals: &Tensor| setup.values(&setup.loss(originals).1);
+        let expected = gradients(&setup.images);
+        let is_full = objective.scope == Scope::Full;
+        let visible = gradients(&changed(&setup, false));
+        assert_eq!(visible != expected, is_full, "{objective:?}: visible");
+        assert_ne!(
+            gradients(&changed(&setup, true)),
+            expected,
+            "{objective:?}: hidden"
+        );
+    }
+}
+
+#[test]
+fn the_parts_of_a_batch_add_up_to_it() {
+    for objective in objectives() {
+        let setup = Setup::new(objective);
+        let (whole, _) = setup.loss(&setup.images);
+        let n_counted_px = setup.hiding().n_counted_px();
+        let values = setup.images.to_vec();
+        let (mut sum, half) = (0.0, values.len() / 2);
+        for part in 0..2 {
+            let shape = [BATCH / 2, 3, IMAGE_PX, IMAGE_PX];
+            let images = Tensor::from_slice(&setup.device, &shape, &values[part * half..][..half]);
+            let hidden = &setup.hidden[part * BATCH * 8..][..BATCH * 8];
+            let hiding = Hiding::new(&setup.model, &setup.device, hidden);
+            let mut tape = Tape::inference(&setup.parameters);
+            let loss = setup.model.loss(&mut tape, &images, &hiding, n_counted_px);
+            sum += loss.tensor().item();
+        }
+        assert!((sum - whole).abs() < 1e-5 * whole, "{sum} is not {whole}");
+    }
+}
+
+#[test]
+fn a_class_is_drawn_as_what_it_stands_for() {
+    let mut objective = Objective {
+        target_px: 2,
+        target: Target::Codewords { n: 6, side: 2 },
+        ..Objective::default()
+    };
+    for target in [objective.target, Target::Bins { n: 4 }] {
+        objective.target = target;
+        let setup = Setup::new(objective);
+        let mut tape = Tape::inference(&setup.parameters);
+        let picture = setup
+            .model
+            .reconstruct(&mut tape, &setup.images, &setup.hiding());
+        for (i, pixel) in picture.to_vec().iter().enumerate() {
+            let c = i / 256 % 3;
+            let value = pixel * STD[c] + MEAN[c];
+            let is_one = match target {
+                Target::Bins { .. } => {
+                    (0..4).any(|k| (value - (k as f32 + 0.5) / 4.0).abs() < 1e-5)
+                }
+                // The word k holds k/6 and a hundredth more for each place.
+                _ => (0..6).any(|k| {
+                    let place = (value - k as f32 / 6.0) * 100.0;
+                    let (y, x) = (i / 16 % 16 / 2 % 2, i % 16 / 2 % 2);
+                    (place - (c * 4 + y * 2 + x) as f32).abs() < 1e-2
+                }),
+            };
+            assert!(is_one, "value {i} of {target:?} is {value}");
+        }
+    }
+}
+
+/// A model of that geometry whose predictions are all 1, if it fits.
+fn geometry(
+    objective: Objective,
+    [patch_px, square_px, cell_px]: [usize; 3],
+    device: &Arc<dyn Device>,
+) -> Option<(MaskedImageModel, Parameters)> {
+    let is_whole = square_px.is_multiple_of(patch_px) && cell_px.is_multiple_of(patch_px);
+    if !is_whole || !objective.fits(square_px, patch_px, cell_px) {
+        return None;
+    }
+    let config = VitConfig {
+        image_size: [24, 48],
+        channels: 2,
+        patch_px,
+        width: 2,
+        depth: 0,
+        heads: 1,
+        relative_positions: RelativePositions::None,
+        ..VitConfig::default()
+    };
+    let mut specs = ParameterSpecs::default();
+    let encoder = Merged::new(&config, square_px / patch_px, &mut specs);
+    let model = MaskedImageModel::new(Box::new(encoder), objective, &mut specs);
+    let head: Vec<ParameterSpec> = specs
+        .iter()
+        .filter(|spec| spec.name.starts_with("decoder."))
+        .cloned()
+        .collect();
+    let mut parameters = Parameters::allocate(specs, device, 0);
+    for spec in head {
+        let value = f32::from(spec.name.ends_with("bias"));
+        let values = vec![value; spec.len()];
+        parameters.set(&spec.name, &spec.shape, &values).unwrap();
+    }
+    Some((model, parameters))
+}
+
+#[test]
+fn every_geometry_that_fits_counts_each_hidden_pixel_and_no_other() {
+    const SIZES: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 24];
+    let device = CpuDevice::shared();
+    let mut n_checked = 0;
+    for i in 0..SIZES.len().pow(4) {
+        let [target_px, patch_px, square_px, cell_px] =
+            [1, 8, 64, 512].map(|digit| SIZES[i / digit % SIZES.len()]);
+        let objective = Objective {
+            target_px,
+            ..Objective::default()
+        };
+        if let Some((model, parameters)) =
+            geometry(objective, [patch_px, square_px, cell_px], &device)
+        {
+            assert_counts(&model, &parameters, cell_px);
+            n_checked += 1;
+        }
+    }
+    assert!(n_checked > 100, "{n_checked} geometries");
+}
+
+/// Where all predictions are 1 and all targets 0, the gradient of the head's bias says at which places errors
+/// were counted, and how often.
+fn assert_counts(model: &MaskedImageModel, parameters: &Parameters, cell_px: usize) {
+    let (patch_px, square_px) = (model.encoder().patch_px(), model.head().square_px());
+    let target_px = model.objective().target_px;
+    let is_hidden = |y: usize, x: usize| (y / cell_px * 5 + x / cell_px * 3) % 4 != 1;
+    let [h, w] = model.encoder().grid();
+    let patch = |i: usize| is_hidden(i / w * patch_px, i % w * patch_px);
+    let hidden: Vec<bool> = (0..h * w).map(patch).collect();
+    let hiding = Hiding::new(model, parameters.device(), &hidden);
+    let n_hidden = (0..24 * 48).filter(|i| is_hidden(i / 48, i % 48)).count();
+    assert_eq!(hiding.n_counted_px(), n_hidden, "{:?}", model.objective());
+
+    let mut tape = Tape::recording(parameters);
+    let zeros = Tensor::zeros(parameters.device(), &[1, 2, 24, 48]);
+    let loss = model.loss(&mut tape, &zeros, &hiding, n_hidden);
+    let mut gradients = Gradients::new(parameters);
+    tape.backward(loss, &mut gradients);
+    let bias = parameters.find("decoder.0.bias").unwrap();
+    let found = gradients.get(bias).unwrap().to_vec();
+
+    let side = square_px / target_px;
+    let mut expected = vec![0.0; 2 * side * side];
+    for pixel in (0..24 * 48).filter(|i| is_hidden(i / 48, i % 48)) {
+        let place = [pixel / 48, pixel % 48].map(|at| at % square_px / target_px);
+        for channel in 0..2 {
+            expected[(channel * side + place[0]) * side + place[1]] += 0.5 / n_hidden as f64;
+        }
+    }
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(
+            (f64::from(*found) - expected).abs() < 1e-5,
+            "patch {patch_px}, square {square_px}, cell {cell_px}, {:?}: {found} is not {expected}",
+            model.objective()
+        );
+    }
+}

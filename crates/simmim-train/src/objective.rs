@@ -1,0 +1,128 @@
+//! The objective of a configuration, and the proof that it fits the geometry.
+
+use simmim_autograd::PixelLoss;
+use simmim_model::{HeadKind, Objective, Scope, Target};
+
+use crate::Error;
+use crate::codebook::CodebookShape;
+use crate::config::{self, RawConfig};
+
+/// The most values that a head may predict for a square: far above use, far below what would overflow.
+const MOST_OUTPUTS: u128 = 1 << 28;
+
+/// What of a model's geometry an objective has to fit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Geometry {
+    /// The side of a feature's square in pixels.
+    pub(crate) stride: usize,
+    /// The side of a patch in pixels.
+    pub(crate) patch_px: usize,
+    /// The side of a cell of the mask in pixels.
+    pub(crate) cell_px: usize,
+    /// C.
+    pub(crate) channels: usize,
+}
+
+/// The objective that the configuration asks for, with the number and size of the codewords where a file has
+/// them.
+pub(crate) fn objective(config: &RawConfig, codebook: Option<CodebookShape>) -> Objective {
+    let keys = &config.objective;
+    let loss = match keys.loss {
+        config::Loss::L1 => PixelLoss::L1,
+        config::Loss::L2 => PixelLoss::L2,
+        config::Loss::SmoothL1 => PixelLoss::SmoothL1,
+    };
+    let window = keys.norm_target;
+    let colours = CodebookShape {
+        n: keys.clusters,
+        side: 1,
+    };
+    let CodebookShape { n, side } = codebook.unwrap_or(colours);
+    Objective {
+        head: match keys.head {
+            config::Head::Linear => HeadKind::Linear,
+            config::Head::Mlp => HeadKind::Mlp,
+        },
+        target: match keys.target {
+            config::Target::Pixels => Target::Pixels {
+                loss,
+                norm_target: (window > 0).then_some(window),
+            },
+            config::Target::Bins => Target::Bins { n: keys.bins },
+            config::Target::Clusters | config::Target::Tokens => Target::Codewords { n, side },
+        },
+        target_px: keys.target_px,
+        scope: match keys.scope {
+            config::Scope::Masked => Scope::Masked,
+            config::Scope::Full => Scope::Full,
+        },
+    }
+}
+
+/// Proves that what is predicted as one thing lies in one square of the head and in one cell of the mask.
+///
+/// # Errors
+/// [`Error::Geometry`].
+pub(crate) fn prove(objective: &Objective, geometry: Geometry) -> Result<(), Error> {
+    let Geometry {
+        stride,
+        patch_px,
+        cell_px,
+        channels,
+    } = geometry;
+    let square_px = objective.head.square_px(stride);
+    if !objective.fits(square_px, patch_px, cell_px) {
+        return Err(misfit(objective, square_px, geometry));
+    }
+    let n_elements = (square_px / objective.element_px()) as u128;
+    let n_values = n_elements.pow(2) * channels as u128;
+    let n_outputs = n_values * objective.n_classes().unwrap_or(1) as u128;
+    if n_outputs > MOST_OUTPUTS {
+        return Err(Error::Geometry {
+            key: "objective.target",
+            found: format!("{n_outputs} values for each square of {square_px} px"),
+            reason: format!(
+                "the most is {MOST_OUTPUTS}; a larger `objective.target_px` or fewer classes need less"
+            ),
+        });
+    }
+    Ok(())
+}
+
+fn misfit(objective: &Objective, square_px: usize, geometry: Geometry) -> Error {
+    let Geometry {
+        patch_px, cell_px, ..
+    } = geometry;
+    let fitting: Vec<String> = (1..=square_px)
+        .filter(|&target_px| {
+            let other = Objective {
+                target_px,
+                ..*objective
+            };
+            other.fits(square_px, patch_px, cell_px)
+        })
+        .map(|target_px| target_px.to_string())
+        .collect();
+    let within =
+        format!("squares of {square_px} px, patches of {patch_px} px and cells of {cell_px} px");
+    let (key, found, fits) = match (objective.target, fitting.is_empty()) {
+        (Target::Codewords { side, .. }, true) => {
+            let found = format!("codewords of {side} x {side} px");
+            (
+                "objective.codebook",
+                found,
+                "no `objective.target_px`".to_owned(),
+            )
+        }
+        _ => {
+            let found = objective.target_px.to_string();
+            ("objective.target_px", found, fitting.join(", "))
+        }
+    };
+    let element_px = objective.element_px();
+    Error::Geometry {
+        key,
+        found,
+        reason: format!("{element_px} px are predicted as one, within {within} fits {fits}"),
+    }
+}
