@@ -120,7 +120,11 @@ fn of_images() -> Results {
         side: 5,
     };
     let row_len = 3 * 5 * 5;
-    let (prediction, target) = (values(210 * row_len, 1), values(210 * row_len, 2));
+    // Of unequal spread, so that errors of all sizes are among them.
+    let (prediction, mut target) = (values(210 * row_len, 1), values(210 * row_len, 2));
+    for value in &mut target {
+        *value *= 0.3;
+    }
     let mut results = named([("norm_target", normalised)]);
     for loss in [PixelLoss::L1, PixelLoss::L2, PixelLoss::SmoothL1] {
         let pair = [&prediction[..], &target];

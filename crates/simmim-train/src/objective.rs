@@ -105,20 +105,12 @@ fn misfit(objective: &Objective, square_px: usize, geometry: Geometry) -> Error 
         .collect();
     let within =
         format!("squares of {square_px} px, patches of {patch_px} px and cells of {cell_px} px");
-    let (key, found, fits) = match (objective.target, fitting.is_empty()) {
-        (Target::Codewords { side, .. }, true) => {
-            let found = format!("codewords of {side} x {side} px");
-            (
-                "objective.codebook",
-                found,
-                "no `objective.target_px`".to_owned(),
-            )
-        }
-        _ => {
-            let found = objective.target_px.to_string();
-            ("objective.target_px", found, fitting.join(", "))
-        }
-    };
+    let (mut key, mut found) = ("objective.target_px", objective.target_px.to_string());
+    let mut fits = fitting.join(", ");
+    if let (Target::Codewords { side, .. }, true) = (objective.target, fitting.is_empty()) {
+        (key, found) = ("objective.codebook", format!("of {side} x {side} px"));
+        "no `objective.target_px`".clone_into(&mut fits);
+    }
     let element_px = objective.element_px();
     Error::Geometry {
         key,

@@ -366,6 +366,15 @@ mod tests {
     use super::*;
     use crate::config::Layer;
 
+    const WRONG_TARGETS: [&str; 6] = [
+        "objective.target_px=0",
+        "objective.target_px=100000",
+        "objective.bins=1",
+        "objective.clusters=1",
+        "objective.clusters=5000",
+        "objective.codebook=book.safetensors",
+    ];
+
     #[test]
     fn every_value_out_of_range_is_refused_by_the_name_of_its_key() {
         let wrong = [
@@ -396,12 +405,6 @@ mod tests {
             "mask.ratio=1.01",
             "objective.norm_target=1",
             "objective.norm_target=8",
-            "objective.target_px=0",
-            "objective.target_px=100000",
-            "objective.bins=1",
-            "objective.clusters=1",
-            "objective.clusters=5000",
-            "objective.codebook=book.safetensors",
             "train.epochs=0",
             "train.batch_size=0",
             "train.accumulation=0",
@@ -422,7 +425,7 @@ mod tests {
             "train.save_every_epochs=0",
             "train.save_every_minutes=-1",
         ];
-        for assignment in wrong {
+        for assignment in wrong.into_iter().chain(WRONG_TARGETS) {
             let layer = Layer::set(assignment).unwrap();
             let error = RawConfig::from_layers(&[layer]).unwrap_err();
             let named = assignment.split('=').next().unwrap();
