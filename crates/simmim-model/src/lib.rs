@@ -5,9 +5,11 @@
 //!
 //! - [`Encoder`]: the seam between a family of transformers and everything that uses one.
 //! - [`Vit`] and [`VitConfig`]: the vision transformer of the authors' code. [`Variant`] gives its sizes.
-//! - [`LinearHead`]: from a token's features to the pixels of its patch.
-//! - [`Hiding`]: a batch's masks in the forms that the model needs.
+//! - [`Objective`]: what is predicted ([`Target`]), by which head ([`HeadKind`]), and which errors count ([`Scope`]).
+//! - [`Head`]: from the features to the values of a square of the image.
+//! - [`Palette`]: what classes look like, where classes are predicted.
 //! - [`MaskedImageModel`]: an encoder and a head, trained to predict hidden pixels.
+//! - [`Hiding`]: a batch's masks in the forms that the model needs.
 //! - [`exempt_from_decay`]: which parameters weight decay leaves alone.
 //!
 //! **Not done here:** no backward code (`simmim-autograd` has it, one operation at a time), no images
