@@ -45,9 +45,10 @@ mod tape;
 mod tensor;
 
 pub use cpu::CpuDevice;
-pub use device::{Buffer, Device, HiddenRows, LinearDims, NormDims, RowScale};
+pub use device::{AttentionPattern, Buffer, Device, HiddenRows, LinearDims, NormDims, RowScale};
 pub use drop_path::DropPath;
-pub use ops::index::Index;
+pub use ops::attention::{Attend, Windows};
+pub use ops::index::{Index, Permutation};
 pub use ops::l1::HiddenPixels;
 pub use ops::residual::Branch;
 pub use optimiser::{AdamW, AdamWSettings, Group};

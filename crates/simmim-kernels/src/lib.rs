@@ -34,8 +34,10 @@
     reason = "the one crate that may: instruction levels and the gemm crate's raw pointers"
 )]
 
+pub mod activation;
 pub mod attention;
 mod chunks;
+pub mod cosine;
 mod dispatch;
 pub mod gelu;
 pub mod l1_loss;

@@ -4,7 +4,9 @@
 //! embed, hide, encode, predict, compare. The main types, in reading order:
 //!
 //! - [`Encoder`]: the seam between a family of transformers and everything that uses one.
-//! - [`Vit`] and [`VitConfig`]: the vision transformer of the authors' code. [`Variant`] gives its sizes.
+//! - [`Vit`] and [`VitConfig`]: the vision transformer of the authors' code.
+//! - [`Swin`] and [`SwinConfig`]: their Swin transformer, and its second version.
+//! - [`EncoderConfig`]: either of them. [`Variant`] gives sizes by name.
 //! - [`LinearHead`]: from a token's features to the pixels of its patch.
 //! - [`Hiding`]: a batch's masks in the forms that the model needs.
 //! - [`MaskedImageModel`]: an encoder and a head, trained to predict hidden pixels.
@@ -35,17 +37,21 @@
 
 mod decay;
 mod encoder;
+mod family;
 mod head;
 mod layers;
 mod masked;
 mod positions;
+mod swin;
 mod variant;
 mod vit;
 
 pub use decay::{DecayRule, exempt_from_decay};
 pub use encoder::Encoder;
+pub use family::EncoderConfig;
 pub use head::LinearHead;
 pub use masked::{Hiding, MaskedImageModel};
 pub use positions::{RelativePositions, relative_index};
-pub use variant::{UnknownVariant, Variant};
+pub use swin::{Swin, SwinConfig, SwinVersion};
+pub use variant::{SwinSize, UnknownVariant, Variant, VitSize};
 pub use vit::{InitRule, Vit, VitConfig};

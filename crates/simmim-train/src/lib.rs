@@ -19,6 +19,7 @@
 pub mod auto;
 pub mod checkpoint;
 pub mod config;
+mod encoder;
 mod error;
 pub mod learner;
 pub mod metrics;
