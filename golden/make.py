@@ -5,50 +5,30 @@
 
 Needs torch and safetensors. It knows nothing of the Rust code and shares none with the authors': `--check` on
 `vit_pretrain.safetensors`, which the authors' own model wrote, is what shows that the two agree. README.md has
-the format.
+the format; pretraining.py has what surrounds the encoder.
 
 Shapes: B batch, C channels, H W pixels, h w patches, L = h*w, T = L + 1 tokens, D width, N heads.
 """
 
-import argparse
-import json
-import math
-import struct
-import sys
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import nn
 
-HERE = Path(__file__).resolve().parent
-OPTIM = "AdamW lr=1e-3 betas=(0.9,0.999) eps=1e-8 wd=0.05 clip=0.5"
-N_STEPS = 5
-MASK_RATIO = 0.6
-# Largest |a-b|/|b| (L2 norms, by tensor) that --check lets pass: f32 sums in another order.
-TOLERANCE = 1e-5
-# The gradient of an L1 loss flips where a prediction meets its target. No hidden value of a file made here comes
-# nearer than this in its five steps, so that rounding decides nothing; the seeds below were picked for that.
-NEAREST = 1e-4
+from pretraining import Golden, main, sides
 
 BASE = dict(img_size=48, patch_size=8, in_chans=3, num_classes=0, embed_dim=32, depth=2, num_heads=4, mlp_ratio=4,
             qkv_bias=True, init_values=None, use_abs_pos_emb=False, use_rel_pos_bias=False,
             use_shared_rel_pos_bias=False, use_mean_pooling=False, layer_norm_eps=1e-6)
-# name: (seed, side of a mask cell in pixels, config)
+KIND = "vit_pretrain"
 FILES = {
-    "vit_absolute": (193, 16, BASE | dict(use_abs_pos_emb=True)),
-    "vit_per_block": (70, 8, BASE | dict(img_size=32, patch_size=4, embed_dim=24, depth=3, num_heads=3,
-                                        qkv_bias=False, init_values=0.1, use_rel_pos_bias=True)),
-    "vit_oblong": (31, 16, BASE | dict(img_size=[48, 64], in_chans=5, embed_dim=24, num_heads=2, init_values=0.1,
-                                      use_abs_pos_emb=True, use_shared_rel_pos_bias=True, norm_target=7)),
+    "vit_absolute": Golden(KIND, 193, 16, BASE | dict(use_abs_pos_emb=True)),
+    "vit_per_block": Golden(KIND, 70, 8, BASE | dict(
+        img_size=32, patch_size=4, embed_dim=24, depth=3, num_heads=3, qkv_bias=False, init_values=0.1,
+        use_rel_pos_bias=True)),
+    "vit_oblong": Golden(KIND, 31, 16, BASE | dict(
+        img_size=[48, 64], in_chans=5, embed_dim=24, num_heads=2, init_values=0.1, use_abs_pos_emb=True,
+        use_shared_rel_pos_bias=True, norm_target=7)),
 }
-
-
-def sides(config):
-    size = config["img_size"]
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 class RelativeTable(nn.Module):
@@ -117,9 +97,13 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
+    without_decay = ("pos_embed", "cls_token")
+    undetermined = ()
+
     def __init__(self, config):
         super().__init__()
         dim, patch = config["embed_dim"], config["patch_size"]
+        self.width, self.stride = dim, patch
         h, w = (side // patch for side in sides(config))
         self.cls_token, self.mask_token = (nn.Parameter(torch.zeros(1, 1, dim)) for _ in range(2))
         self.pos_embed = nn.Parameter(torch.zeros(1, h * w + 1, dim)) if config["use_abs_pos_emb"] else None
@@ -144,169 +128,5 @@ class Encoder(nn.Module):
         return self.norm(x)[:, 1:].transpose(1, 2).reshape(B, D, h, w)
 
 
-class SimMIM(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.patch, self.window = config["patch_size"], config.get("norm_target")
-        self.encoder = Encoder(config)
-        n_out = self.patch**2 * config["in_chans"]
-        self.decoder = nn.Sequential(nn.Conv2d(config["embed_dim"], n_out, 1), nn.PixelShuffle(self.patch))
-        self.nearest = math.inf  # smallest error of a hidden value in any forward pass so far
-
-    def forward(self, image, mask):
-        features = self.encoder(image, mask)
-        reconstruction = self.decoder(features)
-        target = norm_targets(image, self.window) if self.window else image
-        hidden = mask.repeat_interleave(self.patch, 1).repeat_interleave(self.patch, 2)[:, None]  # [B, 1, H, W]
-        error = (target - reconstruction).abs()
-        self.nearest = min(self.nearest, error[hidden.expand_as(error) > 0].min().item())
-        return features, reconstruction, (error * hidden).sum() / (hidden.sum() + 1e-5) / image.shape[1]
-
-
-def norm_targets(image, k):
-    """Each pixel less its mean, over its standard deviation, in the part of a k x k window inside the image."""
-    def pool(x, border):
-        return F.avg_pool2d(x, k, stride=1, padding=k // 2, count_include_pad=border)
-
-    mean, square = pool(image, False), pool(image**2, False)
-    n = pool(torch.ones_like(image), True) * k**2  # pixels of the window inside the image
-    variance = ((square - mean**2) * n / (n - 1)).clamp(min=0)
-    return (image - mean) / (variance + 1e-6).sqrt()
-
-
-def decay_groups(model):
-    """Names with and without weight decay, by the rule of the authors' optimiser."""
-    exempt = ("encoder.pos_embed", "encoder.cls_token")
-    groups = {"decay": [], "no_decay": []}
-    for name, p in model.named_parameters():
-        exempted = p.ndim == 1 or name.endswith(".bias") or name in exempt
-        groups["no_decay" if exempted else "decay"].append(name)
-    return groups
-
-
-def compute(model, image, mask):
-    """Everything in a file but `param.*` and `input.*`. Trains the model."""
-    parameters = dict(model.named_parameters())
-    groups = [{"params": [parameters[name] for name in names], "weight_decay": decay}
-              for names, decay in zip(decay_groups(model).values(), (0.05, 0.0))]
-    optimiser = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
-    found, losses, norms = {}, [], []
-    for step in range(N_STEPS):
-        optimiser.zero_grad()
-        features, reconstruction, loss = model(image, mask)
-        loss.backward()
-        if step == 0:
-            found |= {"output.features": features, "output.reconstruction": reconstruction,
-                      "output.loss": loss.reshape(1)}
-            found |= {f"grad.{name}": p.grad.clone() for name, p in parameters.items()}
-        losses.append(loss.detach())
-        norms.append(nn.utils.clip_grad_norm_(model.parameters(), 0.5))
-        optimiser.step()
-    found |= {"train.losses": torch.stack(losses), "train.grad_norms": torch.stack(norms)}
-    found |= {f"after.{name}": p for name, p in parameters.items()}
-    return {name: value.detach().contiguous().clone() for name, value in found.items()}
-
-
-def randomise(model, generator):
-    """Nothing is left at zero, or at a value that several parameters share, so every gradient tells."""
-    for name, p in model.named_parameters():
-        noise = torch.randn(p.shape, generator=generator)
-        if name.startswith("decoder"):  # wide, so that errors lean to one side and the gradients' norm is clipped
-            p.data.copy_(0.5 * noise)
-        elif "gamma" in name:
-            p.data.add_(0.05 * noise)
-        elif "norm" in name and name.endswith("weight"):
-            p.data.add_(0.1 * noise)
-        elif name.endswith(("_bias", ".bias")):
-            p.data.copy_(0.1 * noise)
-        elif name.endswith(".weight"):
-            p.data.copy_(noise / math.sqrt(p[0].numel()))  # by the number of inputs
-        else:  # tokens, positions and tables
-            p.data.copy_(0.3 * noise)
-
-
-def draw_mask(config, cell, generator):
-    patch, (H, W) = config["patch_size"], sides(config)
-    rows, columns = H // cell, W // cell
-    mask = torch.zeros(rows * columns)
-    mask[torch.randperm(rows * columns, generator=generator)[: math.ceil(rows * columns * MASK_RATIO)]] = 1
-    scale = cell // patch
-    return mask.view(rows, columns).repeat_interleave(scale, 0).repeat_interleave(scale, 1)  # [h, w]
-
-
-def make(path, seed, cell, config):
-    generator = torch.Generator().manual_seed(seed)
-    model = SimMIM(config)
-    randomise(model, generator)
-    image = torch.randn(2, config["in_chans"], *sides(config), generator=generator)
-    mask = torch.stack([draw_mask(config, cell, generator) for _ in range(2)])
-    tensors = {f"param.{name}": p.detach().clone() for name, p in model.named_parameters()}
-    tensors |= {"input.image": image, "input.mask": mask} | compute(model, image, mask)
-    assert model.nearest > NEAREST, f"{path.name}: a prediction within {model.nearest:.1e} of its target; pick a seed"
-    metadata = {
-        "kind": "vit_pretrain", "config": json.dumps(config), "groups": json.dumps(decay_groups(model)),
-        "img": json.dumps(config["img_size"]), "patch": str(config["patch_size"]), "stride": str(config["patch_size"]),
-        "mask_patch": str(cell), "mask_ratio": str(MASK_RATIO), "optim": OPTIM,
-        "producer": f"golden/make.py, torch {torch.__version__}",
-    }
-    path.write_bytes(in_fixed_order(save(tensors, metadata)))
-
-
-def in_fixed_order(data):
-    """The same file with the metadata sorted: safetensors writes them in an order that changes from run to run."""
-    n = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8 : 8 + n])
-    metadata = dict(sorted(header.pop("__metadata__").items()))
-    text = json.dumps({"__metadata__": metadata} | header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + data[8 + n :]
-
-
-def check(path):
-    """Prints how far each kind of number is from the file's; returns whether all are within TOLERANCE.
-
-    f64 is there for the file: were it far off, the file would hang on how f32 rounds, and nothing could match it.
-    """
-    with safe_open(path, "pt") as file:
-        stored, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
-    config = json.loads(metadata["config"])
-    assert (metadata["kind"], metadata["optim"]) == ("vit_pretrain", OPTIM), "not a file of this program's kind"
-    worst = {}
-    for dtype in (torch.float32, torch.float64):
-        model = SimMIM(config)
-        prefix = "param."
-        model.load_state_dict({name[len(prefix):]: p for name, p in stored.items() if name.startswith(prefix)})
-        model.to(dtype)
-        groups = {kind: set(names) for kind, names in json.loads(metadata["groups"]).items()}
-        assert {kind: set(names) for kind, names in decay_groups(model).items()} == groups, "decay groups differ"
-        found = compute(model, stored["input.image"].to(dtype), stored["input.mask"].to(dtype))
-        expected = {name for name in stored if not name.startswith(("param.", "input."))}
-        assert set(found) == expected, f"names differ: {set(found) ^ expected}"
-        for name, value in found.items():
-            assert value.shape == stored[name].shape, f"{name}: shape {value.shape}"
-            reference = stored[name].double()
-            # A number that is not one counts as far away.
-            error = ((value.double() - reference).norm() / reference.norm()).nan_to_num(math.inf).item()
-            kind = name if name.startswith(("output.", "train.")) else name.split(".")[0] + ".*"
-            worst[kind, dtype] = max(worst.get((kind, dtype), (-1.0, "")), (error, name))
-    print(f"{path}\n  {'':24}{'f32':>10}{'f64':>10}  furthest in f32")
-    print(f"  nearest hidden value to its target: {model.nearest:.1e}")
-    for kind in dict.fromkeys(kind for kind, _ in worst):
-        (single, name), (double, _) = worst[kind, torch.float32], worst[kind, torch.float64]
-        print(f"  {kind:24}{single:10.1e}{double:10.1e}  {name}")
-    return all(error <= TOLERANCE for error, _ in worst.values())
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", nargs="+", metavar="FILE", help="compare instead of writing")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.check:
-        sys.exit(0 if all([check(path) for path in arguments.check]) else f"above {TOLERANCE:.0e}")
-    for name, (seed, cell, config) in FILES.items():
-        make(HERE / f"{name}.safetensors", seed, cell, config)
-
-
 if __name__ == "__main__":
-    main()
+    main("make.py", __doc__, {KIND: Encoder}, FILES)

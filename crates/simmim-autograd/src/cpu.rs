@@ -1,13 +1,17 @@
 //! The device seam on the processor: kernels of `simmim-kernels` over pooled vectors.
 
-use crate::device::{Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale};
-use simmim_kernels::attention::{self, Heads};
+use crate::device::{
+    AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
+};
+use simmim_kernels::attention;
 use simmim_kernels::layer_norm::{self, Affine};
 use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
 use simmim_kernels::optimiser::{self, AdamW, Moments};
 use simmim_kernels::patch::{self, Patches};
 use simmim_kernels::residual::{self, Gain};
-use simmim_kernels::{classes, cross_entropy, gelu, norm_target, pixel_loss, rows, scale};
+use simmim_kernels::{
+    activation, classes, cosine, cross_entropy, gelu, norm_target, pixel_loss, rows, scale,
+};
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +55,17 @@ fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
 
 fn row_numbers(buffer: &Buffer) -> &[u32] {
     buffer.storage::<Vec<u32>>().expect(FOREIGN)
+}
+
+fn slices(pattern: AttentionPattern<'_>) -> attention::Pattern<'_> {
+    let windows = |[order, regions]: [_; 2]| {
+        attention::Windows::new(row_numbers(order), row_numbers(regions))
+    };
+    attention::Pattern {
+        dims: pattern.dims,
+        bias: pattern.bias.map(values),
+        windows: pattern.windows.map(windows),
+    }
 }
 
 fn gain(gain: RowScale<'_>) -> Gain<'_> {
@@ -228,25 +243,52 @@ impl Device for CpuDevice {
         gelu::gelu_backward(values(x), values(dy), values_mut(dx));
     }
 
-    fn attention(&self, qkv: &Buffer, bias: Option<&Buffer>, dims: Heads, out: &mut Buffer) {
-        attention::attention(values(qkv), bias.map(values), dims, values_mut(out));
+    fn relu(&self, x: &Buffer, y: &mut Buffer) {
+        activation::relu(values(x), values_mut(y));
+    }
+
+    fn relu_backward(&self, y: &Buffer, dy: &Buffer, dx: &mut Buffer) {
+        activation::relu_backward(values(y), values(dy), values_mut(dx));
+    }
+
+    fn logistic(&self, x: &Buffer, most: f32, y: &mut Buffer) {
+        activation::logistic(values(x), most, values_mut(y));
+    }
+
+    fn logistic_backward(&self, y: &Buffer, most: f32, dy: &Buffer, dx: &mut Buffer) {
+        activation::logistic_backward(values(y), most, values(dy), values_mut(dx));
+    }
+
+    fn cosine(&self, qkv: &Buffer, log_scale: &Buffer, y: &mut Buffer, head_dim: usize) {
+        cosine::normalise(values(qkv), values(log_scale), head_dim, values_mut(y));
+    }
+
+    fn cosine_backward(
+        &self,
+        [qkv, dy]: [&Buffer; 2],
+        log_scale: &Buffer,
+        dqkv: &mut Buffer,
+        head_dim: usize,
+    ) -> Buffer {
+        let (qkv, dy, dqkv) = (values(qkv), values(dy), values_mut(dqkv));
+        let dlog = cosine::normalise_backward(qkv, values(log_scale), head_dim, dy, dqkv);
+        self.upload(&dlog)
+    }
+
+    fn attention(&self, qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) {
+        attention::attention(values(qkv), slices(pattern), values_mut(out));
     }
 
     fn attention_backward(
         &self,
-        (qkv, bias): (&Buffer, Option<&Buffer>),
+        qkv: &Buffer,
+        pattern: AttentionPattern<'_>,
         [out, dout]: [&Buffer; 2],
-        dims: Heads,
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
         let pair = (values(out), values(dout));
-        let dbias = attention::attention_backward(
-            values(qkv),
-            bias.map(values),
-            pair,
-            dims,
-            values_mut(dqkv),
-        );
+        let dqkv = values_mut(dqkv);
+        let dbias = attention::attention_backward(values(qkv), slices(pattern), pair, dqkv);
         dbias.map(|dbias| self.upload(&dbias))
     }
 

@@ -108,6 +108,18 @@ pub struct CountedClasses<'a> {
     pub weights: &'a Buffer,
 }
 
+/// How tokens attend to each other.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionPattern<'a> {
+    /// Sizes, T tokens of one window or all L of an image.
+    pub dims: Heads,
+    /// Added to the logits, `[N, T, T]`.
+    pub bias: Option<&'a Buffer>,
+    /// The token at each place of each window of an image and the place's region, both `[G, T]`; regions may be
+    /// empty. `None` when all tokens of an image attend to each other.
+    pub windows: Option<[&'a Buffer; 2]>,
+}
+
 /// Hardware that runs the fused operations.
 ///
 /// The models know only this trait, through [`Tape`](crate::Tape). A buffer is allocated, filled and
@@ -174,14 +186,32 @@ pub trait Device: Debug + Send + Sync {
     fn gelu(&self, x: &Buffer, y: &mut Buffer);
     /// dx = dy (Φ(x) + x φ(x)).
     fn gelu_backward(&self, x: &Buffer, dy: &Buffer, dx: &mut Buffer);
-    /// out `[B, L, N, d]` = softmax(q kᵀ/√d + bias) v of qkv `[B, L, 3, N, d]`, bias `[N, L, L]`.
-    fn attention(&self, qkv: &Buffer, bias: Option<&Buffer>, dims: Heads, out: &mut Buffer);
+    /// y = max(x, 0).
+    fn relu(&self, x: &Buffer, y: &mut Buffer);
+    /// dx = dy where y > 0.
+    fn relu_backward(&self, y: &Buffer, dy: &Buffer, dx: &mut Buffer);
+    /// y = most/(1 + e⁻ˣ).
+    fn logistic(&self, x: &Buffer, most: f32, y: &mut Buffer);
+    /// dx from y.
+    fn logistic_backward(&self, y: &Buffer, most: f32, dy: &Buffer, dx: &mut Buffer);
+    /// y = qkv `[R, 3, N, d]` with queries of length exp(`log_scale`) `[N]` and keys of length 1.
+    fn cosine(&self, qkv: &Buffer, log_scale: &Buffer, y: &mut Buffer, head_dim: usize);
+    /// Writes dqkv; returns the gradient of `log_scale`.
+    fn cosine_backward(
+        &self,
+        qkv_dy: [&Buffer; 2],
+        log_scale: &Buffer,
+        dqkv: &mut Buffer,
+        head_dim: usize,
+    ) -> Buffer;
+    /// out `[B, L, N, d]` = softmax(s q kᵀ + bias) v of qkv `[B, L, 3, N, d]`.
+    fn attention(&self, qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer);
     /// Writes dqkv; returns the bias's gradient. `out_dout` is the result and its gradient.
     fn attention_backward(
         &self,
-        qkv_bias: (&Buffer, Option<&Buffer>),
+        qkv: &Buffer,
+        pattern: AttentionPattern<'_>,
         out_dout: [&Buffer; 2],
-        dims: Heads,
         dqkv: &mut Buffer,
     ) -> Option<Buffer>;
     /// y = x + keep ∘ γ ∘ branch.

@@ -45,10 +45,13 @@ mod tape;
 mod tensor;
 
 pub use cpu::CpuDevice;
-pub use device::{Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale};
+pub use device::{
+    AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
+};
 pub use drop_path::DropPath;
+pub use ops::attention::{Attend, Windows};
 pub use ops::cross_entropy::Classes;
-pub use ops::index::Index;
+pub use ops::index::{Index, Permutation};
 pub use ops::pixel_loss::CountedPixels;
 pub use ops::residual::Branch;
 pub use optimiser::{AdamW, AdamWSettings, Group};

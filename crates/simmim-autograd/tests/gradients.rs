@@ -17,8 +17,9 @@
 //! as well, against its share ‖g‖/√n.
 
 use simmim_autograd::{
-    AdamW, AdamWSettings, Branch, Classes, CountedPixels, CpuDevice, Device, DropPath, Gradients,
-    Group, Index, Init, ParameterId, ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
+    AdamW, AdamWSettings, Attend, Branch, Classes, CountedPixels, CpuDevice, Device, DropPath,
+    Gradients, Group, Index, Init, ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss,
+    Tape, Tensor, Var, Windows,
 };
 use simmim_random::{Draws, Purpose, Stream};
 use std::sync::Arc;
@@ -209,9 +210,65 @@ fn attention_with_and_without_bias() {
     for (batch, tokens, heads, head_dim) in [(1, 1, 1, 1), (2, 5, 3, 4), (3, 19, 2, 7)] {
         let width = 3 * heads * head_dim;
         let shapes: [&[usize]; 2] = [&[batch, tokens, width], &[heads, tokens, tokens]];
-        check(&shapes, |tape, p| tape.attention(&p[0], Some(&p[1]), heads));
-        check(&shapes[..1], |tape, p| tape.attention(&p[0], None, heads));
+        check(&shapes, |tape, p| {
+            tape.attention(&p[0], Some(&p[1]), &Attend::all(heads))
+        });
+        check(&shapes[..1], |tape, p| {
+            tape.attention(&p[0], None, &Attend::all(heads))
+        });
     }
+}
+
+#[test]
+fn attention_in_rolled_windows_with_regions() {
+    // Two images of three windows of four tokens, rolled by three; the last window has two regions.
+    let order: Vec<u32> = (0..12).map(|place| (place + 3) % 12).collect();
+    let regions = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1];
+    for scale in [None, Some(0.3)] {
+        check(&[&[2, 12, 12], &[2, 4, 4]], |tape, p| {
+            let windows = Windows::new(tape.device(), (&order, &regions), 4);
+            let attend = Attend {
+                heads: 2,
+                scale,
+                windows: Some(windows),
+            };
+            tape.attention(&p[0], Some(&p[1]), &attend)
+        });
+    }
+}
+
+#[test]
+fn cosine_of_vectors_away_from_zero() {
+    // Vectors of 16 values are hardly ever short, so that a step is small beside them.
+    check(&[&[2, 3, 96], &[2, 1, 1]], |tape, p| {
+        tape.cosine(&p[0], &p[1])
+    });
+}
+
+#[test]
+fn logistic() {
+    check(&[&[3, 7]], |tape, p| tape.logistic(&p[0], 16.0));
+}
+
+#[test]
+fn relu_away_from_its_kink() {
+    check(&[&[4, 5]], |tape, p| {
+        // Values within ±1, moved to (1, 3) or (−3, −1): none meets zero within a step.
+        let moved: Vec<f32> = (0..20)
+            .map(|i| if i % 3 == 0 { 2.0 } else { -2.0 })
+            .collect();
+        let moved = tape.constant(Tensor::from_slice(tape.device(), &[4, 5], &moved));
+        let x = tape.add_positions(&p[0].reshape(&[1, 4, 5]), &moved);
+        tape.relu(&x)
+    });
+}
+
+#[test]
+fn permute() {
+    check(&[&[2, 3, 4]], |tape, p| {
+        let order = Permutation::new(tape.device(), &[3, 1, 5, 0, 2, 4]);
+        tape.permute(&p[0], &order)
+    });
 }
 
 #[test]
@@ -464,7 +521,7 @@ fn block_loss(tape: &mut Tape<'_>, ids: &[ParameterId]) -> Var {
     let qkv = tape.linear(&normed, &p[5], Some(&p[6])); // [B, L + 1, 3 D]
     let pairs: Vec<u32> = (0..25).map(|pair| pair % 9).collect();
     let bias = tape.position_bias(&p[7], &Index::new(device, &pairs));
-    let value = tape.attention(&qkv, Some(&bias), 2);
+    let value = tape.attention(&qkv, Some(&bias), &Attend::all(2));
     let branch = Branch {
         value,
         scale: Some(&p[8]),

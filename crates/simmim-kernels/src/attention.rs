@@ -1,13 +1,15 @@
-//! Multi-head self-attention with a position bias, one image and head at a time.
+//! Multi-head self-attention with a position bias, on the whole grid of an image or within windows of it.
 //!
-//! out = softmax(q kᵀ/√d + bias) v. The logits of one head live only in a scratch buffer of the thread;
-//! the backward computes them again from q and k instead of keeping them.
+//! out = softmax(s q kᵀ + bias) v, where s is 1/√d unless the model says otherwise. The logits of one head
+//! live only in a scratch buffer of the thread; the backward computes them again from q and k instead of
+//! keeping them. Windows, rolled or not, are an order of the tokens: no rolled or partitioned copy of an
+//! image is made, each thread gathers one window at a time.
 //!
 //! Source: A. Vaswani et al., *Attention Is All You Need*, arXiv 1706.03762, eq. 1; the additive bias as in
-//! BEiT (arXiv 2106.08254) and Swin (arXiv 2103.14030, eq. 4). The form of the backward, with the row sums of
-//! dO∘O, as in T. Dao et al., *FlashAttention*, arXiv 2205.14135, appendix B.2.
+//! BEiT (arXiv 2106.08254) and Swin (arXiv 2103.14030, eq. 4); shifted windows, Swin §3.2. The form of the
+//! backward, with the row sums of dO∘O, as in T. Dao et al., *FlashAttention*, arXiv 2205.14135, appendix B.2.
 
-use crate::chunks::add_up;
+use crate::chunks::{SharedRows, add_up};
 use crate::dispatch::for_each_level;
 use crate::lanes::{max, sum_by};
 use crate::math::exp;
@@ -18,23 +20,41 @@ use std::cell::RefCell;
 /// The gradient of the bias is summed in at most this many parts: it bounds their memory.
 const MAX_BIAS_PARTS: usize = 16;
 
+/// Added to the logit of two tokens that only the roll has brought into one window.
+///
+/// Source: microsoft/Swin-Transformer `models/swin_transformer.py`, `SwinTransformerBlock`: −100, not −∞.
+pub const OTHER_REGION: f32 = -100.0;
+
 /// Sizes of an attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
     /// N, the number of heads.
     pub heads: usize,
-    /// L, tokens that attend to each other.
+    /// T, tokens that attend to each other: all L of an image, or those of one window.
     pub tokens: usize,
     /// d, values of a head; the width is N d.
     pub head_dim: usize,
+    /// s, the factor of q kᵀ.
+    pub scale: f32,
 }
 
 impl Heads {
+    /// Sizes with the usual factor of the logits, 1/√d.
+    pub fn new(heads: usize, tokens: usize, head_dim: usize) -> Self {
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        Self {
+            heads,
+            tokens,
+            head_dim,
+            scale,
+        }
+    }
+
     fn width(self) -> usize {
         self.heads * self.head_dim
     }
 
-    /// Values of q, k and v of one image.
+    /// Values of q, k and v of tokens that attend to each other.
     fn qkv_len(self) -> usize {
         3 * self.width() * self.tokens
     }
@@ -47,7 +67,7 @@ impl Heads {
         self.tokens * self.tokens
     }
 
-    /// q (0), k (1) or v (2) of one head of one image, `[L, d]`.
+    /// q (0), k (1) or v (2) of one head, `[T, d]`.
     fn part(self, qkv: &[f32], which: usize, head: usize) -> Matrix<'_> {
         let start = which * self.width() + head * self.head_dim;
         Matrix::with_row_stride(&qkv[start..], self.tokens, self.head_dim, 3 * self.width())
@@ -62,130 +82,327 @@ impl Heads {
             3 * self.width(),
         )
     }
+}
 
-    fn scale(self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
+/// Which tokens of an image attend to each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Windows<'a> {
+    order: &'a [u32],
+    regions: &'a [u32],
+}
+
+impl<'a> Windows<'a> {
+    /// Windows by the token at each of their places, `order` `[G, T]`, and a number for each place,
+    /// `regions` `[G, T]`: places of one window whose numbers differ see each other only by [`OTHER_REGION`].
+    /// Empty `regions` stand for equal numbers.
+    ///
+    /// # Panics
+    /// When a token of 0..G·T is missing from `order`, or `regions` are of another length.
+    pub fn new(order: &'a [u32], regions: &'a [u32]) -> Self {
+        let mut seen = vec![false; order.len()];
+        for &token in order {
+            let token = token as usize;
+            assert!(
+                token < seen.len() && !seen[token],
+                "attention: windows hold each token once"
+            );
+            seen[token] = true;
+        }
+        assert!(
+            regions.is_empty() || regions.len() == order.len(),
+            "attention: regions of another length"
+        );
+        Self { order, regions }
     }
+
+    /// The tokens of window `idx`, and their regions where these differ.
+    fn window(self, idx: usize, tokens: usize) -> (&'a [u32], &'a [u32]) {
+        let range = idx * tokens..(idx + 1) * tokens;
+        let regions = self.regions.get(range.clone()).unwrap_or(&[]);
+        let differ = regions.iter().any(|region| *region != regions[0]);
+        (&self.order[range], if differ { regions } else { &[] })
+    }
+}
+
+/// How tokens attend to each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Pattern<'a> {
+    /// Sizes.
+    pub dims: Heads,
+    /// `[N, T, T]`, added to the logits.
+    pub bias: Option<&'a [f32]>,
+    /// Windows of each image; without them all tokens of an image attend to each other.
+    pub windows: Option<Windows<'a>>,
+}
+
+impl<'a> Pattern<'a> {
+    /// L, tokens of an image.
+    fn image_tokens(self) -> usize {
+        self.windows
+            .map_or(self.dims.tokens, |windows| windows.order.len())
+    }
+
+    /// Groups of tokens that attend to each other in one image.
+    fn n_windows(self) -> usize {
+        self.image_tokens() / self.dims.tokens
+    }
+
+    /// As this, for one group of tokens that lie together.
+    fn group(self, regions: &'a [u32]) -> Group<'a> {
+        Group {
+            dims: self.dims,
+            bias: self.bias,
+            regions,
+        }
+    }
+
+    fn assert_fits(self, qkv: &[f32], out: &[f32]) {
+        let (dims, image) = (self.dims, self.image_tokens() * self.dims.width());
+        assert!(
+            out.len().is_multiple_of(image) && qkv.len() == 3 * out.len(),
+            "attention: lengths differ"
+        );
+        assert!(
+            self.image_tokens().is_multiple_of(dims.tokens),
+            "attention: {} tokens in windows of {}",
+            self.image_tokens(),
+            dims.tokens
+        );
+        let len = dims.heads * dims.logits_len();
+        assert!(
+            self.bias.is_none_or(|bias| bias.len() == len),
+            "attention: the bias is not [{}, {}, {}]",
+            dims.heads,
+            dims.tokens,
+            dims.tokens
+        );
+    }
+}
+
+/// Tokens that attend to each other, lying together: a whole image, or a gathered window.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    dims: Heads,
+    bias: Option<&'a [f32]>,
+    regions: &'a [u32],
 }
 
 thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+/// Calls `f` with buffers of these lengths, whose values are not defined.
+fn with_scratch<const N: usize>(lens: [usize; N], f: impl FnOnce([&mut [f32]; N])) {
     // Taken out while in use: a nested task of the pool finds an empty one instead of a borrowed one.
     let mut scratch = SCRATCH.take();
+    let len = lens.iter().sum();
     if scratch.len() < len {
         scratch.resize(len, 0.0);
     }
-    let result = f(&mut scratch[..len]);
+    let mut rest = &mut scratch[..len];
+    f(lens.map(|len| {
+        let part = std::mem::take(&mut rest);
+        let (part, others) = part.split_at_mut(len);
+        rest = others;
+        part
+    }));
     SCRATCH.replace(scratch);
-    result
 }
 
-/// out = softmax(q kᵀ/√d + bias) v.
+/// out = softmax(s q kᵀ + bias) v within each image or window.
 ///
 /// # Shapes
-/// `qkv` `[B, L, 3, N, d]`, `bias` `[N, L, L]`, `out` `[B, L, N, d]`.
-pub fn attention(qkv: &[f32], bias: Option<&[f32]>, dims: Heads, out: &mut [f32]) {
-    assert_fits(qkv, bias, dims, out);
-    out.par_chunks_mut(dims.out_len())
-        .zip(qkv.par_chunks(dims.qkv_len()))
-        .for_each(|(out, qkv)| {
-            for head in 0..dims.heads {
-                with_scratch(dims.logits_len(), |weights| {
-                    attention_weights(qkv, bias, (dims, head), weights);
-                    let weights = Matrix::new(weights, dims.tokens, dims.tokens);
-                    let out = &mut out[head * dims.head_dim..];
-                    let out =
-                        MatrixMut::with_row_stride(out, dims.tokens, dims.head_dim, dims.width());
-                    matmul_serial(out, weights, dims.part(qkv, 2, head), Store::Replace);
+/// `qkv` `[B, L, 3, N, d]`, `out` `[B, L, N, d]`.
+pub fn attention(qkv: &[f32], pattern: Pattern<'_>, out: &mut [f32]) {
+    pattern.assert_fits(qkv, out);
+    let dims = pattern.dims;
+    let Some(windows) = pattern.windows else {
+        out.par_chunks_mut(dims.out_len())
+            .zip(qkv.par_chunks(dims.qkv_len()))
+            .for_each(|(out, qkv)| {
+                with_scratch([dims.logits_len()], |[logits]| {
+                    pattern.group(&[]).forward(qkv, out, logits);
                 });
+            });
+        return;
+    };
+    let (width, n_windows) = (dims.width(), pattern.n_windows());
+    let n_groups = out.len() / dims.out_len();
+    let out = SharedRows::new(out, width);
+    (0..n_groups).into_par_iter().for_each(|group| {
+        let first_row = group / n_windows * pattern.image_tokens();
+        let (tokens, regions) = windows.window(group % n_windows, dims.tokens);
+        let lens = [dims.qkv_len(), dims.out_len(), dims.logits_len()];
+        with_scratch(lens, |[local, result, logits]| {
+            gather(&qkv[first_row * 3 * width..], tokens, local);
+            pattern.group(regions).forward(local, result, logits);
+            for (row, &token) in result.chunks_exact(width).zip(tokens) {
+                // SAFETY: `Windows` holds each token of an image once, and each group is one window of one
+                // image, so no other task writes this row.
+                unsafe { out.write(first_row + token as usize, row) };
             }
         });
+    });
 }
 
 /// Gradients of [`attention`]: `dqkv` is written, the gradient of the bias is returned when there is one.
 ///
 /// # Shapes
-/// `qkv`, `dqkv` `[B, L, 3, N, d]`; `bias` and the result `[N, L, L]`; `out`, `dout` `[B, L, N, d]`.
+/// `qkv`, `dqkv` `[B, L, 3, N, d]`; `out`, `dout` `[B, L, N, d]`; the result `[N, T, T]`.
 pub fn attention_backward(
     qkv: &[f32],
-    bias: Option<&[f32]>,
+    pattern: Pattern<'_>,
     (out, dout): (&[f32], &[f32]),
-    dims: Heads,
     dqkv: &mut [f32],
 ) -> Option<Vec<f32>> {
-    assert_fits(qkv, bias, dims, out);
+    pattern.assert_fits(qkv, out);
     assert!(
         dout.len() == out.len() && dqkv.len() == qkv.len(),
         "attention: gradients of another shape"
     );
-    let batch = out.len() / dims.out_len();
-    let images_each = batch.div_ceil(if bias.is_some() {
-        MAX_BIAS_PARTS
-    } else {
-        batch
-    });
-    let parts: Vec<Vec<f32>> = dqkv
-        .par_chunks_mut(images_each * dims.qkv_len())
-        .enumerate()
-        .map(|(part, dqkv)| {
-            let mut dbias = vec![0.0; bias.map_or(0, <[f32]>::len)];
-            for (i, dqkv) in dqkv.chunks_mut(dims.qkv_len()).enumerate() {
-                let image = part * images_each + i;
-                let qkv = &qkv[image * dims.qkv_len()..][..dims.qkv_len()];
-                let range = image * dims.out_len()..(image + 1) * dims.out_len();
-                for head in 0..dims.heads {
-                    let mut grads = HeadGrads {
-                        out: &out[range.clone()],
-                        dout: &dout[range.clone()],
-                        dqkv,
-                        dbias: &mut dbias,
-                    };
-                    head_backward(qkv, bias, (dims, head), &mut grads);
-                }
+    let dims = pattern.dims;
+    let n_groups = out.len() / dims.out_len();
+    let n_parts = pattern.bias.map_or(n_groups, |_| MAX_BIAS_PARTS);
+    let groups_each = n_groups.div_ceil(n_parts.max(1)).max(1);
+    let dqkv = SharedRows::new(dqkv, 3 * dims.width());
+    let parts: Vec<Vec<f32>> = (0..n_groups.div_ceil(groups_each))
+        .into_par_iter()
+        .map(|part| {
+            let mut dbias = vec![0.0; pattern.bias.map_or(0, <[f32]>::len)];
+            for group in part * groups_each..((part + 1) * groups_each).min(n_groups) {
+                backward_of(group, pattern, (qkv, out, dout), (&dqkv, &mut dbias));
             }
             dbias
         })
         .collect();
-    bias.map(|bias| add_up(bias.len(), &parts))
+    pattern.bias.map(|bias| add_up(bias.len(), &parts))
 }
 
-fn assert_fits(qkv: &[f32], bias: Option<&[f32]>, dims: Heads, out: &[f32]) {
-    let batch = out.len() / dims.out_len();
-    assert!(
-        out.len() == batch * dims.out_len() && qkv.len() == batch * dims.qkv_len(),
-        "attention: lengths differ"
-    );
-    let bias_fits = bias.is_none_or(|bias| bias.len() == dims.heads * dims.logits_len());
-    assert!(
-        bias_fits,
-        "attention: the bias is not [{}, {}, {}]",
-        dims.heads, dims.tokens, dims.tokens
-    );
-}
-
-/// softmax(q kᵀ/√d + bias) of one head, `[L, L]`.
-fn attention_weights(
-    qkv: &[f32],
-    bias: Option<&[f32]>,
-    (dims, head): (Heads, usize),
-    weights: &mut [f32],
+/// The backward of one group: its rows of `dqkv` are written, its share of the bias's gradient is added.
+fn backward_of(
+    group: usize,
+    pattern: Pattern<'_>,
+    (qkv, out, dout): (&[f32], &[f32], &[f32]),
+    (dqkv, dbias): (&SharedRows<'_>, &mut [f32]),
 ) {
-    let logits = MatrixMut::new(weights, dims.tokens, dims.tokens);
-    let (q, k) = (dims.part(qkv, 0, head), dims.part(qkv, 1, head));
-    matmul_serial(logits, q, k.transposed(), Store::Scaled(dims.scale()));
-    let bias = bias.map(|bias| &bias[head * dims.logits_len()..][..dims.logits_len()]);
-    softmax_rows(weights, bias.unwrap_or(&[]), dims.tokens);
+    let dims = pattern.dims;
+    let width = dims.width();
+    let logits_len = dims.logits_len();
+    let Some(windows) = pattern.windows else {
+        let range = group * dims.out_len()..(group + 1) * dims.out_len();
+        let values = (
+            &qkv[3 * range.start..3 * range.end],
+            &out[range.clone()],
+            &dout[range],
+        );
+        // SAFETY: the rows of one image, which is this group's alone.
+        let dqkv = unsafe { dqkv.rows_mut(group * dims.tokens, dims.tokens) };
+        with_scratch([logits_len, logits_len], |logits| {
+            pattern.group(&[]).backward(values, (dqkv, dbias), logits);
+        });
+        return;
+    };
+    let first_row = group / pattern.n_windows() * pattern.image_tokens();
+    let (tokens, regions) = windows.window(group % pattern.n_windows(), dims.tokens);
+    let (three, one) = (dims.qkv_len(), dims.out_len());
+    let lens = [three, one, one, three, logits_len, logits_len];
+    with_scratch(lens, |[qkv_w, out_w, dout_w, dqkv_w, weights, dlogits]| {
+        gather(&qkv[first_row * 3 * width..], tokens, qkv_w);
+        gather(&out[first_row * width..], tokens, out_w);
+        gather(&dout[first_row * width..], tokens, dout_w);
+        let values = (&*qkv_w, &*out_w, &*dout_w);
+        let logits = [weights, dlogits];
+        pattern
+            .group(regions)
+            .backward(values, (dqkv_w, dbias), logits);
+        for (row, &token) in dqkv_w.chunks_exact(3 * width).zip(tokens) {
+            // SAFETY: as in the forward: each token of an image is in one window, once.
+            unsafe { dqkv.write(first_row + token as usize, row) };
+        }
+    });
+}
+
+/// to\[i\] = from\[tokens\[i\]\], by rows.
+fn gather(from: &[f32], tokens: &[u32], to: &mut [f32]) {
+    let width = to.len() / tokens.len();
+    for (to, &token) in to.chunks_exact_mut(width).zip(tokens) {
+        to.copy_from_slice(&from[token as usize * width..][..width]);
+    }
+}
+
+impl Group<'_> {
+    fn forward(self, qkv: &[f32], out: &mut [f32], logits: &mut [f32]) {
+        let dims = self.dims;
+        for head in 0..dims.heads {
+            self.weights(qkv, head, logits);
+            let weights = Matrix::new(logits, dims.tokens, dims.tokens);
+            let out = &mut out[head * dims.head_dim..];
+            let out = MatrixMut::with_row_stride(out, dims.tokens, dims.head_dim, dims.width());
+            matmul_serial(out, weights, dims.part(qkv, 2, head), Store::Replace);
+        }
+    }
+
+    /// softmax(s q kᵀ + bias) of one head, `[T, T]`.
+    fn weights(self, qkv: &[f32], head: usize, weights: &mut [f32]) {
+        let dims = self.dims;
+        let logits = MatrixMut::new(weights, dims.tokens, dims.tokens);
+        let (q, k) = (dims.part(qkv, 0, head), dims.part(qkv, 1, head));
+        matmul_serial(logits, q, k.transposed(), Store::Scaled(dims.scale));
+        let bias = self
+            .bias
+            .map(|bias| &bias[head * dims.logits_len()..][..dims.logits_len()]);
+        softmax_rows(weights, bias.unwrap_or(&[]), self.regions, dims.tokens);
+    }
+
+    fn backward(
+        self,
+        (qkv, out, dout): (&[f32], &[f32], &[f32]),
+        (dqkv, dbias): (&mut [f32], &mut [f32]),
+        [weights, dlogits]: [&mut [f32]; 2],
+    ) {
+        let dims = self.dims;
+        let (tokens, width) = (dims.tokens, dims.width());
+        for head in 0..dims.heads {
+            let start = head * dims.head_dim;
+            self.weights(qkv, head, weights);
+            let dout_head = Matrix::with_row_stride(&dout[start..], tokens, dims.head_dim, width);
+            let dv = dims.part_mut(dqkv, 2, head);
+            let weights_t = Matrix::new(weights, tokens, tokens).transposed();
+            matmul_serial(dv, weights_t, dout_head, Store::Replace);
+            let v = dims.part(qkv, 2, head);
+            let dweights = MatrixMut::new(dlogits, tokens, tokens);
+            matmul_serial(dweights, dout_head, v.transposed(), Store::Replace);
+            softmax_backward(weights, (&out[start..], &dout[start..]), dims, dlogits);
+            if self.bias.is_some() {
+                let dbias = &mut dbias[head * dims.logits_len()..][..dims.logits_len()];
+                add_assign(dbias, dlogits);
+            }
+            let dlogits = Matrix::new(dlogits, tokens, tokens);
+            let (q, k) = (dims.part(qkv, 0, head), dims.part(qkv, 1, head));
+            let scaled = Store::Scaled(dims.scale);
+            matmul_serial(dims.part_mut(dqkv, 0, head), dlogits, k, scaled);
+            matmul_serial(
+                dims.part_mut(dqkv, 1, head),
+                dlogits.transposed(),
+                q,
+                scaled,
+            );
+        }
+    }
 }
 
 for_each_level! {
-    /// Softmax of each row of `logits` + `bias`, in place; an empty `bias` stands for none.
-    fn softmax_rows(logits: &mut [f32], bias: &[f32], width: usize) {
+    /// Softmax of each row of `logits` + `bias`, in place, where tokens of other `regions` hardly count; an
+    /// empty `bias` or empty `regions` stand for none.
+    fn softmax_rows(logits: &mut [f32], bias: &[f32], regions: &[u32], width: usize) {
         if !bias.is_empty() {
             for (logit, bias) in logits.iter_mut().zip(bias) {
                 *logit += bias;
+            }
+        }
+        for (row, own) in logits.chunks_exact_mut(width).zip(regions) {
+            for (logit, other) in row.iter_mut().zip(regions) {
+                *logit += if own == other { 0.0 } else { OTHER_REGION };
             }
         }
         for row in logits.chunks_exact_mut(width) {
@@ -199,66 +416,6 @@ for_each_level! {
             }
         }
     }
-}
-
-struct HeadGrads<'a> {
-    out: &'a [f32],
-    dout: &'a [f32],
-    dqkv: &'a mut [f32],
-    dbias: &'a mut [f32],
-}
-
-fn head_backward(
-    qkv: &[f32],
-    bias: Option<&[f32]>,
-    (dims, head): (Heads, usize),
-    grads: &mut HeadGrads<'_>,
-) {
-    let (tokens, start) = (dims.tokens, head * dims.head_dim);
-    with_scratch(2 * dims.logits_len(), |scratch| {
-        let (weights, dlogits) = scratch.split_at_mut(dims.logits_len());
-        attention_weights(qkv, bias, (dims, head), weights);
-        let dout =
-            Matrix::with_row_stride(&grads.dout[start..], tokens, dims.head_dim, dims.width());
-        let weights_view = Matrix::new(weights, tokens, tokens);
-        matmul_serial(
-            dims.part_mut(grads.dqkv, 2, head),
-            weights_view.transposed(),
-            dout,
-            Store::Replace,
-        );
-        let dlogits_view = MatrixMut::new(dlogits, tokens, tokens);
-        matmul_serial(
-            dlogits_view,
-            dout,
-            dims.part(qkv, 2, head).transposed(),
-            Store::Replace,
-        );
-        softmax_backward(
-            weights,
-            (&grads.out[start..], &grads.dout[start..]),
-            dims,
-            dlogits,
-        );
-        if bias.is_some() {
-            let dbias = &mut grads.dbias[head * dims.logits_len()..][..dims.logits_len()];
-            add_assign(dbias, dlogits);
-        }
-        let dlogits = Matrix::new(dlogits, tokens, tokens);
-        let (q, k) = (dims.part(qkv, 0, head), dims.part(qkv, 1, head));
-        matmul_serial(
-            dims.part_mut(grads.dqkv, 0, head),
-            dlogits,
-            k,
-            Store::Scaled(dims.scale()),
-        );
-        matmul_serial(
-            dims.part_mut(grads.dqkv, 1, head),
-            dlogits.transposed(),
-            q,
-            Store::Scaled(dims.scale()),
-        );
-    });
 }
 
 for_each_level! {
@@ -327,12 +484,12 @@ mod tests {
         fn attention_agrees_with_its_definition_in_f64(
             batch in 1_usize..4, tokens in 1_usize..40, heads in 1_usize..4, head_dim in 1_usize..20, biased: bool
         ) {
-            let dims = Heads { heads, tokens, head_dim };
+            let dims = Heads::new(heads, tokens, head_dim);
             let qkv = ramp(batch * dims.qkv_len(), 1.1);
             let bias = ramp(heads * tokens * tokens, 0.3);
             let bias = biased.then_some(&bias[..]);
             let mut out = vec![0.0; batch * dims.out_len()];
-            attention(&qkv, bias, dims, &mut out);
+            attention(&qkv, Pattern { dims, bias, windows: None }, &mut out);
             for image in 0..batch {
                 for head in 0..heads {
                     let expected = reference(&qkv[image * dims.qkv_len()..][..dims.qkv_len()], bias, dims, head);
@@ -344,5 +501,82 @@ mod tests {
                 }
             }
         }
+
+        /// The windowed form computes what the plain form computes on a partitioned copy, to the bit.
+        #[test]
+        fn attention_within_windows_is_attention_on_gathered_rows(
+            batch in 1_usize..4, n_windows in 1_usize..5, tokens in 1_usize..12, heads in 1_usize..3, seed in 0_usize..1000
+        ) {
+            let dims = Heads::new(heads, tokens, 5);
+            let (rows, width) = (batch * n_windows * tokens, dims.width());
+            let order = shuffled(n_windows * tokens, seed);
+            let whole: Vec<u32> = (0..rows)
+                .map(|row| (row - row % order.len()) as u32 + order[row % order.len()])
+                .collect();
+            let bias = ramp(heads * tokens * tokens, 0.3);
+            let plain = Pattern { dims, bias: Some(&bias), windows: None };
+            let windowed = Pattern { windows: Some(Windows::new(&order, &[])), ..plain };
+            let (qkv, dout) = (ramp(rows * 3 * width, 1.1), ramp(rows * width, 0.7));
+            let partition = |values: &[f32]| {
+                let mut parted = vec![0.0; values.len()];
+                gather(values, &whole, &mut parted);
+                parted
+            };
+            let (mut out, mut parted_out) = (vec![0.0; rows * width], vec![0.0; rows * width]);
+            attention(&qkv, windowed, &mut out);
+            attention(&partition(&qkv), plain, &mut parted_out);
+            prop_assert_eq!(partition(&out), &parted_out[..]);
+            let (mut dqkv, mut parted_dqkv) = (vec![0.0; qkv.len()], vec![0.0; qkv.len()]);
+            let dbias = attention_backward(&qkv, windowed, (&out, &dout), &mut dqkv);
+            let pair = (&parted_out[..], &partition(&dout)[..]);
+            let parted_dbias = attention_backward(&partition(&qkv), plain, pair, &mut parted_dqkv);
+            prop_assert_eq!(partition(&dqkv), parted_dqkv);
+            prop_assert_eq!(dbias, parted_dbias);
+        }
+    }
+
+    /// 0..n in an order that `seed` decides.
+    fn shuffled(n: usize, seed: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        order.sort_by_key(|&i| {
+            (u64::from(i) + seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
+        });
+        order
+    }
+
+    /// Tokens 0 and 2 are of one region, 1 and 3 of another: −100 leaves e⁻¹⁰⁰ of a weight, which is nothing.
+    #[test]
+    fn tokens_of_different_regions_do_not_see_each_other() {
+        let dims = Heads::new(1, 4, 2);
+        let (order, regions) = ([0, 1, 2, 3], [5, 7, 5, 7]);
+        let qkv = ramp(dims.qkv_len(), 1.0);
+        let run = |qkv: &[f32]| {
+            let mut out = vec![0.0; dims.out_len()];
+            let windows = Some(Windows::new(&order, &regions));
+            attention(
+                qkv,
+                Pattern {
+                    dims,
+                    bias: None,
+                    windows,
+                },
+                &mut out,
+            );
+            out
+        };
+        let mut changed = qkv.clone();
+        for value in &mut changed[6..12] {
+            *value += 1.0;
+        }
+        let (before, after) = (run(&qkv), run(&changed));
+        assert_eq!(before[0..2], after[0..2]);
+        assert_eq!(before[4..6], after[4..6]);
+        assert!(before[2..4] != after[2..4] && before[6..8] != after[6..8]);
+    }
+
+    #[test]
+    #[should_panic(expected = "windows hold each token once")]
+    fn an_order_that_repeats_a_token_is_refused() {
+        let _ = Windows::new(&[0, 1, 1, 3], &[]);
     }
 }

@@ -34,9 +34,11 @@
     reason = "the one crate that may: instruction levels and the gemm crate's raw pointers"
 )]
 
+pub mod activation;
 pub mod attention;
 mod chunks;
 pub mod classes;
+pub mod cosine;
 pub mod cross_entropy;
 mod dispatch;
 pub mod gelu;

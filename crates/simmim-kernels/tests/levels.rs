@@ -1,7 +1,8 @@
 //! Every instruction level and every number of threads gives the same bits.
 
-use simmim_kernels::attention::{Heads, attention, attention_backward};
+use simmim_kernels::attention::{Heads, Pattern, Windows, attention, attention_backward};
 use simmim_kernels::classes::{argmax, nearest, quantise};
+use simmim_kernels::cosine::{normalise, normalise_backward};
 use simmim_kernels::cross_entropy::{Answers, cross_entropy, cross_entropy_backward};
 use simmim_kernels::gelu::{gelu, gelu_backward};
 use simmim_kernels::layer_norm::{Affine, layer_norm, layer_norm_backward};
@@ -170,25 +171,50 @@ fn of_classes() -> Results {
 /// The softmax and its backward stand between products, which are the `gemm` crate's and run at the
 /// processor's own level whatever `SIMMIM_CPU` says: so a difference is one of the kernels here.
 fn of_attention() -> Results {
-    let dims = Heads {
-        heads: 3,
-        tokens: 50,
-        head_dim: 21,
-    };
+    let dims = Heads::new(3, 50, 21);
     let n_out = 20 * dims.tokens * dims.heads * dims.head_dim;
     let (qkv, dout) = (values(3 * n_out, 0), values(n_out, 2));
     let bias = values(dims.heads * dims.tokens * dims.tokens, 1);
-    let (mut out, mut dqkv) = (vec![0.0; n_out], vec![0.0; 3 * n_out]);
-    attention(&qkv, Some(&bias), dims, &mut out);
-    let dbias = attention_backward(&qkv, Some(&bias), (&out, &dout), dims, &mut dqkv)
-        .expect("there is a bias");
-    let index: Vec<u32> = (0..2500).map(|i| i % 97).collect();
-    let mut dtable = vec![0.0; 97 * dims.heads];
-    scatter_columns(&dbias, &index, &mut dtable);
+    let bias = Some(&bias[..]);
+    let run = |windows: Option<Windows<'_>>| {
+        let (mut out, mut dqkv) = (vec![0.0; n_out], vec![0.0; 3 * n_out]);
+        let pattern = Pattern {
+            dims,
+            bias,
+            windows,
+        };
+        attention(&qkv, pattern, &mut out);
+        let dbias = attention_backward(&qkv, pattern, (&out, &dout), &mut dqkv);
+        let dbias = dbias.expect("there is a bias");
+        let index: Vec<u32> = (0..2500).map(|i| i % 97).collect();
+        let mut dtable = vec![0.0; 97 * dims.heads];
+        scatter_columns(&dbias, &index, &mut dtable);
+        [out, dqkv, dbias, dtable].concat()
+    };
+    // Four images of five windows, rolled by 13 tokens, with two regions in each window.
+    let order: Vec<u32> = (0..250).map(|place| (place + 13) % 250).collect();
+    let regions: Vec<u32> = (0..250).map(|place| place % 50 / 30).collect();
     named([
-        ("attention", out),
-        ("attention_backward", [dqkv, dbias].concat()),
-        ("scatter_columns", dtable),
+        ("attention", run(None)),
+        (
+            "attention in windows",
+            run(Some(Windows::new(&order, &regions))),
+        ),
+    ])
+}
+
+fn of_cosines() -> Results {
+    let (qkv, dy, log_scale) = (
+        values(ROWS * 3 * 63, 0),
+        values(ROWS * 3 * 63, 1),
+        values(3, 2),
+    );
+    let (mut y, mut dqkv) = (vec![0.0; qkv.len()], vec![0.0; qkv.len()]);
+    normalise(&qkv, &log_scale, 21, &mut y);
+    let dlog = normalise_backward(&qkv, &log_scale, 21, &dy, &mut dqkv);
+    named([
+        ("normalise", y),
+        ("normalise_backward", [dqkv, dlog].concat()),
     ])
 }
 
@@ -199,6 +225,7 @@ fn kernels() -> Results {
         of_images(),
         of_classes(),
         of_attention(),
+        of_cosines(),
     ]
     .concat()
 }

@@ -12,9 +12,13 @@ pub enum DecayRule {
     Paper,
 }
 
-/// Tokens and tables of positions, wherever they stand in a name.
-const POSITIONS_AND_TOKENS: [&str; 5] = [
+/// Tokens, tables and networks of positions, temperatures, wherever they stand in a name.
+///
+/// Source: the keywords of microsoft/SimMIM and microsoft/Swin-Transformer `models/`, both versions.
+const POSITIONS_AND_TOKENS: [&str; 7] = [
     "relative_position_bias_table",
+    "cpb_mlp.",
+    "logit_scale",
     "mask_token",
     "cls_token",
     "pos_embed",
@@ -37,9 +41,7 @@ pub fn exempt_from_decay(
     }
     match rule {
         DecayRule::Paper => encoder.exempt_by_name().contains(&name),
-        DecayRule::Standard => POSITIONS_AND_TOKENS
-            .iter()
-            .any(|&part| name.ends_with(part)),
+        DecayRule::Standard => POSITIONS_AND_TOKENS.iter().any(|&part| name.contains(part)),
     }
 }
 

@@ -99,18 +99,25 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Vit, VitConfig};
+    use crate::{Swin, SwinConfig};
 
     #[test]
-    fn an_mlp_has_one_square_matrix_more_than_a_linear_head() {
-        let n_values = |kind: HeadKind| {
-            let mut specs = ParameterSpecs::default();
-            let vit = Vit::new(&VitConfig::default(), "encoder.", &mut specs);
-            Head::new(kind, &vit, 768, &mut specs);
-            specs.n_values()
+    fn heads_on_a_swin_base_have_the_published_numbers_of_parameters() {
+        let config = SwinConfig {
+            image_size: [192, 192],
+            width: 128,
+            depths: vec![2, 2, 18, 2],
+            heads: vec![4, 8, 16, 32],
+            window: 6,
+            ..SwinConfig::default()
         };
-        // 90.9 M and 89.9 M in the paper, for features of width 1024: 1024² + 1024 = 1.05 M.
-        let more = n_values(HeadKind::Mlp) - n_values(HeadKind::Linear);
-        assert_eq!(more, 768 * 768 + 768);
+        // Source: SimMIM, arXiv 2111.09886, the ablation of prediction heads.
+        for (kind, millions) in [(HeadKind::Linear, 89.9), (HeadKind::Mlp, 90.9)] {
+            let mut specs = ParameterSpecs::default();
+            let swin = Swin::new(&config, "encoder.", &mut specs);
+            Head::new(kind, &swin, 3 * 32 * 32, &mut specs);
+            let found = specs.n_values() as f64 / 1e6;
+            assert!((found - millions).abs() < 0.05, "{kind:?}: {found}");
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! embed, hide, encode, predict, compare. The main types, in reading order:
 //!
 //! - [`Encoder`]: the seam between a family of transformers and everything that uses one.
-//! - [`Vit`] and [`VitConfig`]: the vision transformer of the authors' code. [`Variant`] gives its sizes.
+//! - [`Vit`] and [`VitConfig`]: the vision transformer of the authors' code.
+//! - [`Swin`] and [`SwinConfig`]: their Swin transformer, and its second version.
+//! - [`EncoderConfig`]: either of them. [`Variant`] gives sizes by name.
 //! - [`Objective`]: what is predicted ([`Target`]), by which head ([`HeadKind`]), and which errors count ([`Scope`]).
 //! - [`Head`]: from the features to the values of a square of the image.
 //! - [`Palette`]: what classes look like, where classes are predicted.
@@ -37,6 +39,7 @@
 
 mod decay;
 mod encoder;
+mod family;
 mod head;
 mod hiding;
 mod layers;
@@ -44,16 +47,19 @@ mod masked;
 mod objective;
 mod palette;
 mod positions;
+mod swin;
 mod variant;
 mod vit;
 
 pub use decay::{DecayRule, exempt_from_decay};
 pub use encoder::Encoder;
+pub use family::EncoderConfig;
 pub use head::{Head, HeadKind};
 pub use hiding::Hiding;
 pub use masked::MaskedImageModel;
 pub use objective::{Objective, Scope, Target};
 pub use palette::Palette;
 pub use positions::{RelativePositions, relative_index};
-pub use variant::{UnknownVariant, Variant};
+pub use swin::{Swin, SwinConfig, SwinVersion};
+pub use variant::{SwinSize, UnknownVariant, Variant, VitSize};
 pub use vit::{InitRule, Vit, VitConfig};

@@ -100,7 +100,7 @@ fn choose_model(
         _ => "vit-s",
     };
     config.model.variant = format!("{size}/{patch_px}");
-    config.model.drop_path = if size == "vit-b" { 0.1 } else { 0.0 };
+    config.model.drop_path = Some(if size == "vit-b" { 0.1 } else { 0.0 });
     reasons.push(format!(
         "{}: {n_images} images and {cores} cores",
         config.model.variant

@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod clusters;
 pub mod codebook;
 pub mod config;
+mod encoder;
 mod error;
 pub mod learner;
 pub mod metrics;

@@ -4,8 +4,7 @@
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpecs, Parameters, Schedule};
 use simmim_data::{CropSettings, DecodeLimits, MaskKind, MaskPlan, Normalisation, Transform};
 use simmim_model::{
-    DecayRule, Encoder, InitRule, MaskedImageModel, Objective, RelativePositions, Scope, Target,
-    Variant, Vit, VitConfig, exempt_from_decay,
+    DecayRule, EncoderConfig, MaskedImageModel, Objective, Scope, Target, exempt_from_decay,
 };
 
 use std::path::Path;
@@ -13,6 +12,7 @@ use std::path::Path;
 use crate::Error;
 use crate::codebook::CodebookShape;
 use crate::config::{self, RawConfig};
+use crate::encoder::encoder_config;
 use crate::objective::{self, Geometry};
 
 /// The authors' learning rates are for this many images a step.
@@ -20,15 +20,11 @@ use crate::objective::{self, Geometry};
 /// Source: microsoft/SimMIM `main_simmim.py`: rates times batch/512.
 const IMAGES_PER_BASE_LR: f64 = 512.0;
 
-/// The most of anything that a geometry may have: sides, widths, blocks, heads. Far above every published
-/// model, far below what would overflow a count of bytes.
-const MOST: usize = 1 << 14;
-
 /// A configuration that is proved to fit together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     config: RawConfig,
-    vit: VitConfig,
+    encoder: EncoderConfig,
     masks: MaskPlan,
     objective: Objective,
 }
@@ -55,18 +51,19 @@ impl Plan {
         config: RawConfig,
         codebook: Option<CodebookShape>,
     ) -> Result<Self, Error> {
-        let vit = vit_config(&config)?;
+        let encoder = encoder_config(&config)?;
         let kind = match config.mask.kind {
             config::MaskKind::Random => MaskKind::Random,
             config::MaskKind::Square => MaskKind::Square,
             config::MaskKind::Blockwise => MaskKind::Blockwise,
         };
         let (cell_px, ratio) = (config.mask.cell_px, config.mask.ratio);
-        let masks = MaskPlan::new(kind, vit.image_size, vit.patch_px, cell_px, ratio)?;
+        let (image_size, patch_px) = (encoder.image_size(), encoder.patch_px());
+        let masks = MaskPlan::new(kind, image_size, patch_px, cell_px, ratio)?;
         let objective = objective::objective(&config, codebook);
         let plan = Self {
             config,
-            vit,
+            encoder,
             masks,
             objective,
         };
@@ -109,8 +106,8 @@ impl Plan {
     }
 
     /// The geometry of the encoder.
-    pub fn vit(&self) -> &VitConfig {
-        &self.vit
+    pub fn encoder(&self) -> &EncoderConfig {
+        &self.encoder
     }
 
     /// What is hidden.
@@ -135,17 +132,13 @@ impl Plan {
     /// not told what they stand for.
     pub fn model(&self) -> (MaskedImageModel, ParameterSpecs) {
         let mut specs = ParameterSpecs::default();
-        let encoder = self.encoder(&mut specs);
+        let encoder = self.encoder.build("encoder.", &mut specs);
         let model = MaskedImageModel::new(encoder, self.objective, &mut specs);
         (model, specs)
     }
 
-    fn encoder(&self, specs: &mut ParameterSpecs) -> Box<dyn Encoder> {
-        Box::new(Vit::new(&self.vit, "encoder.", specs))
-    }
-
     fn geometry(&self) -> Geometry {
-        let encoder = self.encoder(&mut ParameterSpecs::default());
+        let encoder = self.encoder.build("", &mut ParameterSpecs::default());
         Geometry {
             stride: encoder.stride(),
             patch_px: encoder.patch_px(),
@@ -266,35 +259,20 @@ impl Plan {
     pub fn memory_bytes(&self) -> u64 {
         // Weights, gradients and two moments, and once more all but the gradients while a checkpoint is written.
         const PER_PARAMETER: f64 = 4.0 * 7.0;
-        // Of each block: its input, two norms, q k v, attention, two branches, and the hidden values before and
-        // after GELU; with checkpointing its input alone.
-        let checkpointing = self.config.train.checkpointing;
-        let kept_widths = if checkpointing {
-            1.0
-        } else {
-            9.0 + 2.0 * self.vit.mlp_ratio
-        };
-        let [h, w] = self.masks.grid();
-        let tokens = (h * w + 1) as f64;
-        let images = (self.config.train.batch_size / self.config.train.accumulation) as f64;
-        let activations = images * tokens * kept_widths * (self.vit.depth * self.vit.width) as f64;
-        // The bias, its gradient and the parts that this is summed from, and the index, for each pair of tokens.
-        let biases = match self.vit.relative_positions {
-            RelativePositions::None => 0.0,
-            RelativePositions::Shared | RelativePositions::PerBlock => {
-                tokens * tokens * (self.vit.heads as f64 * (2.0 + images.min(16.0)) + 1.0)
-            }
-        };
-        let [height, width] = self.vit.image_size;
+        let train = &self.config.train;
+        let n_images = train.batch_size / train.accumulation;
+        let kept = self.encoder.kept_values(n_images, train.checkpointing);
+        let [height, width] = self.encoder.image_size();
         let workers = match self.config.data.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             workers => workers,
         };
         // Each worker makes one batch and may be two ahead.
-        let ahead = images * (height * width * self.vit.channels) as f64 * 3.0 * workers as f64;
+        let ahead =
+            (n_images * height * width * self.encoder.channels()) as f64 * 3.0 * workers as f64;
         let (_, specs) = self.model();
-        let predictions = images * self.prediction_values();
-        let values = activations + biases + predictions + ahead;
+        let predictions = n_images as f64 * self.prediction_values();
+        let values = kept + predictions + ahead;
         (specs.n_values() as f64 * PER_PARAMETER + 4.0 * values) as u64
     }
 
@@ -306,7 +284,7 @@ impl Plan {
             stride, channels, ..
         } = self.geometry();
         let square_px = self.objective.head.square_px(stride);
-        let [height, width] = self.vit.image_size;
+        let [height, width] = self.encoder.image_size();
         let n_squares = (height / square_px * (width / square_px)) as f64;
         // A square that is larger than a cell nearly always has a hidden part.
         let share = match self.objective.scope {
@@ -320,104 +298,6 @@ impl Plan {
         };
         n_squares * share * kept
     }
-}
-
-fn vit_config(config: &RawConfig) -> Result<VitConfig, Error> {
-    let model = &config.model;
-    let unknown = |_| Error::UnknownVariant {
-        name: model.variant.clone(),
-    };
-    let variant: Variant = model.variant.parse().map_err(unknown)?;
-    let relative_positions = match model.positions {
-        config::Positions::SharedRelative => RelativePositions::Shared,
-        config::Positions::Relative => RelativePositions::PerBlock,
-        config::Positions::Absolute | config::Positions::None => RelativePositions::None,
-    };
-    let vit = VitConfig {
-        image_size: config.data.image_size,
-        channels: config.data.channels,
-        patch_px: model.patch_px.unwrap_or(variant.patch_px),
-        width: model.width.unwrap_or(variant.width),
-        depth: model.depth.unwrap_or(variant.depth),
-        heads: model.heads.unwrap_or(variant.heads),
-        mlp_ratio: model.mlp_ratio,
-        qkv_bias: model.qkv_bias,
-        layer_scale: (model.layer_scale > 0.0).then_some(model.layer_scale as f32),
-        absolute_positions: model.positions == config::Positions::Absolute,
-        relative_positions,
-        drop_path: model.drop_path as f32,
-        init: match model.init {
-            config::Init::Standard => InitRule::Standard,
-            config::Init::Paper => InitRule::Paper,
-        },
-        ..VitConfig::default()
-    };
-    check_sizes(&vit)?;
-    check_fit(&vit)?;
-    Ok(vit)
-}
-
-fn check_sizes(vit: &VitConfig) -> Result<(), Error> {
-    let sizes = [
-        ("data.image_size", vit.image_size[0].max(vit.image_size[1])),
-        ("data.channels", vit.channels),
-        ("model.width", vit.width),
-        ("model.depth", vit.depth),
-        ("model.heads", vit.heads),
-        ("model.patch_px", vit.patch_px),
-        ("model.mlp_ratio", vit.mlp_ratio as usize),
-    ];
-    if ((vit.width as f64 * vit.mlp_ratio) as usize) < 1 {
-        return Err(Error::Geometry {
-            key: "model.mlp_ratio",
-            found: vit.mlp_ratio.to_string(),
-            reason: format!("a width of {} leaves no hidden value", vit.width),
-        });
-    }
-    match sizes.into_iter().find(|&(_, size)| size > MOST) {
-        None => Ok(()),
-        Some((key, size)) => Err(Error::Geometry {
-            key,
-            found: size.to_string(),
-            reason: format!("the most is {MOST}"),
-        }),
-    }
-}
-
-fn check_fit(vit: &VitConfig) -> Result<(), Error> {
-    let [height, width] = vit.image_size;
-    let patch_px = vit.patch_px;
-    if height % patch_px != 0 || width % patch_px != 0 {
-        let down = |side: usize| (side / patch_px * patch_px).max(patch_px);
-        let up = |side: usize| side.div_ceil(patch_px) * patch_px;
-        return Err(Error::Geometry {
-            key: "data.image_size",
-            found: format!("[{height}, {width}]"),
-            reason: format!(
-                "it is not a whole number of patches of {patch_px} px; the nearest are [{}, {}] and [{}, {}]",
-                down(height),
-                down(width),
-                up(height),
-                up(width)
-            ),
-        });
-    }
-    if !vit.width.is_multiple_of(vit.heads) {
-        let fitting: Vec<String> = (1..=vit.width.min(64))
-            .filter(|heads| vit.width.is_multiple_of(*heads))
-            .map(|n| n.to_string())
-            .collect();
-        return Err(Error::Geometry {
-            key: "model.heads",
-            found: vit.heads.to_string(),
-            reason: format!(
-                "the width {} divides among {}",
-                vit.width,
-                fitting.join(", ")
-            ),
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -443,21 +323,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_says_what_would() {
-        let cases: [(&[&str], &str); 8] = [
-            (
-                &["data.image_size=225"],
-                "the nearest are [224, 224] and [240, 240]",
-            ),
-            (
-                &["model.heads=7"],
-                "the width 768 divides among 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64",
-            ),
-            (&["model.variant=vit-b"], "no model variant `vit-b`"),
-            (&["model.width=100000"], "the most is 16384"),
+        let cases: [(&[&str], &str); 5] = [
             (&["mask.cell_px=24"], "valid cells: 16, 32, 112, 224"),
             (
                 &["objective.target_px=32"],
                 "within squares of 16 px, patches of 16 px and cells of 32 px fits 1, 2, 4, 8, 16",
+            ),
+            (
+                &["objective.target_px=5", "model.variant=swin-b"],
+                "squares of 32 px, patches of 4 px and cells of 32 px fits 1, 2, 4, 8, 16, 32",
             ),
             (&["objective.target_px=5"], "fits 1, 2, 4, 8, 16"),
             (

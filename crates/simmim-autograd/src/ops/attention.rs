@@ -1,50 +1,122 @@
-//! Multi-head self-attention with a position bias.
+//! Multi-head self-attention with a position bias, and what goes before it.
 
+use crate::device::{AttentionPattern, Device};
 use crate::ops::index::Index;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use simmim_kernels::attention::Heads;
 use std::sync::Arc;
 
-impl Tape<'_> {
-    /// softmax(q kᵀ/√d + bias) v for each image and head. The weights are never kept.
+/// Windows of the tokens of an image, kept on a device. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Windows {
+    order: Index,
+    regions: Index,
+    tokens: usize,
+}
+
+impl Windows {
+    /// Windows of `tokens` tokens: the token at each place, window by window, and a number for each place.
+    /// Tokens of one window whose numbers differ have come together only by a roll and hardly see each other
+    /// (−100 on the logit). Empty `regions` stand for equal numbers.
     ///
     /// # Shapes
-    /// `qkv` `[B, L, 3 D]` laid out as `[B, L, 3, N, d]`; `bias` `[N, L, L]`; the result `[B, L, D]`.
+    /// `order`, `regions` `[G, T]`.
     ///
     /// # Panics
-    /// When the shapes do not fit or `heads` does not divide D.
-    pub fn attention(&mut self, qkv: &Var, bias: Option<&Var>, heads: usize) -> Var {
+    /// When `order` is not a whole number of windows.
+    pub fn new(
+        device: &Arc<dyn Device>,
+        (order, regions): (&[u32], &[u32]),
+        tokens: usize,
+    ) -> Self {
+        assert!(
+            order.len().is_multiple_of(tokens),
+            "windows of {tokens} of {} tokens",
+            order.len()
+        );
+        Self {
+            order: Index::new(device, order),
+            regions: Index::new(device, regions),
+            tokens,
+        }
+    }
+}
+
+/// How the tokens of an image attend to each other.
+#[derive(Debug, Clone)]
+pub struct Attend {
+    /// N.
+    pub heads: usize,
+    /// The factor of the logits; `None` for 1/√d.
+    pub scale: Option<f32>,
+    /// `None` when each token sees all others.
+    pub windows: Option<Windows>,
+}
+
+impl Attend {
+    /// Each token sees all others, logits divided by √d.
+    pub fn all(heads: usize) -> Self {
+        Self {
+            heads,
+            scale: None,
+            windows: None,
+        }
+    }
+
+    fn dims(&self, tokens: usize, width: usize) -> Heads {
+        let tokens = self.windows.as_ref().map_or(tokens, |w| w.tokens);
+        let dims = Heads::new(self.heads, tokens, width / self.heads);
+        Heads {
+            scale: self.scale.unwrap_or(dims.scale),
+            ..dims
+        }
+    }
+
+    fn pattern<'b>(&'b self, dims: Heads, bias: Option<&'b Var>) -> AttentionPattern<'b> {
+        AttentionPattern {
+            dims,
+            bias: bias.map(|bias| bias.tensor().buffer()),
+            windows: self
+                .windows
+                .as_ref()
+                .map(|w| [w.order.buffer(), w.regions.buffer()]),
+        }
+    }
+}
+
+impl Tape<'_> {
+    /// softmax(s q kᵀ + bias) v for each head, among all tokens of an image or those of a window. The weights
+    /// are never kept.
+    ///
+    /// # Shapes
+    /// `qkv` `[B, L, 3 D]` laid out as `[B, L, 3, N, d]`; `bias` `[N, T, T]`; the result `[B, L, D]`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit or the number of heads does not divide D.
+    pub fn attention(&mut self, qkv: &Var, bias: Option<&Var>, attend: &Attend) -> Var {
         let &[batch, tokens, width] = qkv.shape() else {
             panic!("attention: qkv is {:?}", qkv.shape())
         };
-        let width = width / 3;
+        let (width, heads) = (width / 3, attend.heads);
         assert_eq!(
             width % heads,
             0,
             "attention: {heads} heads of width {width}"
         );
-        let dims = Heads {
-            heads,
-            tokens,
-            head_dim: width / heads,
-        };
+        let dims = attend.dims(tokens, width);
         let device = Arc::clone(self.device());
         let out = Tensor::build(&device, &[batch, tokens, width], |out| {
-            device.attention(
-                qkv.tensor().buffer(),
-                bias.map(|bias| bias.tensor().buffer()),
-                dims,
-                out,
-            );
+            device.attention(qkv.tensor().buffer(), attend.pattern(dims, bias), out);
         });
         let (qkv, bias, result) = (qkv.clone(), bias.cloned(), out.clone());
+        let attend = attend.clone();
         self.record(out, move |dout, sink| {
             let mut dbias = None;
             let dqkv = Tensor::build(&device, qkv.shape(), |dqkv| {
                 let pair = [result.buffer(), dout.buffer()];
-                let bias = bias.as_ref().map(|bias| bias.tensor().buffer());
-                dbias = device.attention_backward((qkv.tensor().buffer(), bias), pair, dims, dqkv);
+                let pattern = attend.pattern(dims, bias.as_ref());
+                dbias = device.attention_backward(qkv.tensor().buffer(), pattern, pair, dqkv);
             });
             sink.add(qkv.node(), dqkv);
             if let Some((bias, dbias)) = bias.zip(dbias) {
@@ -53,6 +125,42 @@ impl Tape<'_> {
                     Tensor::from_buffer(&device, bias.shape(), dbias),
                 );
             }
+        })
+    }
+
+    /// Queries scaled to the length exp(min(`log_scale`, ln 100)) of their head and keys to length 1, so that the
+    /// logits of [`Tape::attention`] at factor 1 are scaled cosines.
+    ///
+    /// Source: Swin V2, arXiv 2111.09883, eq. 2.
+    ///
+    /// # Shapes
+    /// `qkv` and the result `[B, L, 3 D]` laid out as `[B, L, 3, N, d]`; `log_scale` of N values.
+    ///
+    /// # Panics
+    /// When the number of heads does not divide D.
+    pub fn cosine(&mut self, qkv: &Var, log_scale: &Var) -> Var {
+        let (width, heads) = (qkv.tensor().width() / 3, log_scale.tensor().len());
+        assert_eq!(width % heads, 0, "cosine: {heads} heads of width {width}");
+        let head_dim = width / heads;
+        let device = Arc::clone(self.device());
+        let y = Tensor::build(&device, qkv.shape(), |y| {
+            let (qkv, log_scale) = (qkv.tensor().buffer(), log_scale.tensor().buffer());
+            device.cosine(qkv, log_scale, y, head_dim);
+        });
+        let (qkv, log_scale) = (qkv.clone(), log_scale.clone());
+        self.record(y, move |dy, sink| {
+            let mut dlog = None;
+            let dqkv = Tensor::build(&device, qkv.shape(), |dqkv| {
+                let pair = [qkv.tensor().buffer(), dy.buffer()];
+                let log_scale = log_scale.tensor().buffer();
+                dlog = Some(device.cosine_backward(pair, log_scale, dqkv, head_dim));
+            });
+            sink.add(qkv.node(), dqkv);
+            let dlog = dlog.expect("written by the closure above");
+            sink.add(
+                log_scale.node(),
+                Tensor::from_buffer(&device, log_scale.shape(), dlog),
+            );
         })
     }
 

@@ -43,7 +43,71 @@ impl Index {
     }
 }
 
+/// An order of rows, and the way back. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Permutation {
+    there: Index,
+    back: Index,
+}
+
+impl Permutation {
+    /// The order in which row i comes from row `rows[i]`.
+    ///
+    /// # Panics
+    /// When a row is missing.
+    pub fn new(device: &Arc<dyn Device>, rows: &[u32]) -> Self {
+        let mut back = vec![u32::MAX; rows.len()];
+        for (i, &row) in rows.iter().enumerate() {
+            back[row as usize] = i as u32;
+        }
+        assert!(
+            !back.contains(&u32::MAX),
+            "an order of rows holds each row once"
+        );
+        Self {
+            there: Index::new(device, rows),
+            back: Index::new(device, &back),
+        }
+    }
+
+    /// The order that undoes this one.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        Self {
+            there: self.back.clone(),
+            back: self.there.clone(),
+        }
+    }
+}
+
 impl Tape<'_> {
+    /// The rows of x in another order.
+    ///
+    /// # Shapes
+    /// `x` `[R, D]` for an order of R rows, seen so whatever its axes; the result `[R, D]`.
+    ///
+    /// # Panics
+    /// When x has another number of rows.
+    pub fn permute(&mut self, x: &Var, order: &Permutation) -> Var {
+        let (shape, n_rows) = (x.shape().to_vec(), order.there.len());
+        assert!(
+            n_rows > 0 && x.tensor().len().is_multiple_of(n_rows),
+            "permute: {n_rows} rows of {shape:?}"
+        );
+        let width = x.tensor().len() / n_rows;
+        let device = Arc::clone(self.device());
+        let y = Tensor::build(&device, &[n_rows, width], |y| {
+            device.gather(x.tensor().buffer(), order.there.buffer(), y);
+        });
+        let (x, order) = (x.node(), order.clone());
+        self.record(y, move |dy, sink| {
+            let dx = Tensor::build(&device, &shape, |dx| {
+                device.gather(dy.buffer(), order.back.buffer(), dx);
+            });
+            sink.add(x, dx);
+        })
+    }
+
     /// The rows of x that `index` names, in its order.
     ///
     /// # Shapes

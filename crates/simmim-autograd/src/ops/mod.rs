@@ -1,7 +1,8 @@
 //! The differentiable operations, one a file: each a method of [`Tape`](crate::Tape) that runs the
 //! device's forward and records the device's backward.
 
-mod attention;
+mod activation;
+pub(crate) mod attention;
 mod classes;
 pub(crate) mod cross_entropy;
 mod gelu;

@@ -1,9 +1,9 @@
 //! One block of a vision transformer: attention and perceptron, each with its residual connection.
 
-use simmim_autograd::{Branch, Index, Init, ParameterId, ParameterSpecs, Tape, Var};
+use simmim_autograd::{Attend, Branch, Index, Init, ParameterId, ParameterSpecs, Tape, Var};
 
 use super::{VitConfig, table};
-use crate::layers::{Linear, Norm};
+use crate::layers::{Linear, Mlp, Norm, Qkv};
 use crate::positions::RelativePositions;
 
 /// x + attention(norm(x)), then x + perceptron(norm(x)).
@@ -14,8 +14,7 @@ pub(super) struct Block {
     attention: Attention,
     gamma1: Option<ParameterId>,
     norm2: Norm,
-    fc1: Linear,
-    fc2: Linear,
+    mlp: Mlp,
     gamma2: Option<ParameterId>,
     drop_rate: f32,
 }
@@ -42,9 +41,8 @@ impl Block {
         let norm1 = Norm::new(specs, &format!("{name}.norm1"), config.width);
         let attention = Attention::new(config, &format!("{name}.attn"), shrunk, specs);
         let norm2 = Norm::new(specs, &format!("{name}.norm2"), config.width);
-        let (width, hidden) = (config.width, config.hidden());
-        let fc1 = Linear::new(specs, &format!("{name}.mlp.fc1"), &[hidden, width], normal);
-        let fc2 = Linear::new(specs, &format!("{name}.mlp.fc2"), &[width, hidden], shrunk);
+        let widths = (config.width, config.hidden());
+        let mlp = Mlp::new(specs, &format!("{name}.mlp"), widths, [normal, shrunk]);
         let last = config.depth.saturating_sub(1).max(1);
         let drop_rate = config.drop_path * idx as f32 / last as f32;
         Self {
@@ -53,8 +51,7 @@ impl Block {
             attention,
             gamma1,
             norm2,
-            fc1,
-            fc2,
+            mlp,
             gamma2,
             drop_rate,
         }
@@ -78,9 +75,7 @@ impl Block {
         let value = self.attention.run(tape, &normed, bias, config.heads);
         let x = self.join(tape, &inputs[0], (value, self.gamma1), 0);
         let normed = self.norm2.apply(tape, &x, eps);
-        let hidden = self.fc1.apply(tape, &normed); // [B, L, 4 D]
-        let hidden = tape.gelu(&hidden);
-        let value = self.fc2.apply(tape, &hidden); // [B, L, D]
+        let value = self.mlp.apply(tape, &normed);
         self.join(tape, &x, (value, self.gamma2), 1)
     }
 
@@ -108,8 +103,7 @@ impl Block {
 /// Multi-head self-attention.
 #[derive(Debug)]
 struct Attention {
-    qkv: ParameterId,
-    biases: Option<[ParameterId; 2]>,
+    qkv: Qkv,
     table: Option<ParameterId>,
     projection: Linear,
 }
@@ -117,20 +111,13 @@ struct Attention {
 impl Attention {
     fn new(config: &VitConfig, name: &str, shrunk: Init, specs: &mut ParameterSpecs) -> Self {
         let width = config.width;
-        let mut zeros =
-            |which: &str| specs.add(format!("{name}.{which}"), &[width], Init::Constant(0.0));
-        let biases = config.qkv_bias.then(|| [zeros("q_bias"), zeros("v_bias")]);
         let table = (config.relative_positions == RelativePositions::PerBlock)
             .then(|| table(config, name, specs));
-        let qkv = specs.add(
-            format!("{name}.qkv.weight"),
-            &[3 * width, width],
-            config.normal(1.0),
-        );
+        let of_width = (width, config.normal(1.0));
+        let qkv = Qkv::with_query_value_bias(specs, name, of_width, config.qkv_bias);
         let projection = Linear::new(specs, &format!("{name}.proj"), &[width, width], shrunk);
         Self {
             qkv,
-            biases,
             table,
             projection,
         }
@@ -145,13 +132,8 @@ impl Attention {
     /// # Shapes
     /// `x` and the result `[B, L, D]`, `bias` `[N, L, L]`.
     fn run(&self, tape: &mut Tape<'_>, x: &Var, bias: Option<&Var>, heads: usize) -> Var {
-        let qkv_bias = self.biases.map(|[q, v]| {
-            let (q, v) = (tape.parameter(q), tape.parameter(v));
-            tape.query_value_bias(&q, &v)
-        });
-        let weight = tape.parameter(self.qkv);
-        let qkv = tape.linear(x, &weight, qkv_bias.as_ref()); // [B, L, 3 D]
-        let out = tape.attention(&qkv, bias, heads); // [B, L, D]
+        let qkv = self.qkv.apply(tape, x); // [B, L, 3 D]
+        let out = tape.attention(&qkv, bias, &Attend::all(heads)); // [B, L, D]
         self.projection.apply(tape, &out)
     }
 }

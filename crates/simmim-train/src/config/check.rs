@@ -126,6 +126,7 @@ impl Model {
             ("model.depth", self.depth),
             ("model.heads", self.heads),
             ("model.patch_px", self.patch_px),
+            ("model.window", self.window),
         ];
         for (key, count) in counts {
             require(count != Some(0), key, &0, POSITIVE)?;
@@ -138,13 +139,13 @@ impl Model {
             "a finite number above 0",
         )?;
         require(
-            not_negative(self.layer_scale),
+            self.layer_scale.is_none_or(not_negative),
             "model.layer_scale",
             &self.layer_scale,
             NOT_NEGATIVE,
         )?;
         require(
-            (0.0..1.0).contains(&self.drop_path),
+            self.drop_path.is_none_or(|rate| (0.0..1.0).contains(&rate)),
             "model.drop_path",
             &self.drop_path,
             "0 up to, but not, 1",
@@ -397,6 +398,7 @@ mod tests {
             "model.depth=0",
             "model.heads=0",
             "model.patch_px=0",
+            "model.window=0",
             "model.mlp_ratio=0",
             "model.layer_scale=-1",
             "model.drop_path=1",

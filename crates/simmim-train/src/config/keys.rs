@@ -124,22 +124,26 @@ section! {
         variant: String = "vit-b/16".to_owned(),
         /// Width of a token.
         width: Option<usize> = None,
-        /// Number of blocks.
+        /// Number of blocks of a ViT.
         depth: Option<usize> = None,
-        /// Attention heads of a block.
+        /// Number of blocks of each stage of a Swin transformer.
+        depths: Option<Vec<usize>> = None,
+        /// Attention heads of a block; of a Swin transformer's first stage, each further one has twice as many.
         heads: Option<usize> = None,
         /// Side of the patch that becomes one token, in pixels.
         patch_px: Option<usize> = None,
+        /// Side of a Swin transformer's window of attention, in tokens; unset: the usual one of which the image is a whole number.
+        window: Option<usize> = None,
         /// Width of the hidden layer of a block's MLP, divided by the width of a token.
         mlp_ratio: f64 = 4.0,
-        /// How the encoder knows where a token lies.
-        positions: Positions = Positions::SharedRelative,
-        /// First value of the scale on each residual branch; 0 = no scale.
-        layer_scale: f64 = 0.1,
-        /// Whether queries and values have a bias.
+        /// How the encoder knows where a token lies; unset: "shared-relative" for a ViT, "relative" for a Swin transformer.
+        positions: Option<Positions> = None,
+        /// First value of the scale on each residual branch; 0 = no scale; unset: 0.1 for a ViT, none for a Swin transformer.
+        layer_scale: Option<f64> = None,
+        /// Whether queries and values have a bias; keys have one in a Swin transformer of the first version only.
         qkv_bias: bool = true,
-        /// Chance that the last block's residual branches are dropped; it grows from 0 at the first block.
-        drop_path: f64 = 0.1,
+        /// Chance that the last block's residual branches are dropped; it grows from 0 at the first block; unset: 0.1 for a ViT, 0 for a Swin transformer.
+        drop_path: Option<f64> = None,
         /// How parameters are first drawn: "paper" repeats the authors' truncation at one standard deviation.
         init: Init = Init::Standard,
     }
@@ -260,6 +264,8 @@ words! {
         Relative = "relative",
         /// A learned vector added to each token.
         Absolute = "absolute",
+        /// Both: a table for each block and a vector for each token.
+        RelativeAbsolute = "relative-absolute",
         /// Not at all.
         None = "none",
     }

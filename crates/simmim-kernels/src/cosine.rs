@@ -1,0 +1,190 @@
+//! Cosine attention's part before the logits: queries and keys at unit length, and a temperature a head.
+//!
+//! q̂ = s q/max(‖q‖, ε), k̂ = k/max(‖k‖, ε) for each head, with s = exp(min(t, ln 100)) of a learned t. After it
+//! the logits are q̂ k̂ᵀ without a further factor.
+//!
+//! Source: Z. Liu et al., *Swin Transformer V2*, arXiv 2111.09883, §3.2, eq. 2, where s is 1/τ;
+//! microsoft/Swin-Transformer `models/swin_transformer_v2.py`, `WindowAttention.forward`, for the bound of s; ε is
+//! PyTorch's default in `functional.normalize`.
+
+use crate::chunks::add_up;
+use crate::dispatch::for_each_level;
+use crate::lanes::sum_by;
+use rayon::prelude::*;
+
+/// The least length that a query or key is divided by.
+const EPS: f32 = 1e-12;
+/// The largest factor of a cosine.
+const MOST: f32 = 100.0;
+/// Tokens of one task.
+const TASK_ROWS: usize = 64;
+
+/// Queries scaled to the length that each head's temperature says, keys to unit length; values as they are.
+///
+/// # Shapes
+/// `qkv`, `y` `[R, 3, N, d]`; `log_scale` `[N]`, N = its length.
+pub fn normalise(qkv: &[f32], log_scale: &[f32], head_dim: usize, y: &mut [f32]) {
+    let row = 3 * log_scale.len() * head_dim;
+    assert!(
+        qkv.len() == y.len() && qkv.len().is_multiple_of(row),
+        "cosine: lengths differ"
+    );
+    let scales = factors(log_scale);
+    y.par_chunks_mut(TASK_ROWS * row)
+        .zip(qkv.par_chunks(TASK_ROWS * row))
+        .for_each(|(y, qkv)| forward(qkv, &scales, head_dim, y));
+}
+
+/// Gradients of [`normalise`]: `dqkv` is written; returns the gradient of `log_scale`, `[N]`.
+///
+/// # Shapes
+/// `qkv`, `dy`, `dqkv` `[R, 3, N, d]`; `log_scale` `[N]`.
+pub fn normalise_backward(
+    qkv: &[f32],
+    log_scale: &[f32],
+    head_dim: usize,
+    dy: &[f32],
+    dqkv: &mut [f32],
+) -> Vec<f32> {
+    let row = 3 * log_scale.len() * head_dim;
+    assert!(
+        qkv.len() == dy.len() && qkv.len() == dqkv.len() && qkv.len().is_multiple_of(row),
+        "cosine: lengths differ"
+    );
+    let scales = factors(log_scale);
+    let parts: Vec<Vec<f32>> = dqkv
+        .par_chunks_mut(TASK_ROWS * row)
+        .zip(qkv.par_chunks(TASK_ROWS * row))
+        .zip(dy.par_chunks(TASK_ROWS * row))
+        .map(|((dqkv, qkv), dy)| {
+            let mut dscales = vec![0.0; scales.len()];
+            backward((qkv, dy), &scales, head_dim, (dqkv, &mut dscales));
+            dscales
+        })
+        .collect();
+    let mut dlog = add_up(scales.len(), &parts);
+    for ((dlog, scale), log) in dlog.iter_mut().zip(&scales).zip(log_scale) {
+        *dlog *= if *log <= MOST.ln() { *scale } else { 0.0 };
+    }
+    dlog
+}
+
+/// s of each head.
+fn factors(log_scale: &[f32]) -> Vec<f32> {
+    log_scale
+        .iter()
+        .map(|log| log.min(MOST.ln()).exp())
+        .collect()
+}
+
+for_each_level! {
+    fn forward(qkv: &[f32], scales: &[f32], head_dim: usize, y: &mut [f32]) {
+        let width = scales.len() * head_dim;
+        for (y, qkv) in y.chunks_exact_mut(3 * width).zip(qkv.chunks_exact(3 * width)) {
+            let heads = y[..2 * width].chunks_exact_mut(head_dim).zip(qkv.chunks_exact(head_dim));
+            for (i, (y, x)) in heads.enumerate() {
+                let scale = if i < scales.len() { scales[i] } else { 1.0 };
+                let factor = scale / length(x).max(EPS);
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = factor * x;
+                }
+            }
+            y[2 * width..].copy_from_slice(&qkv[2 * width..]);
+        }
+    }
+}
+
+for_each_level! {
+    /// Writes the gradient of qkv and adds that of s.
+    fn backward(
+        qkv_dy: (&[f32], &[f32]),
+        scales: &[f32],
+        head_dim: usize,
+        grads: (&mut [f32], &mut [f32])
+    ) {
+        let (n_heads, width) = (scales.len(), scales.len() * head_dim);
+        let (dqkv, dscales) = grads;
+        let rows = qkv_dy.0.chunks_exact(3 * width).zip(qkv_dy.1.chunks_exact(3 * width));
+        for (dqkv, (qkv, dy)) in dqkv.chunks_exact_mut(3 * width).zip(rows) {
+            for i in 0..2 * n_heads {
+                let range = i * head_dim..(i + 1) * head_dim;
+                let (x, dy) = (&qkv[range.clone()], &dy[range.clone()]);
+                let along = sum_by(head_dim, |j| x[j] * dy[j]);
+                let norm = length(x);
+                let inverse = 1.0 / norm.max(EPS);
+                let scale = if i < n_heads { scales[i] } else { 1.0 };
+                if i < n_heads {
+                    dscales[i] += along * inverse;
+                }
+                // Where the length is bounded from below it is a constant.
+                let back = if norm > EPS { along * inverse * inverse } else { 0.0 };
+                let factor = scale * inverse;
+                for ((dx, x), dy) in dqkv[range].iter_mut().zip(x).zip(dy) {
+                    *dx = factor * (dy - back * x);
+                }
+            }
+            dqkv[2 * width..].copy_from_slice(&dy[2 * width..]);
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "the body must take on its caller's instruction level"
+)]
+fn length(x: &[f32]) -> f32 {
+    sum_by(x.len(), |i| x[i] * x[i]).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matmul::tests::ramp;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn queries_get_their_heads_length_keys_unit_length_and_values_stay(
+            rows in 1_usize..200, heads in 1_usize..5, head_dim in 1_usize..40
+        ) {
+            let width = heads * head_dim;
+            let qkv = ramp(rows * 3 * width, 1.3);
+            let log_scale: Vec<f32> = (0..heads).map(|head| head as f32 * 1.7 - 1.0).collect();
+            let mut y = vec![0.0; qkv.len()];
+            normalise(&qkv, &log_scale, head_dim, &mut y);
+            for (i, (y, x)) in y.chunks(head_dim).zip(qkv.chunks(head_dim)).enumerate() {
+                let (part, head) = (i / heads % 3, i % heads);
+                let length = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                let factor = match part {
+                    0 => f64::from(log_scale[head]).min(100_f64.ln()).exp() / length.max(1e-12),
+                    1 => 1.0 / length.max(1e-12),
+                    _ => 1.0,
+                };
+                for (y, x) in y.iter().zip(x) {
+                    let expected = f64::from(*x) * factor;
+                    prop_assert!((f64::from(*y) - expected).abs() <= 1e-5 * expected.abs().max(1.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_of_zeros_stays_zero_and_has_a_finite_gradient() {
+        let (qkv, dy) = ([0.0; 6], [1.0; 6]);
+        let (mut y, mut dqkv) = ([1.0; 6], [0.0; 6]);
+        normalise(&qkv, &[0.0], 2, &mut y);
+        assert_eq!(y, [0.0; 6]);
+        let dlog = normalise_backward(&qkv, &[0.0], 2, &dy, &mut dqkv);
+        assert!(dqkv.iter().chain(&dlog).all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn a_temperature_beyond_its_bound_has_no_gradient() {
+        let qkv = ramp(12, 1.0);
+        let mut dqkv = vec![0.0; 12];
+        let dlog = normalise_backward(&qkv, &[4.7, 4.5], 2, &qkv, &mut dqkv);
+        assert_eq!(dlog[0], 0.0);
+        assert!(dlog[1] != 0.0);
+    }
+}

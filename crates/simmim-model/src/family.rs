@@ -1,0 +1,108 @@
+//! The families of encoders, behind the one seam.
+
+use crate::encoder::Encoder;
+use crate::positions::RelativePositions;
+use crate::swin::{Swin, SwinConfig, SwinVersion};
+use crate::vit::{Vit, VitConfig};
+use simmim_autograd::ParameterSpecs;
+
+/// The configuration of an encoder of either family.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EncoderConfig {
+    /// A vision transformer.
+    Vit(VitConfig),
+    /// A Swin transformer of either version.
+    Swin(SwinConfig),
+}
+
+impl EncoderConfig {
+    /// The encoder; names its parameters, each with `prefix` before its name in the authors' code.
+    ///
+    /// # Panics
+    /// When the geometry does not fit together, as [`Vit::new`] and [`Swin::new`] say.
+    pub fn build(&self, prefix: &str, specs: &mut ParameterSpecs) -> Box<dyn Encoder> {
+        match self {
+            Self::Vit(config) => Box::new(Vit::new(config, prefix, specs)),
+            Self::Swin(config) => Box::new(Swin::new(config, prefix, specs)),
+        }
+    }
+
+    /// H and W in pixels.
+    pub fn image_size(&self) -> [usize; 2] {
+        match self {
+            Self::Vit(config) => config.image_size,
+            Self::Swin(config) => config.image_size,
+        }
+    }
+
+    /// C.
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::Vit(config) => config.channels,
+            Self::Swin(config) => config.channels,
+        }
+    }
+
+    /// The side of a patch in pixels.
+    pub fn patch_px(&self) -> usize {
+        match self {
+            Self::Vit(config) => config.patch_px,
+            Self::Swin(config) => config.patch_px,
+        }
+    }
+
+    /// About how many values a forward pass keeps of `n_images` images for the backward pass, position biases
+    /// included.
+    pub fn kept_values(&self, n_images: usize, checkpointing: bool) -> f64 {
+        match self {
+            Self::Vit(config) => vit_values(config, n_images as f64, checkpointing),
+            Self::Swin(config) => swin_values(config, n_images as f64, checkpointing),
+        }
+    }
+}
+
+/// Of each block: its input, two norms, q k v, attention, two branches, and the hidden values before and after
+/// GELU, in widths of a token; with checkpointing its input alone.
+fn kept_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
+    if checkpointing {
+        1.0
+    } else {
+        9.0 + 2.0 * mlp_ratio
+    }
+}
+
+fn vit_values(config: &VitConfig, n_images: f64, checkpointing: bool) -> f64 {
+    let [h, w] = config.image_size.map(|side| side / config.patch_px);
+    let tokens = (h * w + 1) as f64;
+    let blocks =
+        (config.depth * config.width) as f64 * kept_widths(config.mlp_ratio, checkpointing);
+    // The bias, its gradient and the parts that this is summed from, and the index, for each pair of tokens.
+    let biases = match config.relative_positions {
+        RelativePositions::None => 0.0,
+        RelativePositions::Shared | RelativePositions::PerBlock => {
+            tokens * tokens * (config.heads as f64 * (2.0 + n_images.min(16.0)) + 1.0)
+        }
+    };
+    n_images * tokens * blocks + biases
+}
+
+fn swin_values(config: &SwinConfig, n_images: f64, checkpointing: bool) -> f64 {
+    // The second version keeps queries and keys before and after they are normalised.
+    let cosines = match config.version {
+        SwinVersion::V2 if !checkpointing => 3.0,
+        _ => 0.0,
+    };
+    let widths = kept_widths(config.mlp_ratio, checkpointing) + cosines;
+    let stage = |stage: usize| {
+        let [h, w] = config.stage_grid(stage);
+        let (depth, width) = (
+            config.depths[stage] as f64,
+            config.stage_width(stage) as f64,
+        );
+        let tokens = config.window_tokens(stage) as f64;
+        let biases = tokens * tokens * config.heads[stage] as f64 * (depth + 17.0);
+        // Merging keeps the four together, before and after the norm.
+        n_images * (h * w) as f64 * width * (depth * widths + 2.0) + biases
+    };
+    (0..config.depths.len()).map(stage).sum()
+}

@@ -1,0 +1,88 @@
+//! Merging: four neighbours become one token of twice the width.
+
+use std::sync::Arc;
+
+use simmim_autograd::{Device, ParameterSpecs, Permutation, Tape, Var};
+
+use super::{NORM_EPS, SwinVersion, normal};
+use crate::layers::{Linear, Norm};
+
+/// Merges the tokens of each square of two by two.
+#[derive(Debug)]
+pub(super) struct Merging {
+    version: SwinVersion,
+    grid: [usize; 2],
+    norm: Norm,
+    reduction: Linear,
+}
+
+impl Merging {
+    /// From `grid` of tokens of `width`. The norm is of the four together, before the reduction; in the second
+    /// version it comes after.
+    ///
+    /// Source: microsoft/SimMIM `models/swin_transformer.py`, `PatchMerging`; microsoft/Swin-Transformer
+    /// `models/swin_transformer_v2.py`.
+    pub(super) fn new(
+        version: SwinVersion,
+        name: &str,
+        (grid, width): ([usize; 2], usize),
+        specs: &mut ParameterSpecs,
+    ) -> Self {
+        let shape = [2 * width, 4 * width];
+        let name_of = |which: &str| format!("{name}.{which}");
+        let reduction = Linear::without_bias(specs, &name_of("reduction"), &shape, normal());
+        let norm_width = match version {
+            SwinVersion::V1 => 4 * width,
+            SwinVersion::V2 => 2 * width,
+        };
+        let norm = Norm::new(specs, &name_of("norm"), norm_width);
+        Self {
+            version,
+            grid,
+            norm,
+            reduction,
+        }
+    }
+
+    /// # Shapes
+    /// `x` `[B, h · w, D]`; the result `[B, h/2 · w/2, 2 D]`.
+    pub(super) fn run(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
+        let &[batch, tokens, width] = x.shape() else {
+            panic!("merging: x is {:?}", x.shape())
+        };
+        let order = squares(tape.device(), batch, (self.grid, 2));
+        let merged = tape
+            .permute(x, &order)
+            .reshape(&[batch, tokens / 4, 4 * width]); // [B, L/4, 4 D]
+        match self.version {
+            SwinVersion::V1 => {
+                let normed = self.norm.apply(tape, &merged, NORM_EPS);
+                self.reduction.apply(tape, &normed)
+            }
+            SwinVersion::V2 => {
+                let reduced = self.reduction.apply(tape, &merged);
+                self.norm.apply(tape, &reduced, NORM_EPS)
+            }
+        }
+    }
+}
+
+/// The tokens of a batch of grids, square by square of `side` by `side`: in each square down first, then right.
+///
+/// Source: microsoft/SimMIM `models/swin_transformer.py`, `PatchMerging.forward`, x0 to x3, for `side` 2.
+pub(super) fn squares(
+    device: &Arc<dyn Device>,
+    batch: usize,
+    ([h, w], side): ([usize; 2], usize),
+) -> Permutation {
+    let (area, across) = (side * side, w / side);
+    let rows: Vec<u32> = (0..batch * h * w)
+        .map(|i| {
+            let (image, square, part) = (i / (h * w), i % (h * w) / area, i % area);
+            let y = square / across * side + part % side;
+            let x = square % across * side + part / side;
+            ((image * h + y) * w + x) as u32
+        })
+        .collect();
+    Permutation::new(device, &rows)
+}

@@ -1,0 +1,61 @@
+//! A stage: blocks on one grid at one width.
+
+use simmim_autograd::{ParameterSpecs, Tape, Var};
+
+use super::block::{Block, BlockConfig, Place, Positions};
+
+/// Blocks on one grid, every second one with rolled windows.
+#[derive(Debug)]
+pub(super) struct Stage {
+    config: BlockConfig,
+    blocks: Vec<Block>,
+}
+
+impl Stage {
+    /// Blocks of `config`, named `blocks.0` and on, at these `places` of the model.
+    pub(super) fn new(
+        config: BlockConfig,
+        name: &str,
+        places: impl Iterator<Item = Place>,
+        specs: &mut ParameterSpecs,
+    ) -> Self {
+        let blocks = places
+            .map(|place| {
+                let name = format!("{name}.blocks.{}", place.in_stage);
+                Block::new(&config, &name, place, specs)
+            })
+            .collect();
+        Self { config, blocks }
+    }
+
+    /// # Shapes
+    /// `x` and the result `[B, L, D]`.
+    pub(super) fn run<'a>(&'a self, tape: &mut Tape<'a>, mut x: Var) -> Var {
+        let positions = Positions::new(tape.device(), &self.config);
+        for block in &self.blocks {
+            let positions = positions.clone();
+            x = tape.checkpoint(&[&x], move |tape: &mut Tape<'a>, inputs: &[Var]| {
+                block.run(tape, &inputs[0], &positions)
+            });
+        }
+        x
+    }
+}
+
+/// The places of all blocks of a model with stages of these depths, stage by stage: drop rates lie on a line from
+/// 0 at the first block to `drop_path` at the last.
+pub(super) fn places(depths: &[usize], drop_path: f32) -> Vec<Vec<Place>> {
+    let last = depths.iter().sum::<usize>().saturating_sub(1).max(1);
+    let mut in_model = 0;
+    let mut stage = |depth: usize| -> Vec<Place> {
+        let first = in_model;
+        in_model += depth;
+        let place = |in_stage: usize| Place {
+            in_stage,
+            in_model: first + in_stage,
+            drop_rate: drop_path * (first + in_stage) as f32 / last as f32,
+        };
+        (0..depth).map(place).collect()
+    };
+    depths.iter().map(|&depth| stage(depth)).collect()
+}
