@@ -8,7 +8,7 @@ use crate::codebook::CodebookShape;
 use crate::config::{self, RawConfig};
 
 /// The most values that a head may predict for a square: far above use, far below what would overflow.
-const MOST_OUTPUTS: u128 = 1 << 28;
+const MOST_OUTPUTS: u128 = 1 << 24;
 
 /// What of a model's geometry an objective has to fit.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +115,6 @@ fn misfit(objective: &Objective, square_px: usize, geometry: Geometry) -> Error 
     Error::Geometry {
         key,
         found,
-        reason: format!("{element_px} px are predicted as one, within {within} fits {fits}"),
+        reason: format!("{element_px} px as one do not go with {within}; fitting: {fits}"),
     }
 }

@@ -327,13 +327,13 @@ mod tests {
             (&["mask.cell_px=24"], "valid cells: 16, 32, 112, 224"),
             (
                 &["objective.target_px=32"],
-                "within squares of 16 px, patches of 16 px and cells of 32 px fits 1, 2, 4, 8, 16",
+                "with squares of 16 px, patches of 16 px and cells of 32 px; fitting: 1, 2, 4, 8, 16",
             ),
             (
                 &["objective.target_px=5", "model.variant=swin-b"],
-                "squares of 32 px, patches of 4 px and cells of 32 px fits 1, 2, 4, 8, 16, 32",
+                "squares of 32 px, patches of 4 px and cells of 32 px; fitting: 1, 2, 4, 8, 16, 32",
             ),
-            (&["objective.target_px=5"], "fits 1, 2, 4, 8, 16"),
+            (&["objective.target_px=5"], "fitting: 1, 2, 4, 8, 16"),
             (
                 &[
                     "objective.target=bins",

@@ -160,7 +160,7 @@ fn what_is_no_codebook_is_refused_before_a_folder_is_made() {
         (&[3, 8], vec![0.5; 24], "its rows have 8 values"),
         (&[2, 12], nan, "a value of codeword 1 is NaN"),
         // Squares of 3 px in patches of 4.
-        (&[2, 27], vec![0.5; 54], "fits no `objective.target_px`"),
+        (&[2, 27], vec![0.5; 54], "fitting: no `objective.target_px`"),
     ] {
         write_tensor(&path, "words", shape, &values);
         let (job, error) = refused(&sandbox, &path);
