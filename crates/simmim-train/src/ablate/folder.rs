@@ -1,6 +1,7 @@
 //! The folder of an ablation.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::write_bytes_atomic;
@@ -95,7 +96,16 @@ impl Folder {
         self.has_begun(point).then(|| records.map_or(0, last))
     }
 
+    /// Stores what a run is asked for, before it begins.
     pub(super) fn write_asked(&self, point: &Point) -> Result<(), Error> {
+        // That of a run whose folder was removed is not that of the one to come.
+        let result = self.result(point);
+        match fs::remove_file(&result) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(write_error(&result, error));
+            }
+            _ => {}
+        }
         let text = format!(
             "# What was asked for; the run's own config.toml has what was measured as well.\n\n{}",
             point.config.to_toml()

@@ -183,6 +183,8 @@ fn paint_legend(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Box<dyn std:
     const TOP_PX: i32 = 100;
     const LINE_PX: i32 = 40;
     const TEXT_AT: i32 = 44;
+    // The middle of small letters lies above that of their line.
+    const RISE_PX: i32 = 5;
     canvas.draw(&Text::new(
         figure.key.clone(),
         (0, TOP_PX - LINE_PX),
@@ -190,12 +192,12 @@ fn paint_legend(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Box<dyn std:
     ))?;
     let mut top = TOP_PX;
     for (series_idx, name) in figure.series.iter().enumerate() {
-        canvas.draw(&marker(series_idx, (16, top + TEXT_PX / 2)))?;
+        canvas.draw(&marker(series_idx, (16, top + TEXT_PX / 2 - RISE_PX)))?;
         canvas.draw(&Text::new(name.clone(), (TEXT_AT, top), text(TEXT_PX)))?;
         top += LINE_PX;
     }
     top += LINE_PX;
-    let corners = [(4, top), (28, top + TEXT_PX)];
+    let corners = [(4, top - RISE_PX), (28, top + TEXT_PX - RISE_PX)];
     canvas.draw(&Rectangle::new(corners, BAND.filled()))?;
     let [low, high] = figure.band;
     let lines = [

@@ -55,7 +55,7 @@ impl RunResult {
             images_per_sec: median(records.iter().map(|record| record.images_per_sec).collect()),
             minutes: last.map(|record| record.seconds / 60.0),
             val_loss_first,
-            val_loss_last: val_losses.clone().last(),
+            val_loss_last: val_losses.clone().next_back(),
             val_loss_best: val_losses.reduce(f64::min),
             train_loss: last_epoch(&records),
             score: None,

@@ -250,7 +250,7 @@ fn notes(ablation: &Ablation, rows: &[Row]) -> String {
         .iter()
         .any(|row| row.point.config.train.seed != rows[0].point.config.train.seed)
     {
-        text += "- ±: standard deviation over the seeds.\n";
+        text += "- ±: standard deviation over the seeds. A seed also draws which images are held out.\n";
     }
     let misfits = ablation.misfits();
     if !misfits.is_empty() {

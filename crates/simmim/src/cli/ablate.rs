@@ -206,7 +206,7 @@ fn report(summary: &Summary, progress: &Progress, talk: Talk) -> anyhow::Result<
     } = summary;
     if *n_diverged > 0 {
         say(format!(
-            "{n_diverged} runs diverged: their status says when"
+            "diverged: {n_diverged} of the runs, their status says when"
         ));
     }
     say(format!("table: {}", summary.table.display()));
