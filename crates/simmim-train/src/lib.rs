@@ -1,4 +1,4 @@
-//! The verbs of simmim: pretrain, reconstruct; recipes, run folders, exact resume.
+//! The verbs of simmim: pretrain, ablate, reconstruct; recipes, run folders, exact resume.
 //!
 //! In reading order:
 //!

@@ -43,7 +43,7 @@ pub(crate) struct AblateArgs {
     #[arg(long)]
     dry_run: bool,
     /// List the grids that come with the program.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["grid", "data", "out", "set", "threads", "dry_run", "print"])]
     list: bool,
     /// Print the grid, to read or to start one of your own from.
     #[arg(long, conflicts_with_all = ["data", "out", "set", "threads", "dry_run"])]
@@ -82,8 +82,7 @@ pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
     };
     let grid = Grid::open(name)?;
     if args.print {
-        output::data(grid.source().trim_end())?;
-        return Ok(());
+        return print(&grid, talk);
     }
     let overrides = overrides(args)?;
     let data = match sources::data_path(args.data.as_deref(), &grid.base(&overrides)?) {
@@ -115,6 +114,15 @@ fn list(talk: Talk) -> anyhow::Result<()> {
     }
     for grid in ablate::shipped() {
         output::data(format_args!("{:<14} {}", grid.name, grid.summary()))?;
+    }
+    Ok(())
+}
+
+fn print(grid: &Grid, talk: Talk) -> anyhow::Result<()> {
+    if talk == Talk::Json {
+        output::data(json!({"name": grid.name(), "toml": grid.source()}))?;
+    } else {
+        output::data(grid.source().trim_end())?;
     }
     Ok(())
 }

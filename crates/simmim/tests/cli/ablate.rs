@@ -257,11 +257,15 @@ fn a_grid_that_contradicts_a_run_is_refused_and_one_that_grows_is_not() {
         fs::read_to_string(sandbox.path("out/ablation.toml")).unwrap(),
         small
     );
+    // A run whose folder is gone is trained anew, by what is asked now.
+    write(&sandbox, &format!("{small}set.train.epochs = 1"));
+    fs::remove_dir_all(sandbox.path("out/runs/mask.ratio=0.5,seed=0")).unwrap();
+    sandbox.simmim(&format!("{RUN} --out out")).ok();
+    let before = times(&sandbox.path("out"));
+    let small = "recipe = 'tiny.toml'\nset.train.epochs = 1\n";
     // More values, more seeds, and a key that changes nothing that is computed.
-    write(
-        &sandbox,
-        "recipe = 'tiny.toml'\nseeds = [0, 1]\ngrid.mask.ratio = [0.3, 0.5]\nset.train.keep = 1",
-    );
+    let grown = "seeds = [0, 1]\ngrid.mask.ratio = [0.3, 0.5]\nset.train.keep = 1";
+    write(&sandbox, &format!("{small}{grown}"));
     sandbox.simmim(&format!("{RUN} --out out")).ok();
     assert_eq!(rows(&sandbox.path("out")).len(), 4);
     let now = times(&sandbox.path("out"));
@@ -351,6 +355,9 @@ fn grids_that_ship_are_listed_printed_and_found_by_name() {
     let sandbox = Sandbox::new();
     let listed = sandbox.simmim("ablate --list").ok();
     assert!(listed.stdout.starts_with("cifar10 "), "{listed:?}");
+    let listed = sandbox.simmim("ablate --list --json").ok();
+    let grids: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(grids[0]["name"], "cifar10");
     let printed = sandbox.simmim("ablate cifar10 --print").ok();
     fs::write(sandbox.path("mine.toml"), printed.stdout).unwrap();
     let same = |grid: &str| {
