@@ -21,10 +21,10 @@ use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
 use crate::error::write_error;
 use crate::{Error, tensorboard};
 
-const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
+pub(crate) const CONFIG: &str = "config.toml";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 const LOG: &str = "log.txt";
-const LOCK: &str = "run.lock";
+pub(crate) const LOCK: &str = "run.lock";
 const EVENTS: &str = "events";
 const CHECKPOINTS: &str = "checkpoints";
 const RECONSTRUCTIONS: &str = "reconstructions";
@@ -282,6 +282,11 @@ pub fn weights_of(path: &Path) -> PathBuf {
     }
 }
 
+/// The newest checkpoint of the run in a folder.
+pub(crate) fn last_of(folder: &Path) -> PathBuf {
+    folder.join(CHECKPOINTS).join(LAST)
+}
+
 /// Whether a run in that mode may use the folder.
 fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
     let is_run = path.join(CONFIG).is_file();
@@ -306,7 +311,8 @@ fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, Error> {
+/// Takes the lock of a folder; dropping the file releases it.
+pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join(LOCK);
     let file = OpenOptions::new()
         .write(true)
