@@ -158,12 +158,16 @@ pub fn describe(survey: &Survey) -> String {
     )
 }
 
+/// The range of AvgDist that the paper found best, in pixels of images of this size (`[H, W]`).
+pub fn good_avg_dist_px([height, width]: [usize; 2]) -> [f64; 2] {
+    GOOD_AVG_DIST_PX.map(|px| px * height.min(width) as f64 / STUDY_PX)
+}
+
 /// One line on a plan's masks: their ratio, their AvgDist and the range that the paper found best.
 pub fn describe_masks(plan: &Plan, n_draws: u64) -> String {
     let masks = plan.masks();
     let survey = masks.survey(n_draws, plan.config().train.seed);
-    let [height, width] = masks.image_px();
-    let [low, high] = GOOD_AVG_DIST_PX.map(|px| px * height.min(width) as f64 / STUDY_PX);
+    let [low, high] = good_avg_dist_px(masks.image_px());
     let kind = match masks.kind() {
         MaskKind::Random => "random",
         MaskKind::Square => "square",

@@ -143,7 +143,7 @@ impl Codebook {
     /// # Errors
     /// As [`Codebook::open`].
     pub fn of_run(folder: &Path, config: &RawConfig) -> Result<Option<Self>, Error> {
-        let [last, own] = run_folder::codebooks_of(folder);
+        let (last, own) = (run_folder::last_of(folder), run_folder::codebook_of(folder));
         if !is_used(config) {
             Ok(None)
         } else if last.is_file() {

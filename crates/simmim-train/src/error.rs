@@ -14,6 +14,10 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
 
+    /// A grid of runs is not usable.
+    #[error(transparent)]
+    Grid(#[from] crate::ablate::GridError),
+
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] simmim_checkpoint::Error),
@@ -229,6 +233,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.hint(),
+            Self::Grid(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
             Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),

@@ -1,4 +1,4 @@
-//! The verbs of simmim: pretrain, reconstruct; recipes, run folders, exact resume.
+//! The verbs of simmim: pretrain, ablate, reconstruct; recipes, run folders, exact resume.
 //!
 //! In reading order:
 //!
@@ -13,10 +13,12 @@
 //! * [`recipe`]: the recipes that ship with the program.
 //! * [`config`]: every key that a recipe, a user's file or `--set` may give, its default and its range.
 //! * [`run_folder`]: the folder that one run writes to, locked for one process.
+//! * [`ablate`]: a grid of runs, and the table and the plot of their results.
 //! * [`metrics`]: the log of a run, one JSON line a record, exact across resumptions.
 //! * [`tensorboard`]: the same numbers as TensorBoard event files.
 //! * [`stop`]: the flag that asks a run to stop after its current step.
 
+pub mod ablate;
 pub mod auto;
 pub mod checkpoint;
 pub mod clusters;

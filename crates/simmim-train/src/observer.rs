@@ -12,6 +12,15 @@ use crate::metrics::Record;
 pub enum Event<'a> {
     /// A choice or a fact that the user should know.
     Note(&'a str),
+    /// A run of an ablation is next.
+    Point {
+        /// Its name, that of its run folder.
+        name: &'a str,
+        /// Its number, from 1.
+        number: usize,
+        /// How many there are.
+        n_points: usize,
+    },
     /// Training starts or goes on.
     Begin {
         /// Steps that are done already.

@@ -3,6 +3,8 @@
 //! A recipe is a TOML file of the repository's `recipes` folder. Its leading comment states the command, the cost,
 //! the expected result and the source.
 
+use std::path::Path;
+
 use crate::Error;
 use crate::config::{ConfigError, Layer};
 use crate::error::near;
@@ -53,6 +55,27 @@ pub fn find(name: &str) -> Result<Recipe, Error> {
             near: alike,
         }
     })
+}
+
+/// Name and values of a recipe that is given by its name or, where it looks like one, by a file.
+///
+/// # Errors
+/// Those of [`find`], and [`ConfigError::Read`] and [`ConfigError::Syntax`] of a file.
+pub fn layer_of(name_or_file: &str) -> Result<(String, Layer), Error> {
+    let path = Path::new(name_or_file);
+    if is_file(path) {
+        let stem = path.file_stem().unwrap_or_default();
+        return Ok((stem.to_string_lossy().into_owned(), Layer::file(path)?));
+    }
+    let found = find(name_or_file)?;
+    Ok((found.name.to_owned(), found.layer()?))
+}
+
+/// Whether a name is that of a file rather than that of something that ships.
+pub(crate) fn is_file(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "toml")
+        || path.components().count() > 1
 }
 
 impl Recipe {

@@ -22,10 +22,10 @@ use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
 use crate::error::write_error;
 use crate::{Error, tensorboard};
 
-const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
+pub(crate) const CONFIG: &str = "config.toml";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 const LOG: &str = "log.txt";
-const LOCK: &str = "run.lock";
+pub(crate) const LOCK: &str = "run.lock";
 const CODEBOOK: &str = "codebook.safetensors";
 const EVENTS: &str = "events";
 const CHECKPOINTS: &str = "checkpoints";
@@ -290,9 +290,14 @@ pub fn weights_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Where the codebook of a run stands: in its newest checkpoint, and in a file of its own.
-pub(crate) fn codebooks_of(path: &Path) -> [PathBuf; 2] {
-    [path.join(CHECKPOINTS).join(LAST), path.join(CODEBOOK)]
+/// The newest checkpoint of the run in a folder.
+pub(crate) fn last_of(folder: &Path) -> PathBuf {
+    folder.join(CHECKPOINTS).join(LAST)
+}
+
+/// The file of the codebook of the run in a folder.
+pub(crate) fn codebook_of(folder: &Path) -> PathBuf {
+    folder.join(CODEBOOK)
 }
 
 /// Whether a run in that mode may use the folder.
@@ -319,7 +324,8 @@ fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, Error> {
+/// Takes the lock of a folder; dropping the file releases it.
+pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join(LOCK);
     let file = OpenOptions::new()
         .write(true)

@@ -66,6 +66,11 @@ impl Trained {
         &self.plan
     }
 
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// What its checkpoint says of its run.
     pub fn origin(&self) -> &Origin {
         &self.origin

@@ -71,6 +71,30 @@ impl Layer {
         })
     }
 
+    /// A layer of one key, `section.key`. One without a section is refused where the layer is applied.
+    pub(crate) fn of_key(origin: &str, key: &str, value: Value) -> Self {
+        let (name, value) = match key.split_once('.') {
+            Some((section, key)) => {
+                let keys = Table::from_iter([(key.to_owned(), value)]);
+                (section, Value::Table(keys))
+            }
+            None => (key, value),
+        };
+        Self {
+            origin: origin.to_owned(),
+            table: Table::from_iter([(name.to_owned(), value)]),
+            typed: None,
+        }
+    }
+
+    /// The keys that it sets, each as `section.key`.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
+        self.table.iter().flat_map(|(section, value)| {
+            let keys = value.as_table().into_iter().flat_map(Table::keys);
+            keys.map(move |key| format!("{section}.{key}"))
+        })
+    }
+
     /// Where the values came from, in words.
     pub fn origin(&self) -> &str {
         &self.origin

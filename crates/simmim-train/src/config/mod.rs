@@ -72,11 +72,17 @@ impl RawConfig {
     /// [`ConfigError::UnknownSection`], [`ConfigError::UnknownKey`] and [`ConfigError::Type`] name the layer that is at
     /// fault; [`ConfigError::Range`] is about the result.
     pub fn from_layers(layers: &[Layer]) -> Result<Self, ConfigError> {
+        let config = Self::overlaid(layers)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The defaults overlaid by `layers`, the ranges not checked.
+    pub(crate) fn overlaid(layers: &[Layer]) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         for layer in layers {
             layer.apply(&mut config)?;
         }
-        config.check()?;
         Ok(config)
     }
 
@@ -119,6 +125,13 @@ impl RawConfig {
             }));
         }
         keys
+    }
+
+    /// The value of `section.key` in TOML; none where it is not set or where there is no such key.
+    pub(crate) fn get(&self, key: &str) -> Option<toml::Value> {
+        let (section, name) = key.split_once('.')?;
+        let mut sections = self.sections().into_iter();
+        sections.find(|found| found.name() == section)?.get(name)
     }
 
     fn sections(&self) -> [&dyn Section; 5] {

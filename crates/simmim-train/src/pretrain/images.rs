@@ -18,11 +18,11 @@ use crate::plan::Plan;
 const N_MEASURED: usize = 1000;
 
 /// The images of a run, ready to be read.
-pub(super) struct Images {
-    pub(super) batches: Arc<BatchPlan>,
-    pub(super) steps_per_epoch: u64,
-    pub(super) n_workers: usize,
-    pub(super) fingerprint: u64,
+pub(crate) struct Images {
+    pub(crate) batches: Arc<BatchPlan>,
+    pub(crate) steps_per_epoch: u64,
+    pub(crate) n_workers: usize,
+    pub(crate) fingerprint: u64,
 }
 
 /// Puts into numbers what depends on the data set: its own mean and deviation, a batch that it fills.
@@ -105,7 +105,7 @@ fn split(config: &RawConfig, n_images: usize) -> Split {
 }
 
 /// How many images may be unreadable: the share that is allowed and always a handful, or none at all.
-pub(super) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
+pub(crate) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
     const HANDFUL: usize = 10;
     match config.data.max_bad {
         0.0 => 0,
@@ -113,7 +113,7 @@ pub(super) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
     }
 }
 
-pub(super) fn open_images(
+pub(crate) fn open_images(
     plan: &Plan,
     data: Arc<DataSet>,
     reporter: Arc<Reporter>,

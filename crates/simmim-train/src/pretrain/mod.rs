@@ -13,7 +13,9 @@ use crate::observer::Observer;
 use crate::run_folder::Mode;
 use crate::stop::StopFlag;
 
+pub(crate) use images::{bad_limit, open_images};
 use session::Session;
+pub(crate) use session::{FREE_KEYS, N_MASKS};
 
 /// In `config.toml`, before the recipe's name.
 const RECIPE_COMMENT: &str = "# Recipe: ";
@@ -88,8 +90,17 @@ impl Outcome {
 /// Everything that can be wrong with configuration, images and folder is found before the first step.
 /// After it: [`Error::Data`] for too many unreadable images, [`Error::Diverged`], [`Error::File`].
 pub fn pretrain(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Outcome, Error> {
-    let threads = job.config.train.threads;
+    in_threads(job.config.train.threads, || {
+        Session::open(job, observer)?.run(stop)
+    })
+}
+
+/// Does the work on so many threads; 0 = one for each core.
+pub(crate) fn in_threads<T: Send>(
+    threads: usize,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|source| Error::Threads { threads, source })?;
-    pool.install(|| Session::open(job, observer)?.run(stop))
+    pool.install(work)
 }

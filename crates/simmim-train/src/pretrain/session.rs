@@ -30,7 +30,7 @@ use super::{Job, Outcome, RECIPE_COMMENT};
 /// Images whose headers are read to describe a data set.
 const N_SURVEYED: usize = 64;
 /// Masks that are drawn to measure AvgDist.
-const N_MASKS: u64 = 50;
+pub(crate) const N_MASKS: u64 = 50;
 
 /// A run under way.
 pub(super) struct Session<'o> {
@@ -423,7 +423,7 @@ fn go_on(
 }
 
 /// Keys that a run may go on with another value of: none of them decides what is computed.
-const FREE_KEYS: [&str; 7] = [
+pub(crate) const FREE_KEYS: [&str; 7] = [
     "path",
     "workers",
     "max_bad",

@@ -44,7 +44,8 @@ impl<'o> Voice<'o> {
             }) => {
                 format!("step {step}: loss {loss:.4}, held-out loss {val_loss:.4}")
             }
-            Event::Step(_) => return,
+            // The second happens around a run, not in it.
+            Event::Step(_) | Event::Point { .. } => return,
             Event::BadImage(image) => format!("unreadable image {image}"),
             Event::Saved(path) => format!("saved {}", path.display()),
             Event::Picture(path) => format!("drew {}", path.display()),

@@ -44,9 +44,21 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
     use simmim_train::Error as E;
+    use simmim_train::ablate::GridError as G;
     if let Some(error) = cause.downcast_ref::<E>() {
         return match error {
             E::Config(_)
+            | E::Grid(
+                G::UnknownGrid { .. }
+                | G::UnknownKey { .. }
+                | G::Type { .. }
+                | G::Fixed { .. }
+                | G::Twice { .. }
+                | G::SamePoint { .. }
+                | G::Misfits { .. }
+                | G::Contradicts { .. }
+                | G::NotAnAblation { .. },
+            )
             | E::UnknownVariant { .. }
             | E::Geometry { .. }
             | E::UnknownRecipe { .. }

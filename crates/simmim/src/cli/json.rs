@@ -7,6 +7,13 @@ use simmim_train::{Event, Outcome};
 pub(crate) fn event(event: &Event<'_>) -> Option<Value> {
     Some(match event {
         Event::Note(text) => json!({"event": "note", "text": text}),
+        Event::Point {
+            name,
+            number,
+            n_points,
+        } => {
+            json!({"event": "point", "name": name, "number": number, "n_points": n_points})
+        }
         Event::Begin {
             done_steps,
             total_steps,

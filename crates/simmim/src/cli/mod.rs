@@ -1,5 +1,6 @@
 //! The command line: one module a subcommand, then what they share.
 
+mod ablate;
 mod completions;
 mod demo;
 mod inspect;
@@ -43,6 +44,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Pretrain(pretrain::PretrainArgs),
     Reconstruct(reconstruct::ReconstructArgs),
+    Ablate(ablate::AblateArgs),
     Inspect(inspect::InspectArgs),
     Mask(mask::DrawMasksArgs),
     Recipes(recipes::RecipesArgs),
@@ -114,6 +116,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk),
         Command::Reconstruct(args) => reconstruct::run(args, talk),
+        Command::Ablate(args) => ablate::run(args, talk),
         Command::Inspect(args) => inspect::run(args, talk),
         Command::Mask(args) => mask::run(args, talk),
         Command::Recipes(args) => recipes::run(args, talk),

@@ -93,6 +93,9 @@ impl Progress {
     fn begin(&mut self, done_steps: u64, total_steps: u64) {
         self.total_steps = total_steps;
         self.begun = (Instant::now(), done_steps);
+        // Of this run, not of the one before it in an ablation.
+        self.loss = None;
+        self.images_per_sec = None;
         if done_steps > 0 && done_steps < total_steps {
             self.voice.say(&format!(
                 "going on after step {done_steps} of {total_steps}"
@@ -188,6 +191,14 @@ impl Observer for Progress {
         }
         match event {
             Event::Note(text) => self.voice.say(text),
+            Event::Point {
+                name,
+                number,
+                n_points,
+            } => {
+                let line = format!("run {number} of {n_points}: {name}");
+                self.voice.say(&line);
+            }
             Event::Begin {
                 done_steps,
                 total_steps,

@@ -25,7 +25,7 @@ pub(crate) fn configuration(
     let mut layers = Vec::new();
     let name = match (&args.recipe, &args.config) {
         (Some(recipe), _) => {
-            let (name, layer) = recipe_layer(recipe)?;
+            let (name, layer) = recipe::layer_of(recipe)?;
             layers.push(layer);
             name
         }
@@ -40,7 +40,7 @@ pub(crate) fn configuration(
     }
     layers.extend(overrides);
     let mut config = RawConfig::from_layers(&layers)?;
-    config.data.path = Some(data_path(args, &config)?);
+    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
     Ok((name, config))
 }
 
@@ -58,19 +58,6 @@ fn overrides(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
     Ok(layers)
 }
 
-/// A recipe by its name, or a file where it looks like one.
-fn recipe_layer(recipe: &str) -> anyhow::Result<(String, Layer)> {
-    let path = Path::new(recipe);
-    let is_file = path
-        .extension()
-        .is_some_and(|extension| extension == "toml");
-    if is_file || path.components().count() > 1 {
-        return Ok((stem(path), Layer::file(path)?));
-    }
-    let found = recipe::find(recipe)?;
-    Ok((found.name.to_owned(), found.layer()?))
-}
-
 fn stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
@@ -83,7 +70,10 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
         .map(Layer::set)
         .into_iter()
         .collect::<Result<_, _>>()?;
-    let data = DataSet::open(&data_path(args, &RawConfig::from_layers(&place)?)?)?;
+    let data = DataSet::open(&data_path(
+        args.data.as_deref(),
+        &RawConfig::from_layers(&place)?,
+    )?)?;
     // The run itself counts unreadable images and holds them against its limit.
     let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(&data, N_SURVEYED, 0, &reporter)?;
@@ -121,18 +111,15 @@ fn value_of(assignment: &str) -> Result<usize, ParseIntError> {
         .parse()
 }
 
-fn data_path(args: &PretrainArgs, config: &RawConfig) -> anyhow::Result<String> {
+/// Where the images are: what `--data` says, else what the configuration says.
+pub(crate) fn data_path(data: Option<&str>, config: &RawConfig) -> anyhow::Result<String> {
     let missing = || {
         Usage::new(
             "no images are named",
             "pass --data PATH: a folder, a .tar, or a list of images",
         )
     };
-    let path = args
-        .data
-        .as_ref()
-        .or(config.data.path.as_ref())
-        .ok_or_else(missing)?;
+    let path = data.or(config.data.path.as_deref()).ok_or_else(missing)?;
     from_anywhere(path)
 }
 

@@ -17,6 +17,7 @@ fn the_help_texts_are_those_of_the_file() {
         "demo",
         "pretrain",
         "reconstruct",
+        "ablate",
         "inspect",
         "mask",
         "recipes",

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod ablate;
 mod bad_checkpoints;
 mod bad_images;
 mod bad_settings;

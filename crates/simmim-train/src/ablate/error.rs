@@ -1,0 +1,154 @@
+//! What can be wrong with a grid, or with the folder of its results.
+
+use std::path::PathBuf;
+
+use super::point::Misfit;
+use crate::error::choices;
+
+/// Why a grid cannot be run. `origin` says where it was given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GridError {
+    /// No grid of that name ships with the program.
+    #[error("there is no grid `{name}`")]
+    UnknownGrid {
+        /// The name asked for.
+        name: String,
+        /// The names that are most like it, best first; all names where none is like it.
+        near: Vec<String>,
+    },
+
+    /// A grid has no such key or section.
+    #[error("unknown key `{key}` in {origin}")]
+    UnknownKey {
+        /// The grid.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The keys that are most like it; all keys where none is.
+        near: Vec<String>,
+    },
+
+    /// The value of a grid's own key has the wrong type.
+    #[error("`{key}` in {origin} is {found}, expected {expected}")]
+    Type {
+        /// The grid.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The values that the key takes.
+        expected: &'static str,
+        /// The value that was given.
+        found: String,
+    },
+
+    /// A key that no grid may vary.
+    #[error("`{key}` cannot be varied in {origin}: {reason}")]
+    Fixed {
+        /// The grid.
+        origin: String,
+        /// The key.
+        key: String,
+        /// Why not.
+        reason: &'static str,
+    },
+
+    /// A key is varied, and set to one value for all points as well.
+    #[error("`{key}` is varied in {origin} and is set for all points as well")]
+    Twice {
+        /// The grid.
+        origin: String,
+        /// The key.
+        key: String,
+    },
+
+    /// Two points are one.
+    #[error("{origin} asks twice for the same run: {one} and {other}")]
+    SamePoint {
+        /// The grid.
+        origin: String,
+        /// The name of the first.
+        one: String,
+        /// The name of the second.
+        other: String,
+    },
+
+    /// Points whose values do not fit together.
+    #[error("{} of {n_points} points do not fit, the first of them {}: {}", misfits.len(), misfits[0].name, misfits[0].reason)]
+    Misfits {
+        /// These points; one at least.
+        misfits: Vec<Misfit>,
+        /// How many points there are.
+        n_points: usize,
+    },
+
+    /// A run that has begun was made by another configuration than the grid asks for now.
+    #[error(
+        "the run {point} was made with `{key} = {before}`, the grid now asks for `{key} = {now}`"
+    )]
+    Contradicts {
+        /// The point.
+        point: String,
+        /// The key.
+        key: String,
+        /// The value that the run was made with.
+        before: String,
+        /// The value that the grid asks for.
+        now: String,
+    },
+
+    /// The folder holds something else than an ablation.
+    #[error("the folder {} is not empty and holds no ablation", path.display())]
+    NotAnAblation {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// What is stored of a result cannot be read.
+    #[error("{} is damaged", path.display())]
+    Result {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+
+    /// The plot could not be drawn.
+    #[error("cannot draw the plot: {reason}")]
+    Plot {
+        /// What the drawing said.
+        reason: String,
+    },
+}
+
+impl GridError {
+    /// What the user can do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::UnknownGrid { near, .. } => format!(
+                "did you mean {}? A file is named by its path, with `.toml` at its end",
+                choices(near)
+            ),
+            Self::UnknownKey { near, .. } => format!("did you mean {}?", choices(near)),
+            Self::Type { .. } => {
+                "`simmim ablate cifar10 --print` shows a grid with every part of it".to_owned()
+            }
+            Self::Fixed { .. } | Self::Plot { .. } => return None,
+            Self::Twice { .. } => {
+                "remove it from the one or the other; `--set` counts as well".to_owned()
+            }
+            Self::SamePoint { .. } => "remove one of the two".to_owned(),
+            Self::Misfits { .. } => {
+                "change the values, or leave these points out with `skip_misfits = true` in the grid"
+                    .to_owned()
+            }
+            Self::Contradicts { point, .. } => format!(
+                "put it back as it was, name another --out, or remove the folder `runs/{point}` to train it anew"
+            ),
+            Self::NotAnAblation { .. } => "name a new or an empty folder".to_owned(),
+            Self::Result { .. } => {
+                "remove the file: what it held is measured again, without training".to_owned()
+            }
+        })
+    }
+}
