@@ -43,6 +43,22 @@ impl EncoderConfig {
         }
     }
 
+    /// The side of a feature's square in pixels.
+    pub fn stride(&self) -> usize {
+        match self {
+            Self::Vit(config) => config.patch_px,
+            Self::Swin(config) => config.stride(),
+        }
+    }
+
+    /// Width of the features.
+    pub fn features(&self) -> usize {
+        match self {
+            Self::Vit(config) => config.width,
+            Self::Swin(config) => config.stage_width(config.depths.len() - 1),
+        }
+    }
+
     /// The side of a patch in pixels.
     pub fn patch_px(&self) -> usize {
         match self {
@@ -63,7 +79,7 @@ impl EncoderConfig {
 
 /// Of each block: its input, two norms, q k v, attention, two branches, and the hidden values before and after
 /// GELU, in widths of a token; with checkpointing its input alone.
-fn kept_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
+pub(crate) fn kept_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
     if checkpointing {
         1.0
     } else {

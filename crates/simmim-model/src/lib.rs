@@ -60,6 +60,6 @@ pub use masked::MaskedImageModel;
 pub use objective::{Objective, Scope, Target};
 pub use palette::Palette;
 pub use positions::{RelativePositions, relative_index};
-pub use swin::{Swin, SwinConfig, SwinVersion};
+pub use swin::{Swin, SwinConfig, SwinVersion, usual_window};
 pub use variant::{SwinSize, UnknownVariant, Variant, VitSize};
 pub use vit::{InitRule, Vit, VitConfig};

@@ -29,9 +29,7 @@ impl MaskedImageModel {
         objective: Objective,
         specs: &mut ParameterSpecs,
     ) -> Self {
-        let square_px = objective.head.square_px(encoder.stride());
-        let outputs = objective.outputs(encoder.channels(), square_px);
-        let head = Head::new(objective.head, encoder.as_ref(), outputs, specs);
+        let head = Head::new(&objective, encoder.as_ref(), specs);
         Self {
             encoder,
             head,
@@ -110,9 +108,9 @@ impl MaskedImageModel {
     ///
     /// # Panics
     /// As [`MaskedImageModel::loss`].
-    pub fn compare(
-        &self,
-        tape: &mut Tape<'_>,
+    pub fn compare<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
         features: &Var,
         images: &Tensor,
         (hiding, n_counted_px): (&Hiding, usize),

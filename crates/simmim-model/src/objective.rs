@@ -77,17 +77,30 @@ impl Objective {
         }
     }
 
+    /// The side of the squares that the head predicts, in pixels, on features whose squares have a side of
+    /// `stride`: at least one element.
+    pub fn square_px(&self, stride: usize) -> usize {
+        let least = self.head.least_square_px(stride);
+        match self.head {
+            HeadKind::Linear | HeadKind::Mlp => least,
+            HeadKind::InverseSwin(_) => least.max(self.element_px().min(stride)),
+        }
+    }
+
     /// The side of the largest squares that are hidden or visible as a whole and that make up the head's
     /// squares of `square_px`, where patches have a side of `patch_px`.
     pub fn unit_px(&self, square_px: usize, patch_px: usize) -> usize {
         square_px.min(patch_px.max(self.element_px()))
     }
 
-    /// Whether each element lies in one square of the head and in one cell of the mask, and each of the units
+    /// Whether the head's squares are a whole number of its tokens, each element lies in one square of the head and in one cell of the mask, and each of the units
     /// of [`Objective::unit_px`] is hidden or visible as a whole.
-    pub fn fits(&self, square_px: usize, patch_px: usize, cell_px: usize) -> bool {
+    pub fn fits(&self, stride: usize, patch_px: usize, cell_px: usize) -> bool {
+        let square_px = self.square_px(stride);
         let (element_px, unit_px) = (self.element_px(), self.unit_px(square_px, patch_px));
-        unit_px.is_multiple_of(element_px)
+        square_px.is_multiple_of(self.head.least_square_px(stride))
+            && stride.is_multiple_of(square_px)
+            && unit_px.is_multiple_of(element_px)
             && square_px.is_multiple_of(unit_px)
             && cell_px.is_multiple_of(unit_px)
     }

@@ -49,6 +49,20 @@ pub struct SwinSize {
 }
 
 impl SwinSize {
+    /// Swin-T.
+    pub const TINY: Self = Self::of_version(SwinVersion::V1, 96, [2, 2, 6, 2]);
+    /// Swin-B.
+    pub const BASE: Self = Self::of_version(SwinVersion::V1, 128, DEEP);
+
+    const fn of_version(version: SwinVersion, width: usize, depths: [usize; 4]) -> Self {
+        Self {
+            version,
+            width,
+            depths,
+            patch_px: SWIN_PATCH_PX,
+        }
+    }
+
     /// N of each stage.
     pub fn heads(&self) -> [usize; 4] {
         [1, 2, 4, 8].map(|times| self.width * times / SWIN_HEAD_DIM)
@@ -69,17 +83,19 @@ const VITS: [(&str, usize, usize, usize); 5] = [
 
 const DEEP: [usize; 4] = [2, 2, 18, 2];
 
-/// Name, version, width, depths.
-const SWINS: [(&str, SwinVersion, usize, [usize; 4]); 9] = [
-    ("swin-t", SwinVersion::V1, 96, [2, 2, 6, 2]),
-    ("swin-s", SwinVersion::V1, 96, DEEP),
-    ("swin-b", SwinVersion::V1, 128, DEEP),
-    ("swin-l", SwinVersion::V1, 192, DEEP),
-    ("swinv2-t", SwinVersion::V2, 96, [2, 2, 6, 2]),
-    ("swinv2-s", SwinVersion::V2, 96, DEEP),
-    ("swinv2-b", SwinVersion::V2, 128, DEEP),
-    ("swinv2-l", SwinVersion::V2, 192, DEEP),
-    ("swinv2-h", SwinVersion::V2, 352, DEEP),
+const SWINS: [(&str, SwinSize); 9] = [
+    ("swin-t", SwinSize::TINY),
+    ("swin-s", SwinSize::of_version(SwinVersion::V1, 96, DEEP)),
+    ("swin-b", SwinSize::BASE),
+    ("swin-l", SwinSize::of_version(SwinVersion::V1, 192, DEEP)),
+    (
+        "swinv2-t",
+        SwinSize::of_version(SwinVersion::V2, 96, [2, 2, 6, 2]),
+    ),
+    ("swinv2-s", SwinSize::of_version(SwinVersion::V2, 96, DEEP)),
+    ("swinv2-b", SwinSize::of_version(SwinVersion::V2, 128, DEEP)),
+    ("swinv2-l", SwinSize::of_version(SwinVersion::V2, 192, DEEP)),
+    ("swinv2-h", SwinSize::of_version(SwinVersion::V2, 352, DEEP)),
 ];
 
 /// The side of a Swin transformer's patch where its name says none. Source: Swin, §3.1.
@@ -126,12 +142,10 @@ impl FromStr for Variant {
         if patch_px == Some(0) {
             return Err(unknown());
         }
-        if let Some(&(_, version, width, depths)) = SWINS.iter().find(|known| known.0 == size) {
+        if let Some(&(_, swin)) = SWINS.iter().find(|known| known.0 == size) {
             return Ok(Self::Swin(SwinSize {
-                version,
-                width,
-                depths,
-                patch_px: patch_px.unwrap_or(SWIN_PATCH_PX),
+                patch_px: patch_px.unwrap_or(swin.patch_px),
+                ..swin
             }));
         }
         let &(_, width, depth, heads) = VITS

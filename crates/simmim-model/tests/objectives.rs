@@ -10,8 +10,8 @@ use simmim_autograd::{
     ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
 };
 use simmim_model::{
-    Encoder, HeadKind, Hiding, MaskedImageModel, Objective, Palette, RelativePositions, Scope,
-    Target, Vit, VitConfig,
+    Encoder, EncoderConfig, HeadKind, Hiding, MaskedImageModel, Objective, Palette,
+    RelativePositions, Scope, SwinConfig, SwinSize, SwinVersion, Target, Vit, VitConfig,
 };
 use std::sync::Arc;
 
@@ -87,10 +87,12 @@ impl Encoder for Merged {
     }
 }
 
-/// Every head, target, loss, scope and resolution.
-fn objectives() -> Vec<Objective> {
-    let pixels = |loss, norm_target| Target::Pixels { loss, norm_target };
-    let targets = [
+/// Every target and loss.
+const TARGETS: [Target; 7] = {
+    const fn pixels(loss: PixelLoss, norm_target: Option<usize>) -> Target {
+        Target::Pixels { loss, norm_target }
+    }
+    [
         pixels(PixelLoss::L1, None),
         pixels(PixelLoss::L2, None),
         pixels(PixelLoss::SmoothL1, None),
@@ -98,10 +100,14 @@ fn objectives() -> Vec<Objective> {
         Target::Bins { n: 4 },
         Target::Codewords { n: 6, side: 1 },
         Target::Codewords { n: 6, side: 2 },
-    ];
+    ]
+};
+
+/// Every head but the largest, target, loss, scope and resolution.
+fn objectives() -> Vec<Objective> {
     let mut all = Vec::new();
     for head in [HeadKind::Linear, HeadKind::Mlp] {
-        for target in targets {
+        for target in TARGETS {
             for scope in [Scope::Masked, Scope::Full] {
                 all.extend([1, 2, 4].map(|target_px| Objective {
                     head,
@@ -124,21 +130,44 @@ struct Setup {
     hidden: Vec<bool>,
 }
 
+/// A small ViT with patches of that size.
+fn vit(patch_px: usize) -> VitConfig {
+    VitConfig {
+        image_size: [IMAGE_PX; 2],
+        patch_px,
+        width: 8,
+        depth: 1,
+        heads: 2,
+        drop_path: 0.0,
+        ..VitConfig::default()
+    }
+}
+
+/// A small Swin transformer whose features have squares of 8 px.
+fn swin(version: SwinVersion) -> EncoderConfig {
+    EncoderConfig::Swin(SwinConfig {
+        version,
+        image_size: [IMAGE_PX; 2],
+        width: 16,
+        depths: vec![2, 1],
+        heads: vec![2, 4],
+        window: 2,
+        ..SwinConfig::default()
+    })
+}
+
 impl Setup {
     fn new(objective: Objective) -> Self {
-        let device = CpuDevice::shared();
         let mut specs = ParameterSpecs::default();
-        let config = VitConfig {
-            image_size: [IMAGE_PX; 2],
-            patch_px: 4,
-            width: 8,
-            depth: 1,
-            heads: 2,
-            drop_path: 0.0,
-            ..VitConfig::default()
-        };
-        let encoder = Merged::new(&config, 2, &mut specs);
-        let mut model = MaskedImageModel::new(Box::new(encoder), objective, &mut specs);
+        let encoder = Merged::new(&vit(4), 2, &mut specs);
+        Self::of(Box::new(encoder), objective, specs)
+    }
+
+    /// Masks are of cells of 4 px, or 8 where the patches or the elements are larger.
+    fn of(encoder: Box<dyn Encoder>, objective: Objective, mut specs: ParameterSpecs) -> Self {
+        let device = CpuDevice::shared();
+        let (stride, patch_px) = (encoder.stride(), encoder.patch_px());
+        let mut model = MaskedImageModel::new(encoder, objective, &mut specs);
         match objective.target {
             Target::Pixels { .. } => {}
             Target::Bins { n } => model.set_palette(Palette::of_bins(&device, [&MEAN, &STD], n)),
@@ -149,17 +178,18 @@ impl Setup {
                 model.set_palette(Palette::new(&device, [&MEAN, &STD], &words, width));
             }
         }
-        let cell_px = objective.element_px().max(4);
-        assert!(objective.fits(8, 4, cell_px));
+        let cell_px = objective.element_px().max(patch_px);
+        assert!(objective.fits(stride, patch_px, cell_px));
+        let side = IMAGE_PX / patch_px;
         let is_hidden = |i: usize| {
-            let (image, y, x) = (i / 16, i / 4 % 4, i % 4);
-            !(y * 4 / cell_px + x * 4 / cell_px + image).is_multiple_of(3)
+            let (image, y, x) = (i / (side * side), i / side % side, i % side);
+            !(y * patch_px / cell_px + x * patch_px / cell_px + image).is_multiple_of(3)
         };
         Self {
             model,
             parameters: Parameters::allocate(specs, &device, 3),
             images: images(&device),
-            hidden: (0..BATCH * 16).map(is_hidden).collect(),
+            hidden: (0..BATCH * side * side).map(is_hidden).collect(),
             device,
         }
     }
@@ -179,6 +209,32 @@ impl Setup {
         let mut gradients = Gradients::new(&self.parameters);
         tape.backward(loss, &mut gradients);
         (value, gradients)
+    }
+
+    /// Some steps of AdamW on the one batch.
+    fn train(&mut self, n_steps: usize) {
+        let group = Group {
+            parameters: self.parameters.iter().map(|(id, ..)| id).collect(),
+            weight_decay: 0.0,
+        };
+        let settings = AdamWSettings {
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            clip_norm: None,
+        };
+        let mut optimiser = AdamW::new(&self.parameters, vec![group], settings);
+        for _ in 0..n_steps {
+            let (_, gradients) = self.loss(&self.images);
+            optimiser.step(&mut self.parameters, &gradients, 1e-2);
+        }
+    }
+
+    /// Asserts that a gradient that is a number, and not zero throughout, reaches every parameter.
+    fn assert_reached(&self, gradients: &Gradients) {
+        for (values, (_, spec, _)) in self.values(gradients).iter().zip(self.parameters.iter()) {
+            let reached = values.iter().any(|g| *g != 0.0) && values.iter().all(|g| g.is_finite());
+            assert!(reached, "{:?}: {}", self.model.objective(), spec.name);
+        }
     }
 
     fn values(&self, gradients: &Gradients) -> Vec<Vec<f32>> {
@@ -222,24 +278,8 @@ fn a_gradient_reaches_every_parameter_and_eight_images_are_learned_better_and_be
     for objective in objectives() {
         let mut setup = Setup::new(objective);
         let (first, gradients) = setup.loss(&setup.images);
-        for (values, (_, spec, _)) in setup.values(&gradients).iter().zip(setup.parameters.iter()) {
-            let reached = values.iter().any(|g| *g != 0.0) && values.iter().all(|g| g.is_finite());
-            assert!(reached, "{objective:?}: {}", spec.name);
-        }
-        let group = Group {
-            parameters: setup.parameters.iter().map(|(id, ..)| id).collect(),
-            weight_decay: 0.0,
-        };
-        let settings = AdamWSettings {
-            betas: [0.9, 0.95],
-            eps: 1e-8,
-            clip_norm: None,
-        };
-        let mut optimiser = AdamW::new(&setup.parameters, vec![group], settings);
-        for _ in 0..60 {
-            let (_, gradients) = setup.loss(&setup.images);
-            optimiser.step(&mut setup.parameters, &gradients, 1e-2);
-        }
+        setup.assert_reached(&gradients);
+        setup.train(60);
         let (last, _) = setup.loss(&setup.images);
         assert!(last < 0.8 * first, "{objective:?}: from {first} to {last}");
         let hiding = setup.hiding();
@@ -248,6 +288,48 @@ fn a_gradient_reaches_every_parameter_and_eight_images_are_learned_better_and_be
         assert_eq!(picture.shape(), setup.images.shape());
         let pixels = setup.model.to_pixels(&setup.images, &picture).to_vec();
         assert!(pixels.iter().all(|x| x.is_finite()), "{objective:?}");
+    }
+}
+
+#[test]
+fn every_encoder_goes_with_every_head_and_target() {
+    let encoders = [
+        EncoderConfig::Vit(vit(8)),
+        swin(SwinVersion::V1),
+        swin(SwinVersion::V2),
+    ];
+    let upside_down = SwinSize {
+        width: 32,
+        depths: [1, 1, 2, 1],
+        ..SwinSize::TINY
+    };
+    for encoder in encoders {
+        for head in [
+            HeadKind::Linear,
+            HeadKind::Mlp,
+            HeadKind::InverseSwin(upside_down),
+        ] {
+            for (i, target) in TARGETS.into_iter().enumerate() {
+                let objective = Objective {
+                    head,
+                    target,
+                    target_px: 1 + i % 2,
+                    scope: [Scope::Masked, Scope::Full][i % 2],
+                };
+                let mut specs = ParameterSpecs::default();
+                let built = encoder.build("encoder.", &mut specs);
+                let mut setup = Setup::of(built, objective, specs);
+                let (first, _) = setup.loss(&setup.images);
+                // The norms of the second version start at zero; a step later everything counts.
+                setup.train(12);
+                let (last, gradients) = setup.loss(&setup.images);
+                assert!(
+                    last < 0.95 * first,
+                    "{encoder:?}, {objective:?}: from {first} to {last}"
+                );
+                setup.assert_reached(&gradients);
+            }
+        }
     }
 }
 

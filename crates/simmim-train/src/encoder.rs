@@ -2,6 +2,7 @@
 
 use simmim_model::{
     EncoderConfig, InitRule, RelativePositions, SwinConfig, SwinSize, Variant, VitConfig, VitSize,
+    usual_window,
 };
 
 use crate::Error;
@@ -15,12 +16,6 @@ const MOST: usize = 1 << 14;
 const VIT_LAYER_SCALE: f64 = 0.1;
 /// Drop rate of a vision transformer's last block. Source: the same; Swin transformers have none there.
 const VIT_DROP_PATH: f64 = 0.1;
-
-/// Windows to try where none is asked for, the usual ones first. Source: the authors' 7 at 224 px, 6 at 192; Swin V2's
-/// 8 at 256.
-const WINDOWS: [usize; 22] = [
-    7, 8, 6, 12, 14, 16, 4, 5, 9, 10, 11, 13, 15, 17, 18, 19, 20, 21, 22, 23, 24, 3,
-];
 
 /// The encoder that the configuration describes.
 ///
@@ -126,7 +121,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         width,
         heads: (0..depths.len()).map(|stage| heads << stage).collect(),
         depths,
-        window: model.window.unwrap_or(WINDOWS[0]),
+        window: model.window.unwrap_or(1),
         mlp_ratio: model.mlp_ratio,
         qkv_bias: model.qkv_bias,
         absolute_positions,
@@ -138,13 +133,16 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
 
 /// The configuration with the window asked for, or the first usual one of which the image is a whole number.
 fn with_window(swin: SwinConfig, asked: Option<usize>) -> Result<SwinConfig, Error> {
-    let windows = asked.map_or_else(|| WINDOWS.to_vec(), |window| vec![window]);
-    let candidates = windows.into_iter().map(|window| SwinConfig {
+    let of = |window: usize| SwinConfig {
         window,
         ..swin.clone()
-    });
-    let mut candidates = candidates.filter(|swin| swin.fits(swin.image_size));
-    candidates.next().ok_or_else(|| no_window(&swin, asked))
+    };
+    let fits = |window: &usize| of(*window).fits(swin.image_size);
+    let window = match asked {
+        Some(window) => Some(window).filter(fits),
+        None => usual_window(fits),
+    };
+    window.map(of).ok_or_else(|| no_window(&swin, asked))
 }
 
 /// Says which sizes near that of the image would fit.

@@ -1,7 +1,7 @@
 //! The objective of a configuration, and the proof that it fits the geometry.
 
 use simmim_autograd::PixelLoss;
-use simmim_model::{HeadKind, Objective, Scope, Target};
+use simmim_model::{HeadKind, Objective, Scope, SwinSize, Target};
 
 use crate::Error;
 use crate::codebook::CodebookShape;
@@ -19,6 +19,8 @@ pub(crate) struct Geometry {
     pub(crate) patch_px: usize,
     /// The side of a cell of the mask in pixels.
     pub(crate) cell_px: usize,
+    /// h and w of the features.
+    pub(crate) grid: [usize; 2],
     /// C.
     pub(crate) channels: usize,
 }
@@ -42,6 +44,8 @@ pub(crate) fn objective(config: &RawConfig, codebook: Option<CodebookShape>) -> 
         head: match keys.head {
             config::Head::Linear => HeadKind::Linear,
             config::Head::Mlp => HeadKind::Mlp,
+            config::Head::InverseSwinT => HeadKind::InverseSwin(SwinSize::TINY),
+            config::Head::InverseSwinB => HeadKind::InverseSwin(SwinSize::BASE),
         },
         target: match keys.target {
             config::Target::Pixels => Target::Pixels {
@@ -69,9 +73,20 @@ pub(crate) fn prove(objective: &Objective, geometry: Geometry) -> Result<(), Err
         patch_px,
         cell_px,
         channels,
+        grid,
     } = geometry;
-    let square_px = objective.head.square_px(stride);
-    if !objective.fits(square_px, patch_px, cell_px) {
+    if !objective.head.fits(stride, grid) {
+        return Err(Error::Geometry {
+            key: "objective.head",
+            found: "an inverse Swin transformer".to_owned(),
+            reason: format!(
+                "it needs features whose squares have a multiple of 8 px and a grid that is a whole number of windows; \
+                 these have {stride} px and {grid:?}"
+            ),
+        });
+    }
+    let square_px = objective.square_px(stride);
+    if !objective.fits(stride, patch_px, cell_px) {
         return Err(misfit(objective, square_px, geometry));
     }
     let n_elements = (square_px / objective.element_px()) as u128;
@@ -91,15 +106,18 @@ pub(crate) fn prove(objective: &Objective, geometry: Geometry) -> Result<(), Err
 
 fn misfit(objective: &Objective, square_px: usize, geometry: Geometry) -> Error {
     let Geometry {
-        patch_px, cell_px, ..
+        stride,
+        patch_px,
+        cell_px,
+        ..
     } = geometry;
-    let fitting: Vec<String> = (1..=square_px)
+    let fitting: Vec<String> = (1..=stride)
         .filter(|&target_px| {
             let other = Objective {
                 target_px,
                 ..*objective
             };
-            other.fits(square_px, patch_px, cell_px)
+            other.fits(stride, patch_px, cell_px)
         })
         .map(|target_px| target_px.to_string())
         .collect();

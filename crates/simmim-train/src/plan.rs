@@ -138,12 +138,13 @@ impl Plan {
     }
 
     fn geometry(&self) -> Geometry {
-        let encoder = self.encoder.build("", &mut ParameterSpecs::default());
+        let stride = self.encoder.stride();
         Geometry {
-            stride: encoder.stride(),
-            patch_px: encoder.patch_px(),
+            stride,
+            patch_px: self.encoder.patch_px(),
             cell_px: self.masks.cell_px(),
-            channels: encoder.channels(),
+            grid: self.encoder.image_size().map(|side| side / stride),
+            channels: self.encoder.channels(),
         }
     }
 
@@ -271,7 +272,10 @@ impl Plan {
         let ahead =
             (n_images * height * width * self.encoder.channels()) as f64 * 3.0 * workers as f64;
         let (_, specs) = self.model();
-        let predictions = n_images as f64 * self.prediction_values();
+        let Geometry { grid, .. } = self.geometry();
+        let (head, features) = (self.objective.head, self.encoder.features());
+        let of_head = head.kept_values(grid, features, train.checkpointing);
+        let predictions = n_images as f64 * (of_head + self.prediction_values());
         let values = kept + predictions + ahead;
         (specs.n_values() as f64 * PER_PARAMETER + 4.0 * values) as u64
     }
@@ -283,7 +287,7 @@ impl Plan {
         let Geometry {
             stride, channels, ..
         } = self.geometry();
-        let square_px = self.objective.head.square_px(stride);
+        let square_px = self.objective.square_px(stride);
         let [height, width] = self.encoder.image_size();
         let n_squares = (height / square_px * (width / square_px)) as f64;
         // A square that is larger than a cell nearly always has a hidden part.

@@ -1,7 +1,8 @@
 //! The recipes that ship with the program.
 //!
 //! A recipe is a TOML file of the repository's `recipes` folder. Its leading comment states the command, the cost,
-//! the expected result and the source.
+//! the expected result and the source. One that differs from another by a few keys `extends` it: those of
+//! `recipes/paper`, one for each row of the paper's ablations, all extend `swin-base`.
 
 use std::path::Path;
 
@@ -18,20 +19,78 @@ pub struct Recipe {
     pub text: &'static str,
 }
 
-const RECIPES: &[Recipe] = &[
-    Recipe {
-        name: "demo",
-        text: include_str!("../../../recipes/demo.toml"),
-    },
-    Recipe {
-        name: "cifar10-vit",
-        text: include_str!("../../../recipes/cifar10-vit.toml"),
-    },
-    Recipe {
-        name: "vit-base",
-        text: include_str!("../../../recipes/vit-base.toml"),
-    },
-];
+/// The recipes of these names, each with the text of its file.
+macro_rules! recipes {
+    ($($name:literal)*) => {
+        &[$(Recipe {
+            name: $name,
+            text: include_str!(concat!("../../../recipes/", $name, ".toml")),
+        },)*]
+    };
+}
+
+const RECIPES: &[Recipe] = recipes! {
+    "demo"
+    "cifar10-vit"
+    "cifar10-swin"
+    "vit-base"
+    "swin-base"
+    "swin-base-800ep"
+    "swin-large"
+    "paper/mask-square-32-11"
+    "paper/mask-square-32-25"
+    "paper/mask-square-32-50"
+    "paper/mask-blockwise-16-40"
+    "paper/mask-blockwise-16-60"
+    "paper/mask-blockwise-16-80"
+    "paper/mask-blockwise-32-40"
+    "paper/mask-blockwise-32-60"
+    "paper/mask-blockwise-32-80"
+    "paper/mask-random-4-40"
+    "paper/mask-random-4-60"
+    "paper/mask-random-4-80"
+    "paper/mask-random-8-40"
+    "paper/mask-random-8-60"
+    "paper/mask-random-8-80"
+    "paper/mask-random-16-40"
+    "paper/mask-random-16-60"
+    "paper/mask-random-16-80"
+    "paper/mask-random-32-10"
+    "paper/mask-random-32-20"
+    "paper/mask-random-32-30"
+    "paper/mask-random-32-40"
+    "paper/mask-random-32-50"
+    "paper/mask-random-32-60"
+    "paper/mask-random-32-70"
+    "paper/mask-random-32-80"
+    "paper/mask-random-32-90"
+    "paper/mask-random-64-10"
+    "paper/mask-random-64-20"
+    "paper/mask-random-64-30"
+    "paper/mask-random-64-40"
+    "paper/mask-random-64-50"
+    "paper/mask-random-64-60"
+    "paper/mask-random-64-70"
+    "paper/mask-random-64-80"
+    "paper/head-linear"
+    "paper/head-mlp"
+    "paper/head-inverse-swin-t"
+    "paper/head-inverse-swin-b"
+    "paper/resolution-6"
+    "paper/resolution-12"
+    "paper/resolution-24"
+    "paper/resolution-48"
+    "paper/resolution-96"
+    "paper/resolution-192"
+    "paper/loss-l1"
+    "paper/loss-l2"
+    "paper/loss-smooth-l1"
+    "paper/target-bins-8"
+    "paper/target-bins-256"
+    "paper/target-clusters"
+    "paper/target-tokens"
+    "paper/scope-full"
+};
 
 /// All recipes, the cheapest first.
 pub fn all() -> &'static [Recipe] {
@@ -44,17 +103,21 @@ pub fn all() -> &'static [Recipe] {
 /// [`Error::UnknownRecipe`] with the names that are most like it, or all names where none is.
 pub fn find(name: &str) -> Result<Recipe, Error> {
     let found = RECIPES.iter().find(|recipe| recipe.name == name);
-    found.copied().ok_or_else(|| {
-        let names = RECIPES.iter().map(|recipe| recipe.name);
-        let mut alike = near(name, names.clone());
-        if alike.is_empty() {
-            alike = names.map(str::to_owned).collect();
-        }
-        Error::UnknownRecipe {
-            name: name.to_owned(),
-            near: alike,
-        }
+    found.copied().ok_or_else(|| Error::UnknownRecipe {
+        name: name.to_owned(),
+        near: near_names(name),
     })
+}
+
+/// The names that are most like `name`; where none is, all but those of the paper's ablations.
+pub(crate) fn near_names(name: &str) -> Vec<String> {
+    let names = RECIPES.iter().map(|recipe| recipe.name);
+    let alike = near(name, names.clone());
+    if !alike.is_empty() {
+        return alike;
+    }
+    let of_no_folder = names.filter(|name| !name.contains('/'));
+    of_no_folder.map(str::to_owned).collect()
 }
 
 /// Name and values of a recipe that is given by its name or, where it looks like one, by a file.
@@ -63,7 +126,7 @@ pub fn find(name: &str) -> Result<Recipe, Error> {
 /// Those of [`find`], and [`ConfigError::Read`] and [`ConfigError::Syntax`] of a file.
 pub fn layer_of(name_or_file: &str) -> Result<(String, Layer), Error> {
     let path = Path::new(name_or_file);
-    if is_file(path) {
+    if is_file(path) && find(name_or_file).is_err() {
         let stem = path.file_stem().unwrap_or_default();
         return Ok((stem.to_string_lossy().into_owned(), Layer::file(path)?));
     }
@@ -116,20 +179,21 @@ mod tests {
         }
     }
 
+    /// Names of the files of a folder of recipes, without the ending.
+    fn files_of(folder: &str) -> Vec<String> {
+        let path = format!("{}/../../{folder}", env!("CARGO_MANIFEST_DIR"));
+        let names = std::fs::read_dir(path).unwrap().filter_map(|entry| {
+            let name = entry.unwrap().file_name();
+            name.to_str()?.strip_suffix(".toml").map(str::to_owned)
+        });
+        names.collect()
+    }
+
     #[test]
     fn every_file_of_the_recipes_folder_ships() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .filter_map(|entry| {
-                entry
-                    .unwrap()
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".toml")
-                    .map(str::to_owned)
-            })
-            .collect();
+        let of_paper = files_of("recipes/paper").into_iter();
+        let mut files: Vec<String> = of_paper.map(|name| format!("paper/{name}")).collect();
+        files.extend(files_of("recipes"));
         let mut names: Vec<&str> = all().iter().map(|recipe| recipe.name).collect();
         files.sort();
         names.sort_unstable();
@@ -159,12 +223,38 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_that_extends_another_overlays_it_key_by_key() {
+        let read = |text: &str| {
+            Layer::text("mine", text).map(|layer| RawConfig::from_layers(&[layer]).unwrap())
+        };
+        let config = read("extends = 'paper/loss-l2'\n[train]\nepochs = 3").unwrap();
+        // Its own, that of the row, and that of the authors' Swin-B.
+        assert_eq!(config.train.epochs, 3);
+        assert_eq!(config.objective.loss, crate::config::Loss::L2);
+        assert_eq!(
+            (config.model.window, config.train.batch_size),
+            (Some(6), 2048)
+        );
+        let error = read("extends = 'swin-bas'").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "mine extends \"swin-bas\", which is not the name of a recipe"
+        );
+        assert_eq!(error.hint().unwrap(), "did you mean `swin-base`?");
+        assert!(read("extends = 3").is_err());
+    }
+
+    #[test]
     fn an_unknown_name_brings_up_the_one_that_was_meant() {
         assert_eq!(
             find("vit-bas").unwrap_err().hint().unwrap(),
             "did you mean `vit-base`?"
         );
         let hint = find("nothing like it").unwrap_err().hint().unwrap();
-        assert_eq!(hint, "did you mean `demo`, `cifar10-vit` or `vit-base`?");
+        assert!(
+            hint.starts_with("did you mean `demo`, `cifar10-vit`, "),
+            "{hint}"
+        );
+        assert!(!hint.contains("paper/"), "{hint}");
     }
 }

@@ -5,6 +5,7 @@
 //! microsoft/Swin-Transformer `models/swin_transformer_v2.py`.
 
 mod block;
+pub(crate) mod inverse;
 mod merging;
 mod stage;
 mod window;
@@ -36,6 +37,17 @@ pub enum SwinVersion {
     V1,
     /// Norms after the branches, cosine attention, position biases from a network of logarithmic offsets.
     V2,
+}
+
+/// Windows to try where none is asked for, the usual ones first. Source: 7 at 224 px and 6 at 192 px in SimMIM
+/// (arXiv 2111.09886, §4), 8 at 256 px in Swin V2; the others are to fit where these do not.
+const WINDOWS: [usize; 22] = [
+    7, 8, 6, 12, 14, 16, 4, 5, 9, 10, 11, 13, 15, 17, 18, 19, 20, 21, 22, 23, 24, 3,
+];
+
+/// The side of the first usual window that `fits`, in tokens.
+pub fn usual_window(fits: impl FnMut(&usize) -> bool) -> Option<usize> {
+    WINDOWS.into_iter().find(fits)
 }
 
 /// Everything that a Swin transformer's geometry and arithmetic depend on.

@@ -27,6 +27,17 @@ pub enum ConfigError {
         source: toml::de::Error,
     },
 
+    /// The recipe that a file extends does not exist.
+    #[error("{origin} extends {base}, which is not the name of a recipe")]
+    UnknownBase {
+        /// Where it was given.
+        origin: String,
+        /// What stands after `extends`.
+        base: String,
+        /// The names that are most like it; all names where none is.
+        near: Vec<String>,
+    },
+
     /// An override is not of the form `section.key=value`.
     #[error("`--set {text}` is not of the form `section.key=value`")]
     Override {
@@ -88,7 +99,12 @@ impl ConfigError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
                 "check the path; `simmim recipes` lists the recipes that need no file".to_owned(),
             ),
-            Self::UnknownSection { near, .. } => Some(format!("did you mean {}?", choices(near))),
+            Self::UnknownBase { near, .. } if near.is_empty() => {
+                Some("`simmim recipes` lists their names".to_owned())
+            }
+            Self::UnknownSection { near, .. } | Self::UnknownBase { near, .. } => {
+                Some(format!("did you mean {}?", choices(near)))
+            }
             Self::UnknownKey { near, .. } if !near.is_empty() => {
                 Some(format!("did you mean {}?", choices(near)))
             }

@@ -336,6 +336,10 @@ words! {
         Linear = "linear",
         /// Two linear layers with a GELU between them.
         Mlp = "mlp",
+        /// A Swin-T upside down.
+        InverseSwinT = "inverse-swin-t",
+        /// A Swin-B upside down.
+        InverseSwinB = "inverse-swin-b",
     }
 }
 

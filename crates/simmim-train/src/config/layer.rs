@@ -8,6 +8,10 @@ use toml::{Table, Value};
 use crate::config::keys::Section;
 use crate::config::{ConfigError, Key, RawConfig};
 use crate::error::{closest, distance, near};
+use crate::recipe;
+
+/// Names the recipe that a file overlays.
+const EXTENDS: &str = "extends";
 
 /// Values that overlay others: parsed, not yet checked against the keys that there are.
 #[derive(Debug, Clone)]
@@ -18,21 +22,51 @@ pub struct Layer {
     typed: Option<String>,
 }
 
+/// The recipe that `extends` names. A recipe that ships extends only others that ship: a test holds that it ends.
+fn base_of(base: &Value, origin: &str) -> Result<Layer, ConfigError> {
+    let unknown = |near| ConfigError::UnknownBase {
+        origin: origin.to_owned(),
+        base: base.to_string(),
+        near,
+    };
+    let name = base.as_str().ok_or_else(|| unknown(Vec::new()))?;
+    let recipe = recipe::find(name).map_err(|_| unknown(recipe::near_names(name)))?;
+    recipe.layer()
+}
+
+/// The sections of `base` with the keys of `over` in them.
+fn overlay(mut base: Table, over: Table) -> Table {
+    for (section, value) in over {
+        match (base.get_mut(&section), value) {
+            (Some(Value::Table(keys)), Value::Table(over)) => keys.extend(over),
+            (_, value) => {
+                base.insert(section, value);
+            }
+        }
+    }
+    base
+}
+
 impl Layer {
-    /// A layer from TOML text; `origin` says in errors where it came from.
+    /// A layer from TOML text; `origin` says in errors where it came from. With `extends = "NAME"` before its
+    /// sections it overlays the recipe of that name.
     ///
     /// # Errors
-    /// [`ConfigError::Syntax`] with line and column.
+    /// [`ConfigError::Syntax`] with line and column; [`ConfigError::UnknownBase`].
     pub fn text(origin: impl Into<String>, text: &str) -> Result<Self, ConfigError> {
         let origin = origin.into();
-        match text.parse() {
-            Ok(table) => Ok(Self {
-                origin,
-                table,
-                typed: None,
-            }),
-            Err(source) => Err(ConfigError::Syntax { origin, source }),
+        let mut table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(source) => return Err(ConfigError::Syntax { origin, source }),
+        };
+        if let Some(base) = table.remove(EXTENDS) {
+            table = overlay(base_of(&base, &origin)?.table, table);
         }
+        Ok(Self {
+            origin,
+            table,
+            typed: None,
+        })
     }
 
     /// A layer from a TOML file.

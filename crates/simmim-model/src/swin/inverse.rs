@@ -1,0 +1,162 @@
+//! A Swin transformer upside down, as a head: from the features of a grid to tokens eight times as dense.
+
+use simmim_autograd::{ParameterSpecs, Tape, Var};
+
+use super::merging::squares;
+use super::stage::{Stage, places};
+use super::window::Window;
+use super::{BlockConfig, NORM_EPS, normal, usual_window};
+use crate::layers::{Linear, Norm};
+use crate::variant::SwinSize;
+
+/// Width of a perceptron's hidden layer, in widths of a token. Source: Swin, arXiv 2103.14030, §3.3.
+pub(crate) const MLP_RATIO: usize = 4;
+
+/// The first usual window of which all stages on this grid of features are a whole number.
+pub(crate) fn window_for(grid: [usize; 2]) -> Option<usize> {
+    usual_window(|window| {
+        let of_stage = |i: usize| Window::of_stage(grid.map(|side| side << i), *window);
+        (0..N_STAGES).all(|i| of_stage(i).fits())
+    })
+}
+
+/// About how many values it keeps of one image for the backward pass.
+pub(crate) fn kept_values(size: &SwinSize, grid: [usize; 2], widths: f64) -> f64 {
+    let widest = (size.width << (N_STAGES - 1)) as f64;
+    let of_stage = |(i, depth): (usize, &usize)| {
+        let tokens = (grid[0] * grid[1]) as f64 * 4_f64.powi(i as i32);
+        tokens * widest / 2_f64.powi(i as i32) * (*depth as f64 * widths + 2.0)
+    };
+    size.depths.iter().rev().enumerate().map(of_stage).sum()
+}
+
+/// Stages of every Swin transformer that has a name.
+const N_STAGES: usize = 4;
+
+/// The stages of a Swin transformer in the opposite order: the widest first, each token becoming four of half the
+/// width between two of them.
+///
+/// Source: SimMIM, arXiv 2111.09886, §3.3, which names an inverse Swin-T and an inverse Swin-B and says no more; no code
+/// of them was released. The depths are those of the Swin transformer read backwards, expanding is merging read
+/// backwards: a linear layer without bias to twice the width, four tokens of a quarter of that, a norm.
+#[derive(Debug)]
+pub(crate) struct InverseSwin {
+    embedding: Linear,
+    stages: Vec<(Stage, Option<Expanding>)>,
+    norm: Norm,
+    grid: [usize; 2],
+    width: usize,
+}
+
+/// How many times as many tokens the last stage has along a side as the first.
+pub(crate) const DENSER: usize = 1 << (N_STAGES - 1);
+
+impl InverseSwin {
+    /// On `grid` of features of width `features`.
+    ///
+    /// # Panics
+    /// When no window fits `grid` ([`window_for`]).
+    pub(crate) fn new(
+        size: &SwinSize,
+        name: &str,
+        (grid, features): ([usize; 2], usize),
+        specs: &mut ParameterSpecs,
+    ) -> Self {
+        let window = window_for(grid).expect("the grid was proved to have a window");
+        let n_stages = N_STAGES;
+        let widest = size.width << (n_stages - 1);
+        let shape = [widest, features];
+        let embedding = Linear::new(specs, &format!("{name}.embed"), &shape, normal());
+        let depths: Vec<usize> = size.depths.iter().rev().copied().collect();
+        let stages = places(&depths, 0.0)
+            .into_iter()
+            .enumerate()
+            .map(|(i, places)| {
+                let (grid, width) = (grid.map(|side| side << i), widest >> i);
+                let config = BlockConfig {
+                    version: size.version,
+                    width,
+                    heads: size.heads()[n_stages - 1 - i],
+                    hidden: MLP_RATIO * width,
+                    qkv_bias: true,
+                    window: Window::of_stage(grid, window),
+                };
+                let name = format!("{name}.layers.{i}");
+                let stage = Stage::new(config, &name, places.into_iter(), specs);
+                let name = format!("{name}.upsample");
+                let expanding =
+                    (i + 1 < n_stages).then(|| Expanding::new(&name, (grid, width), specs));
+                (stage, expanding)
+            });
+        let stages = stages.collect();
+        Self {
+            embedding,
+            stages,
+            norm: Norm::new(specs, &format!("{name}.norm"), size.width),
+            grid,
+            width: size.width,
+        }
+    }
+
+    /// Width of the last stage's tokens.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The tokens of the last stage, those of each square of `side` by `side` of them in one row.
+    ///
+    /// # Shapes
+    /// `features` `[B, l, F]`; the result `[B, 64 l/side², side² D]`, squares row by row.
+    pub(crate) fn run<'a>(&'a self, tape: &mut Tape<'a>, features: &Var, side: usize) -> Var {
+        let batch = features.shape()[0];
+        let mut x = self.embedding.apply(tape, features); // [B, l, 8 D]
+        for (stage, expanding) in &self.stages {
+            x = stage.run(tape, x);
+            if let Some(expanding) = expanding {
+                x = expanding.run(tape, &x); // [B, 4 l, D/2]
+            }
+        }
+        let x = self.norm.apply(tape, &x, NORM_EPS);
+        let grid = self.grid.map(|length| length * DENSER);
+        let order = squares(tape.device(), batch, (grid, side));
+        let n_squares = grid[0] * grid[1] / (side * side);
+        tape.permute(&x, &order)
+            .reshape(&[batch, n_squares, side * side * self.width])
+    }
+}
+
+/// Each token becomes four of half the width.
+#[derive(Debug)]
+struct Expanding {
+    grid: [usize; 2],
+    expansion: Linear,
+    norm: Norm,
+}
+
+impl Expanding {
+    /// From `grid` of tokens of `width`.
+    fn new(name: &str, (grid, width): ([usize; 2], usize), specs: &mut ParameterSpecs) -> Self {
+        let shape = [2 * width, width];
+        let name_of = |which: &str| format!("{name}.{which}");
+        Self {
+            grid,
+            expansion: Linear::without_bias(specs, &name_of("expansion"), &shape, normal()),
+            norm: Norm::new(specs, &name_of("norm"), width / 2),
+        }
+    }
+
+    /// # Shapes
+    /// `x` `[B, h · w, D]`; the result `[B, 2 h · 2 w, D/2]`.
+    fn run(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
+        let &[batch, tokens, width] = x.shape() else {
+            panic!("expanding: x is {:?}", x.shape())
+        };
+        let wide = self.expansion.apply(tape, x); // [B, L, 2 D]
+        let four = wide.reshape(&[batch, 4 * tokens, width / 2]);
+        let grid = self.grid.map(|side| 2 * side);
+        let order = squares(tape.device(), batch, (grid, 2)).inverse();
+        let dense = tape.permute(&four, &order);
+        let dense = dense.reshape(&[batch, 4 * tokens, width / 2]); // [B, 4 L, D/2]
+        self.norm.apply(tape, &dense, NORM_EPS)
+    }
+}
