@@ -31,6 +31,7 @@ macro_rules! recipes {
 
 const RECIPES: &[Recipe] = recipes! {
     "demo"
+    "demo-swin"
     "cifar10-vit"
     "cifar10-swin"
     "vit-base"

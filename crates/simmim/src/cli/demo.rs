@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use simmim_train::config::{Layer, RawConfig};
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, recipe};
@@ -12,8 +12,23 @@ use simmim_train::{Job, Mode, recipe};
 use super::progress::Progress;
 use super::{Talk, json, output, photos, pretrain};
 
-/// The recipe that is run.
-const RECIPE: &str = "demo";
+/// The family of the demo's model.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Family {
+    /// A vision transformer.
+    Vit,
+    /// A Swin transformer: a little slower.
+    Swin,
+}
+
+impl Family {
+    fn recipe(self) -> &'static str {
+        match self {
+            Self::Vit => "demo",
+            Self::Swin => "demo-swin",
+        }
+    }
+}
 
 /// See it learn: train a tiny model for two or three minutes on photographs that come with the program.
 ///
@@ -25,6 +40,9 @@ pub(crate) struct DemoArgs {
     /// The folder for the photographs and the run [default: runs/demo-<time>].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// The kind of model.
+    #[arg(long, value_name = "FAMILY", default_value = "vit")]
+    model: Family,
     /// Stop after so many steps: quicker, and a worse picture [default: the recipe's].
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -34,24 +52,26 @@ const AFTER_HELP: &str = "\
 Examples:
   simmim demo
   simmim demo --out /tmp/demo --steps 100
+  simmim demo --model swin
 
 FOLDER/images holds the photographs, FOLDER/run is the run folder. `simmim recipes show demo` prints
 what is trained. The path of the picture goes to stdout.";
 
 pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
-    let default_out = || RunFolder::default_path(RECIPE, SystemTime::now());
+    let name = args.model.recipe();
+    let default_out = || RunFolder::default_path(name, SystemTime::now());
     let out = std::path::absolute(args.out.clone().unwrap_or_else(default_out))?;
     require_empty(&out)?;
     let images = out.join("images");
     photos::unpack(&images)?;
-    let mut layers = vec![recipe::find(RECIPE)?.layer()?];
+    let mut layers = vec![recipe::find(name)?.layer()?];
     if let Some(steps) = args.steps {
         layers.push(Layer::set(&format!("train.max_steps={steps}"))?);
     }
     let mut config = RawConfig::from_layers(&layers)?;
     config.data.path = Some(images.to_string_lossy().into_owned());
     let job = Job {
-        recipe: RECIPE.to_owned(),
+        recipe: name.to_owned(),
         config,
         out: out.join("run"),
         mode: Mode::New,

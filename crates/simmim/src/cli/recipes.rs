@@ -48,7 +48,7 @@ pub(crate) fn run(args: &RecipesArgs, talk: Talk) -> anyhow::Result<()> {
         }
         None | Some(RecipesCommand::List) => {
             for recipe in recipe::all() {
-                output::data(format_args!("{:<14} {}", recipe.name, recipe.summary()))?;
+                output::data(format_args!("{:<26} {}", recipe.name, recipe.summary()))?;
             }
         }
         Some(RecipesCommand::Show { name }) => {

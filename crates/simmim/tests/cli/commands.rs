@@ -102,7 +102,7 @@ fn recipes_are_listed_shown_and_their_keys_explained() {
     let sandbox = Sandbox::new();
     let list = sandbox.simmim("recipes").ok().stdout;
     assert!(
-        ["demo", "cifar10-vit", "vit-base"]
+        ["demo", "cifar10-swin", "swin-base", "paper/head-mlp"]
             .iter()
             .all(|name| list.contains(name)),
         "{list}"
@@ -202,4 +202,9 @@ fn the_demo_needs_nothing_and_shows_the_fall_of_the_loss() {
     sandbox
         .simmim("demo --out tour --steps 6")
         .fails(2, &["is not empty"]);
+    sandbox
+        .simmim("demo --out swin --steps 2 --model swin")
+        .ok();
+    let shown = sandbox.simmim("inspect swin/run").ok().stdout;
+    assert!(shown.contains("swin-t"), "{shown}");
 }
