@@ -198,6 +198,42 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
+    /// A notation for distortions that says something unknown or impossible.
+    #[error("cannot read the augmentation {config:?}: {reason}")]
+    RandAugment {
+        /// The notation as given.
+        config: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A probability or share outside [0, 1].
+    #[error("{setting} is {found}, expected 0 to 1")]
+    Probability {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        found: f64,
+    },
+    /// Erasing settings that describe no rectangle.
+    #[error("erasing {setting} is ({low}, {high}), expected {expected}")]
+    ErasingRange {
+        /// `area` or `ratio`.
+        setting: &'static str,
+        /// The lower end.
+        low: f64,
+        /// The upper end.
+        high: f64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A parameter of the Beta distribution that is negative or not finite.
+    #[error("{setting} is {found}, expected a number from 0")]
+    MixAlpha {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        found: f64,
+    },
     /// A mean or standard deviation that cannot normalise.
     #[error("cannot normalise: {reason}")]
     Normalisation {
@@ -355,6 +391,7 @@ impl Error {
             Self::TooManyBad { .. } => {
                 "remove or repair these files, or raise the limit (data.max_bad)"
             }
+            Self::RandAugment { .. } => "the published setting is rand-m9-mstd0.5-inc1",
             Self::BatchDivision { .. } => {
                 "choose a batch size that is a multiple of processes x micro-batches"
             }

@@ -58,11 +58,14 @@
 //! - Class labels are not read. An image's name tells its folder to whoever needs a label.
 //! - Palette, floating-point and JPEG-compressed TIFF are refused with an error.
 
+mod augment;
 mod crop;
 mod decode;
+mod erase;
 mod error;
 mod loader;
 mod mask;
+mod mix;
 mod normalise;
 mod order;
 mod plan;
@@ -72,16 +75,19 @@ mod source;
 mod survey;
 mod transform;
 
+pub use augment::{Distortion, Interpolation, RandAugment};
 pub use crop::{Crop, CropSettings};
 pub use decode::{DecodeLimits, Format, Header, Image, Samples, decode, probe};
+pub use erase::Erasing;
 pub use error::Error;
 pub use loader::{Loader, Pass};
 pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
+pub use mix::{Mix, Mixing, smooth};
 pub use normalise::Normalisation;
 pub use order::{HeldOut, Split};
 pub use plan::{Batch, BatchPlan, BatchSettings, FIXED_EPOCH, Views};
 pub use report::{BadImage, Reporter};
-pub use resize::{Scratch, resize};
+pub use resize::{Filter, Scratch, resize};
 pub use source::{DataSet, MAX_IMAGE_FILE_BYTES, read_image_file};
 pub use survey::Survey;
-pub use transform::Transform;
+pub use transform::{Counter, FineTuneSettings, Transform};

@@ -11,7 +11,7 @@ use crate::order::{Order, Split};
 use crate::report::Reporter;
 use crate::resize::Scratch;
 use crate::source::DataSet;
-use crate::transform::Transform;
+use crate::transform::{Counter, Transform};
 
 /// The epoch whose counters the crops and masks of held-out images are drawn from, so that they
 /// stay the same throughout a run. No run reaches it.
@@ -46,7 +46,8 @@ pub struct Views {
 /// The samples of one micro-batch.
 ///
 /// # Shapes
-/// `images`: `[B, C, H, W]`. `hidden`: `[B, h, w]`, empty without masks. `entry_idx`: `[B]`.
+/// `images`: `[B, C, H, W]`. `hidden`: `[B, h, w]`, empty without masks. `targets`: `[B, K]`, empty without
+/// labels. `entry_idx`: `[B]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Normalised samples.
@@ -57,6 +58,13 @@ pub struct Batch {
     pub hidden: Vec<bool>,
     /// `[h, w]` in patches; zeros without masks.
     pub grid: [usize; 2],
+    /// What is to be predicted: for each class 1 where the image has that label, else 0; smoothed and
+    /// mixed by [`crate::Mixing`].
+    pub targets: Vec<f32>,
+    /// Classes, K; 0 without labels.
+    pub n_classes: usize,
+    /// Whether an image may have several labels, or none.
+    pub multi_label: bool,
     /// Which image of the data set each sample shows.
     pub entry_idx: Vec<usize>,
     /// The epoch that crops and masks were drawn for, or [`FIXED_EPOCH`].
@@ -360,8 +368,9 @@ impl BatchPlan {
         let index = entry_idx as u64;
         let epoch = match view {
             View::Random { epoch } => {
-                let draws = Stream::new(self.settings.seed, Purpose::Crop).at(epoch, index);
-                transform.random(&image, draws, scratch, sample);
+                let seed = self.settings.seed;
+                let at = Counter { seed, epoch, index };
+                transform.random(&image, at, scratch, sample);
                 epoch
             }
             View::Centre => {
