@@ -1,4 +1,6 @@
-//! Mixup and CutMix: the samples of a batch mixed in pairs, with their targets.
+//! Mixup and `CutMix`: the samples of a batch mixed in pairs, with their targets.
+
+use std::ops::Range;
 
 use simmim_random::{Draws, Purpose, Stream};
 
@@ -10,19 +12,19 @@ use crate::plan::Batch;
 ///
 /// Every sample is mixed with the one at the same place from the end of its batch, all in the same way,
 /// which is drawn anew for each batch: faded together (mixup) or with a rectangle of the other pasted in
-/// (CutMix).
+/// (`CutMix`).
 ///
-/// Source: Zhang et al., *mixup* (arXiv 1710.09412), Yun et al., *CutMix* (arXiv 1905.04899), in the
+/// Source: Zhang et al. (arXiv 1710.09412), Yun et al. (arXiv 1905.04899), in the
 /// variant of timm, `data/mixup.py`, mode `batch` with `correct_lam`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mixing {
     /// Both parameters of the Beta distribution of mixup's share; 0 for no mixup.
     pub mixup_alpha: f64,
-    /// Both parameters of the Beta distribution of CutMix's share; 0 for no CutMix.
+    /// Both parameters of the Beta distribution of `CutMix`'s share; 0 for no `CutMix`.
     pub cutmix_alpha: f64,
     /// The share of batches that are mixed.
     pub probability: f64,
-    /// The share of mixed batches that get CutMix where both are possible.
+    /// The share of mixed batches that get `CutMix` where both are possible.
     pub switch: f64,
     /// How much of the target is spread evenly: over all classes where an image has one label, over yes
     /// and no where it may have several.
@@ -186,15 +188,10 @@ impl Mix {
                 width,
                 ..
             } => {
-                let plane_len = size[0] * size[1];
-                pairs(images, n, |first, last| {
-                    let planes = first.chunks_exact_mut(plane_len);
-                    for (one, other) in planes.zip(last.chunks_exact_mut(plane_len)) {
-                        for y in top..top + height {
-                            let row = y * size[1] + left..y * size[1] + left + width;
-                            one[row.clone()].swap_with_slice(&mut other[row]);
-                        }
-                    }
+                let rows = (top..top + height).map(|y| y * size[1] + left);
+                let rows: Vec<_> = rows.map(|start| start..start + width).collect();
+                pairs(images, n, |one, other| {
+                    swap_rows(one, other, size[0] * size[1], &rows);
                 });
             }
         }
@@ -210,6 +207,16 @@ impl Mix {
     pub fn targets(&self, targets: &mut [f32], n: usize) {
         if *self != Self::Keep {
             fade(targets, n, self.kept() as f32);
+        }
+    }
+}
+
+/// Swaps parts of all planes of two samples.
+fn swap_rows(one: &mut [f32], other: &mut [f32], plane_len: usize, rows: &[Range<usize>]) {
+    let planes = one.chunks_exact_mut(plane_len);
+    for (one, other) in planes.zip(other.chunks_exact_mut(plane_len)) {
+        for row in rows {
+            one[row.clone()].swap_with_slice(&mut other[row.clone()]);
         }
     }
 }

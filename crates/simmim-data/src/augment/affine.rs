@@ -47,28 +47,23 @@ fn moved<T: Level>(
     let [a, b, c, d, e, f] = matrix;
     let brightness = |mean: &f32| (f64::from(*mean) * f64::from(T::FULL)).round_ties_even();
     let fill: Vec<T> = fill.iter().map(|m| T::cut_f64(brightness(m))).collect();
+    let inside = |at: f64, length: usize| (0.0..length as f64).contains(&at);
     let mut result = Vec::with_capacity(values.len());
-    for y in 0..height {
-        for x in 0..width {
-            let (x, y) = (x as f64 + 0.5, y as f64 + 0.5);
-            let from = (a * x + b * y + c, d * x + e * y + f);
-            let inside = |at: f64, length: usize| (0.0..length as f64).contains(&at);
-            if inside(from.0, width) && inside(from.1, height) {
-                let taps = (
-                    Taps::new(from.0, width, filter),
-                    Taps::new(from.1, height, filter),
-                );
-                result.extend((0..channels).map(|channel| {
-                    T::cut_f64(taps.1.between(|row| {
-                        let row = row * width;
-                        let sample = |column| values[(row + column) * channels + channel];
-                        taps.0.between(|column| f64::from(sample(column).to_f32()))
-                    }))
-                }));
-            } else {
-                result.extend_from_slice(&fill);
-            }
+    for place in 0..width * height {
+        let (x, y) = ((place % width) as f64 + 0.5, (place / width) as f64 + 0.5);
+        let (x, y) = (a * x + b * y + c, d * x + e * y + f);
+        if !(inside(x, width) && inside(y, height)) {
+            result.extend_from_slice(&fill);
+            continue;
         }
+        let (across, down) = (Taps::new(x, width, filter), Taps::new(y, height, filter));
+        result.extend((0..channels).map(|channel| {
+            let sample =
+                |column: usize, row: usize| values[(row * width + column) * channels + channel];
+            let in_row =
+                |row: usize| across.between(|column| f64::from(sample(column, row).to_f32()));
+            T::cut_f64(down.between(in_row))
+        }));
     }
     result
 }

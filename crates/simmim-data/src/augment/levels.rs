@@ -150,7 +150,9 @@ pub(super) fn contrast(image: &mut Image, factor: f32) {
             let (pixels, _) = values.as_chunks::<3>();
             let sum: u64 = pixels.iter().map(|pixel| u64::from(luma_u8(*pixel))).sum();
             let mean = (sum as f64 / pixels.len() as f64 + 0.5).floor() as f32;
-            values.iter_mut().for_each(|v| *v = blend(mean, *v, factor));
+            for value in values.iter_mut() {
+                *value = blend(mean, *value, factor);
+            }
         }
         Samples::U8(values) => towards_means(values, channels, factor),
         Samples::U16(values) => towards_means(values, channels, factor),

@@ -54,7 +54,7 @@ enum Spread {
 /// Each of `n` times, one of fifteen operations is drawn, with replacement, and applied with
 /// probability `p` at a magnitude that is normal about `m`, cut off at 0 and `mmax`.
 ///
-/// Source: Cubuk et al., *RandAugment* (arXiv 1909.13719), in the variant of timm,
+/// Source: Cubuk et al. (arXiv 1909.13719), in the variant of timm,
 /// `data/auto_augment.py`, `rand_augment_transform`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RandAugment {
