@@ -327,6 +327,19 @@ mod tests {
     }
 
     #[test]
+    fn an_evaluated_image_keeps_the_margin_of_the_reference() {
+        // 500 x 375 becomes 341 x 256, and half of 117 superfluous columns is rounded to even, 58.
+        let frame = Frame::evaluated(500, 375, [224, 224]);
+        let (across, down) = (500.0 / 341.0, 375.0 / 256.0);
+        assert_eq!((frame.left, frame.top), (58.0 * across, 16.0 * down));
+        assert_eq!((frame.width, frame.height), (224.0 * across, 224.0 * down));
+        // A wide sample of a tall image: 256 columns, and rows to cut off.
+        let frame = Frame::evaluated(128, 200, [112, 224]);
+        assert_eq!((frame.left, frame.width), (8.0, 112.0));
+        assert_eq!((frame.top, frame.height), (72.0, 56.0));
+    }
+
+    #[test]
     fn impossible_settings_are_refused() {
         let with = |scale, ratio| CropSettings {
             scale,

@@ -13,8 +13,7 @@ use crate::hash::Fnv;
 use crate::order::{HeldOut, Split};
 use crate::source::DataSet;
 
-/// More classes than this are taken for a mistake: ImageNet-22k has 21 841 and is the largest set of
-/// class folders in use, but its folders are not what is fine-tuned on.
+/// More classes than this are taken for a mistake, such as a folder or a label for each image.
 const MAX_CLASSES: usize = 20_000;
 
 /// How many names an error lists.
@@ -98,15 +97,19 @@ struct Collected {
     /// In the order of their first appearance.
     names: Vec<String>,
     numbers: HashMap<String, u32>,
-    of_images: Vec<Vec<u32>>,
+    /// Where in `ids` the labels of each image end.
+    ends: Vec<usize>,
+    ids: Vec<u32>,
     multi_label: bool,
 }
 
 impl Collected {
-    /// Adds an image with its labels; one named twice counts once.
-    fn push<'a>(&mut self, labels: impl Iterator<Item = &'a str>) {
+    /// Adds an image with its labels, of which one named twice counts once; answers how many it has.
+    fn push<'a>(&mut self, labels: impl Iterator<Item = &'a str>) -> usize {
         let ids: BTreeSet<u32> = labels.map(|name| self.number(name)).collect();
-        self.of_images.push(ids.into_iter().collect());
+        self.ids.extend(&ids);
+        self.ends.push(self.ids.len());
+        ids.len()
     }
 
     fn number(&mut self, name: &str) -> u32 {
@@ -127,13 +130,14 @@ impl Collected {
         for (new, old) in order.iter().enumerate() {
             place[*old] = new as u32;
         }
+        let mut ids = self.ids;
+        for id in &mut ids {
+            *id = place[*id as usize];
+        }
         let mut starts = vec![0];
-        let mut ids = Vec::new();
-        for of_image in self.of_images {
-            let start = ids.len();
-            ids.extend(of_image.iter().map(|old| place[*old as usize]));
-            ids[start..].sort_unstable();
-            starts.push(ids.len());
+        for end in self.ends {
+            ids[starts[starts.len() - 1]..end].sort_unstable();
+            starts.push(end);
         }
         let mut names = self.names;
         names.sort_unstable();

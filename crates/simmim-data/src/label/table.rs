@@ -99,11 +99,10 @@ impl<'a> Rows<'a> {
             self.parts.push(part(self.table, line, field(column))?);
         }
         let labels = field(self.columns.label).split(SEPARATOR).map(str::trim);
-        self.labels.push(labels.filter(|label| !label.is_empty()));
-        match self.labels.of_images.last().map(Vec::len) {
-            Some(0) => _ = self.unlabelled.get_or_insert(line),
-            Some(1) | None => {}
-            Some(_) => self.labels.multi_label = true,
+        match self.labels.push(labels.filter(|label| !label.is_empty())) {
+            0 => _ = self.unlabelled.get_or_insert(line),
+            1 => {}
+            _ => self.labels.multi_label = true,
         }
         self.images.push((line, path.to_owned()));
         Ok(())
