@@ -146,6 +146,11 @@ impl Crop {
         Self::at((width - w) / 2, (height - h) / 2, w, h)
     }
 
+    /// The whole of an image.
+    pub(crate) fn whole(width: usize, height: usize) -> Self {
+        Self::at(0, 0, width, height)
+    }
+
     fn at(left: usize, top: usize, width: usize, height: usize) -> Self {
         Self {
             left,
@@ -153,6 +158,61 @@ impl Crop {
             width,
             height,
             flipped: false,
+        }
+    }
+}
+
+/// A rectangle of an image whose edges may lie between pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Frame {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+}
+
+impl Frame {
+    /// The whole of an image.
+    pub(crate) fn whole(width: usize, height: usize) -> Self {
+        Self {
+            left: 0.0,
+            top: 0.0,
+            width: width as f64,
+            height: height as f64,
+        }
+    }
+
+    /// What an image shows when it is evaluated: resized until `256 / 224` of `size`, in whole pixels, just
+    /// fits inside, and cut out of the middle.
+    ///
+    /// For a square `size` that is the rule of the reference; for another, its generalisation.
+    ///
+    /// Source: microsoft/SimMIM, `data/data_finetune.py`, `build_transform`; torchvision, `Resize` and
+    /// `CenterCrop`, whose margins are rounded to even at halves.
+    ///
+    /// # Shapes
+    /// `size`: `[H, W]` of the result.
+    pub(crate) fn evaluated(width: usize, height: usize, size: [usize; 2]) -> Self {
+        let [room_h, room_w] = size.map(|side| side as u128 * 256 / 224);
+        let (w, h) = (width as u128, height as u128);
+        // The side that is short in proportion gets exactly its room.
+        let (resized_w, resized_h) = if w * room_h <= h * room_w {
+            (room_w, room_w * h / w)
+        } else {
+            (room_h * w / h, room_h)
+        };
+        let along = |length: usize, resized: u128, side: usize| {
+            let scale = length as f64 / resized as f64;
+            let margin = ((resized as f64 - side as f64) / 2.0).round_ties_even();
+            (margin * scale, side as f64 * scale)
+        };
+        let (left, frame_w) = along(width, resized_w, size[1]);
+        let (top, frame_h) = along(height, resized_h, size[0]);
+        Self {
+            left,
+            top,
+            width: frame_w,
+            height: frame_h,
         }
     }
 }
@@ -264,6 +324,19 @@ mod tests {
             Crop::at(0, 156, 375, 188)
         );
         assert_eq!(Crop::centre(1, 1, [224, 32]), Crop::at(0, 0, 1, 1));
+    }
+
+    #[test]
+    fn an_evaluated_image_keeps_the_margin_of_the_reference() {
+        // 500 x 375 becomes 341 x 256, and half of 117 superfluous columns is rounded to even, 58.
+        let frame = Frame::evaluated(500, 375, [224, 224]);
+        let (across, down) = (500.0 / 341.0, 375.0 / 256.0);
+        assert_eq!((frame.left, frame.top), (58.0 * across, 16.0 * down));
+        assert_eq!((frame.width, frame.height), (224.0 * across, 224.0 * down));
+        // A wide sample of a tall image: 256 columns, and rows to cut off.
+        let frame = Frame::evaluated(128, 200, [112, 224]);
+        assert_eq!((frame.left, frame.width), (8.0, 112.0));
+        assert_eq!((frame.top, frame.height), (72.0, 56.0));
     }
 
     #[test]

@@ -123,6 +123,161 @@ pub enum Error {
         limit_bytes: u64,
     },
 
+    /// Images that are in no class's folder, beside folders that are.
+    #[error(
+        "{n_images} images lie directly in {path}, beside {n_folders} folders; the first: {example}"
+    )]
+    ImagesBesideClasses {
+        /// The folder of the class folders.
+        path: PathBuf,
+        /// How many images.
+        n_images: usize,
+        /// How many folders.
+        n_folders: usize,
+        /// The first such image.
+        example: String,
+    },
+    /// Images without a folder that says what they are.
+    #[error("{path} has {n_images} images directly in it and no class folders")]
+    NoClassFolders {
+        /// The folder.
+        path: PathBuf,
+        /// How many images.
+        n_images: usize,
+    },
+    /// A class folder that holds folders instead of images.
+    #[error(
+        "the class folder {path} holds no images but folders, {n_folders} with images in them: {examples}"
+    )]
+    NestedClasses {
+        /// The class folder.
+        path: PathBuf,
+        /// How many folders with images it holds.
+        n_folders: usize,
+        /// The first of them.
+        examples: String,
+    },
+    /// A class folder without images.
+    #[error("the class folder {path} holds no images, only {n_entries} other entries")]
+    ClassWithoutImages {
+        /// The class folder.
+        path: PathBuf,
+        /// What it holds instead.
+        n_entries: usize,
+    },
+    /// One class only.
+    #[error("all {n_images} images of {spec} have the same label, {class}")]
+    OneClass {
+        /// The source as given.
+        spec: String,
+        /// The class.
+        class: String,
+        /// How many images.
+        n_images: usize,
+    },
+    /// Not one label.
+    #[error("none of the {n_images} images of {spec} has a label")]
+    NoLabels {
+        /// The source as given.
+        spec: String,
+        /// How many images.
+        n_images: usize,
+    },
+    /// So many classes that they are likely to be something else.
+    #[error(
+        "{n_classes} classes for {n_images} images in {spec}, expected at most one for two images and 20000: {examples}"
+    )]
+    TooManyClasses {
+        /// The source as given.
+        spec: String,
+        /// How many classes.
+        n_classes: usize,
+        /// How many images.
+        n_images: usize,
+        /// The first of them.
+        examples: String,
+    },
+    /// A class that only held-out images have.
+    #[error("the class {class} has {n_images} held-out images and none to train on")]
+    ClassNotTrained {
+        /// The class.
+        class: String,
+        /// How many images.
+        n_images: usize,
+    },
+    /// A part of a divided source that has no images.
+    #[error("{path} has no images in its part {part}")]
+    PartWithoutImages {
+        /// The folder or the table.
+        path: PathBuf,
+        /// The part.
+        part: &'static str,
+    },
+    /// An image that a source holds twice.
+    #[error("the image {name} is named twice")]
+    DuplicateImage {
+        /// The image.
+        name: String,
+    },
+    /// A table that cannot be read as comma-separated values.
+    #[error("cannot read the table {path}")]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// What the reader said.
+        source: csv::Error,
+    },
+    /// A table with other columns.
+    #[error("the columns of {path} are {found}, expected path,label or path,label,split")]
+    TableColumns {
+        /// The table.
+        path: PathBuf,
+        /// Its columns.
+        found: String,
+    },
+    /// A table without rows.
+    #[error("the table {path} names no images")]
+    TableEmpty {
+        /// The table.
+        path: PathBuf,
+    },
+    /// An image that a table names twice.
+    #[error("line {line} of {list} names {path}, as line {first_line} does")]
+    ListedTwice {
+        /// The table.
+        list: PathBuf,
+        /// The second line, from 1.
+        line: usize,
+        /// The first line.
+        first_line: usize,
+        /// The image.
+        path: PathBuf,
+    },
+    /// An image without a label in a table where each has one.
+    #[error("line {line} of {path} has no label")]
+    LabelMissing {
+        /// The table.
+        path: PathBuf,
+        /// The first such line, from 1.
+        line: usize,
+    },
+    /// A part of the data set that is not known.
+    #[error("the split on line {line} of {path} is {found:?}, expected train or val")]
+    UnknownPart {
+        /// The table.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What it says.
+        found: String,
+    },
+    /// A share of the training images that is none.
+    #[error("the share of labelled images is {found}, expected more than 0 and at most 1")]
+    SubsetShare {
+        /// The share.
+        found: f64,
+    },
+
     /// Bytes which are no image of a known format.
     #[error("not a JPEG, PNG, WebP, BMP, GIF or TIFF image (first bytes: {first_bytes})")]
     UnknownFormat {
@@ -197,6 +352,42 @@ pub enum Error {
         high: f64,
         /// What is allowed.
         expected: &'static str,
+    },
+    /// A notation for distortions that says something unknown or impossible.
+    #[error("cannot read the augmentation {config:?}: {reason}")]
+    RandAugment {
+        /// The notation as given.
+        config: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A probability or share outside [0, 1].
+    #[error("{setting} is {found}, expected 0 to 1")]
+    Probability {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        found: f64,
+    },
+    /// Erasing settings that describe no rectangle.
+    #[error("erasing {setting} is ({low}, {high}), expected {expected}")]
+    ErasingRange {
+        /// `area` or `ratio`.
+        setting: &'static str,
+        /// The lower end.
+        low: f64,
+        /// The upper end.
+        high: f64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A parameter of the Beta distribution that is negative or not finite.
+    #[error("{setting} is {found}, expected a number from 0")]
+    MixAlpha {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        found: f64,
     },
     /// A mean or standard deviation that cannot normalise.
     #[error("cannot normalise: {reason}")]
@@ -355,6 +546,32 @@ impl Error {
             Self::TooManyBad { .. } => {
                 "remove or repair these files, or raise the limit (data.max_bad)"
             }
+            Self::ImagesBesideClasses { .. } => {
+                "move these images into the folders of their classes, or out of the data set"
+            }
+            Self::NoClassFolders { .. } => {
+                "put the images of each class into a folder of its own, or list them in a .csv: path,label"
+            }
+            Self::NestedClasses { .. } => {
+                "give the folder whose folders are the classes, or list the images in a .csv: path,label"
+            }
+            Self::ClassWithoutImages { .. } => {
+                "remove the folder, or put the images of its class into it"
+            }
+            Self::OneClass { .. } => {
+                "give the folder that holds the folders of the classes, at least two"
+            }
+            Self::TooManyClasses { .. } => {
+                "labels are names of classes: neither file names nor measurements"
+            }
+            Self::ClassNotTrained { .. } => {
+                "use the same class names in both parts, or remove the class from the held-out images"
+            }
+            Self::TableColumns { .. } => "the first line names the columns, separated by commas",
+            Self::LabelMissing { .. } => {
+                "images may be without a label only where others have several, as in cat;dog"
+            }
+            Self::RandAugment { .. } => "the published setting is rand-m9-mstd0.5-inc1",
             Self::BatchDivision { .. } => {
                 "choose a batch size that is a multiple of processes x micro-batches"
             }

@@ -1,18 +1,22 @@
-//! Images to batches for simmim: sources, decode, crop, mask, loader. No tensors, no command line.
+//! Images to batches for simmim: sources, labels, decode, crop, distort, mask, loader. No tensors, no
+//! command line.
 //!
 //! Words: *image* (pixels), *patch* (becomes one token), *cell* (unit of masking, a whole number of
 //! patches), *grid* (h x w patches), *hidden* (`true` in a mask, everywhere). Shapes: B samples,
-//! C channels, H W pixels, h w patches.
+//! C channels, H W pixels, h w patches, K classes.
 //!
 //! The main types, in reading order:
 //!
 //! 1. [`DataSet`]: a folder, archives or a list, indexed; bytes by number, from any thread.
 //! 2. [`decode`]: bytes to an [`Image`], within [`DecodeLimits`].
-//! 3. [`Transform`]: an image to a sample: [`Crop`], [`resize`], mirror, [`Normalisation`].
+//! 3. [`Transform`]: an image to a sample: [`Crop`], [`resize`], mirror, [`Normalisation`]; for fine-tuning
+//!    ([`FineTuneSettings`]) also [`RandAugment`] and [`Erasing`].
 //! 4. [`MaskPlan`]: which patches are hidden, with the same count in every [`Mask`].
-//! 5. [`BatchPlan`]: what is in batch *n*, as a pure function of the settings and *n*.
-//! 6. [`Loader`]: the same batches, made ahead on threads.
-//! 7. [`Reporter`]: unreadable images, counted and listed up to a limit; nothing is skipped in
+//! 5. [`LabelledSet`]: class folders or a table, checked and divided, with its [`Labels`].
+//! 6. [`BatchPlan`]: what is in batch *n*, as a pure function of the settings and *n*; masked
+//!    ([`BatchPlan::new`]) or labelled ([`BatchPlan::labelled`]). [`Mixing`] mixes a labelled batch.
+//! 7. [`Loader`]: the same batches, made ahead on threads.
+//! 8. [`Reporter`]: unreadable images, counted and listed up to a limit; nothing is skipped in
 //!    silence. [`Survey`] tells what a data set's images are like.
 //!
 //! ```
@@ -55,14 +59,20 @@
 //! - JPEG is not decoded at reduced scale: the decoder cannot, and crops of the method show two
 //!   thirds of an image or more, so that only much larger images would gain.
 //! - EXIF orientation and colour profiles are ignored, as in the reference ([`decode`]).
-//! - Class labels are not read. An image's name tells its folder to whoever needs a label.
+//! - Colour jitter, which the reference leaves out beside [`RandAugment`]; weighted and other sets of
+//!   distortions; erasing by a constant colour; mixing sample by sample.
 //! - Palette, floating-point and JPEG-compressed TIFF are refused with an error.
 
+mod augment;
 mod crop;
 mod decode;
+mod erase;
 mod error;
+mod hash;
+mod label;
 mod loader;
 mod mask;
+mod mix;
 mod normalise;
 mod order;
 mod plan;
@@ -72,16 +82,20 @@ mod source;
 mod survey;
 mod transform;
 
+pub use augment::{Distortion, Interpolation, RandAugment};
 pub use crop::{Crop, CropSettings};
 pub use decode::{DecodeLimits, Format, Header, Image, Samples, decode, probe};
+pub use erase::Erasing;
 pub use error::Error;
+pub use label::{LabelledSet, Labels};
 pub use loader::{Loader, Pass};
 pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
+pub use mix::{Mix, Mixing, smooth};
 pub use normalise::Normalisation;
 pub use order::{HeldOut, Split};
 pub use plan::{Batch, BatchPlan, BatchSettings, FIXED_EPOCH, Views};
 pub use report::{BadImage, Reporter};
-pub use resize::{Scratch, resize};
+pub use resize::{Filter, Scratch, resize};
 pub use source::{DataSet, MAX_IMAGE_FILE_BYTES, read_image_file};
 pub use survey::Survey;
-pub use transform::Transform;
+pub use transform::{Counter, FineTuneSettings, Transform};

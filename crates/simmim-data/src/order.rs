@@ -55,6 +55,11 @@ impl Split {
         }
     }
 
+    /// A division that is known; both lists in the order of the data set.
+    pub(crate) fn of(train: Vec<usize>, held_out: Vec<usize>) -> Self {
+        Self { train, held_out }
+    }
+
     /// All of `n` images for training, none held out.
     pub fn all(n: usize) -> Self {
         Self {

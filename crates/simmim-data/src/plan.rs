@@ -6,12 +6,13 @@ use simmim_random::{Purpose, Stream};
 
 use crate::Error;
 use crate::decode::{DecodeLimits, decode};
+use crate::label::{LabelledSet, Labels};
 use crate::mask::MaskPlan;
 use crate::order::{Order, Split};
 use crate::report::Reporter;
 use crate::resize::Scratch;
 use crate::source::DataSet;
-use crate::transform::Transform;
+use crate::transform::{Counter, Transform};
 
 /// The epoch whose counters the crops and masks of held-out images are drawn from, so that they
 /// stay the same throughout a run. No run reaches it.
@@ -46,7 +47,8 @@ pub struct Views {
 /// The samples of one micro-batch.
 ///
 /// # Shapes
-/// `images`: `[B, C, H, W]`. `hidden`: `[B, h, w]`, empty without masks. `entry_idx`: `[B]`.
+/// `images`: `[B, C, H, W]`. `hidden`: `[B, h, w]`, empty without masks. `targets`: `[B, K]`, empty without
+/// labels. `entry_idx`: `[B]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Normalised samples.
@@ -57,6 +59,13 @@ pub struct Batch {
     pub hidden: Vec<bool>,
     /// `[h, w]` in patches; zeros without masks.
     pub grid: [usize; 2],
+    /// What is to be predicted: for each class 1 where the image has that label, else 0; smoothed and
+    /// mixed by [`crate::Mixing`].
+    pub targets: Vec<f32>,
+    /// Classes, K; 0 without labels.
+    pub n_classes: usize,
+    /// Whether an image may have several labels, or none.
+    pub multi_label: bool,
     /// Which image of the data set each sample shows.
     pub entry_idx: Vec<usize>,
     /// The epoch that crops and masks were drawn for, or [`FIXED_EPOCH`].
@@ -98,6 +107,7 @@ pub struct BatchPlan {
     reporter: Arc<Reporter>,
     order: Order,
     micro_size: usize,
+    labels: Option<Arc<Labels>>,
 }
 
 /// One batch to make.
@@ -145,6 +155,27 @@ impl BatchPlan {
             settings,
             reporter,
             micro_size,
+            labels: None,
+        })
+    }
+
+    /// A plan for labelled images: batches have targets, and held-out images are looked at as all images
+    /// are, by [`Transform::centre`]. `split` is the set's own division, or one of its subsets.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn labelled(
+        images: &LabelledSet,
+        views: Views,
+        split: Split,
+        settings: BatchSettings,
+        reporter: Arc<Reporter>,
+    ) -> Result<Self, Error> {
+        let data = Arc::clone(images.data());
+        let plan = Self::new(data, views, split, settings, reporter)?;
+        Ok(Self {
+            labels: Some(Arc::clone(images.labels())),
+            ..plan
         })
     }
 
@@ -161,6 +192,11 @@ impl BatchPlan {
     /// The division into training and held-out images.
     pub fn split(&self) -> &Split {
         &self.split
+    }
+
+    /// The labels of the data set; `None` for tasks without any.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.labels.as_deref()
     }
 
     /// How a step's images are shared out.
@@ -214,8 +250,8 @@ impl BatchPlan {
         self.make(job, &mut Scratch::new(), Batch::default())
     }
 
-    /// A batch of the held-out images, in the order of the data set, with crops and masks that are
-    /// the same throughout a run. The last batch is smaller if need be, and so is one with
+    /// A batch of the held-out images, each in one batch, in the order of the data set, with crops and masks
+    /// that are the same throughout a run, or with labels and central crops. The last batch is smaller if need be, and so is one with
     /// unreadable images, which may even be empty.
     ///
     /// # Errors
@@ -248,7 +284,10 @@ impl BatchPlan {
                 let entries = self.piece(self.split.held_out(), batch_idx)?;
                 let mut batch = self.started(spare, batch_idx);
                 batch.epoch = FIXED_EPOCH;
-                let view = View::Random { epoch: FIXED_EPOCH };
+                let view = match self.labels {
+                    Some(_) => View::Centre,
+                    None => View::Random { epoch: FIXED_EPOCH },
+                };
                 self.add_readable(&mut batch, entries.iter().copied(), view, scratch)?;
                 Ok(batch)
             }
@@ -360,8 +399,9 @@ impl BatchPlan {
         let index = entry_idx as u64;
         let epoch = match view {
             View::Random { epoch } => {
-                let draws = Stream::new(self.settings.seed, Purpose::Crop).at(epoch, index);
-                transform.random(&image, draws, scratch, sample);
+                let seed = self.settings.seed;
+                let at = Counter { seed, epoch, index };
+                transform.random(&image, at, scratch, sample);
                 epoch
             }
             View::Centre => {
@@ -373,6 +413,9 @@ impl BatchPlan {
             let draws = Stream::new(self.settings.seed, Purpose::Mask).at(epoch, index);
             batch.hidden.extend_from_slice(masks.draw(draws).hidden());
         }
+        if let Some(labels) = &self.labels {
+            labels.push_targets(entry_idx, &mut batch.targets);
+        }
         batch.entry_idx.push(entry_idx);
         Ok(true)
     }
@@ -381,6 +424,7 @@ impl BatchPlan {
     fn started(&self, mut spare: Batch, step: u64) -> Batch {
         spare.images.clear();
         spare.hidden.clear();
+        spare.targets.clear();
         spare.entry_idx.clear();
         let transform = &self.views.transform;
         let [height, width] = transform.size();
@@ -390,6 +434,8 @@ impl BatchPlan {
             .reserve_exact(self.micro_size * transform.sample_len());
         Batch {
             image_shape: [transform.channels(), height, width],
+            n_classes: self.labels().map_or(0, Labels::n_classes),
+            multi_label: self.labels().is_some_and(Labels::multi_label),
             grid: self.views.masks.as_ref().map_or([0, 0], MaskPlan::grid),
             epoch: 0,
             step,

@@ -1,11 +1,20 @@
-//! Resizing a crop: bilinear, antialiased, as Pillow resizes an image that was cropped before.
+//! Resizing: antialiased, as Pillow resizes.
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3, U16};
 use fast_image_resize::{FilterType, ImageView, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
-use crate::crop::Crop;
+use crate::crop::{Crop, Frame};
 use crate::decode::{Image, Samples};
+
+/// How a new pixel is made of old ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// A triangle of two pixels to each side at most.
+    Bilinear,
+    /// A cubic with a = -1/2. Source: Pillow, `src/libImaging/Resample.c`, `bicubic_filter`.
+    Bicubic,
+}
 
 /// Buffers of one thread, kept between images.
 #[derive(Debug, Default)]
@@ -20,7 +29,7 @@ impl Scratch {
     }
 }
 
-/// Resizes a crop of an image; mirroring is left to the caller.
+/// Cuts a crop out of an image and resizes it; mirroring is left to the caller.
 ///
 /// Pixels outside the crop have no influence: the crop is given as a view, because the library's
 /// own crop option reads across its edge.
@@ -30,7 +39,83 @@ impl Scratch {
 ///
 /// # Panics
 /// When the crop is not inside the image, or a side of `size` is zero.
-pub fn resize(image: &Image, crop: &Crop, size: [usize; 2], scratch: &mut Scratch) -> Samples {
+pub fn resize(
+    image: &Image,
+    crop: &Crop,
+    size: [usize; 2],
+    filter: Filter,
+    scratch: &mut Scratch,
+) -> Samples {
+    let frame = Frame::whole(crop.width, crop.height);
+    let job = Job {
+        frame,
+        size,
+        filter,
+    };
+    resize_crop(image, crop, &job, scratch)
+}
+
+/// Resizes a whole image and cuts the frame out of it, without the work on what is cut away.
+///
+/// Unlike in [`resize`], pixels just outside the frame have their influence.
+///
+/// # Shapes
+/// As [`resize`].
+///
+/// # Panics
+/// When a side of `size` is zero.
+pub(crate) fn resize_frame(
+    image: &Image,
+    frame: &Frame,
+    size: [usize; 2],
+    filter: Filter,
+    scratch: &mut Scratch,
+) -> Samples {
+    // Only the rows that have an influence: a frame may be a small part of a very tall image.
+    let reach = 2.0 * (frame.height / size[0] as f64).max(1.0) + 1.0;
+    let first_row = (frame.top - reach).max(0.0) as usize;
+    let last_row = ((frame.top + frame.height + reach).ceil() as usize).min(image.height);
+    let rows = Crop {
+        top: first_row,
+        height: last_row - first_row,
+        ..Crop::whole(image.width, image.height)
+    };
+    let top = frame.top - first_row as f64;
+    // What rounding puts outside the image is less than a pixel's share that could be seen.
+    let frame = Frame {
+        top,
+        width: within(frame.left, frame.width, rows.width as f64),
+        height: within(top, frame.height, rows.height as f64),
+        ..*frame
+    };
+    let job = Job {
+        frame,
+        size,
+        filter,
+    };
+    resize_crop(image, &rows, &job, scratch)
+}
+
+/// The most of `length` for which `start + length` is not beyond `end`, as added in f64.
+fn within(start: f64, length: f64, end: f64) -> f64 {
+    let mut length = length.min(end - start).max(0.0);
+    while start + length > end {
+        length = length.next_down();
+    }
+    length
+}
+
+/// What a crop becomes.
+struct Job {
+    /// The part that is seen, inside the crop.
+    frame: Frame,
+    /// `[H, W]` of the result.
+    size: [usize; 2],
+    filter: Filter,
+}
+
+fn resize_crop(image: &Image, crop: &Crop, job: &Job, scratch: &mut Scratch) -> Samples {
+    let size = job.size;
     assert!(size[0] > 0 && size[1] > 0, "cannot resize to {size:?}");
     let resizer = &mut scratch.resizer;
     match &image.samples {
@@ -47,11 +132,11 @@ pub fn resize(image: &Image, crop: &Crop, size: [usize; 2], scratch: &mut Scratc
                 crop.height as u32,
             );
             let view = view.expect("the crop is inside the image");
-            let pixels = resize_view(&view, size, resizer);
+            let pixels = resize_view(&view, job, resizer);
             Samples::U8(pixels.pixels().iter().flat_map(|pixel| pixel.0).collect())
         }
-        Samples::U8(values) => Samples::U8(resize_planes(values, image, crop, size, resizer)),
-        Samples::U16(values) => Samples::U16(resize_planes(values, image, crop, size, resizer)),
+        Samples::U8(values) => Samples::U8(resize_planes(values, image, crop, job, resizer)),
+        Samples::U16(values) => Samples::U16(resize_planes(values, image, crop, job, resizer)),
     }
 }
 
@@ -87,10 +172,10 @@ fn resize_planes<T: Sample>(
     values: &[T],
     image: &Image,
     crop: &Crop,
-    size: [usize; 2],
+    job: &Job,
     resizer: &mut Resizer,
 ) -> Vec<T> {
-    let channels = image.channels;
+    let (size, channels) = (job.size, image.channels);
     let mut resized = vec![T::default(); size[0] * size[1] * channels];
     for channel in 0..channels {
         let rows = values.chunks_exact(image.width * channels);
@@ -101,7 +186,7 @@ fn resize_planes<T: Sample>(
         let plane: Vec<T::Pixel> = plane.map(|sample| sample.pixel()).collect();
         let view = TypedImageRef::new(crop.width as u32, crop.height as u32, &plane);
         let view = view.expect("the crop is inside the image");
-        let small = resize_view(&view, size, resizer);
+        let small = resize_view(&view, job, resizer);
         let places = resized[channel..].iter_mut().step_by(channels);
         for (place, pixel) in places.zip(small.pixels()) {
             *place = T::sample(pixel);
@@ -112,22 +197,57 @@ fn resize_planes<T: Sample>(
 
 fn resize_view<P: PixelTrait>(
     view: &impl ImageView<Pixel = P>,
+    job: &Job,
+    resizer: &mut Resizer,
+) -> TypedImage<'static, P> {
+    let [height, width] = job.size;
+    let Frame {
+        left,
+        top,
+        width: frame_w,
+        height: frame_h,
+    } = job.frame;
+    match job.filter {
+        Filter::Bilinear => {
+            let options = convolution(FilterType::Bilinear).crop(left, top, frame_w, frame_h);
+            convolved(view, [height, width], &options, resizer)
+        }
+        Filter::Bicubic => {
+            // A cubic overshoots and is cut off behind each pass, so that their order shows: the
+            // reference's is rows first, the library's is not.
+            let rows = f64::from(view.height());
+            let along = convolution(FilterType::CatmullRom).crop(left, 0.0, frame_w, rows);
+            let narrow = convolved(view, [view.height() as usize, width], &along, resizer);
+            let down = convolution(FilterType::CatmullRom).crop(0.0, top, width as f64, frame_h);
+            convolved(&narrow, [height, width], &down, resizer)
+        }
+    }
+}
+
+fn convolution(kernel: FilterType) -> ResizeOptions {
+    ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(kernel))
+        .use_alpha(false)
+}
+
+fn convolved<P: PixelTrait>(
+    view: &impl ImageView<Pixel = P>,
     [height, width]: [usize; 2],
+    options: &ResizeOptions,
     resizer: &mut Resizer,
 ) -> TypedImage<'static, P> {
     let mut resized = TypedImage::new(width as u32, height as u32);
-    let bilinear = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .use_alpha(false);
     resizer
-        .resize_typed(view, &mut resized, &bilinear)
-        .expect("without the crop option, a resize has no way to fail");
+        .resize_typed(view, &mut resized, options)
+        .expect("a frame inside the image leaves a resize no way to fail");
     resized
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BILINEAR: Filter = Filter::Bilinear;
 
     fn crop(left: usize, top: usize, width: usize, height: usize) -> Crop {
         Crop {
@@ -154,7 +274,13 @@ mod tests {
                 samples: Samples::U8(values),
             };
             for size in [[13, 17], [6, 8], [50, 64]] {
-                let resized = resize(&image, &crop(5, 7, 17, 13), size, &mut Scratch::new());
+                let resized = resize(
+                    &image,
+                    &crop(5, 7, 17, 13),
+                    size,
+                    BILINEAR,
+                    &mut Scratch::new(),
+                );
                 let flat = vec![10; size[0] * size[1] * channels];
                 assert_eq!(
                     resized,
@@ -177,12 +303,12 @@ mod tests {
         };
         let mut scratch = Scratch::new();
         let rgb = image(3, values.clone());
-        let Samples::U8(together) = resize(&rgb, &region, [16, 9], &mut scratch) else {
+        let Samples::U8(together) = resize(&rgb, &region, [16, 9], BILINEAR, &mut scratch) else {
             panic!("8 bits stay 8 bits");
         };
         for channel in 0..3 {
             let plane = values[channel..].iter().step_by(3).copied().collect();
-            let alone = resize(&image(1, plane), &region, [16, 9], &mut scratch);
+            let alone = resize(&image(1, plane), &region, [16, 9], BILINEAR, &mut scratch);
             let expected = together[channel..].iter().step_by(3).copied().collect();
             assert_eq!(alone, Samples::U8(expected));
         }
@@ -196,7 +322,13 @@ mod tests {
             channels: 1,
             samples: Samples::U16(vec![1000, 1003]),
         };
-        let resized = resize(&image, &crop(0, 0, 2, 1), [1, 4], &mut Scratch::new());
+        let resized = resize(
+            &image,
+            &crop(0, 0, 2, 1),
+            [1, 4],
+            BILINEAR,
+            &mut Scratch::new(),
+        );
         assert_eq!(resized, Samples::U16(vec![1000, 1001, 1002, 1003]));
     }
 }

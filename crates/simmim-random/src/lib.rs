@@ -45,6 +45,14 @@ pub enum Purpose {
     Survey = 7,
     /// Which pixels a data set's colours are taken from, and which of them clusters start at.
     Codebook = 8,
+    /// How the colours and the geometry of a training sample are distorted.
+    Augment = 9,
+    /// Which rectangle of a training sample is erased, and by what noise.
+    Erase = 10,
+    /// How the samples of a batch are mixed; epoch = the step, index = the micro-batch.
+    Mix = 11,
+    /// Which images of a class belong to a smaller training set.
+    Subset = 12,
 }
 
 /// A family of random streams: a seed and a [`Purpose`].

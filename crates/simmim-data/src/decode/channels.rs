@@ -107,6 +107,11 @@ fn luma_of<T: Value>(values: &[T], color: Color) -> Vec<T> {
         .collect()
 }
 
+/// The luma of a pixel, as in [`convert`].
+pub(crate) fn luma_u8(rgb: [u8; 3]) -> u8 {
+    <u8 as Value>::luma(rgb)
+}
+
 /// The colour arithmetic, at 8 and at 16 bits.
 trait Value: Copy {
     /// ITU-R 601-2 luma in 16-bit fixed point.

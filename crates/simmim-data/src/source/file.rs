@@ -24,7 +24,7 @@ pub(super) fn metadata(path: &Path) -> Result<Metadata, Error> {
     })
 }
 
-pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {
+pub(crate) fn unreadable(path: &Path, source: io::Error) -> Error {
     Error::Unreadable {
         path: path.to_owned(),
         source,

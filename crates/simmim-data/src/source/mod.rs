@@ -11,8 +11,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::hash::Fnv;
 use archive::Archive;
 pub use file::read_image_file;
+pub(crate) use file::unreadable;
 
 /// The largest file that is read as one image. A larger one is reported as unreadable.
 pub const MAX_IMAGE_FILE_BYTES: u64 = 1 << 30;
@@ -40,6 +42,12 @@ struct Entry {
     relative_from: usize,
     size_bytes: u64,
     place: Place,
+}
+
+impl Entry {
+    fn relative_name(&self) -> &str {
+        &self.name[self.relative_from..]
+    }
 }
 
 /// An indexed set of images, read one by one from any thread.
@@ -218,19 +226,53 @@ impl DataSet {
 
     /// A number that stays the same as long as the images' names, sizes and order do. It does not
     /// depend on where the data set lies.
-    ///
-    /// Source: FNV-1a with 64 bits, by Fowler, Noll and Vo (isthe.com/chongo/tech/comp/fnv).
     pub fn fingerprint(&self) -> u64 {
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        let mut hash = Fnv::new();
         for entry in &self.entries {
-            let name = entry.name.as_bytes();
             // A byte that no Unicode text holds keeps the name and the size apart.
-            let bytes = name[entry.relative_from..].iter().chain(&[0xff]);
-            for byte in bytes.chain(&entry.size_bytes.to_le_bytes()) {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
+            hash = hash.with(entry.relative_name().as_bytes()).with(&[0xff]);
+            hash = hash.with(&entry.size_bytes.to_le_bytes());
         }
-        hash
+        hash.value()
+    }
+
+    /// The images that a table names, by line and path, in its order.
+    pub(crate) fn of_table<'a>(
+        table: &Path,
+        images: impl Iterator<Item = (usize, &'a str)>,
+    ) -> Result<Self, Error> {
+        let mut index = Index::default();
+        list::add_files(&mut index, table, images)?;
+        Ok(Self {
+            spec: table.display().to_string(),
+            entries: index.entries,
+            archives: index.archives,
+            ignored: index.ignored,
+        })
+    }
+
+    /// The folders, on disk, among the places that a specification names.
+    pub(crate) fn folders(spec: &str) -> Result<Vec<PathBuf>, Error> {
+        let mut paths = spec::expand(spec)?;
+        paths.retain(|path| path.is_dir());
+        Ok(paths)
+    }
+
+    /// Whether all images come from archives.
+    pub(crate) fn is_archived(&self) -> bool {
+        let mut places = self.entries.iter().map(|entry| &entry.place);
+        places.all(|place| matches!(place, Place::Piece { .. }))
+    }
+
+    /// The part of an image's name that does not depend on where the data set lies.
+    pub(crate) fn relative_name(&self, entry_idx: usize) -> &str {
+        self.entries[entry_idx].relative_name()
+    }
+
+    /// Keeps the images that are `wanted`, one answer for each.
+    pub(crate) fn keep(&mut self, wanted: &[bool]) {
+        let mut wanted = wanted.iter();
+        self.entries.retain(|_| wanted.next() == Some(&true));
     }
 }
 

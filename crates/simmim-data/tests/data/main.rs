@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod augmenting;
 mod batches;
 mod damage;
 mod drawn;
+mod fine_tune;
 mod formats;
+mod labels;
 mod masks;
 mod resizing;
 mod sources;

@@ -1,0 +1,473 @@
+//! Mixup and `CutMix`: the samples of a batch mixed in pairs, with their targets.
+
+use std::ops::Range;
+
+use simmim_random::{Draws, Purpose, Stream};
+
+use crate::Error;
+use crate::erase::check_probability;
+use crate::plan::Batch;
+
+/// How batches are mixed.
+///
+/// Every sample is mixed with the one at the same place from the end of its batch, all in the same way,
+/// which is drawn anew for each batch: faded together (mixup) or with a rectangle of the other pasted in
+/// (`CutMix`).
+///
+/// Source: Zhang et al. (arXiv 1710.09412), Yun et al. (arXiv 1905.04899), in the
+/// variant of timm, `data/mixup.py`, mode `batch` with `correct_lam`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mixing {
+    /// Both parameters of the Beta distribution of mixup's share; 0 for no mixup.
+    pub mixup_alpha: f64,
+    /// Both parameters of the Beta distribution of `CutMix`'s share; 0 for no `CutMix`.
+    pub cutmix_alpha: f64,
+    /// The share of batches that are mixed.
+    pub probability: f64,
+    /// The share of mixed batches that get `CutMix` where both are possible.
+    pub switch: f64,
+    /// How much of the target is spread evenly: over all classes where an image has one label, over yes
+    /// and no where it may have several.
+    pub smoothing: f32,
+}
+
+impl Default for Mixing {
+    /// Source: microsoft/SimMIM, `config.py`, `AUG.MIXUP*`, `AUG.CUTMIX` and `MODEL.LABEL_SMOOTHING`.
+    fn default() -> Self {
+        Self {
+            mixup_alpha: 0.8,
+            cutmix_alpha: 1.0,
+            probability: 1.0,
+            switch: 0.5,
+            smoothing: 0.1,
+        }
+    }
+}
+
+/// What is done to one batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mix {
+    /// Nothing.
+    Keep,
+    /// Each sample is `kept` of itself and the rest of its partner.
+    Fade {
+        /// The share of the sample itself.
+        kept: f64,
+    },
+    /// Each sample gets a rectangle of its partner, at the same place.
+    Paste {
+        /// Pixels above the rectangle.
+        top: usize,
+        /// Pixels to its left.
+        left: usize,
+        /// Its height, possibly 0.
+        height: usize,
+        /// Its width, possibly 0.
+        width: usize,
+        /// The share of the area that stays.
+        kept: f64,
+    },
+}
+
+impl Mixing {
+    /// No mixing, only smoothed targets.
+    pub fn smoothing_only(smoothing: f32) -> Self {
+        Self {
+            mixup_alpha: 0.0,
+            cutmix_alpha: 0.0,
+            smoothing,
+            ..Self::default()
+        }
+    }
+
+    /// Tells whether batches can be mixed by these settings.
+    ///
+    /// # Errors
+    /// [`Error::Probability`] and [`Error::MixAlpha`].
+    pub fn check(&self) -> Result<(), Error> {
+        check_probability("mixing probability", self.probability)?;
+        check_probability("share of CutMix", self.switch)?;
+        check_probability("label smoothing", f64::from(self.smoothing))?;
+        let alphas = [
+            ("mixup alpha", self.mixup_alpha),
+            ("CutMix alpha", self.cutmix_alpha),
+        ];
+        for (setting, found) in alphas {
+            if !(found.is_finite() && found >= 0.0) {
+                return Err(Error::MixAlpha { setting, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Mixes a training batch with labels and smooths its targets: a pure function of the seed, the batch
+    /// and its step and micro-batch.
+    ///
+    /// # Panics
+    /// When the batch has no targets.
+    pub fn apply(&self, seed: u64, batch: &mut Batch) {
+        assert!(batch.n_classes > 0, "a batch with targets");
+        let [_, height, width] = batch.image_shape;
+        let mut draws = Stream::new(seed, Purpose::Mix).at(batch.step, batch.micro_idx as u64);
+        let mix = self.draw([height, width], &mut draws);
+        let n = batch.len();
+        smooth(
+            &mut batch.targets,
+            batch.n_classes,
+            self.smoothing,
+            batch.multi_label,
+        );
+        mix.images(&mut batch.images, n, [height, width]);
+        mix.targets(&mut batch.targets, n);
+    }
+
+    /// Draws what is done to a batch of images of `[H, W]`.
+    pub fn draw(&self, size: [usize; 2], draws: &mut Draws) -> Mix {
+        let (mixup, cutmix) = (self.mixup_alpha > 0.0, self.cutmix_alpha > 0.0);
+        if !draws.chance(self.probability) || !(mixup || cutmix) {
+            return Mix::Keep;
+        }
+        if cutmix && (!mixup || draws.chance(self.switch)) {
+            let kept = symmetric_beta(self.cutmix_alpha, draws);
+            return paste(size, kept, draws);
+        }
+        Mix::Fade {
+            kept: symmetric_beta(self.mixup_alpha, draws),
+        }
+    }
+}
+
+/// A square in the shape of the image with a share `1 - kept` of its area, about a uniform place. What is
+/// outside the image is cut off, and what is kept is more by that.
+///
+/// Source: timm, `data/mixup.py`, `rand_bbox`. (Earlier versions lost a pixel of an odd side.)
+fn paste([height, width]: [usize; 2], kept: f64, draws: &mut Draws) -> Mix {
+    let share = (1.0 - kept).sqrt();
+    let mut along = |length: usize| {
+        let cut = (length as f64 * share) as usize;
+        let middle = draws.below(length);
+        let start = middle.saturating_sub(cut / 2);
+        let end = (middle + cut.div_ceil(2)).min(length);
+        (start, end - start)
+    };
+    let (top, h) = along(height);
+    let (left, w) = along(width);
+    Mix::Paste {
+        top,
+        left,
+        height: h,
+        width: w,
+        kept: 1.0 - (h * w) as f64 / (height * width) as f64,
+    }
+}
+
+impl Mix {
+    /// The share of a sample that is its own, and of its target.
+    pub fn kept(&self) -> f64 {
+        match self {
+            Self::Keep => 1.0,
+            Self::Fade { kept } | Self::Paste { kept, .. } => *kept,
+        }
+    }
+
+    /// Mixes samples in place.
+    ///
+    /// # Shapes
+    /// `images`: `[n, C, H, W]`; `size`: `[H, W]`.
+    ///
+    /// # Panics
+    /// When `images` is not `n` samples of whole channels, or the rectangle is outside of them.
+    pub fn images(&self, images: &mut [f32], n: usize, size: [usize; 2]) {
+        match *self {
+            Self::Keep => {}
+            Self::Fade { kept } => fade(images, n, kept as f32),
+            Self::Paste {
+                top,
+                left,
+                height,
+                width,
+                ..
+            } => {
+                let rows = (top..top + height).map(|y| y * size[1] + left);
+                let rows: Vec<_> = rows.map(|start| start..start + width).collect();
+                pairs(images, n, |one, other| {
+                    swap_rows(one, other, size[0] * size[1], &rows);
+                });
+            }
+        }
+    }
+
+    /// Mixes targets in place.
+    ///
+    /// # Shapes
+    /// `targets`: `[n, K]`.
+    ///
+    /// # Panics
+    /// When `targets` is not `n` rows.
+    pub fn targets(&self, targets: &mut [f32], n: usize) {
+        if *self != Self::Keep {
+            fade(targets, n, self.kept() as f32);
+        }
+    }
+}
+
+/// Swaps parts of all planes of two samples.
+fn swap_rows(one: &mut [f32], other: &mut [f32], plane_len: usize, rows: &[Range<usize>]) {
+    let planes = one.chunks_exact_mut(plane_len);
+    for (one, other) in planes.zip(other.chunks_exact_mut(plane_len)) {
+        for row in rows {
+            one[row.clone()].swap_with_slice(&mut other[row.clone()]);
+        }
+    }
+}
+
+/// `kept * row + (1 - kept) * partner` for each row and its partner. The middle of an odd number is its
+/// own partner and stays.
+fn fade(rows: &mut [f32], n: usize, kept: f32) {
+    pairs(rows, n, |first, last| {
+        for (one, other) in first.iter_mut().zip(last) {
+            let (a, b) = (*one, *other);
+            *one = a * kept + b * (1.0 - kept);
+            *other = b * kept + a * (1.0 - kept);
+        }
+    });
+}
+
+/// Calls `mix` with each row of the first half and its partner from the end.
+fn pairs(rows: &mut [f32], n: usize, mut mix: impl FnMut(&mut [f32], &mut [f32])) {
+    if n < 2 {
+        return;
+    }
+    let row_len = rows.len() / n;
+    assert_eq!(rows.len(), n * row_len, "{n} rows");
+    let (first, last) = rows.split_at_mut(n / 2 * row_len);
+    // At least one number a row, so that there are chunks.
+    let row_len = row_len.max(1);
+    let partners = last.rchunks_exact_mut(row_len);
+    for (one, other) in first.chunks_exact_mut(row_len).zip(partners) {
+        mix(one, other);
+    }
+}
+
+/// Smooths targets of 0 and 1 in place.
+///
+/// With one label an image, each class gets `smoothing / K` and the label the rest; with several, each
+/// class goes towards 1/2 by `smoothing`.
+///
+/// Source: Szegedy et al., *Rethinking the Inception Architecture* (arXiv 1512.00567), section 7; timm,
+/// `data/mixup.py`, `mixup_target`.
+///
+/// # Shapes
+/// `targets`: `[B, n_classes]`.
+///
+/// # Panics
+/// When `n_classes` is zero.
+pub fn smooth(targets: &mut [f32], n_classes: usize, smoothing: f32, multi_label: bool) {
+    assert!(n_classes > 0, "at least one class");
+    let spread = if multi_label {
+        smoothing / 2.0
+    } else {
+        smoothing / n_classes as f32
+    };
+    for target in targets {
+        *target = *target * (1.0 - smoothing) + spread;
+    }
+}
+
+/// A number of the distribution Beta(alpha, alpha).
+///
+/// Computed from the logarithms of two Gamma numbers, which a small `alpha` cannot round to zero.
+fn symmetric_beta(alpha: f64, draws: &mut Draws) -> f64 {
+    let (x, y) = (ln_gamma_number(alpha, draws), ln_gamma_number(alpha, draws));
+    1.0 / (1.0 + (y - x).exp())
+}
+
+/// The logarithm of a number of the distribution Gamma(shape, 1).
+///
+/// Source: Marsaglia and Tsang, *A Simple Method for Generating Gamma Variables* (2000), also for shapes
+/// below 1, by `gamma(shape) = gamma(shape + 1) · u^(1 / shape)`.
+fn ln_gamma_number(shape: f64, draws: &mut Draws) -> f64 {
+    if shape < 1.0 {
+        // One minus: a logarithm of zero would be infinite.
+        let boost = (1.0 - draws.unit()).ln() / shape;
+        return ln_gamma_number(shape + 1.0, draws) + boost;
+    }
+    let d = shape - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        let x = draws.normal();
+        let v = (1.0 + c * x).powi(3);
+        let u = 1.0 - draws.unit();
+        if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            return d.ln() + v.ln();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws(index: u64) -> Draws {
+        Stream::new(8, Purpose::Mix).at(0, index)
+    }
+
+    #[test]
+    fn beta_numbers_have_the_moments_of_their_distribution() {
+        for alpha in [0.1, 0.8, 1.0, 4.0] {
+            let n = 40_000;
+            let mut draws = draws(0);
+            let values: Vec<f64> = (0..n).map(|_| symmetric_beta(alpha, &mut draws)).collect();
+            assert!(values.iter().all(|v| (0.0..=1.0).contains(v)));
+            let mean = values.iter().sum::<f64>() / f64::from(n);
+            let centred = |power| {
+                let powers = values.iter().map(|v: &f64| (v - 0.5).powi(power));
+                powers.sum::<f64>() / f64::from(n)
+            };
+            // Var = 1 / (4 (2a + 1)); the fourth moment is 3 / (16 (2a + 1) (2a + 3)).
+            let variance = 0.25 / (2.0 * alpha + 1.0);
+            let fourth = 3.0 / (16.0 * (2.0 * alpha + 1.0) * (2.0 * alpha + 3.0));
+            assert!((mean - 0.5).abs() < 0.01, "{alpha}: {mean}");
+            assert!((centred(2) / variance - 1.0).abs() < 0.03, "{alpha}");
+            assert!((centred(4) / fourth - 1.0).abs() < 0.05, "{alpha}");
+        }
+        let extreme = symmetric_beta(f64::MIN_POSITIVE, &mut draws(1));
+        assert!((0.0..=1.0).contains(&extreme), "{extreme}");
+    }
+
+    #[test]
+    fn half_of_the_batches_are_faded_and_half_get_a_rectangle() {
+        let mixing = Mixing::default();
+        let n = 4000;
+        let (mut n_pasted, mut n_clipped) = (0, 0);
+        for index in 0..n {
+            let mix = mixing.draw([30, 40], &mut draws(index));
+            match mix {
+                Mix::Paste {
+                    top,
+                    left,
+                    height,
+                    width,
+                    kept,
+                } => {
+                    assert!(top + height <= 30 && left + width <= 40);
+                    let area = (height * width) as f64 / 1200.0;
+                    assert!((kept - (1.0 - area)).abs() < 1e-12);
+                    n_pasted += 1;
+                    n_clipped += u32::from(top == 0 || left == 0);
+                }
+                Mix::Fade { kept } => assert!((0.0..=1.0).contains(&kept)),
+                Mix::Keep => panic!("every batch is mixed"),
+            }
+        }
+        assert!((f64::from(n_pasted) / n as f64 - 0.5).abs() < 0.03);
+        assert!(n_clipped > n_pasted / 4);
+        let never = Mixing {
+            probability: 0.0,
+            ..mixing
+        };
+        assert_eq!(never.draw([3, 4], &mut draws(0)), Mix::Keep);
+        let seldom = Mixing {
+            probability: 0.2,
+            cutmix_alpha: 0.0,
+            ..mixing
+        };
+        let kept = (0..n).filter(|i| seldom.draw([3, 4], &mut draws(*i)) == Mix::Keep);
+        assert!((kept.count() as f64 / n as f64 - 0.8).abs() < 0.02);
+    }
+
+    #[test]
+    fn the_share_that_is_kept_is_the_share_of_the_pixels_that_are_kept() {
+        let [h, w] = [9, 7];
+        for index in 0..50 {
+            let only_cutmix = Mixing {
+                mixup_alpha: 0.0,
+                ..Mixing::default()
+            };
+            let mix = only_cutmix.draw([h, w], &mut draws(index));
+            let n = 5;
+            let mut images: Vec<f32> = (0..n).flat_map(|i| vec![i as f32; 2 * h * w]).collect();
+            mix.images(&mut images, n, [h, w]);
+            for (i, image) in images.chunks(2 * h * w).enumerate() {
+                let partner = (n - 1 - i) as f32;
+                assert!(image.iter().all(|v| *v == i as f32 || *v == partner));
+                let own = image.iter().filter(|v| **v == i as f32).count();
+                let share = own as f64 / (2 * h * w) as f64;
+                let expected = if i == 2 { 1.0 } else { mix.kept() };
+                assert!((share - expected).abs() < 1e-12, "{mix:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn fading_mixes_with_the_batch_in_reverse() {
+        let mut rows = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
+        Mix::Fade { kept: 0.75 }.images(&mut rows, 3, [1, 2]);
+        assert_eq!(rows, [1.5, 15.0, 2.0, 20.0, 2.5, 25.0]);
+    }
+
+    #[test]
+    fn a_mixed_batch_has_mixed_smoothed_targets_that_sum_to_one() {
+        let batch = |multi_label| Batch {
+            images: (0..4 * 3 * 2).map(|v| v as f32).collect(),
+            image_shape: [1, 3, 2],
+            targets: vec![1., 0., 0., 0., 1., 0., 0., 0., 1., 1., 0., 0.],
+            n_classes: 3,
+            multi_label,
+            entry_idx: vec![0, 1, 2, 3],
+            step: 7,
+            ..Batch::default()
+        };
+        let mixing = Mixing::default();
+        let mixed = |seed, multi_label| {
+            let mut batch = batch(multi_label);
+            mixing.apply(seed, &mut batch);
+            batch
+        };
+        assert_eq!(mixed(1, false), mixed(1, false));
+        assert_ne!(mixed(1, false).images, mixed(2, false).images);
+        let targets = mixed(1, false).targets;
+        for row in targets.chunks(3) {
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
+            assert!(row.iter().all(|t| *t > 0.033), "{row:?}");
+        }
+        // The first and the last sample have the same label, so that mixing leaves it.
+        assert!((targets[0] - (0.9 + 0.1 / 3.0)).abs() < 1e-6);
+        let several = mixed(1, true).targets;
+        assert!((several[0] - 0.95).abs() < 1e-6 && (several[1] - 0.05).abs() < 1e-6);
+
+        let mut plain = batch(false);
+        Mixing::smoothing_only(0.0).apply(1, &mut plain);
+        assert_eq!(plain, batch(false));
+    }
+
+    #[test]
+    fn settings_that_mean_nothing_are_refused() {
+        let good = Mixing::default();
+        assert!(good.check().is_ok());
+        for wrong in [
+            Mixing {
+                mixup_alpha: -1.0,
+                ..good
+            },
+            Mixing {
+                cutmix_alpha: f64::NAN,
+                ..good
+            },
+            Mixing {
+                probability: 2.0,
+                ..good
+            },
+            Mixing {
+                switch: -0.1,
+                ..good
+            },
+            Mixing {
+                smoothing: 1.5,
+                ..good
+            },
+        ] {
+            assert!(wrong.check().is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! Labelled data sets: where labels come from, what is refused, and which images are trained on.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use simmim_data::{Error, HeldOut, LabelledSet};
+
+use crate::drawn::{Folder, tar_of};
+
+/// A source is indexed by names alone, so an image need not be one.
+const BYTES: &[u8] = b"not decoded here";
+
+fn share(share: f64) -> HeldOut {
+    HeldOut { share, most: 2000 }
+}
+
+/// `n` images in each of the given folders.
+fn folders(classes: &[(&str, usize)]) -> Folder {
+    let folder = Folder::new();
+    for (class, n) in classes {
+        for i in 0..*n {
+            folder.write(&format!("{class}/{i:04}.jpg"), BYTES);
+        }
+    }
+    folder
+}
+
+fn open(folder: &Folder, name: &str) -> Result<LabelledSet, Error> {
+    LabelledSet::open(&folder.spec(name), share(0.2), 1)
+}
+
+fn refusal(folder: &Folder) -> Error {
+    open(folder, "").unwrap_err()
+}
+
+fn table(folder: &Folder, text: &str) -> Result<LabelledSet, Error> {
+    folder.write("labels.csv", text.as_bytes());
+    for name in ["a", "b", "c", "d"] {
+        folder.write(&format!("{name}.png"), BYTES);
+    }
+    open(folder, "labels.csv")
+}
+
+/// Names of the given images, behind the last separator but one.
+fn names(set: &LabelledSet, entries: &[usize]) -> BTreeSet<String> {
+    let name = |i: &usize| {
+        let mut parts = set.data().name(*i).rsplitn(3, '/');
+        let (file, folder) = (parts.next().unwrap(), parts.next().unwrap());
+        format!("{folder}/{file}")
+    };
+    entries.iter().map(name).collect()
+}
+
+#[test]
+fn class_folders_are_labels_in_byte_order_and_are_divided_class_by_class() {
+    let folder = folders(&[("b", 20), ("Zebra", 50), ("a", 10)]);
+    let set = open(&folder, "").unwrap();
+    let labels = set.labels();
+    assert_eq!(labels.classes(), ["Zebra", "a", "b"]);
+    assert!(!labels.multi_label() && !set.divided_by_source());
+    for entry_idx in 0..80 {
+        let class = &labels.classes()[labels.of(entry_idx)[0] as usize];
+        let name = set.data().name(entry_idx);
+        assert!(name.contains(&format!("/{class}/")), "{name} {class}");
+    }
+    assert_eq!(labels.counts(set.split().held_out()), [10, 2, 4]);
+    assert_eq!(labels.counts(set.split().train()), [40, 8, 16]);
+}
+
+#[test]
+fn train_and_val_folders_divide_the_images_and_others_are_left_out() {
+    for part in ["val", "validation", "test"] {
+        let (cat, dog) = (format!("{part}/cat"), format!("{part}/dog"));
+        let folder = folders(&[("train/cat", 3), ("train/dog", 2), (&cat, 1), (&dog, 2)]);
+        folder.write("unsorted/x.jpg", BYTES);
+        let set = open(&folder, "").unwrap();
+        assert!(set.divided_by_source());
+        assert_eq!(set.data().len(), 8);
+        let counts = |entries| set.labels().counts(entries);
+        assert_eq!(set.labels().classes(), ["cat", "dog"]);
+        assert_eq!(counts(set.split().train()), [3, 2]);
+        assert_eq!(counts(set.split().held_out()), [1, 2]);
+    }
+    let both = folders(&[("train/a", 3), ("train/b", 3), ("val/a", 1), ("test/a", 4)]);
+    let set = open(&both, "").unwrap();
+    assert_eq!(set.split().held_out().len(), 1, "val wins over test");
+}
+
+#[test]
+fn a_train_folder_alone_is_divided_by_a_share() {
+    let folder = folders(&[("train/cat", 10), ("train/dog", 10)]);
+    let set = open(&folder, "").unwrap();
+    assert_eq!(set.labels().classes(), ["cat", "dog"]);
+    assert_eq!(set.labels().counts(set.split().held_out()), [2, 2]);
+}
+
+#[test]
+fn a_class_named_train_is_a_class_where_it_is_one_of_several() {
+    let folder = folders(&[("train", 5), ("bus", 5)]);
+    assert_eq!(
+        open(&folder, "").unwrap().labels().classes(),
+        ["bus", "train"]
+    );
+}
+
+#[test]
+fn archives_have_labels_too_with_or_without_a_folder_around_them() {
+    for prefix in ["", "./", "pets/"] {
+        let names: Vec<String> = ["train/cat", "train/dog", "val/dog", "val/cat"]
+            .iter()
+            .flat_map(|part| (0..3).map(move |i| format!("{prefix}{part}/{i}.jpg")))
+            .collect();
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), BYTES)).collect();
+        let folder = Folder::new();
+        folder.write("pets.tar", &tar_of(&files));
+        let set = open(&folder, "pets.tar").unwrap();
+        assert_eq!(set.labels().classes(), ["cat", "dog"], "{prefix}");
+        assert_eq!(set.labels().counts(set.split().held_out()), [3, 3]);
+    }
+}
+
+#[test]
+fn a_folder_of_one_name_inside_every_class_is_passed_through() {
+    let folder = folders(&[("cat/images", 5), ("dog/images", 5)]);
+    assert_eq!(
+        open(&folder, "").unwrap().labels().classes(),
+        ["cat", "dog"]
+    );
+    let folder = folders(&[("cat", 5), ("cat/more", 5), ("dog", 5)]);
+    let set = open(&folder, "").unwrap();
+    assert_eq!(set.labels().counts(&(0..15).collect::<Vec<_>>()), [10, 5]);
+}
+
+#[test]
+fn one_class_only_is_an_error() {
+    let error = refusal(&folders(&[("cat", 4)]));
+    assert!(matches!(&error, Error::OneClass { class, n_images: 4, .. } if class == "cat"));
+    assert!(error.hint().unwrap().contains("at least two"));
+    let folder = Folder::new();
+    let error = table(&folder, "path,label\na.png,cat\nb.png,cat\n").unwrap_err();
+    assert!(matches!(error, Error::OneClass { n_images: 2, .. }));
+}
+
+#[test]
+fn a_class_folder_without_images_is_an_error() {
+    let folder = folders(&[("cat", 4), ("dog", 4)]);
+    folder.write("bird/notes.txt", BYTES);
+    let error = refusal(&folder);
+    assert!(
+        matches!(&error, Error::ClassWithoutImages { path, n_entries: 1 } if path.ends_with("bird"))
+    );
+    let folder = folders(&[("train/a", 4), ("train/b", 4), ("val/a", 4)]);
+    std::fs::create_dir(folder.path("val/b")).unwrap();
+    let error = refusal(&folder);
+    assert!(
+        matches!(&error, Error::ClassWithoutImages { path, n_entries: 0 } if path.ends_with("val/b"))
+    );
+}
+
+#[test]
+fn a_part_without_images_is_an_error() {
+    let folder = folders(&[("train/a", 4), ("train/b", 4)]);
+    std::fs::create_dir(folder.path("val")).unwrap();
+    assert!(matches!(
+        refusal(&folder),
+        Error::PartWithoutImages { part: "val", .. }
+    ));
+}
+
+#[test]
+fn a_held_out_class_that_is_not_trained_on_is_an_error() {
+    let error = refusal(&folders(&[
+        ("train/cat", 4),
+        ("train/dog", 4),
+        ("val/bird", 2),
+    ]));
+    assert_eq!(
+        error.to_string(),
+        "the class bird has 2 held-out images and none to train on"
+    );
+}
+
+#[test]
+fn images_beside_class_folders_or_without_any_are_errors() {
+    let folder = folders(&[("cat", 4), ("dog", 4)]);
+    folder.write("logo.png", BYTES);
+    let error = refusal(&folder);
+    assert!(
+        matches!(&error, Error::ImagesBesideClasses { n_images: 1, n_folders: 2, example, .. }
+            if example.ends_with("logo.png"))
+    );
+    let folder = folders(&[("train/a", 4), ("val/a", 4), ("val/b", 4)]);
+    folder.write("train/x.png", BYTES);
+    assert!(matches!(
+        refusal(&folder),
+        Error::ImagesBesideClasses { n_folders: 1, .. }
+    ));
+    let folder = folders(&[("train/a", 4), ("val/a", 4)]);
+    folder.write("x.png", BYTES);
+    assert!(matches!(
+        refusal(&folder),
+        Error::ImagesBesideClasses { .. }
+    ));
+    let error = refusal(&folders(&[(".", 3)]));
+    assert!(matches!(error, Error::NoClassFolders { n_images: 3, .. }));
+}
+
+#[test]
+fn folders_of_folders_are_not_taken_for_classes() {
+    let error = refusal(&folders(&[
+        ("animals/cat", 3),
+        ("animals/dog", 3),
+        ("plants/tree", 3),
+    ]));
+    let text = error.to_string();
+    assert!(
+        text.contains("animals holds no images but folders, 2"),
+        "{text}"
+    );
+    assert!(text.contains("cat, dog"), "{text}");
+    let wrapped = refusal(&folders(&[("images/cat", 3), ("images/dog", 3)]));
+    assert!(matches!(wrapped, Error::NestedClasses { n_folders: 2, .. }));
+}
+
+#[test]
+fn more_classes_than_half_of_the_images_are_an_error() {
+    let classes: Vec<String> = (0..7).map(|i| format!("sample{i}")).collect();
+    let folder = Folder::new();
+    for class in &classes {
+        folder.write(&format!("{class}/0.jpg"), BYTES);
+    }
+    let error = refusal(&folder);
+    assert!(matches!(
+        error,
+        Error::TooManyClasses {
+            n_classes: 7,
+            n_images: 7,
+            ..
+        }
+    ));
+    assert!(error.to_string().ends_with("sample4, ..."), "{error}");
+    let two_each = folders(&[("a", 2), ("b", 2)]);
+    assert!(open(&two_each, "").is_ok());
+}
+
+#[test]
+fn an_image_that_a_specification_names_twice_is_an_error() {
+    let folder = folders(&[("cat", 4), ("dog", 4)]);
+    let twice = format!("{},{}", folder.spec(""), folder.spec(""));
+    let error = LabelledSet::open(&twice, share(0.2), 1).unwrap_err();
+    assert!(matches!(error, Error::DuplicateImage { .. }), "{error}");
+}
+
+#[test]
+fn a_table_names_images_labels_and_parts() {
+    let folder = Folder::new();
+    let text = "\u{feff}label, path ,split\n\
+        dog,a.png,train\ncat, ./b.png,train\r\n\"cat\",c.png,val\n\ndog,d.png,train\n";
+    let set = table(&folder, text).unwrap();
+    assert_eq!(set.labels().classes(), ["cat", "dog"]);
+    assert_eq!(set.split().train(), [0, 1, 3]);
+    assert_eq!(set.split().held_out(), [2]);
+    assert_eq!([0, 1, 2, 3].map(|i| set.labels().of(i)[0]), [1, 0, 0, 1]);
+    assert_eq!(set.data().read(3).unwrap(), BYTES);
+
+    let undivided = table(&folder, "path,label\na.png,x\nb.png,y\nc.png,x\nd.png,y\n").unwrap();
+    assert_eq!(undivided.split().held_out().len(), 1);
+    assert_ne!(undivided.fingerprint(), set.fingerprint());
+}
+
+#[test]
+fn a_table_with_several_labels_may_have_images_without_any() {
+    let folder = Folder::new();
+    let set = table(
+        &folder,
+        "path,label\na.png,dog; cat;dog\nb.png,\nc.png,cat\nd.png,cat\n",
+    );
+    let set = set.unwrap();
+    assert!(set.labels().multi_label());
+    let of: Vec<&[u32]> = (0..4).map(|i| set.labels().of(i)).collect();
+    assert_eq!(of, [&[0, 1][..], &[], &[0], &[0]]);
+    assert_eq!(set.labels().counts(&[0, 1, 2, 3]), [3, 1]);
+
+    let error = table(&folder, "path,label\na.png,dog\nb.png,\nc.png,cat\n").unwrap_err();
+    assert!(
+        matches!(error, Error::LabelMissing { line: 3, .. }),
+        "{error}"
+    );
+    let error = table(&folder, "path,label\na.png,\nb.png,;\n").unwrap_err();
+    assert!(
+        matches!(error, Error::LabelMissing { line: 2, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn wrong_tables_are_refused_with_the_line() {
+    let folder = Folder::new();
+    let refuse = |text: &str| table(&folder, text).unwrap_err();
+    for header in [
+        "image,label",
+        "path",
+        "path,label,spilt",
+        "path,path,label",
+        "",
+    ] {
+        let error = refuse(&format!("{header}\n"));
+        assert!(
+            matches!(error, Error::TableColumns { .. }),
+            "{header}: {error}"
+        );
+    }
+    assert!(matches!(refuse("path,label\n"), Error::TableEmpty { .. }));
+    assert!(matches!(
+        refuse("path,label\na.png,x\nmissing.png,y\nb.png,y\n"),
+        Error::ListedFileMissing {
+            line: 3,
+            n_missing: 1,
+            ..
+        }
+    ));
+    assert!(matches!(
+        refuse("path,label\na.png,x\nb.png,y\n./a.png,y\n"),
+        Error::ListedTwice {
+            line: 4,
+            first_line: 2,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn wrong_parts_and_labels_in_a_table_are_refused() {
+    let folder = Folder::new();
+    let refuse = |text: &str| table(&folder, text).unwrap_err();
+    let error = refuse("path,label,split\na.png,x,train\nb.png,y,dev\n");
+    assert!(
+        matches!(error, Error::UnknownPart { line: 3, .. }),
+        "{error}"
+    );
+    let error = refuse("path,label,split\na.png,x,train\nb.png,y,train\n");
+    assert!(matches!(
+        error,
+        Error::PartWithoutImages { part: "val", .. }
+    ));
+    let error = refuse("path,label,split\na.png,x,val\nb.png,y,val\n");
+    assert!(matches!(
+        error,
+        Error::PartWithoutImages { part: "train", .. }
+    ));
+    let error =
+        refuse("path,label,split\na.png,x,train\nb.png,x,train\nc.png,y,val\nd.png,x,val\n");
+    assert!(matches!(error, Error::ClassNotTrained { .. }), "{error}");
+    let error = refuse("path,label\na.png,x\nb.png\n");
+    assert!(matches!(error, Error::Table { .. }), "{error}");
+    let error = refuse("path,label\na.png,1.7\nb.png,2.4\nc.png,0.1\n");
+    assert!(matches!(error, Error::TooManyClasses { .. }), "{error}");
+    folder.write("latin.csv", b"path,label\n\xe9.png,x\n");
+    assert!(matches!(
+        open(&folder, "latin.csv"),
+        Err(Error::Table { .. })
+    ));
+    assert!(matches!(
+        open(&folder, "none.csv"),
+        Err(Error::NotFound { .. })
+    ));
+}
+
+#[test]
+fn subsets_are_nested_stratified_and_the_same_for_a_seed_whatever_else_is_there() {
+    let classes = [("a", 200), ("b", 50), ("c", 3)];
+    let folder = folders(&classes);
+    let set = open(&folder, "").unwrap();
+    let subset = |share| set.subset(share, 7).unwrap();
+    let shares = [0.001, 0.01, 0.1, 0.5, 1.0];
+    let subsets = shares.map(|share| subset(share).train().to_vec());
+    for pair in subsets.windows(2) {
+        assert!(pair[0].iter().all(|i| pair[1].contains(i)));
+    }
+    let counts = subsets.each_ref().map(|train| set.labels().counts(train));
+    assert_eq!(counts[0], [1, 1, 1]);
+    assert_eq!(counts[2], [16, 4, 1]);
+    assert_eq!(subsets[4], set.split().train());
+    assert_eq!(subset(0.1).held_out(), set.split().held_out());
+    assert_eq!(set.subset(0.1, 7).unwrap(), subset(0.1));
+    assert_ne!(set.subset(0.1, 8).unwrap(), subset(0.1));
+    for wrong in [0.0, -1.0, 1.01, f64::NAN] {
+        assert!(matches!(
+            set.subset(wrong, 7),
+            Err(Error::SubsetShare { .. })
+        ));
+    }
+
+    // The same images at another place, with another class beside them and nothing held out.
+    let before = LabelledSet::open(&folder.spec(""), share(0.0), 1).unwrap();
+    let chosen = names(&before, before.subset(0.1, 7).unwrap().train());
+    let more = folders(&[("a", 200), ("b", 50), ("c", 3), ("d", 10)]);
+    let after = LabelledSet::open(&more.spec(""), share(0.0), 1).unwrap();
+    let mut again = names(&after, after.subset(0.1, 7).unwrap().train());
+    again.retain(|name| !name.starts_with("d/"));
+    assert_eq!(again, chosen);
+}
+
+/// A table of images `0.png` and so on, each with the labels of its mask of bits.
+fn table_of(masks: &[u8]) -> (Folder, String) {
+    let folder = Folder::new();
+    let rows = masks.iter().enumerate().map(|(i, mask)| {
+        folder.write(&format!("{i}.png"), BYTES);
+        let labels = (0..5).filter(|class| mask & (1 << class) != 0);
+        let labels: Vec<String> = labels.map(|class| format!("c{class}")).collect();
+        format!("{i}.png,{}", labels.join(";"))
+    });
+    let rows: Vec<String> = rows.collect();
+    let text = format!("path,label\n{}\n", rows.join("\n"));
+    folder.write("labels.csv", text.as_bytes());
+    let spec = folder.spec("labels.csv");
+    (folder, spec)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn every_division_is_a_partition_that_trains_on_every_class(
+        masks in proptest::collection::vec(0_u8..32, 12..40),
+        held_out in 0.0_f64..1.0,
+        share_of in 0.01_f64..1.0,
+        seed in 0_u64..1000,
+    ) {
+        let (_folder, spec) = table_of(&masks);
+        let Ok(set) = LabelledSet::open(&spec, share(held_out), seed) else {
+            return Ok(());
+        };
+        let (train, out) = (set.split().train(), set.split().held_out());
+        let mut all = [train, out].concat();
+        all.sort_unstable();
+        prop_assert!(all.into_iter().eq(0..masks.len()));
+        prop_assert!(set.labels().counts(train).iter().all(|n| *n > 0));
+        let wanted = (masks.len() as f64 * held_out).round() as usize;
+        prop_assert!(out.len() <= wanted.max(1));
+        let subset = set.subset(share_of, seed).unwrap();
+        let larger = set.subset((share_of * 1.5).min(1.0), seed).unwrap();
+        prop_assert!(set.labels().counts(subset.train()).iter().all(|n| *n > 0));
+        prop_assert!(subset.train().iter().all(|i| larger.train().contains(i)));
+        prop_assert!(larger.train().iter().all(|i| train.contains(i)));
+        let again = LabelledSet::open(&spec, share(held_out), seed).unwrap();
+        prop_assert_eq!(again.split(), set.split());
+        prop_assert_eq!(again.fingerprint(), set.fingerprint());
+    }
+
+    #[test]
+    fn a_division_of_classes_has_the_share_of_each_within_one_image(
+        sizes in proptest::collection::vec(2_usize..30, 2..6),
+        held_out in 0.05_f64..0.5,
+        seed in 0_u64..1000,
+    ) {
+        let names: Vec<String> = (0..sizes.len()).map(|i| format!("c{i}")).collect();
+        let classes: Vec<(&str, usize)> =
+            names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
+        let folder = folders(&classes);
+        let set = LabelledSet::open(&folder.spec(""), share(held_out), seed).unwrap();
+        let counts = set.labels().counts(set.split().held_out());
+        let n: usize = sizes.iter().sum();
+        let total = counts.iter().sum::<usize>() as f64;
+        for (count, size) in counts.iter().zip(&sizes) {
+            let exact = total * *size as f64 / n as f64;
+            prop_assert!((*count as f64 - exact).abs() <= 1.0, "{count} of {size}");
+        }
+    }
+}
