@@ -253,7 +253,7 @@ mod tests {
         );
         let hint = find("nothing like it").unwrap_err().hint().unwrap();
         assert!(
-            hint.starts_with("did you mean `demo`, `cifar10-vit`, "),
+            hint.starts_with("did you mean `demo`, "),
             "{hint}"
         );
         assert!(!hint.contains("paper/"), "{hint}");
