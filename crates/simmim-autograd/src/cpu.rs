@@ -4,6 +4,7 @@ use crate::device::{
     AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
 };
 use simmim_kernels::attention;
+use simmim_kernels::label_loss::{self, LabelLoss};
 use simmim_kernels::layer_norm::{self, Affine};
 use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
 use simmim_kernels::optimiser::{self, AdamW, Moments};
@@ -356,6 +357,14 @@ impl Device for CpuDevice {
         rows::scatter_columns(values(dbias), row_numbers(index), values_mut(dtable));
     }
 
+    fn mean_tokens(&self, x: &Buffer, [tokens, width]: [usize; 2], y: &mut Buffer) {
+        rows::mean_tokens(values(x), (tokens, width), values_mut(y));
+    }
+
+    fn mean_tokens_backward(&self, dy: &Buffer, [tokens, width]: [usize; 2], dx: &mut Buffer) {
+        rows::mean_tokens_backward(values(dy), (tokens, width), values_mut(dx));
+    }
+
     fn query_value_bias(&self, q: &Buffer, v: &Buffer, y: &mut Buffer) {
         let (width, y) = (q.len(), values_mut(y));
         y[..width].copy_from_slice(values(q));
@@ -480,6 +489,28 @@ impl Device for CpuDevice {
         let weighting = (answers(counted), factor * values(dloss)[0]);
         let (logits, log_sums) = (values(logits), values(log_sums));
         cross_entropy::cross_entropy_backward(logits, log_sums, weighting, values_mut(dlogits));
+    }
+
+    fn label_loss(
+        &self,
+        [logits, targets]: [&Buffer; 2],
+        (width, kind): (usize, LabelLoss),
+        factor: f32,
+    ) -> Buffer {
+        let sum = label_loss::label_loss(values(logits), values(targets), width, kind);
+        self.upload(&[(sum * f64::from(factor)) as f32])
+    }
+
+    fn label_loss_backward(
+        &self,
+        [logits, targets]: [&Buffer; 2],
+        width_kind: (usize, LabelLoss),
+        (factor, dloss): (f32, &Buffer),
+        dlogits: &mut Buffer,
+    ) {
+        let (logits, targets) = (values(logits), values(targets));
+        let factor = factor * values(dloss)[0];
+        label_loss::label_loss_backward(logits, targets, width_kind, factor, values_mut(dlogits));
     }
 
     fn sum_of_squares(&self, x: &Buffer) -> f64 {

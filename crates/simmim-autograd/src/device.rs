@@ -1,6 +1,7 @@
 //! The device seam: what hardware must be able to do for these models.
 
 use simmim_kernels::attention::Heads;
+use simmim_kernels::label_loss::LabelLoss;
 use simmim_kernels::optimiser::AdamW;
 use simmim_kernels::patch::Patches;
 use simmim_kernels::pixel_loss::PixelLoss;
@@ -242,6 +243,10 @@ pub trait Device: Debug + Send + Sync {
     fn gather_columns(&self, table: &Buffer, index: &Buffer, bias: &mut Buffer);
     /// dtable = 0; then dtable\[index\[i\], n\] += dbias\[n, i\].
     fn gather_columns_backward(&self, dbias: &Buffer, index: &Buffer, dtable: &mut Buffer);
+    /// y `[B, D]` = the mean of each sample's rows of x `[B, L, D]`; `size` is L and D.
+    fn mean_tokens(&self, x: &Buffer, size: [usize; 2], y: &mut Buffer);
+    /// dx = dy/L for each row.
+    fn mean_tokens_backward(&self, dy: &Buffer, size: [usize; 2], dx: &mut Buffer);
     /// y `[3 D]` = q, zeros, v.
     fn query_value_bias(&self, q: &Buffer, v: &Buffer, y: &mut Buffer);
     /// The gradients of q and v.
@@ -303,6 +308,21 @@ pub trait Device: Debug + Send + Sync {
         &self,
         saved: [&Buffer; 2],
         counted: CountedClasses<'_>,
+        factor_dloss: (f32, &Buffer),
+        dlogits: &mut Buffer,
+    );
+    /// `factor` times the sum of the losses of rows of `width` logits against soft labels, in one value.
+    fn label_loss(
+        &self,
+        logits_targets: [&Buffer; 2],
+        width_kind: (usize, LabelLoss),
+        factor: f32,
+    ) -> Buffer;
+    /// dlogits = `dloss` · factor · the gradient of the sum.
+    fn label_loss_backward(
+        &self,
+        logits_targets: [&Buffer; 2],
+        width_kind: (usize, LabelLoss),
         factor_dloss: (f32, &Buffer),
         dlogits: &mut Buffer,
     );

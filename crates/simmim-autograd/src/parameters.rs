@@ -84,13 +84,13 @@ pub struct ParameterSpec {
 }
 
 impl ParameterSpec {
-    /// Number of values.
+    /// Number of values; the largest number that there is where they are more.
     #[allow(
         clippy::len_without_is_empty,
         reason = "an array of a shape, not a collection"
     )]
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |n, &side| n.saturating_mul(side))
     }
 }
 
@@ -136,9 +136,10 @@ impl ParameterSpecs {
         self.specs.iter()
     }
 
-    /// Number of values of all parameters.
+    /// Number of values of all parameters; the largest number that there is where they are more.
     pub fn n_values(&self) -> usize {
-        self.specs.iter().map(ParameterSpec::len).sum()
+        let lens = self.specs.iter().map(ParameterSpec::len);
+        lens.fold(0, usize::saturating_add)
     }
 }
 

@@ -18,8 +18,8 @@
 
 use simmim_autograd::{
     AdamW, AdamWSettings, Attend, Branch, Classes, CountedPixels, CpuDevice, Device, DropPath,
-    Gradients, Group, Index, Init, ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss,
-    Tape, Tensor, Var, Windows,
+    Gradients, Group, Index, Init, LabelLoss, ParameterId, ParameterSpecs, Parameters, Permutation,
+    PixelLoss, Tape, Tensor, Var, Windows,
 };
 use simmim_random::{Draws, Purpose, Stream};
 use std::sync::Arc;
@@ -261,6 +261,22 @@ fn relu_away_from_its_kink() {
         let x = tape.add_positions(&p[0].reshape(&[1, 4, 5]), &moved);
         tape.relu(&x)
     });
+}
+
+#[test]
+fn mean_tokens() {
+    check(&[&[2, 5, 3]], |tape, p| tape.mean_tokens(&p[0]));
+}
+
+#[test]
+fn label_losses_of_soft_targets_with_weights() {
+    for kind in [LabelLoss::Shares, LabelLoss::Questions] {
+        check(&[&[3, 5]], |tape, p| {
+            let targets: Vec<f32> = (0..15).map(|i| (i % 4) as f32 * 0.3).collect();
+            let targets = Tensor::from_slice(tape.device(), &[3, 5], &targets);
+            tape.label_loss(&p[0], &targets, kind, 0.25)
+        });
+    }
 }
 
 #[test]

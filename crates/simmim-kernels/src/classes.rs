@@ -7,8 +7,13 @@ use rayon::prelude::*;
 /// Rows and codewords that are compared at a time: their products are 256 KiB, within the L2 cache.
 const ROWS: usize = 64;
 const CODEWORDS: usize = 1024;
+/// Of the width of a bin; far above the rounding of normalised values, far below a grey level.
+const EDGE: f32 = 1e-3;
 
 /// The bin of each value among `n_bins` equal ones of 0 to 1; what lies outside goes to the first or the last.
+///
+/// A value within [`EDGE`] of a bin below the next one's edge counts as on it: grey levels lie on edges where the
+/// number of bins divides 255, and rounding has then no say.
 ///
 /// # Shapes
 /// `values`, `classes`: the same length.
@@ -20,7 +25,7 @@ pub fn quantise(values: &[f32], n_bins: u32, classes: &mut [u32]) {
         .for_each(|(classes, values)| {
             for (class, value) in classes.iter_mut().zip(values) {
                 // The cast takes what is below 0, or no number, to 0.
-                *class = ((value * n_bins as f32).floor() as u32).min(n_bins - 1);
+                *class = ((value * n_bins as f32 + EDGE).floor() as u32).min(n_bins - 1);
             }
         });
 }

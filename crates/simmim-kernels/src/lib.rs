@@ -42,6 +42,7 @@ pub mod cosine;
 pub mod cross_entropy;
 mod dispatch;
 pub mod gelu;
+pub mod label_loss;
 mod lanes;
 pub mod layer_norm;
 mod math;

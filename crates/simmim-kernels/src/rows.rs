@@ -87,6 +87,42 @@ pub fn prepend_backward(dy: &[f32], tokens: usize, width: usize, dx: &mut [f32])
     sum
 }
 
+/// y = the mean of each sample's rows.
+///
+/// # Shapes
+/// `x` `[B, L, D]`, L = `tokens`, D = `width`; `y` `[B, D]`.
+pub fn mean_tokens(x: &[f32], (tokens, width): (usize, usize), y: &mut [f32]) {
+    assert_eq!(x.len(), y.len() * tokens, "mean_tokens: lengths differ");
+    y.par_chunks_mut(width)
+        .zip(x.par_chunks(tokens * width))
+        .for_each(|(y, x)| {
+            y.fill(0.0);
+            for row in x.chunks_exact(width) {
+                add(y, row);
+            }
+            for value in y {
+                *value /= tokens as f32;
+            }
+        });
+}
+
+/// dx = dy/L for each row: the backward of [`mean_tokens`].
+///
+/// # Shapes
+/// `dy` `[B, D]`, D = `width`; `dx` `[B, L, D]`, L = `tokens`.
+pub fn mean_tokens_backward(dy: &[f32], (tokens, width): (usize, usize), dx: &mut [f32]) {
+    assert_eq!(dx.len(), dy.len() * tokens, "mean_tokens: lengths differ");
+    dx.par_chunks_mut(tokens * width)
+        .zip(dy.par_chunks(width))
+        .for_each(|(dx, dy)| {
+            for row in dx.chunks_exact_mut(width) {
+                for (dx, dy) in row.iter_mut().zip(dy) {
+                    *dx = dy / tokens as f32;
+                }
+            }
+        });
+}
+
 /// y\[r\] = x\[index\[r\]\].
 ///
 /// # Shapes

@@ -38,8 +38,9 @@ pub trait Encoder: Debug + Send + Sync {
     /// Width of the features.
     fn features(&self) -> usize;
 
-    /// The learned token that stands for a hidden patch, `[1, 1, D]`.
-    fn mask_token(&self) -> ParameterId;
+    /// The learned token that stands for a hidden patch, `[1, 1, D]`; none in an encoder that is not to be
+    /// pre-trained.
+    fn mask_token(&self) -> Option<ParameterId>;
 
     /// Parameters that the authors' code names as exempt from weight decay, besides vectors and biases.
     fn exempt_by_name(&self) -> &'static [&'static str];

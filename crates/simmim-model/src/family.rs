@@ -2,7 +2,7 @@
 
 use crate::encoder::Encoder;
 use crate::positions::RelativePositions;
-use crate::swin::{Swin, SwinConfig, SwinVersion};
+use crate::swin::{BIAS_HIDDEN, Swin, SwinConfig, SwinVersion};
 use crate::vit::{Vit, VitConfig};
 use simmim_autograd::ParameterSpecs;
 
@@ -67,6 +67,22 @@ impl EncoderConfig {
         }
     }
 
+    /// Values of the largest position bias: pairs of tokens that attend to each other, for each head.
+    pub fn position_pairs(&self) -> usize {
+        let pairs =
+            |tokens: usize, heads: usize| tokens.saturating_mul(tokens).saturating_mul(heads);
+        match self {
+            Self::Vit(config) => {
+                let [h, w] = config.image_size.map(|side| side / config.patch_px);
+                pairs(h.saturating_mul(w).saturating_add(1), config.heads)
+            }
+            Self::Swin(config) => (0..config.depths.len())
+                .map(|stage| pairs(config.window_tokens(stage), config.heads[stage]))
+                .max()
+                .unwrap_or(0),
+        }
+    }
+
     /// About how many values a forward pass keeps of `n_images` images for the backward pass, position biases
     /// included.
     pub fn kept_values(&self, n_images: usize, checkpointing: bool) -> f64 {
@@ -116,7 +132,15 @@ fn swin_values(config: &SwinConfig, n_images: f64, checkpointing: bool) -> f64 {
             config.stage_width(stage) as f64,
         );
         let tokens = config.window_tokens(stage) as f64;
-        let biases = tokens * tokens * config.heads[stage] as f64 * (depth + 17.0);
+        let offsets = (2.0 * tokens.sqrt() - 1.0).powi(2);
+        // The index; each block's bias and the parts that its gradient is summed from.
+        let pairs = tokens * tokens * (config.heads[stage] as f64 * (depth + 17.0) + 1.0);
+        // The second version's network of biases keeps its hidden values before and after the activation.
+        let networks = match config.version {
+            SwinVersion::V1 => 0.0,
+            SwinVersion::V2 => offsets * depth * 2.0 * BIAS_HIDDEN as f64,
+        };
+        let biases = pairs + networks;
         // Merging keeps the four together, before and after the norm.
         n_images * (h * w) as f64 * width * (depth * widths + 2.0) + biases
     };

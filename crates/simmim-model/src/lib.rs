@@ -12,6 +12,7 @@
 //! - [`Palette`]: what classes look like, where classes are predicted.
 //! - [`MaskedImageModel`]: an encoder and a head, trained to predict hidden pixels.
 //! - [`Hiding`]: a batch's masks in the forms that the model needs.
+//! - [`Classifier`]: an encoder and a linear layer from the mean of its features to labels.
 //! - [`exempt_from_decay`]: which parameters weight decay leaves alone.
 //!
 //! **Not done here:** no backward code (`simmim-autograd` has it, one operation at a time), no images
@@ -37,6 +38,7 @@
 //! assert!(loss.tensor().item().is_finite());
 //! ```
 
+mod classifier;
 mod decay;
 mod encoder;
 mod family;
@@ -51,6 +53,7 @@ mod swin;
 mod variant;
 mod vit;
 
+pub use classifier::Classifier;
 pub use decay::{DecayRule, exempt_from_decay};
 pub use encoder::Encoder;
 pub use family::EncoderConfig;

@@ -24,6 +24,8 @@ pub struct MaskedImageModel {
 impl MaskedImageModel {
     /// Puts the head of `objective` on `encoder`. Where classes are predicted, the model has to be told what
     /// they stand for before it is run: [`MaskedImageModel::set_palette`].
+    ///
+    /// The encoder must have a mask token.
     pub fn new(
         encoder: Box<dyn Encoder>,
         objective: Objective,
@@ -96,7 +98,11 @@ impl MaskedImageModel {
     /// `images` `[B, C, H, W]`; the result `[B, l, D]`.
     pub fn features<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor, hiding: &Hiding) -> Var {
         let tokens = self.encoder.embed(tape, images); // [B, L, D]
-        let mask_token = tape.parameter(self.encoder.mask_token());
+        let mask_token = self
+            .encoder
+            .mask_token()
+            .expect("an encoder to pre-train has one");
+        let mask_token = tape.parameter(mask_token);
         let tokens = tape.hide(&tokens, &hiding.tokens, &mask_token);
         self.encoder.encode(tape, tokens)
     }

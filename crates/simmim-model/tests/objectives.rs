@@ -78,7 +78,7 @@ impl Encoder for Merged {
         self.vit.features() * self.merge * self.merge
     }
 
-    fn mask_token(&self) -> ParameterId {
+    fn mask_token(&self) -> Option<ParameterId> {
         self.vit.mask_token()
     }
 

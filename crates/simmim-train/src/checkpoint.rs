@@ -141,12 +141,11 @@ pub fn origin(archive: &Archive) -> Result<Origin, Error> {
     })
 }
 
-/// Reads the weights into a network.
+/// Reads the weights into a network, from a file that was verified.
 ///
 /// # Errors
-/// [`Error::File`] for a damaged file or a missing tensor, [`Error::Weights`] for one of another shape.
+/// [`Error::File`] for a missing tensor, [`Error::Weights`] for one of another shape.
 pub fn load_weights(archive: &Archive, network: &mut Network) -> Result<(), Error> {
-    archive.verify()?;
     let names: Vec<String> = network
         .parameters
         .iter()

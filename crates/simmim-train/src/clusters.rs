@@ -47,6 +47,8 @@ struct Colours {
 ///
 /// # Errors
 /// [`Error::Data`] for too many unreadable images, [`Error::FewColours`] where there is one colour or none.
+///
+/// Held-out images are left out of it: the loss on them is to be that of classes which they had no part in.
 pub fn cluster(plan: &Plan, data: &DataSet, reporter: &Reporter) -> Result<Codebook, Error> {
     let (seed, n) = (plan.config().train.seed, plan.config().objective.clusters);
     let stream = Stream::new(seed, Purpose::Codebook);
@@ -66,8 +68,10 @@ fn sample(
     (data, reporter): (&DataSet, &Reporter),
     stream: Stream,
 ) -> Result<Colours, Error> {
-    let mut chosen = stream.at(IMAGES, 0).permutation(data.len());
-    chosen.truncate(N_IMAGES);
+    let split = plan.split(data.len());
+    let order = stream.at(IMAGES, 0).permutation(split.train().len());
+    let chosen = order.into_iter().take(N_IMAGES);
+    let chosen: Vec<usize> = chosen.map(|place| split.train()[place]).collect();
     let n_each = N_PIXELS / chosen.len().max(1);
     let of_image = |&entry_idx: &usize| -> Result<Vec<f32>, Error> {
         let draws = stream.at(PIXELS, entry_idx as u64);

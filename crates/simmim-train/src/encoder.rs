@@ -11,6 +11,8 @@ use crate::config::{self, Positions, RawConfig};
 /// The most of anything that a geometry may have: sides, widths, blocks, heads. Far above every published
 /// model, far below what would overflow a count of bytes.
 const MOST: usize = 1 << 14;
+/// The most stages of a Swin transformer; the published ones have four.
+const MOST_STAGES: usize = 8;
 
 /// First value of a vision transformer's layer scale. Source: microsoft/SimMIM `configs/vit_base__800ep`.
 const VIT_LAYER_SCALE: f64 = 0.1;
@@ -42,13 +44,16 @@ fn misfit(key: &'static str, found: impl ToString, reason: impl Into<String>) ->
 
 fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     const OTHER_FAMILY: &str =
-        "it belongs to a Swin transformer; a ViT has `model.depth` blocks on one grid";
+        "it belongs to a Swin transformer; the value \"unset\" takes a recipe's one away";
     let model = &config.model;
     if let Some(depths) = &model.depths {
         return Err(misfit("model.depths", format!("{depths:?}"), OTHER_FAMILY));
     }
     if let Some(window) = model.window {
         return Err(misfit("model.window", window, OTHER_FAMILY));
+    }
+    if let Some(patch_norm) = model.patch_norm {
+        return Err(misfit("model.patch_norm", patch_norm, OTHER_FAMILY));
     }
     let positions = model.positions.unwrap_or(Positions::SharedRelative);
     let relative_positions = match positions {
@@ -86,11 +91,12 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
 fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> {
     let model = &config.model;
     if let Some(depth) = model.depth {
-        let reason = "a Swin transformer has `model.depths`, the blocks of each stage";
+        let reason = "a Swin transformer has `model.depths`, the blocks of each stage; the value \"unset\" \
+                      takes a recipe's one away";
         return Err(misfit("model.depth", depth, reason));
     }
     if let Some(scale) = model.layer_scale.filter(|scale| *scale > 0.0) {
-        let reason = "a Swin transformer has no layer scale";
+        let reason = "a Swin transformer has no layer scale; 0 takes it away";
         return Err(misfit("model.layer_scale", scale, reason));
     }
     let absolute_positions = match model.positions {
@@ -105,12 +111,23 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
     let width = model.width.unwrap_or(size.width);
     let heads = model.heads.unwrap_or(size.heads()[0]);
     let patch_px = model.patch_px.unwrap_or(size.patch_px);
-    let n_blocks = depths.iter().sum();
-    check_sizes(config, (width, patch_px), [n_blocks, heads])?;
-    // 2^8 times the width is as far as `MOST` goes for the narrowest of models.
-    if depths.is_empty() || depths.len() > 8 || depths.contains(&0) {
-        let reason = "from one to eight stages, each of at least one block";
+    let each = 1..=MOST / MOST_STAGES;
+    if !(1..=MOST_STAGES).contains(&depths.len()) || !depths.iter().all(|n| each.contains(n)) {
+        let reason = format!(
+            "from one to {MOST_STAGES} stages, each of 1 to {} blocks",
+            each.end()
+        );
         return Err(misfit("model.depths", format!("{depths:?}"), reason));
+    }
+    check_sizes(config, (width, patch_px), [depths.iter().sum(), heads])?;
+    let widest = width << (depths.len() - 1);
+    if widest > MOST {
+        let reason = format!("the last stage would be {widest} wide, and the most is {MOST}");
+        return Err(misfit("model.width", width, reason));
+    }
+    if model.init == config::Init::Paper {
+        let reason = "it repeats a quirk of the authors' ViT; their Swin transformer has none";
+        return Err(misfit("model.init", model.init.word(), reason));
     }
     require_whole_heads(width, heads)?;
     let swin = SwinConfig {
@@ -125,7 +142,8 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         mlp_ratio: model.mlp_ratio,
         qkv_bias: model.qkv_bias,
         absolute_positions,
-        patch_norm: true,
+        patch_norm: model.patch_norm.unwrap_or(true),
+        mask_token: true,
         drop_path: model.drop_path.unwrap_or(0.0) as f32,
     };
     with_window(swin, model.window)
@@ -133,43 +151,57 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
 
 /// The configuration with the window asked for, or the first usual one of which the image is a whole number.
 fn with_window(swin: SwinConfig, asked: Option<usize>) -> Result<SwinConfig, Error> {
-    let of = |window: usize| SwinConfig {
-        window,
-        ..swin.clone()
+    let window = window_of(&swin, asked).ok_or_else(|| no_window(&swin, asked))?;
+    Ok(SwinConfig { window, ..swin })
+}
+
+fn window_of(swin: &SwinConfig, asked: Option<usize>) -> Option<usize> {
+    let fits = |window: &usize| {
+        let other = SwinConfig {
+            window: *window,
+            ..swin.clone()
+        };
+        other.fits(swin.image_size)
     };
-    let fits = |window: &usize| of(*window).fits(swin.image_size);
-    let window = match asked {
+    match asked {
         Some(window) => Some(window).filter(fits),
         None => usual_window(fits),
-    };
-    window.map(of).ok_or_else(|| no_window(&swin, asked))
+    }
 }
 
 /// Says which sizes near that of the image would fit.
 fn no_window(swin: &SwinConfig, asked: Option<usize>) -> Error {
-    let stride = swin.stride();
+    let (stride, size) = (swin.stride(), swin.image_size);
+    let is_whole = size.iter().all(|side| side.is_multiple_of(stride));
     let what = match asked {
         Some(window) => format!("windows of {window} tokens at every stage"),
+        None if is_whole => {
+            "usual windows at every stage, and `model.window` is not set".to_owned()
+        }
         None => format!("squares of {stride} px, the patches of the last stage"),
     };
-    let fits = |size: [usize; 2]| match asked {
-        Some(_) => swin.fits(size),
-        None => size.iter().all(|side| side % stride == 0),
+    let fits = |image_size: [usize; 2]| {
+        let other = SwinConfig {
+            image_size,
+            ..swin.clone()
+        };
+        window_of(&other, asked).is_some()
     };
     let near: Vec<String> = [Down, Up]
         .into_iter()
-        .filter_map(|way| nearest(swin.image_size, (stride, way), fits))
+        .filter_map(|way| nearest(size, (stride, way), fits))
         .map(|[h, w]| format!("[{h}, {w}]"))
         .collect();
-    let usual = asked.and_then(|_| with_window(swin.clone(), None).ok());
+    let near = match near.as_slice() {
+        [] => "; no size near it fits".to_owned(),
+        near => format!("; the nearest that fit are {}", near.join(" and ")),
+    };
+    let usual = asked.and_then(|_| window_of(swin, None));
     let or = usual.map_or_else(String::new, |usual| {
-        format!("; windows of {} fit this size", usual.window)
+        format!("; windows of {usual} fit this size")
     });
-    let reason = format!(
-        "it is not a whole number of {what}; the nearest that fit are {}{or}",
-        near.join(" and ")
-    );
-    misfit("data.image_size", format!("{:?}", swin.image_size), reason)
+    let reason = format!("it is not a whole number of {what}{near}{or}");
+    misfit("data.image_size", format!("{size:?}"), reason)
 }
 
 /// Where to look for another size.
@@ -192,7 +224,7 @@ fn nearest(
         let (low, high) = (side / stride, side.div_ceil(stride));
         match way {
             Down => (low.saturating_sub(REACH).max(1)..=low).collect(),
-            Up => (high..=high + REACH).collect(),
+            Up => (high..=(high + REACH).min(MOST / stride)).collect(),
         }
     };
     let heights = sides(height);
@@ -216,7 +248,7 @@ fn check_sizes(
         ("data.image_size", height.max(image_width)),
         ("data.channels", config.data.channels),
         ("model.width", width),
-        ("model.depth", depth),
+        ("model.depth and model.depths", depth),
         ("model.heads", heads),
         ("model.patch_px", patch_px),
         ("model.mlp_ratio", mlp_ratio as usize),
@@ -274,9 +306,16 @@ mod tests {
         encoder_config(&RawConfig::from_layers(&layers).unwrap())
     }
 
+    fn assert_refused(cases: &[(&[&str], &str)]) {
+        for (assignments, expected) in cases {
+            let error = encoder(assignments).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
     #[test]
     fn what_does_not_fit_says_what_would() {
-        let cases: [(&[&str], &str); 12] = [
+        assert_refused(&[
             (
                 &["data.image_size=225"],
                 "the nearest are [224, 224] and [240, 240]",
@@ -289,38 +328,79 @@ mod tests {
             (&["model.width=100000"], "the most is 16384"),
             (&["model.window=7"], "it belongs to a Swin transformer"),
             (
-                &["model.variant=swin-b", "model.window=6"],
-                "windows of 6 tokens at every stage; the nearest that fit are [192, 192] and [384, 384]; windows of 7 fit this size",
+                &["model.patch_norm=true"],
+                "it belongs to a Swin transformer",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn sizes_that_are_no_whole_number_of_windows_say_which_are() {
+        let swin = "model.variant=swin-t";
+        assert_refused(&[
+            (
+                &[swin, "model.window=6"],
+                "windows of 6 tokens at every stage; the nearest that fit are [192, 192] and [384, 384]; windows of 7 fit",
             ),
             (
-                &["model.variant=swin-b", "data.image_size=250"],
+                &[swin, "data.image_size=250"],
                 "the nearest that fit are [224, 224] and [256, 256]",
             ),
             (
-                &["model.variant=swin-b", "data.image_size=[20, 64]"],
+                &[swin, "data.image_size=[20, 64]"],
                 "squares of 32 px, the patches of the last stage; the nearest that fit are [32, 64]",
             ),
             (
-                &["model.variant=swin-b", "model.depth=12"],
-                "`model.depths`",
+                &[swin, "model.depths=[1]", "data.image_size=116"],
+                "and `model.window` is not set; the nearest that fit are [112, 112] and [120, 120]",
             ),
             (
-                &["model.variant=swin-b", "model.depths=[2, 0]"],
-                "one to eight stages",
+                &[
+                    "model.variant=swin-t/1",
+                    "model.depths=[1]",
+                    "model.window=1500",
+                    "data.image_size=1600",
+                ],
+                "no size near it fits; windows of 8 fit this size",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_swin_transformer_refuses_what_it_has_no_use_for_and_what_no_machine_holds() {
+        let swin = "model.variant=swin-t";
+        assert_refused(&[
+            (&[swin, "model.depth=12"], "`model.depths`"),
+            (&[swin, "model.depths=[2, 0]"], "one to 8 stages"),
+            (
+                &[
+                    swin,
+                    "model.depths=[9223372036854775807, 9223372036854775807, 4]",
+                ],
+                "each of 1 to 2048 blocks",
             ),
             (
-                &["model.variant=swin-b", "model.positions=shared-relative"],
+                &[swin, "model.width=4096", "model.heads=1"],
+                "the last stage would be 32768 wide",
+            ),
+            (
+                &[swin, "model.positions=shared-relative"],
                 "`relative-absolute`",
             ),
-            (
-                &["model.variant=swin-b", "model.layer_scale=0.1"],
-                "no layer scale",
-            ),
+            (&[swin, "model.layer_scale=0.1"], "no layer scale"),
+            (&[swin, "model.init=paper"], "it repeats a quirk"),
+        ]);
+    }
+
+    #[test]
+    fn unset_takes_away_what_a_recipe_of_the_other_family_gives() {
+        let vit = [
+            "model.depth=6",
+            "model.variant=swin-t",
+            "data.image_size=192",
         ];
-        for (assignments, expected) in cases {
-            let error = encoder(assignments).unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
-        }
+        assert!(encoder(&vit).is_err());
+        assert!(encoder(&[&vit[..], &["model.depth=unset"]].concat()).is_ok());
     }
 
     #[test]

@@ -53,6 +53,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A checkpoint says that it was trained by a configuration that does not fit together.
+    #[error("the configuration in {} cannot be used", path.display())]
+    Stored {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+
     /// A tensor given as a codebook is none.
     #[error("tensor `{tensor}` of {} is not a codebook", path.display())]
     Codebook {
@@ -242,6 +251,7 @@ impl Error {
                 simmim_model::Variant::names().collect::<Vec<_>>().join(", ")
             )),
             Self::Geometry { .. } => Some("change one of the two, for example with `--set KEY=VALUE`".into()),
+            Self::Stored { .. } => Some("the file was changed, or another version of simmim wrote it".into()),
             Self::Codebook { .. } | Self::NoCodebook { .. } => Some(
                 "a codebook is a matrix of values of 0 to 1, one codeword a row, laid out channel by channel; \
                  `simmim inspect FILE` lists the tensors of a file"

@@ -76,13 +76,20 @@ pub(crate) fn prove(objective: &Objective, geometry: Geometry) -> Result<(), Err
         grid,
     } = geometry;
     if !objective.head.fits(stride, grid) {
+        let reason = if stride.is_multiple_of(8) {
+            format!(
+                "its windows need a grid of features that is a whole number of one of 3 to 24, and this one is {grid:?}: \
+                 choose another `data.image_size`"
+            )
+        } else {
+            format!(
+                "it predicts squares of an eighth of a feature's, which has {stride} px: choose patches of a multiple of 8 px"
+            )
+        };
         return Err(Error::Geometry {
             key: "objective.head",
             found: "an inverse Swin transformer".to_owned(),
-            reason: format!(
-                "it needs features whose squares have a multiple of 8 px and a grid that is a whole number of windows; \
-                 these have {stride} px and {grid:?}"
-            ),
+            reason,
         });
     }
     let square_px = objective.square_px(stride);

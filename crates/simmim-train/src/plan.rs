@@ -2,7 +2,9 @@
 //! configuration.
 
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpecs, Parameters, Schedule};
-use simmim_data::{CropSettings, DecodeLimits, MaskKind, MaskPlan, Normalisation, Transform};
+use simmim_data::{
+    CropSettings, DecodeLimits, HeldOut, MaskKind, MaskPlan, Normalisation, Split, Transform,
+};
 use simmim_model::{
     DecayRule, EncoderConfig, MaskedImageModel, Objective, Scope, Target, exempt_from_decay,
 };
@@ -76,6 +78,8 @@ impl Plan {
     fn require_addressable(&self) -> Result<(), Error> {
         const MOST_TOKENS: usize = 1 << 15;
         const MOST_VALUES: usize = 1 << 36;
+        // 16 GiB of position bias.
+        const MOST_PAIRS: usize = 1 << 32;
         let [h, w] = self.masks.grid();
         let n_values = self.model().1.n_values();
         let (key, found, reason) = if h * w > MOST_TOKENS {
@@ -83,6 +87,14 @@ impl Plan {
                 "data.image_size",
                 h * w,
                 format!("these are its patches, {MOST_TOKENS} at the most"),
+            )
+        } else if self.encoder.position_pairs() > MOST_PAIRS {
+            (
+                "data.image_size",
+                self.encoder.position_pairs(),
+                format!(
+                    "these are pairs of tokens that see each other, for each head, {MOST_PAIRS} at the most"
+                ),
             )
         } else if n_values > MOST_VALUES {
             (
@@ -179,6 +191,15 @@ impl Plan {
             flip: data.flip,
         };
         Ok(Transform::new(crop, data.image_size, normalisation)?)
+    }
+
+    /// The division of so many images into those to train on and those to validate on.
+    pub fn split(&self, n_images: usize) -> Split {
+        let settings = HeldOut {
+            share: self.config.data.held_out,
+            most: self.config.data.held_out_max,
+        };
+        Split::new(n_images, settings, self.config.train.seed)
     }
 
     /// What decoding an image may cost.

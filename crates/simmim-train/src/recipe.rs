@@ -38,6 +38,7 @@ const RECIPES: &[Recipe] = recipes! {
     "swin-base"
     "swin-base-800ep"
     "swin-large"
+    "swinv2-base"
     "paper/mask-square-32-11"
     "paper/mask-square-32-25"
     "paper/mask-square-32-50"
@@ -208,6 +209,7 @@ mod tests {
             for part in ["Command:", "Cost:", "Expected:", "Source:"] {
                 assert!(header.contains(part), "{} lacks {part}", recipe.name);
             }
+            assert!(!header.contains("MEASURE"), "{}", recipe.name);
             assert!(header.contains(&format!("--recipe {}", recipe.name)));
             assert!(header.starts_with(recipe.summary()) && recipe.summary().ends_with('.'));
         }
@@ -252,10 +254,7 @@ mod tests {
             "did you mean `vit-base`?"
         );
         let hint = find("nothing like it").unwrap_err().hint().unwrap();
-        assert!(
-            hint.starts_with("did you mean `demo`, "),
-            "{hint}"
-        );
+        assert!(hint.starts_with("did you mean `demo`, "), "{hint}");
         assert!(!hint.contains("paper/"), "{hint}");
     }
 }

@@ -33,11 +33,17 @@ impl Trained {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = run_folder::weights_of(path);
         let archive = Archive::open(&file)?;
+        // Before anything is believed of what it says.
+        archive.verify()?;
         let origin = checkpoint::origin(&archive)?;
         // What the configuration may say of a codebook's file is of the time of the training.
         let codebook = Codebook::of_checkpoint(&archive, &origin.config)?;
         let shape = codebook.as_ref().map(Codebook::shape);
-        let plan = Plan::with_codebook(origin.config.clone(), shape)?;
+        let plan = Plan::with_codebook(origin.config.clone(), shape);
+        let plan = plan.map_err(|source| Error::Stored {
+            path: file.clone(),
+            source: Box::new(source),
+        })?;
         // Before memory is taken for a model that the file may only claim to hold.
         for spec in plan.model().1.iter() {
             let found = archive.info(&spec.name)?.shape.clone();

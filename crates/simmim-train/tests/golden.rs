@@ -5,13 +5,13 @@
 
 use serde_json::Value;
 use simmim_autograd::{
-    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, ParameterId, ParameterSpecs,
-    Parameters, PixelLoss, Tape, Tensor,
+    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, LabelLoss, ParameterId,
+    ParameterSpecs, Parameters, PixelLoss, Tape, Tensor,
 };
 use simmim_checkpoint::Archive;
 use simmim_model::{
-    DecayRule, EncoderConfig, Hiding, InitRule, MaskedImageModel, Objective, RelativePositions,
-    SwinConfig, SwinVersion, Target, VitConfig, exempt_from_decay,
+    Classifier, DecayRule, EncoderConfig, Hiding, InitRule, MaskedImageModel, Objective,
+    RelativePositions, SwinConfig, SwinVersion, Target, VitConfig, exempt_from_decay,
 };
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,13 @@ const TOLERANCE: f64 = 1e-4;
 /// Root mean square below which a tensor counts as zero: ‖b‖ is taken as at least this times √n. Gradients
 /// that cancel to nothing (of a key's bias, say) have no direction to compare.
 const FLOOR: f64 = 1e-7;
+
+/// What the authors' code stores of a model besides its parameters.
+const BUFFERS: [&str; 3] = [
+    "attn_mask",
+    "relative_position_index",
+    "relative_coords_table",
+];
 
 #[test]
 fn every_golden_file_is_reproduced() {
@@ -152,6 +159,7 @@ impl Golden {
     fn compare(&self) -> Worst {
         match self.kind() {
             "vit_pretrain" | "swin_pretrain" | "swinv2_pretrain" => self.compare_pretraining(),
+            "vit_finetune" | "swin_finetune" => self.compare_fine_tuning(),
             // Fails, and lets the other files have their line.
             other => Worst {
                 error: f64::INFINITY,
@@ -170,12 +178,7 @@ impl Golden {
     fn model(&self) -> (MaskedImageModel, ParameterSpecs) {
         let config = self.json("config");
         let mut specs = ParameterSpecs::default();
-        let encoder = match self.kind() {
-            "swin_pretrain" => EncoderConfig::Swin(swin_config(&config, SwinVersion::V1)),
-            "swinv2_pretrain" => EncoderConfig::Swin(swin_config(&config, SwinVersion::V2)),
-            _ => EncoderConfig::Vit(vit_config(&config)),
-        };
-        let encoder = encoder.build("encoder.", &mut specs);
+        let encoder = self.encoder(&config, true).build("encoder.", &mut specs);
         let norm_target = config["norm_target"].as_u64().filter(|&window| window > 0);
         let objective = Objective {
             target: Target::Pixels {
@@ -198,8 +201,8 @@ impl Golden {
             .archive
             .names()
             .filter_map(|name| name.strip_prefix("param."))
-            // Follows from the geometry; the authors' code keeps it among the parameters.
-            .filter(|name| !name.ends_with(".attn_mask"));
+            // They follow from the geometry; the authors' code keeps them among the parameters.
+            .filter(|name| !BUFFERS.iter().any(|buffer| name.ends_with(buffer)));
         let mut stored: Vec<&str> = stored.collect();
         stored.sort_unstable();
         let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -215,6 +218,66 @@ impl Golden {
                 .unwrap_or_else(|e| panic!("{e}"));
         }
         parameters
+    }
+
+    /// Logits, loss, gradients and layers of a classifier.
+    fn compare_fine_tuning(&self) -> Worst {
+        let mut worst = Worst {
+            error: 0.0,
+            tensor: "nothing".into(),
+        };
+        let config = self.json("config");
+        let targets = self.tensor("input.target");
+        let mut specs = ParameterSpecs::default();
+        let is_vit = self.kind() == "vit_finetune";
+        let encoder = self.encoder(&config, false).build("", &mut specs);
+        let model = Classifier::new(encoder, targets.width(), is_vit, &mut specs);
+        let parameters = self.parameters(specs);
+        let mut tape = Tape::recording(&parameters);
+        let logits = model.logits(&mut tape, &self.tensor("input.image"));
+        worst.see(
+            "output.logits",
+            &logits.tensor().to_vec(),
+            &self.values("output.logits"),
+        );
+        let factor = 1.0 / targets.shape()[0] as f32;
+        let loss = tape.label_loss(&logits, &targets, LabelLoss::Shares, factor);
+        let value = loss.tensor().to_vec();
+        worst.see("output.loss", &value, &self.values("output.loss"));
+        let mut gradients = Gradients::new(&parameters);
+        tape.backward(loss, &mut gradients);
+        self.compare_gradients(&parameters, &gradients, &mut worst);
+        let layers = self.json("layers");
+        for (_, spec, _) in parameters.iter() {
+            let layer = layers[&spec.name]
+                .as_u64()
+                .expect("every parameter has a layer");
+            assert_eq!(
+                model.encoder().layer_of(&spec.name) as u64,
+                layer,
+                "{}",
+                spec.name
+            );
+        }
+        worst
+    }
+
+    /// The encoder of the file, with a mask token or without.
+    fn encoder(&self, config: &Value, mask_token: bool) -> EncoderConfig {
+        let swin = |version: SwinVersion| {
+            EncoderConfig::Swin(SwinConfig {
+                mask_token,
+                ..swin_config(config, version)
+            })
+        };
+        match self.kind() {
+            "swin_pretrain" | "swin_finetune" => swin(SwinVersion::V1),
+            "swinv2_pretrain" => swin(SwinVersion::V2),
+            _ => EncoderConfig::Vit(VitConfig {
+                mask_token,
+                ..vit_config(config)
+            }),
+        }
     }
 
     fn compare_pretraining(&self) -> Worst {
@@ -384,12 +447,6 @@ impl Arguments<'_> {
         self.0[key].as_bool().unwrap_or(default)
     }
 
-    fn share(&self, key: &str) -> f64 {
-        self.0[key]
-            .as_f64()
-            .unwrap_or_else(|| panic!("config `{key}`"))
-    }
-
     fn image_size(&self) -> [usize; 2] {
         let sides = self.list("img_size");
         [sides[0], *sides.last().expect("one or two sides")]
@@ -411,10 +468,11 @@ fn swin_config(config: &Value, version: SwinVersion) -> SwinConfig {
         depths: arguments.list("depths"),
         heads: arguments.list("num_heads"),
         window: arguments.number("window_size"),
-        mlp_ratio: arguments.share("mlp_ratio"),
+        mlp_ratio: config["mlp_ratio"].as_f64().unwrap_or(4.0),
         qkv_bias: arguments.flag("qkv_bias", true),
         absolute_positions: arguments.flag("ape", false),
         patch_norm: arguments.flag("patch_norm", true),
+        mask_token: true,
         drop_path: 0.0,
     }
 }
@@ -434,7 +492,7 @@ fn vit_config(config: &Value) -> VitConfig {
         width: arguments.number("embed_dim"),
         depth: arguments.number("depth"),
         heads: arguments.number("num_heads"),
-        mlp_ratio: arguments.share("mlp_ratio"),
+        mlp_ratio: config["mlp_ratio"].as_f64().unwrap_or(4.0),
         qkv_bias: flag("qkv_bias"),
         layer_scale: config["init_values"]
             .as_f64()
@@ -444,6 +502,7 @@ fn vit_config(config: &Value) -> VitConfig {
         relative_positions,
         drop_path: 0.0,
         final_norm: !flag("use_mean_pooling"),
+        mask_token: true,
         norm_eps: config["layer_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
         init: InitRule::Standard,
     }

@@ -7,6 +7,7 @@ mod classes;
 pub(crate) mod cross_entropy;
 mod gelu;
 pub(crate) mod index;
+mod labels;
 mod layer_norm;
 mod linear;
 mod patch;

@@ -7,13 +7,9 @@ use simmim_autograd::{
 };
 
 use super::window::Window;
-use super::{NORM_EPS, SwinVersion, normal};
+use super::{BIAS_HIDDEN, NORM_EPS, SwinVersion, normal};
 use crate::layers::{Linear, Mlp, Norm, Qkv};
 
-/// Hidden values of the network that gives position biases.
-///
-/// Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`, `cpb_mlp`.
-const BIAS_HIDDEN: usize = 512;
 /// The bound of its biases. Source: the same.
 const MOST_BIAS: f32 = 16.0;
 

@@ -21,6 +21,11 @@ use simmim_autograd::{Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
 /// ε of the layer norms. Source: PyTorch's default, which the authors' code leaves.
 const NORM_EPS: f32 = 1e-5;
 
+/// Hidden values of the network that gives position biases in the second version.
+///
+/// Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`, `cpb_mlp`.
+pub(crate) const BIAS_HIDDEN: usize = 512;
+
 /// First values of weights, tokens and tables: deviation 0.02, cut off at ±2, which is practically never.
 fn normal() -> Init {
     Init::TruncatedNormal {
@@ -77,6 +82,8 @@ pub struct SwinConfig {
     pub absolute_positions: bool,
     /// A layer norm after the patch embedding.
     pub patch_norm: bool,
+    /// A learned token for hidden patches, which only pre-training needs.
+    pub mask_token: bool,
     /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
     pub drop_path: f32,
 }
@@ -97,6 +104,7 @@ impl Default for SwinConfig {
             qkv_bias: true,
             absolute_positions: false,
             patch_norm: true,
+            mask_token: true,
             drop_path: 0.0,
         }
     }
@@ -156,7 +164,7 @@ pub struct Swin {
     config: SwinConfig,
     embedding: Linear,
     patch_norm: Option<Norm>,
-    mask_token: ParameterId,
+    mask_token: Option<ParameterId>,
     positions: Option<ParameterId>,
     stages: Vec<(Stage, Option<Merging>)>,
     norm: Norm,
@@ -184,7 +192,9 @@ impl Swin {
         );
         let name = |rest: &str| format!("{prefix}{rest}");
         let width = config.width;
-        let mask_token = specs.add(name("mask_token"), &[1, 1, width], normal());
+        let mask_token = config
+            .mask_token
+            .then(|| specs.add(name("mask_token"), &[1, 1, width], normal()));
         let patch = [width, config.channels, config.patch_px, config.patch_px];
         let embedding = Linear::with_uniform(specs, &name("patch_embed.proj"), &patch);
         let patch_norm = config
@@ -286,7 +296,7 @@ impl Encoder for Swin {
         self.config.stage_width(self.config.depths.len() - 1)
     }
 
-    fn mask_token(&self) -> ParameterId {
+    fn mask_token(&self) -> Option<ParameterId> {
         self.mask_token
     }
 

@@ -52,6 +52,8 @@ pub struct VitConfig {
     pub drop_path: f32,
     /// A layer norm after the last block.
     pub final_norm: bool,
+    /// A learned token for hidden patches, which only pre-training needs.
+    pub mask_token: bool,
     /// ε of the layer norms.
     pub norm_eps: f32,
     /// Where first values are cut off.
@@ -75,6 +77,7 @@ impl Default for VitConfig {
             relative_positions: RelativePositions::Shared,
             drop_path: 0.0,
             final_norm: true,
+            mask_token: true,
             norm_eps: 1e-6,
             init: InitRule::Standard,
         }
@@ -108,7 +111,7 @@ impl VitConfig {
 pub struct Vit {
     config: VitConfig,
     embedding: Linear,
-    mask_token: ParameterId,
+    mask_token: Option<ParameterId>,
     class_token: ParameterId,
     positions: Option<ParameterId>,
     shared_table: Option<ParameterId>,
@@ -142,7 +145,9 @@ impl Vit {
         let name = |rest: &str| format!("{prefix}{rest}");
         let token = [1, 1, config.width];
         let class_token = specs.add(name("cls_token"), &token, normal);
-        let mask_token = specs.add(name("mask_token"), &token, normal);
+        let mask_token = config
+            .mask_token
+            .then(|| specs.add(name("mask_token"), &token, normal));
         let [h, w] = config.grid();
         let positions = config
             .absolute_positions
@@ -249,7 +254,7 @@ impl Encoder for Vit {
         self.config.width
     }
 
-    fn mask_token(&self) -> ParameterId {
+    fn mask_token(&self) -> Option<ParameterId> {
         self.mask_token
     }
 

@@ -42,6 +42,17 @@ pub enum GridError {
         found: String,
     },
 
+    /// More runs than anyone would wait for.
+    #[error("{origin} has {found} runs, {most} at the most")]
+    TooMany {
+        /// The grid.
+        origin: String,
+        /// The product of its lists, seeds included.
+        found: u128,
+        /// The most.
+        most: u128,
+    },
+
     /// A key that no grid may vary.
     #[error("`{key}` cannot be varied in {origin}: {reason}")]
     Fixed {
@@ -134,6 +145,7 @@ impl GridError {
                 "`simmim ablate cifar10 --print` shows a grid with every part of it".to_owned()
             }
             Self::Fixed { .. } | Self::Plot { .. } => return None,
+            Self::TooMany { .. } => "cut it into several grids".to_owned(),
             Self::Twice { .. } => {
                 "remove it from the one or the other; `--set` counts as well".to_owned()
             }

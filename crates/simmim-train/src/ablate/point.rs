@@ -79,6 +79,7 @@ impl Ablation {
         let base = grid.base_layers(overrides)?;
         let score_layers = [base.clone(), grid.score_layers()].concat();
         let score = Score::CommonMask(RawConfig::from_layers(&score_layers)?.mask);
+        require_few(grid)?;
         let keys = keys(grid);
         let mut points = Vec::new();
         let no_seed = [None];
@@ -202,6 +203,23 @@ fn keys(grid: &Grid) -> Vec<String> {
         }
     }
     keys
+}
+
+/// Refuses a product that nobody would wait for before it is made.
+fn require_few(grid: &Grid) -> Result<(), GridError> {
+    const MOST: u128 = 2000;
+    let lens = grid.axes.iter().map(|(_, values)| values.len() as u128);
+    let product = lens.fold(1, u128::saturating_mul);
+    let points = product.saturating_add(grid.also.len() as u128);
+    let found = points.saturating_mul(grid.seeds.len().max(1) as u128);
+    if found <= MOST {
+        return Ok(());
+    }
+    Err(GridError::TooMany {
+        origin: grid.name().to_owned(),
+        found,
+        most: MOST,
+    })
 }
 
 /// The product of all lists, the last one running fastest; then the points outside it.
@@ -361,6 +379,32 @@ mod tests {
         );
         assert_eq!(points.points[4].values, ["random", "0.6", "16", "1.0"]);
         assert_eq!(points.points[0].values, ["random", "0.3", "8", "0.0002"]);
+    }
+
+    #[test]
+    fn a_grid_of_more_runs_than_anyone_waits_for_is_refused_before_it_is_made() {
+        let ratios: Vec<String> = (1..=100)
+            .map(|i| format!("{}", f64::from(i) / 100.0))
+            .collect();
+        let list = ratios.join(", ");
+        let keys = [
+            "mask.ratio",
+            "train.base_lr",
+            "train.min_lr",
+            "train.warmup_lr",
+            "train.gamma",
+        ];
+        let axes: Vec<String> = keys
+            .iter()
+            .map(|key| format!("grid.{key} = [{list}]"))
+            .collect();
+        let error = ablation(&axes.join("\n")).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("10000000000 runs, 2000 at the most"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use simmim_data::{DataSet, Loader, Pass, Reporter};
 
 use crate::Error;
-use crate::config::{Mask, RawConfig};
+use crate::config::{Mask, RawConfig, Target};
 use crate::learner::Network;
 use crate::plan::Plan;
 use crate::pretrain::{bad_limit, in_threads, open_images};
@@ -54,7 +54,7 @@ impl Score {
     /// Its name and its unit at an axis.
     pub fn axis(&self) -> &'static str {
         match self {
-            Self::CommonMask(_) => "held-out loss at the common mask (normalised pixels)",
+            Self::CommonMask(_) => "held-out loss at the common mask",
         }
     }
 
@@ -79,8 +79,13 @@ impl Score {
                 };
                 let keys = RawConfig::keys();
                 let mut target = keys.iter().filter(of_target);
+                // Clusters are found anew for each seed: other classes, another loss.
+                let same_classes = config.objective.target != Target::Clusters
+                    || config.objective.codebook.is_some()
+                    || config.train.seed == reference.train.seed;
                 target.all(|key| same(&format!("objective.{}", key.name)))
                     && KEYS_OF_A_LOSS.into_iter().all(same)
+                    && same_classes
             }
         }
     }
@@ -88,12 +93,11 @@ impl Score {
     /// Refuses a configuration whose encoders it cannot measure.
     pub(super) fn require_fit(&self, config: &RawConfig) -> Result<(), Unfit> {
         match self {
+            Self::CommonMask(_) if config.data.held_out == 0.0 => Err(Unfit::NothingHeldOut),
             Self::CommonMask(mask) => {
                 let config = under(mask, config);
-                Plan::new(config)
-                    .map(|_| ())
-                    .map_err(Box::new)
-                    .map_err(Unfit)
+                let fits = Plan::new(config).map(|_| ());
+                fits.map_err(|source| Unfit::Mask(Box::new(source)))
             }
         }
     }
@@ -110,8 +114,12 @@ impl Score {
 
 /// A point that the score does not fit.
 #[derive(Debug, thiserror::Error)]
-#[error("the common mask of the score does not fit")]
-pub(super) struct Unfit(#[source] Box<Error>);
+pub(super) enum Unfit {
+    #[error("the common mask of the score does not fit")]
+    Mask(#[source] Box<Error>),
+    #[error("`data.held_out` is 0, and the score is measured on held-out images")]
+    NothingHeldOut,
+}
 
 fn under(mask: &Mask, config: &RawConfig) -> RawConfig {
     RawConfig {

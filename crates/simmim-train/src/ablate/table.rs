@@ -241,7 +241,9 @@ fn notes(ablation: &Ablation, rows: &[Row]) -> String {
          {high:.1} px at this size, is the band of the plot.\n\
          - Own loss: mean error on the held-out images under the run's own masks, before training, at the end, and \
          the least. Under different masks these are no measure of each other.\n\
-         - {}: {}. A dash stands where the target or its unit is another than in the first row.\n\
+         - {}: {}. A dash stands where the target, its unit or its classes are \
+         others than in the first row, where no image was held out, and where the loss is no number. A run that hides everything or \
+         nothing has no AvgDist and no place in the plot.\n\
          - Train loss: mean over the steps of the last epoch. images/s: median over the steps.\n",
         capital(score.title()),
         score.describe(),

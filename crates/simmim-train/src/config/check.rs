@@ -175,10 +175,15 @@ impl Objective {
             &window,
             "0, or an odd number from 3 on",
         )?;
+        // A file may hold more than k-means finds in reasonable time.
+        let most_clusters = match self.codebook {
+            Some(_) => MOST_CLASSES,
+            None => MOST_CLUSTERS,
+        };
         let counts = [
             ("objective.target_px", self.target_px, 1, MOST_SIDE),
             ("objective.bins", self.bins, 2, MOST_CLASSES),
-            ("objective.clusters", self.clusters, 2, MOST_CLUSTERS),
+            ("objective.clusters", self.clusters, 2, most_clusters),
         ];
         for (key, count, least, most) in counts {
             let allowed = format!("{least} to {most}");
@@ -202,6 +207,19 @@ impl Objective {
             "objective.norm_target",
             &self.norm_target,
             &format!("0 for the target \"{target}\": only pixels are normalised"),
+        )?;
+        let default = Self::default();
+        require(
+            target == Target::Bins || self.bins == default.bins,
+            "objective.bins",
+            &self.bins,
+            &format!("unset for the target \"{target}\""),
+        )?;
+        require(
+            target == Target::Clusters || self.clusters == default.clusters,
+            "objective.clusters",
+            &self.clusters,
+            &format!("unset for the target \"{target}\""),
         )?;
         let codebook = self.codebook.as_deref();
         require(

@@ -18,6 +18,8 @@ const EXTENDS: &str = "extends";
 pub struct Layer {
     origin: String,
     table: Table,
+    /// The recipe that it overlays, whose values are among its own.
+    base: Option<String>,
     /// For an override: the value as it was typed, where TOML reads it as something other than text.
     typed: Option<String>,
 }
@@ -59,12 +61,14 @@ impl Layer {
             Ok(table) => table,
             Err(source) => return Err(ConfigError::Syntax { origin, source }),
         };
-        if let Some(base) = table.remove(EXTENDS) {
-            table = overlay(base_of(&base, &origin)?.table, table);
+        let base = table.remove(EXTENDS);
+        if let Some(base) = &base {
+            table = overlay(base_of(base, &origin)?.table, table);
         }
         Ok(Self {
             origin,
             table,
+            base: base.as_ref().and_then(Value::as_str).map(str::to_owned),
             typed: None,
         })
     }
@@ -101,6 +105,7 @@ impl Layer {
         Ok(Self {
             origin: format!("`--set {assignment}`"),
             table: Table::from_iter([(section.to_owned(), Value::Table(keys))]),
+            base: None,
             typed: Some(typed.to_owned()),
         })
     }
@@ -117,6 +122,7 @@ impl Layer {
         Self {
             origin: origin.to_owned(),
             table: Table::from_iter([(name.to_owned(), value)]),
+            base: None,
             typed: None,
         }
     }
@@ -127,6 +133,11 @@ impl Layer {
             let keys = value.as_table().into_iter().flat_map(Table::keys);
             keys.map(move |key| format!("{section}.{key}"))
         })
+    }
+
+    /// The recipe that it extends: such a layer is whole, and hides everything below it.
+    pub fn base(&self) -> Option<&str> {
+        self.base.as_deref()
     }
 
     /// Where the values came from, in words.

@@ -136,13 +136,19 @@ impl Setting for [usize; 2] {
     }
 }
 
+/// Takes away the value that a layer below gave to a key.
+const UNSET: &str = "unset";
+
 /// A key that may be left unset.
 impl<T: Setting> Setting for Option<T> {
     fn expected() -> String {
-        T::expected()
+        format!("{}, or \"{UNSET}\"", T::expected())
     }
 
     fn from_toml(value: &Value) -> Option<Self> {
+        if value.as_str() == Some(UNSET) {
+            return Some(None);
+        }
         T::from_toml(value).map(Some)
     }
 

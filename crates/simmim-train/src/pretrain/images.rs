@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use simmim_data::{
-    BatchPlan, BatchSettings, DataSet, HeldOut, Normalisation, Reporter, Split, Views,
-};
+use simmim_data::{BatchPlan, BatchSettings, DataSet, Normalisation, Reporter, Views};
 
 use crate::Error;
 use crate::auto::WARMUP_SHARE;
@@ -47,7 +45,7 @@ pub(super) fn resolve(
     let to_f64 = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
     config.data.mean = Some(to_f64(normalisation.mean()));
     config.data.std = Some(to_f64(normalisation.std()));
-    let n_train = split(&config, data.len()).train().len();
+    let n_train = plan.split(data.len()).train().len();
     let asked = config.train.batch_size;
     if asked > n_train && n_train > 0 {
         // Parts stay as small as they were: their size is what fits into memory.
@@ -96,14 +94,6 @@ pub(super) fn codebook(
     Ok(Some(codebook))
 }
 
-fn split(config: &RawConfig, n_images: usize) -> Split {
-    let settings = HeldOut {
-        share: config.data.held_out,
-        most: config.data.held_out_max,
-    };
-    Split::new(n_images, settings, config.train.seed)
-}
-
 /// How many images may be unreadable: the share that is allowed and always a handful, or none at all.
 pub(crate) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
     const HANDFUL: usize = 10;
@@ -133,7 +123,7 @@ pub(crate) fn open_images(
         world: 1,
     };
     let fingerprint = data.fingerprint();
-    let split = split(config, data.len());
+    let split = plan.split(data.len());
     let batches = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
     let n_workers = match config.data.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

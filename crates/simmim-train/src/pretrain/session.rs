@@ -354,7 +354,11 @@ fn prepare(job: &Job) -> Result<Prepared, Error> {
     };
     if config.objective.target == Target::Clusters {
         let found = codebook.as_ref().map(|book| book.shape().n);
-        config.objective.clusters = found.unwrap_or(config.objective.clusters);
+        let found = found.unwrap_or(config.objective.clusters);
+        if config.objective.codebook.is_some() && found != config.objective.clusters {
+            notes.push(format!("{found} clusters, as many as the codebook has"));
+        }
+        config.objective.clusters = found;
     }
     let plan = Plan::with_codebook(config, codebook.as_ref().map(Codebook::shape))?;
     let images = open_images(&plan, data, reporter)?;
@@ -404,6 +408,7 @@ fn go_on(
     (plan, fingerprint): (&Plan, u64),
 ) -> Result<Progress, Error> {
     let archive = Archive::open(folder.last())?;
+    archive.verify()?;
     let Origin {
         config, progress, ..
     } = checkpoint::origin(&archive)?;

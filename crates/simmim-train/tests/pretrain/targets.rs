@@ -122,6 +122,55 @@ fn a_run_by_tokens_needs_its_file_at_the_start_only() {
     assert!(picture.pixels.iter().any(|&value| value != 255));
 }
 
+/// A file may have more words than k-means looks for; the run keeps their number and can be opened again.
+#[test]
+fn a_large_codebook_of_a_file_serves_as_clusters_and_the_run_goes_on() {
+    let sandbox = Sandbox::new(24);
+    let path = sandbox.root.join("words.safetensors");
+    let values: Vec<f32> = (0..5000 * 3)
+        .map(|i| (i * 37 % 1000) as f32 / 1000.0)
+        .collect();
+    write_tensor(&path, "words", &[5000, 3], &values);
+    let given = format!("objective.codebook={}", path.display());
+    let changes = [
+        "objective.target=clusters",
+        "objective.target_px=4",
+        "train.epochs=2",
+    ];
+    let job = sandbox.job("run", &[&changes[..], &[&given]].concat());
+    let stop = StopFlag::new();
+    pretrain(&job, &mut StopAt(2, stop.clone()), &stop).unwrap();
+    run(&Job::resume(&job.out).unwrap());
+    let picture = draw(&job.out, &sandbox.root.join("images/003.png"));
+    assert!(picture.pixels.iter().any(|&value| value != 255));
+}
+
+/// A Swin transformer with an inverse one on it: parts of a batch add up, and a run goes on exactly.
+#[test]
+fn a_swin_transformer_with_a_heavy_head_is_resumed_to_the_bit() {
+    let sandbox = Sandbox::new(24);
+    let changes = [
+        "model.variant=swinv2-t/2",
+        "model.depth=unset",
+        "model.width=8",
+        "model.heads=1",
+        "model.depths=[1, 2, 1]",
+        "model.window=2",
+        "objective.head=inverse-swin-t",
+        "data.image_size=16",
+        "mask.cell_px=4",
+        "train.max_steps=4",
+    ];
+    let expected = run(&sandbox.job("whole", &changes));
+    let parts = sandbox.job("parts", &changes);
+    let stop = StopFlag::new();
+    pretrain(&parts, &mut StopAt(2, stop.clone()), &stop).unwrap();
+    let found = run(&Job::resume(&parts.out).unwrap());
+    assert_eq!(exact(&found), exact(&expected));
+    let picture = draw(&parts.out, &sandbox.root.join("images/003.png"));
+    assert!(picture.pixels.iter().any(|&value| value != 255));
+}
+
 #[test]
 fn every_other_target_loss_and_scope_trains_in_parts_as_in_one() {
     let sandbox = Sandbox::new(24);

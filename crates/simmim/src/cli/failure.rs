@@ -91,6 +91,11 @@ fn is_setting(error: &simmim_data::Error) -> bool {
             | E::BatchDivision { .. }
             | E::Rank { .. }
             | E::TooFewImages { .. }
+            | E::RandAugment { .. }
+            | E::Probability { .. }
+            | E::ErasingRange { .. }
+            | E::MixAlpha { .. }
+            | E::SubsetShare { .. }
     )
 }
 

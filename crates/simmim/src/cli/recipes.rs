@@ -9,7 +9,9 @@ use super::{Talk, output};
 
 /// List the recipes, print one, or list every key that a recipe can set.
 ///
-/// A recipe is one TOML file. Its header says the command, the cost, the result to expect and the source.
+/// A recipe is one TOML file. Its header says the command, the cost, the result to expect and the source. A file that
+/// begins with `extends = "NAME"` takes the values of the recipe of that name and overlays them with its own. The value
+/// "unset" takes away what a recipe gives to a key that may be left unset.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RecipesArgs {

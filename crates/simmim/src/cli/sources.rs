@@ -36,7 +36,17 @@ pub(crate) fn configuration(
         }
     };
     if let Some(path) = &args.config {
-        layers.push(Layer::file(path)?);
+        let layer = Layer::file(path)?;
+        if let (Some(base), Some(recipe)) = (layer.base(), &args.recipe) {
+            let what = format!(
+                "{} extends the recipe `{base}`, so nothing would be left of --recipe {recipe}",
+                path.display()
+            );
+            return Err(
+                Usage::new(what, "pass it as --recipe, or remove its line `extends`").into(),
+            );
+        }
+        layers.push(layer);
     }
     layers.extend(overrides);
     let mut config = RawConfig::from_layers(&layers)?;

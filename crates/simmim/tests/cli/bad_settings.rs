@@ -38,6 +38,29 @@ fn an_unknown_key_lists_the_near_ones() {
 }
 
 #[test]
+fn a_file_that_extends_a_recipe_does_not_hide_another_one() {
+    let sandbox = Sandbox::with_photos(3);
+    fs::write(
+        sandbox.path("row.toml"),
+        "extends = 'paper/loss-l2'\n[train]\nepochs = 3",
+    )
+    .unwrap();
+    let ran = sandbox.simmim("pretrain --data photos --recipe cifar10-swin --config row.toml");
+    let expected = [
+        "row.toml extends the recipe `paper/loss-l2`",
+        "--recipe cifar10-swin",
+        "hint: pass it as --recipe",
+    ];
+    ran.fails(2, &expected);
+    fs::write(sandbox.path("row.toml"), "extends = 'paper/loss-l3'").unwrap();
+    let ran = sandbox.simmim("pretrain --data photos --recipe row.toml");
+    ran.fails(
+        2,
+        &["is not the name of a recipe", "did you mean `paper/loss-l"],
+    );
+}
+
+#[test]
 fn a_value_out_of_range_says_what_is_allowed() {
     let sandbox = Sandbox::with_photos(3);
     let ran = sandbox.pretrain("--data photos --set mask.ratio=1.5");
