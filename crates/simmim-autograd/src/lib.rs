@@ -57,6 +57,7 @@ pub use parameters::{
 };
 pub use schedule::{Decay, Schedule};
 pub use simmim_kernels::attention::Heads;
+pub use simmim_kernels::matmul::Precision;
 pub use simmim_kernels::optimiser::AdamW as AdamWStep;
 pub use simmim_kernels::patch::Patches;
 pub use tape::{Tape, Var};
