@@ -3,9 +3,9 @@
 use crate::matmul::Matrix;
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_cvtne2ps_pbh,
-    _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4,
-    _mm512_store_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64,
+    _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_si512, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
 use std::ops::Range;
@@ -27,6 +27,9 @@ const AHEAD: usize = 4096;
 pub(super) struct Groups {
     vectors: usize,
     n: usize,
+    /// Vectors of each group at least, and how many groups have one more.
+    each: usize,
+    n_larger: usize,
 }
 
 /// Vectors of sixteen columns that are packed together.
@@ -37,14 +40,22 @@ pub(super) struct Group {
 }
 
 impl Groups {
-    pub(super) const NONE: Self = Self { vectors: 0, n: 0 };
+    pub(super) const NONE: Self = Self {
+        vectors: 0,
+        n: 0,
+        each: 0,
+        n_larger: 0,
+    };
 
     /// Of at most `most` vectors each.
     pub(super) fn new(columns: usize, most: usize) -> Self {
         let vectors = columns.div_ceil(16);
+        let n = vectors.div_ceil(most);
         Self {
             vectors,
-            n: vectors.div_ceil(most),
+            n,
+            each: vectors / n.max(1),
+            n_larger: vectors % n.max(1),
         }
     }
 
@@ -57,10 +68,9 @@ impl Groups {
     }
 
     pub(super) fn get(self, idx: usize) -> Group {
-        let first = idx * self.vectors / self.n;
         Group {
-            first,
-            width: (idx + 1) * self.vectors / self.n - first,
+            first: idx * self.each + idx.min(self.n_larger),
+            width: self.each + usize::from(idx < self.n_larger),
         }
     }
 }
@@ -74,11 +84,18 @@ pub(super) fn pack_rows(
     row_lines: usize,
     to: &mut [Line],
 ) {
+    let rows_ahead = (AHEAD / depth.len().max(1)).max(1);
     for (row, to) in rows.zip(to.chunks_exact_mut(row_lines)) {
+        if row + rows_ahead < a.rows() {
+            prefetch_all(&a.line(row + rows_ahead)[depth.clone()]);
+        }
         let values = &a.line(row)[depth.clone()];
-        for (values, to) in values.chunks(32).zip(to) {
-            prefetch(values);
+        let (values, rest) = values.as_chunks::<32>();
+        for (values, to) in values.iter().zip(&mut *to) {
             store(to, pairs_of(values));
+        }
+        if !rest.is_empty() {
+            store(&mut to[values.len()], pairs_of(rest));
         }
     }
 }
@@ -115,11 +132,9 @@ pub(super) unsafe fn interleave(b: Matrix<'_>, depth: Range<usize>, panels: Pane
                 let (upper, lower) = (from(upper, start), from(lower, start));
                 prefetch(upper);
                 prefetch(lower);
+                let pairs = interleaved(load(upper), load(lower));
                 // SAFETY: the caller's promise.
-                store(
-                    unsafe { &mut *panels.start.add(line + v) },
-                    interleaved(upper, lower),
-                );
+                store(unsafe { &mut *panels.start.add(line + v) }, pairs);
             }
         }
     }
@@ -161,6 +176,15 @@ fn prefetch(values: &[f32]) {
     _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(AHEAD).cast());
 }
 
+/// Asks for all of these values.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn prefetch_all(values: &[f32]) {
+    for line in values.chunks(16) {
+        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+    }
+}
+
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn store(to: &mut Line, pairs: __m512i) {
@@ -172,10 +196,23 @@ fn store(to: &mut Line, pairs: __m512i) {
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn load(values: &[f32]) -> __m512 {
+    // The address of nothing is no address: even a mask that lets nothing through makes it slow.
+    if values.is_empty() {
+        return _mm512_setzero_ps();
+    }
     let n = values.len().min(16);
     let mask = (0xffff_u32 >> (16 - n)) as __mmask16;
     // SAFETY: the mask lets through as many values as the slice has.
     unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
+}
+
+/// Sixteen values.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load_whole(values: &[f32]) -> __m512 {
+    assert_eq!(values.len(), 16, "a vector of another length");
+    // SAFETY: there are sixteen.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
 /// Up to 32 values as pairs; pairs that are not there are zeros.
@@ -183,14 +220,17 @@ fn load(values: &[f32]) -> __m512 {
 #[inline]
 fn pairs_of(values: &[f32]) -> __m512i {
     let (low, high) = values.split_at(values.len().min(16));
-    rounded(load(low), load(high))
+    if high.len() == 16 {
+        rounded(load_whole(low), load_whole(high))
+    } else {
+        rounded(load(low), load(high))
+    }
 }
 
-/// Pairs of a value of `first` and one of `second`, up to sixteen.
+/// Pairs of a value of `low` and one of `high`.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[inline]
-fn interleaved(first: &[f32], second: &[f32]) -> __m512i {
-    let (low, high) = (load(first), load(second));
+fn interleaved(low: __m512, high: __m512) -> __m512i {
     // 0, 16, 1, 17, .. by halves of 32 bits.
     let mut order = [0_i16; 32];
     for i in 0..16 {
