@@ -191,7 +191,7 @@ pub enum Precision {
     /// Not at all.
     #[default]
     F32,
-    /// [`bf16`](crate::bf16).
+    /// [`bf16`].
     Bf16,
 }
 

@@ -25,10 +25,10 @@ pub(super) use operand::Packed;
 const BLOCK_VALUES: usize = 160 * 1024;
 /// Rows of a task are a multiple of this, so that tiles are whole.
 const ROWS_UNIT: usize = 24;
-/// Values of both operands that are packed for all tasks at a time, about: 1.5 MiB once they are bf16.
-const SHARED_VALUES: usize = 768 * 1024;
+/// Values of both operands that are packed for all tasks at a time, about: 768 KiB once they are bf16.
+const SHARED_VALUES: usize = 384 * 1024;
 /// Rows of both operands that are packed for all tasks at a time: the fewest and the most.
-const SHARED_ROWS: [usize; 2] = [1024, 8192];
+const SHARED_ROWS: [usize; 2] = [640, 8192];
 /// Tasks that a product is cut into at least, where it is large enough.
 const MIN_TASKS: usize = 24;
 /// Columns of a task at least, where there are so many.
