@@ -3,10 +3,12 @@
 use crate::device::{
     AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
 };
+use simmim_kernels::Aligned;
 use simmim_kernels::attention;
+use simmim_kernels::bf16::{PackedBf16, matmul_packed};
 use simmim_kernels::label_loss::{self, LabelLoss};
 use simmim_kernels::layer_norm::{self, Affine};
-use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
+use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store, matmul};
 use simmim_kernels::optimiser::{self, AdamW, Moments};
 use simmim_kernels::patch::{self, Patches};
 use simmim_kernels::residual::{self, Gain};
@@ -15,20 +17,29 @@ use simmim_kernels::{
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The cores of this machine: operations run on whatever `rayon` pool is current.
 #[derive(Default)]
 pub struct CpuDevice {
     /// Vectors to hand out again, by length. Only what [`Device::allocate`] made goes in, so that the pool
     /// holds no more than was ever in use at one time.
-    pool: Mutex<BTreeMap<usize, Vec<Vec<f32>>>>,
+    pool: Mutex<BTreeMap<usize, Vec<Aligned>>>,
+    precision: Precision,
 }
 
 impl CpuDevice {
     /// A device to share among tensors.
     pub fn shared() -> Arc<dyn Device> {
         Arc::new(Self::default())
+    }
+
+    /// A device whose matrix products, those of attention too, round their operands to `precision`. All else is f32.
+    pub fn with_precision(precision: Precision) -> Self {
+        Self {
+            precision,
+            ..Self::default()
+        }
     }
 
     /// Values in the buffers that wait to be handed out again.
@@ -40,25 +51,81 @@ impl CpuDevice {
 
 impl Debug for CpuDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CpuDevice({:?})", simmim_kernels::level())
+        write!(
+            f,
+            "CpuDevice({:?}, {:?})",
+            simmim_kernels::level(),
+            self.precision
+        )
     }
 }
 
 const FOREIGN: &str = "the buffer was made by this device, of this type";
 
+/// What a buffer holds.
+#[derive(Default)]
+struct Storage {
+    values: Aligned,
+    /// The values as a weight, packed for y = x wᵀ and for dx = dy w, until they are written.
+    packed: [Packing; 2],
+}
+
+/// A packed weight and, when it is out of date, its memory.
+#[derive(Default)]
+struct Packing {
+    current: OnceLock<PackedBf16>,
+    stale: Mutex<Option<PackedBf16>>,
+}
+
+impl Packing {
+    fn invalidate(&mut self) {
+        if let Some(packed) = self.current.take() {
+            *self.stale.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(packed);
+        }
+    }
+
+    /// `w` packed, which is what it was when it was packed last or has been invalidated since.
+    fn get(&self, w: Matrix<'_>) -> &PackedBf16 {
+        if let Some(packed) = self.current.get() {
+            return packed;
+        }
+        // No lock is held and no cell is being filled while threads of the pool pack: one of them may take on
+        // another product with this weight meanwhile. At worst both pack it.
+        let stale = self
+            .stale
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let packed = match stale {
+            Some(mut packed) => {
+                packed.repack(w);
+                packed
+            }
+            None => PackedBf16::new(w),
+        };
+        self.current.get_or_init(|| packed)
+    }
+}
+
+fn storage(buffer: &Buffer) -> &Storage {
+    buffer.storage().expect(FOREIGN)
+}
+
 fn values(buffer: &Buffer) -> &[f32] {
-    buffer.storage::<Vec<f32>>().expect(FOREIGN)
+    &storage(buffer).values
 }
 
 fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
-    buffer.storage_mut::<Vec<f32>>().expect(FOREIGN)
+    let storage: &mut Storage = buffer.storage_mut().expect(FOREIGN);
+    storage.packed.iter_mut().for_each(Packing::invalidate);
+    &mut storage.values
 }
 
 fn row_numbers(buffer: &Buffer) -> &[u32] {
     buffer.storage::<Vec<u32>>().expect(FOREIGN)
 }
 
-fn slices(pattern: AttentionPattern<'_>) -> attention::Pattern<'_> {
+fn slices(pattern: AttentionPattern<'_>, precision: Precision) -> attention::Pattern<'_> {
     let windows = |[order, regions]: [_; 2]| {
         attention::Windows::new(row_numbers(order), row_numbers(regions))
     };
@@ -66,6 +133,7 @@ fn slices(pattern: AttentionPattern<'_>) -> attention::Pattern<'_> {
         dims: pattern.dims,
         bias: pattern.bias.map(values),
         windows: pattern.windows.map(windows),
+        precision,
     }
 }
 
@@ -110,12 +178,16 @@ impl Device for CpuDevice {
     fn allocate(&self, len: usize) -> Buffer {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = pool.get_mut(&len).and_then(Vec::pop);
-        Buffer::new(reused.unwrap_or_else(|| vec![0.0; len]), len)
+        let storage = Storage {
+            values: reused.unwrap_or_else(|| Aligned::zeros(len)),
+            packed: Default::default(),
+        };
+        Buffer::new(storage, len)
     }
 
     fn release(&self, buffer: Buffer) {
-        // Row numbers are few and small: only vectors of f32 go back to the pool.
-        if let Some(values) = buffer.into_storage::<Vec<f32>>() {
+        // Row numbers are few and small: only values go back to the pool.
+        if let Some(Storage { values, .. }) = buffer.into_storage() {
             let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
             pool.entry(values.len()).or_default().push(values);
         }
@@ -163,38 +235,33 @@ impl Device for CpuDevice {
             inputs,
             outputs,
         } = dims;
-        let y = values_mut(y);
-        let store = if let Some(bias) = bias {
-            rows::fill_rows(values(bias), y);
-            Store::Add
-        } else {
-            Store::Replace
-        };
-        let w = Matrix::new(values(w), outputs, inputs).transposed();
+        let store = bias.map_or(Store::Replace, |bias| Store::Bias(values(bias)));
+        let y = MatrixMut::new(values_mut(y), n_rows, outputs);
         let x = Matrix::new(values(x), n_rows, inputs);
-        matmul(MatrixMut::new(y, n_rows, outputs), x, w, store);
+        let w_t = Matrix::new(values(w), outputs, inputs).transposed();
+        match self.precision {
+            Precision::F32 => matmul(y, x, w_t, store),
+            Precision::Bf16 => matmul_packed(y, x, storage(w).packed[0].get(w_t), store),
+        }
     }
 
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) {
+        let dx = MatrixMut::new(values_mut(dx), dims.rows, dims.inputs);
         let dy = Matrix::new(values(dy), dims.rows, dims.outputs);
-        let w = Matrix::new(values(w), dims.outputs, dims.inputs);
-        matmul(
-            MatrixMut::new(values_mut(dx), dims.rows, dims.inputs),
-            dy,
-            w,
-            Store::Replace,
-        );
+        let matrix = Matrix::new(values(w), dims.outputs, dims.inputs);
+        match self.precision {
+            Precision::F32 => matmul(dx, dy, matrix, Store::Replace),
+            Precision::Bf16 => {
+                matmul_packed(dx, dy, storage(w).packed[1].get(matrix), Store::Replace);
+            }
+        }
     }
 
     fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: LinearDims, dw: &mut Buffer) {
+        let dw = MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs);
         let dy = Matrix::new(values(dy), dims.rows, dims.outputs).transposed();
         let x = Matrix::new(values(x), dims.rows, dims.inputs);
-        matmul(
-            MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs),
-            dy,
-            x,
-            Store::Replace,
-        );
+        self.precision.matmul(dw, dy, x, Store::Replace);
     }
 
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer) {
@@ -277,7 +344,11 @@ impl Device for CpuDevice {
     }
 
     fn attention(&self, qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) {
-        attention::attention(values(qkv), slices(pattern), values_mut(out));
+        attention::attention(
+            values(qkv),
+            slices(pattern, self.precision),
+            values_mut(out),
+        );
     }
 
     fn attention_backward(
@@ -289,7 +360,8 @@ impl Device for CpuDevice {
     ) -> Option<Buffer> {
         let pair = (values(out), values(dout));
         let dqkv = values_mut(dqkv);
-        let dbias = attention::attention_backward(values(qkv), slices(pattern), pair, dqkv);
+        let dbias =
+            attention::attention_backward(values(qkv), slices(pattern, self.precision), pair, dqkv);
         dbias.map(|dbias| self.upload(&dbias))
     }
 

@@ -61,6 +61,7 @@ pub use parameters::{
 pub use schedule::{Decay, Schedule};
 pub use simmim_kernels::attention::Heads;
 pub use simmim_kernels::label_loss::LabelLoss;
+pub use simmim_kernels::matmul::Precision;
 pub use simmim_kernels::optimiser::AdamW as AdamWStep;
 pub use simmim_kernels::patch::Patches;
 pub use simmim_kernels::pixel_loss::PixelLoss;

@@ -13,7 +13,7 @@ use crate::chunks::{SharedRows, add_up};
 use crate::dispatch::for_each_level;
 use crate::lanes::{max, sum_by};
 use crate::math::exp;
-use crate::matmul::{Matrix, MatrixMut, Store, matmul_serial};
+use crate::matmul::{Matrix, MatrixMut, Precision, Store};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -133,6 +133,8 @@ pub struct Pattern<'a> {
     pub bias: Option<&'a [f32]>,
     /// Windows of each image; without them all tokens of an image attend to each other.
     pub windows: Option<Windows<'a>>,
+    /// Of the products; the softmax is f32 always.
+    pub precision: Precision,
 }
 
 impl<'a> Pattern<'a> {
@@ -153,6 +155,7 @@ impl<'a> Pattern<'a> {
             dims: self.dims,
             bias: self.bias,
             regions,
+            precision: self.precision,
         }
     }
 
@@ -185,6 +188,7 @@ struct Group<'a> {
     dims: Heads,
     bias: Option<&'a [f32]>,
     regions: &'a [u32],
+    precision: Precision,
 }
 
 thread_local! {
@@ -338,7 +342,8 @@ impl Group<'_> {
             let weights = Matrix::new(logits, dims.tokens, dims.tokens);
             let out = &mut out[head * dims.head_dim..];
             let out = MatrixMut::with_row_stride(out, dims.tokens, dims.head_dim, dims.width());
-            matmul_serial(out, weights, dims.part(qkv, 2, head), Store::Replace);
+            self.precision
+                .matmul_serial(out, weights, dims.part(qkv, 2, head), Store::Replace);
         }
     }
 
@@ -347,7 +352,8 @@ impl Group<'_> {
         let dims = self.dims;
         let logits = MatrixMut::new(weights, dims.tokens, dims.tokens);
         let (q, k) = (dims.part(qkv, 0, head), dims.part(qkv, 1, head));
-        matmul_serial(logits, q, k.transposed(), Store::Scaled(dims.scale));
+        self.precision
+            .matmul_serial(logits, q, k.transposed(), Store::Scaled(dims.scale));
         let bias = self
             .bias
             .map(|bias| &bias[head * dims.logits_len()..][..dims.logits_len()]);
@@ -368,10 +374,12 @@ impl Group<'_> {
             let dout_head = Matrix::with_row_stride(&dout[start..], tokens, dims.head_dim, width);
             let dv = dims.part_mut(dqkv, 2, head);
             let weights_t = Matrix::new(weights, tokens, tokens).transposed();
-            matmul_serial(dv, weights_t, dout_head, Store::Replace);
+            self.precision
+                .matmul_serial(dv, weights_t, dout_head, Store::Replace);
             let v = dims.part(qkv, 2, head);
             let dweights = MatrixMut::new(dlogits, tokens, tokens);
-            matmul_serial(dweights, dout_head, v.transposed(), Store::Replace);
+            self.precision
+                .matmul_serial(dweights, dout_head, v.transposed(), Store::Replace);
             softmax_backward(weights, (&out[start..], &dout[start..]), dims, dlogits);
             if self.bias.is_some() {
                 let dbias = &mut dbias[head * dims.logits_len()..][..dims.logits_len()];
@@ -380,8 +388,9 @@ impl Group<'_> {
             let dlogits = Matrix::new(dlogits, tokens, tokens);
             let (q, k) = (dims.part(qkv, 0, head), dims.part(qkv, 1, head));
             let scaled = Store::Scaled(dims.scale);
-            matmul_serial(dims.part_mut(dqkv, 0, head), dlogits, k, scaled);
-            matmul_serial(
+            self.precision
+                .matmul_serial(dims.part_mut(dqkv, 0, head), dlogits, k, scaled);
+            self.precision.matmul_serial(
                 dims.part_mut(dqkv, 1, head),
                 dlogits.transposed(),
                 q,
@@ -489,7 +498,7 @@ mod tests {
             let bias = ramp(heads * tokens * tokens, 0.3);
             let bias = biased.then_some(&bias[..]);
             let mut out = vec![0.0; batch * dims.out_len()];
-            attention(&qkv, Pattern { dims, bias, windows: None }, &mut out);
+            attention(&qkv, Pattern { dims, bias, windows: None, precision: Precision::F32 }, &mut out);
             for image in 0..batch {
                 for head in 0..heads {
                     let expected = reference(&qkv[image * dims.qkv_len()..][..dims.qkv_len()], bias, dims, head);
@@ -514,7 +523,7 @@ mod tests {
                 .map(|row| (row - row % order.len()) as u32 + order[row % order.len()])
                 .collect();
             let bias = ramp(heads * tokens * tokens, 0.3);
-            let plain = Pattern { dims, bias: Some(&bias), windows: None };
+            let plain = Pattern { dims, bias: Some(&bias), windows: None, precision: Precision::F32 };
             let windowed = Pattern { windows: Some(Windows::new(&order, &[])), ..plain };
             let (qkv, dout) = (ramp(rows * 3 * width, 1.1), ramp(rows * width, 0.7));
             let partition = |values: &[f32]| {
@@ -559,6 +568,7 @@ mod tests {
                     dims,
                     bias: None,
                     windows,
+                    precision: Precision::F32,
                 },
                 &mut out,
             );
@@ -572,6 +582,38 @@ mod tests {
         assert_eq!(before[0..2], after[0..2]);
         assert_eq!(before[4..6], after[4..6]);
         assert!(before[2..4] != after[2..4] && before[6..8] != after[6..8]);
+    }
+
+    #[test]
+    fn attention_in_bf16_is_within_two_hundredths_of_f32() {
+        for (tokens, head_dim) in [(36, 32), (49, 32), (144, 32), (197, 64), (50, 21), (2, 3)] {
+            let dims = Heads::new(3, tokens, head_dim);
+            let (qkv, dout) = (ramp(2 * dims.qkv_len(), 1.1), ramp(2 * dims.out_len(), 0.7));
+            let bias = ramp(dims.heads * dims.logits_len(), 0.3);
+            let run = |precision| {
+                let (bias, windows) = (Some(&bias[..]), None);
+                let pattern = Pattern {
+                    dims,
+                    bias,
+                    windows,
+                    precision,
+                };
+                let (mut out, mut dqkv) = (vec![0.0; dout.len()], vec![0.0; qkv.len()]);
+                attention(&qkv, pattern, &mut out);
+                let dbias = attention_backward(&qkv, pattern, (&out, &dout), &mut dqkv);
+                [out, dqkv, dbias.expect("there is a bias")]
+            };
+            for (exact, found) in run(Precision::F32).iter().zip(run(Precision::Bf16)) {
+                let largest = exact.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+                for (exact, found) in exact.iter().zip(found) {
+                    let error = (exact - found).abs();
+                    assert!(
+                        error <= 2e-2 * largest,
+                        "{tokens} x {head_dim}: {found} is not {exact}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// As before, and AVX-512 BF16, which only [`bf16`](crate::bf16) products use.
+    Avx512Bf16,
 }
 
 /// The environment variable that lowers the level.
@@ -19,7 +21,7 @@ const VARIABLE: &str = "SIMMIM_CPU";
 
 /// The level that the kernels run at, decided once: the highest that this processor has.
 ///
-/// The environment variable `SIMMIM_CPU` (`portable`, `avx2` or `avx512`) asks for a lower one, to test or
+/// The environment variable `SIMMIM_CPU` (`portable`, `avx2`, `avx512` or `avx512bf16`) asks for a lower one, to test or
 /// to time it. A level that the processor lacks is not run: the highest that it has is taken. Any other
 /// value is as none. The `gemm` crate chooses for itself and does not look at the variable.
 pub fn level() -> Level {
@@ -32,7 +34,8 @@ fn choose(asked: Option<&str>, detected: Level) -> Level {
     let asked = match asked {
         Some("portable") => Level::Portable,
         Some("avx2") => Level::Avx2,
-        _ => Level::Avx512,
+        Some("avx512") => Level::Avx512,
+        _ => Level::Avx512Bf16,
     };
     asked.min(detected)
 }
@@ -45,6 +48,7 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512vl");
     // A level may be lowered to any below it, so each includes the bits of those.
     match (is_x86_feature_detected!("avx2"), avx512) {
+        (true, true) if is_x86_feature_detected!("avx512bf16") => Level::Avx512Bf16,
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         (false, _) => Level::Portable,
@@ -79,7 +83,7 @@ macro_rules! for_each_level {
             #[cfg(target_arch = "x86_64")]
             match $crate::dispatch::level() {
                 // SAFETY: `detect` has seen the AVX-512 F, BW, DQ and VL bits of this processor.
-                $crate::dispatch::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                $crate::dispatch::Level::Avx512 | $crate::dispatch::Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
                 // SAFETY: `detect` has seen the AVX2 bit of this processor.
                 $crate::dispatch::Level::Avx2 => return unsafe { avx2($($arg),*) },
                 $crate::dispatch::Level::Portable => {}
@@ -96,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_lower_of_the_level_asked_for_and_the_processors_is_chosen() {
-        use Level::{Avx2, Avx512, Portable};
+        use Level::{Avx2, Avx512, Avx512Bf16, Portable};
         for (asked, detected, expected) in [
             (None, Avx512, Avx512),
             (None, Portable, Portable),
@@ -105,6 +109,10 @@ mod tests {
             (Some("avx2"), Portable, Portable),
             (Some("avx512"), Avx2, Avx2),
             (Some("avx512"), Avx512, Avx512),
+            (Some("avx512"), Avx512Bf16, Avx512),
+            (Some("avx512bf16"), Avx512Bf16, Avx512Bf16),
+            (Some("avx512bf16"), Avx512, Avx512),
+            (None, Avx512Bf16, Avx512Bf16),
             (Some("AVX3"), Avx2, Avx2),
             (Some(""), Avx2, Avx2),
         ] {

@@ -4,12 +4,12 @@
 //! through its device. They run on the current [`rayon`] pool. Sums are divided in a way that depends
 //! only on the shapes, so results are the same for every number of threads.
 //!
-//! Reading order: [`matmul`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
-//! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`optimiser`].
+//! Reading order: [`matmul`], [`bf16`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
+//! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`label_loss`], [`optimiser`].
 //!
-//! **Not done here:** matrix products are the `gemm` crate's, which reaches the machine's limit in f32. It chooses its
+//! **Not done here:** f32 matrix products are the `gemm` crate's, which reaches the machine's limit in f32. It chooses its
 //! instructions and blocks by the processor, so its bits may differ between processors, not between runs on one.
-//! Every other kernel is one portable body, compiled for each instruction level ([`Level`]).
+//! Every other kernel but the [`bf16`] products is one portable body, compiled for each instruction level ([`Level`]).
 //!
 //! Every kernel panics when the lengths of its slices do not fit together: that is a bug of its caller.
 //!
@@ -35,7 +35,9 @@
 )]
 
 pub mod activation;
+mod aligned;
 pub mod attention;
+pub mod bf16;
 mod chunks;
 pub mod classes;
 pub mod cosine;
@@ -55,4 +57,5 @@ pub mod residual;
 pub mod rows;
 pub mod scale;
 
+pub use aligned::Aligned;
 pub use dispatch::{Level, level};

@@ -1,6 +1,10 @@
-//! Matrix products, by the `gemm` crate, over strided views of slices.
+//! Matrix products over strided views of slices: in f32 by the `gemm` crate, otherwise by [`bf16`].
 
+use crate::bf16;
+use crate::chunks::rows_per_task;
 use gemm::{Parallelism, gemm};
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// A read-only matrix: a slice seen through two strides.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +38,45 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    pub(crate) fn rows(&self) -> usize {
+        self.shape[0]
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// Whether [`Matrix::line`] gives rows; otherwise it gives columns.
+    pub(crate) fn rows_are_dense(&self) -> bool {
+        self.strides[1] == 1
+    }
+
+    /// The values that lie together: those of a row, or of a column when transposed.
+    pub(crate) fn line(&self, idx: usize) -> &'a [f32] {
+        let (len, stride) = if self.rows_are_dense() {
+            (self.shape[1], self.strides[0])
+        } else {
+            (self.shape[0], self.strides[1])
+        };
+        // A matrix without values may be a view of fewer than its strides tell of.
+        if len == 0 {
+            &[]
+        } else {
+            &self.data[idx * stride..][..len]
+        }
+    }
+
+    /// All that lies from the first to the last of these [`Matrix::line`]s; nothing of none.
+    pub(crate) fn lines(&self, lines: Range<usize>) -> &'a [f32] {
+        let stride = self.strides[usize::from(!self.rows_are_dense())];
+        match lines.clone().last() {
+            Some(last) if !self.line(last).is_empty() => {
+                &self.data[lines.start * stride..last * stride + self.line(last).len()]
+            }
+            _ => &[],
+        }
+    }
+
     /// The transposed matrix; nothing moves.
     #[must_use]
     pub fn transposed(self) -> Self {
@@ -55,6 +98,31 @@ pub struct MatrixMut<'a> {
 }
 
 impl<'a> MatrixMut<'a> {
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// Sets each row to `values`.
+    fn fill_rows(&mut self, values: &[f32], threads: Parallelism) {
+        let [rows, columns] = self.shape;
+        let fill = |row: &mut [f32]| row[..columns].copy_from_slice(values);
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let len = (rows - 1) * self.row_stride + columns;
+        if matches!(threads, Parallelism::None) {
+            self.data[..len].chunks_mut(self.row_stride).for_each(fill);
+        } else {
+            let chunks = self.data[..len].par_chunks_mut(self.row_stride);
+            chunks.with_min_len(rows_per_task(columns)).for_each(fill);
+        }
+    }
+
+    /// The values, and how far apart rows start.
+    pub(crate) fn into_parts(self) -> (&'a mut [f32], usize) {
+        (self.data, self.row_stride)
+    }
+
     /// The dense row-major matrix `data` `[rows, columns]`.
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize) -> Self {
         Self::with_row_stride(data, rows, columns, columns)
@@ -92,15 +160,69 @@ fn assert_holds(len: usize, [rows, columns]: [usize; 2], row_stride: usize) {
     );
 }
 
+/// Panics unless `a` times `b` is of the shape of `result`, and a bias too.
+pub(crate) fn assert_fit(result: &MatrixMut<'_>, a: [usize; 2], b: [usize; 2], store: Store<'_>) {
+    assert!(
+        b[0] == a[1] && result.shape == [a[0], b[1]],
+        "matmul: {a:?} times {b:?} into {:?}",
+        result.shape
+    );
+    if let Store::Bias(bias) = store {
+        assert_eq!(bias.len(), b[1], "matmul: a bias of another length");
+    }
+}
+
 /// What becomes of the values that the result's matrix already holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Store {
+pub enum Store<'a> {
     /// result = a b
     Replace,
     /// result = s a b
     Scaled(f32),
     /// result += a b
     Add,
+    /// Each row of result = that of a b + this, which has as many values.
+    Bias(&'a [f32]),
+}
+
+/// What the operands of a product are rounded to. Sums are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    F32,
+    /// [`bf16`].
+    Bf16,
+}
+
+impl Precision {
+    /// [`matmul`] or [`bf16::matmul`].
+    ///
+    /// # Shapes
+    /// `a` `[m, k]`, `b` `[k, n]`, `result` `[m, n]`.
+    pub fn matmul(self, result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
+        match self {
+            Self::F32 => matmul(result, a, b, store),
+            Self::Bf16 => bf16::matmul(result, a, b, store),
+        }
+    }
+
+    /// [`matmul_serial`] or [`bf16::matmul_serial`].
+    ///
+    /// # Shapes
+    /// `a` `[m, k]`, `b` `[k, n]`, `result` `[m, n]`.
+    pub fn matmul_serial(
+        self,
+        result: MatrixMut<'_>,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        store: Store<'_>,
+    ) {
+        match self {
+            Self::F32 => matmul_serial(result, a, b, store),
+            Self::Bf16 => bf16::matmul_serial(result, a, b, store),
+        }
+    }
 }
 
 /// The product of `a` and `b` on all threads of the current pool.
@@ -110,7 +232,7 @@ pub enum Store {
 ///
 /// # Panics
 /// When the shapes do not fit.
-pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store) {
+pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
     // Zero stands for the number of threads of the current pool.
     product(result, a, b, (store, Parallelism::Rayon(0)));
 }
@@ -122,29 +244,26 @@ pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store)
 ///
 /// # Panics
 /// When the shapes do not fit.
-pub fn matmul_serial(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store) {
+pub fn matmul_serial(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
     product(result, a, b, (store, Parallelism::None));
 }
 
 fn product(
-    result: MatrixMut<'_>,
+    mut result: MatrixMut<'_>,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    (store, threads): (Store, Parallelism),
+    (store, threads): (Store<'_>, Parallelism),
 ) {
-    let [m, k] = a.shape;
-    let [_, n] = b.shape;
-    assert!(
-        b.shape[0] == k && result.shape == [m, n],
-        "matmul: {:?} times {:?} into {:?}",
-        a.shape,
-        b.shape,
-        result.shape
-    );
+    assert_fit(&result, a.shape, b.shape, store);
+    let ([m, k], [_, n]) = (a.shape, b.shape);
     let (keep, factor) = match store {
         Store::Replace => (0.0, 1.0),
         Store::Scaled(factor) => (0.0, factor),
         Store::Add => (1.0, 1.0),
+        Store::Bias(bias) => {
+            result.fill_rows(bias, threads);
+            (1.0, 1.0)
+        }
     };
     // SAFETY: the constructors of `Matrix` and `MatrixMut` have proved that every element of these shapes and
     // strides lies within its slice; the rows of `result` do not overlap; `result` is borrowed exclusively.
@@ -187,13 +306,14 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn every_form_agrees_with_three_plain_loops(m in 1_usize..40, k in 1_usize..40, n in 1_usize..40, form in 0..8) {
+        fn every_form_agrees_with_three_plain_loops(m in 1_usize..40, k in 1_usize..40, n in 1_usize..40, form in 0_usize..12) {
             let (a, b) = (ramp(m * k, 1.3), ramp(k * n, 0.7));
-            let (a_transposed, b_transposed, add) = (form & 1 != 0, form & 2 != 0, form & 4 != 0);
+            let (a_transposed, b_transposed) = (form & 1 != 0, form & 2 != 0);
+            let bias = ramp(n, 0.9);
             let a_view = if a_transposed { Matrix::new(&a, k, m).transposed() } else { Matrix::new(&a, m, k) };
             let b_view = if b_transposed { Matrix::new(&b, n, k).transposed() } else { Matrix::new(&b, k, n) };
             let mut result = vec![1.0; m * n];
-            let store = if add { Store::Add } else { Store::Scaled(0.5) };
+            let store = [Store::Scaled(0.5), Store::Add, Store::Bias(&bias)][form / 4];
             matmul(MatrixMut::new(&mut result, m, n), a_view, b_view, store);
             for row in 0..m {
                 for column in 0..n {
@@ -204,7 +324,7 @@ pub(crate) mod tests {
                             f64::from(left) * f64::from(right)
                         })
                         .sum();
-                    let expected = if add { 1.0 + sum } else { 0.5 * sum };
+                    let expected = [0.5 * sum, 1.0 + sum, f64::from(bias[column]) + sum][form / 4];
                     prop_assert!((f64::from(result[row * n + column]) - expected).abs() < 1e-5);
                 }
             }

@@ -214,16 +214,6 @@ pub fn sum_rows(x: &[f32], width: usize) -> Vec<f32> {
     })
 }
 
-/// Copies `row` into each row of `y`.
-///
-/// # Shapes
-/// `row` `[W]`, `y` `[R, W]`.
-pub fn fill_rows(row: &[f32], y: &mut [f32]) {
-    y.par_chunks_mut(row.len())
-        .with_min_len(rows_per_task(row.len()))
-        .for_each(|y| y.copy_from_slice(row));
-}
-
 /// sum += values, element by element, on all threads.
 ///
 /// # Shapes

@@ -1,4 +1,5 @@
-//! Every instruction level and every number of threads gives the same bits.
+//! Every instruction level and every number of threads gives the same bits. Products are apart: in f32 they are the
+//! `gemm` crate's, in bf16 they differ between levels as `bf16` says; the number of threads changes neither.
 
 use simmim_kernels::attention::{Heads, Pattern, Windows, attention, attention_backward};
 use simmim_kernels::classes::{argmax, nearest, quantise};
@@ -6,7 +7,7 @@ use simmim_kernels::cosine::{normalise, normalise_backward};
 use simmim_kernels::cross_entropy::{Answers, cross_entropy, cross_entropy_backward};
 use simmim_kernels::gelu::{gelu, gelu_backward};
 use simmim_kernels::layer_norm::{Affine, layer_norm, layer_norm_backward};
-use simmim_kernels::matmul::{Matrix, MatrixMut, Store, matmul};
+use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store};
 use simmim_kernels::norm_target::norm_target;
 use simmim_kernels::optimiser::{AdamW, Moments, adamw, sum_of_squares};
 use simmim_kernels::pixel_loss::{PixelLoss, Weights, pixel_loss, pixel_loss_backward};
@@ -182,6 +183,7 @@ fn of_attention() -> Results {
             dims,
             bias,
             windows,
+            precision: Precision::F32,
         };
         attention(&qkv, pattern, &mut out);
         let dbias = attention_backward(&qkv, pattern, (&out, &dout), &mut dqkv);
@@ -245,7 +247,7 @@ const SHAPES: [[usize; 3]; 10] = [
 ];
 
 /// Products in the three forms that a linear layer has: x wᵀ forward, dy w and dyᵀ x backward.
-fn products() -> Results {
+fn products(precision: Precision) -> Results {
     let mut all = Vec::new();
     for [m, k, n] in SHAPES {
         let (a, b) = (values(m * k, 0), values(k * n, 1));
@@ -257,8 +259,12 @@ fn products() -> Results {
             ("dyᵀ x", left_t.transposed(), right),
         ] {
             let mut result = values(m * n, 2);
-            matmul(MatrixMut::new(&mut result, m, n), left, right, Store::Add);
-            all.push((format!("{form} of {m} x {k} x {n}"), result));
+            let view = MatrixMut::new(&mut result, m, n);
+            precision.matmul(view, left, right, Store::Add);
+            all.push((
+                format!("{form} of {m} x {k} x {n} in {precision:?}"),
+                result,
+            ));
         }
     }
     all
@@ -301,13 +307,16 @@ fn every_level_gives_the_same_bits() {
         return;
     }
     let place = |name: &str| {
-        ["Portable", "Avx2", "Avx512"]
+        ["Portable", "Avx2", "Avx512", "Avx512Bf16"]
             .iter()
             .position(|level| *level == name)
     };
     let expected = child(None);
     assert_eq!(expected.len(), 1 + kernels().len());
-    for (idx, asked) in ["portable", "avx2", "avx512"].into_iter().enumerate() {
+    for (idx, asked) in ["portable", "avx2", "avx512", "avx512bf16"]
+        .into_iter()
+        .enumerate()
+    {
         let found = child(Some(asked));
         assert_eq!(
             place(&found[0]),
@@ -322,7 +331,8 @@ fn every_level_gives_the_same_bits() {
 fn every_number_of_threads_gives_the_same_bits() {
     let run = |n_threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
-        let results = || [kernels(), products()].concat();
+        let both = [Precision::F32, Precision::Bf16];
+        let results = || [&both.map(products)[..], &[kernels()]].concat().concat();
         lines(&pool.build().unwrap().install(results))
     };
     let expected = run(1);

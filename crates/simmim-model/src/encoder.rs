@@ -3,6 +3,15 @@
 use simmim_autograd::{ParameterId, Tape, Tensor, Var};
 use std::fmt::Debug;
 
+/// What an encoder is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// To be pre-trained: it has a learned token that stands for hidden patches.
+    PreTrain,
+    /// To be used on whole images: it has none.
+    Apply,
+}
+
 /// A vision transformer. Pre-training is embed, hide, encode, predict; every other use is embed, encode.
 pub trait Encoder: Debug + Send + Sync {
     /// One token a patch.

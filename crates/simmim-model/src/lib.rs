@@ -55,7 +55,7 @@ mod vit;
 
 pub use classifier::Classifier;
 pub use decay::{DecayRule, exempt_from_decay};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Role};
 pub use family::EncoderConfig;
 pub use head::{Head, HeadKind};
 pub use hiding::Hiding;

@@ -96,6 +96,9 @@ impl MaskedImageModel {
     ///
     /// # Shapes
     /// `images` `[B, C, H, W]`; the result `[B, l, D]`.
+    ///
+    /// # Panics
+    /// When the encoder has no mask token.
     pub fn features<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor, hiding: &Hiding) -> Var {
         let tokens = self.encoder.embed(tape, images); // [B, L, D]
         let mask_token = self

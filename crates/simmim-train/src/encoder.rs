@@ -1,8 +1,8 @@
 //! From a configuration's keys to the geometry of an encoder, proved.
 
 use simmim_model::{
-    EncoderConfig, InitRule, RelativePositions, SwinConfig, SwinSize, Variant, VitConfig, VitSize,
-    usual_window,
+    EncoderConfig, InitRule, RelativePositions, Role, SwinConfig, SwinSize, Variant, VitConfig,
+    VitSize, usual_window,
 };
 
 use crate::Error;
@@ -143,7 +143,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         qkv_bias: model.qkv_bias,
         absolute_positions,
         patch_norm: model.patch_norm.unwrap_or(true),
-        mask_token: true,
+        role: Role::PreTrain,
         drop_path: model.drop_path.unwrap_or(0.0) as f32,
     };
     with_window(swin, model.window)

@@ -11,7 +11,7 @@ use simmim_autograd::{
 use simmim_checkpoint::Archive;
 use simmim_model::{
     Classifier, DecayRule, EncoderConfig, Hiding, InitRule, MaskedImageModel, Objective,
-    RelativePositions, SwinConfig, SwinVersion, Target, VitConfig, exempt_from_decay,
+    RelativePositions, Role, SwinConfig, SwinVersion, Target, VitConfig, exempt_from_decay,
 };
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -178,7 +178,9 @@ impl Golden {
     fn model(&self) -> (MaskedImageModel, ParameterSpecs) {
         let config = self.json("config");
         let mut specs = ParameterSpecs::default();
-        let encoder = self.encoder(&config, true).build("encoder.", &mut specs);
+        let encoder = self
+            .encoder(&config, Role::PreTrain)
+            .build("encoder.", &mut specs);
         let norm_target = config["norm_target"].as_u64().filter(|&window| window > 0);
         let objective = Objective {
             target: Target::Pixels {
@@ -230,7 +232,7 @@ impl Golden {
         let targets = self.tensor("input.target");
         let mut specs = ParameterSpecs::default();
         let is_vit = self.kind() == "vit_finetune";
-        let encoder = self.encoder(&config, false).build("", &mut specs);
+        let encoder = self.encoder(&config, Role::Apply).build("", &mut specs);
         let model = Classifier::new(encoder, targets.width(), is_vit, &mut specs);
         let parameters = self.parameters(specs);
         let mut tape = Tape::recording(&parameters);
@@ -262,11 +264,11 @@ impl Golden {
         worst
     }
 
-    /// The encoder of the file, with a mask token or without.
-    fn encoder(&self, config: &Value, mask_token: bool) -> EncoderConfig {
+    /// The encoder of the file.
+    fn encoder(&self, config: &Value, role: Role) -> EncoderConfig {
         let swin = |version: SwinVersion| {
             EncoderConfig::Swin(SwinConfig {
-                mask_token,
+                role,
                 ..swin_config(config, version)
             })
         };
@@ -274,7 +276,7 @@ impl Golden {
             "swin_pretrain" | "swin_finetune" => swin(SwinVersion::V1),
             "swinv2_pretrain" => swin(SwinVersion::V2),
             _ => EncoderConfig::Vit(VitConfig {
-                mask_token,
+                role,
                 ..vit_config(config)
             }),
         }
@@ -472,7 +474,7 @@ fn swin_config(config: &Value, version: SwinVersion) -> SwinConfig {
         qkv_bias: arguments.flag("qkv_bias", true),
         absolute_positions: arguments.flag("ape", false),
         patch_norm: arguments.flag("patch_norm", true),
-        mask_token: true,
+        role: Role::PreTrain,
         drop_path: 0.0,
     }
 }
@@ -502,7 +504,7 @@ fn vit_config(config: &Value) -> VitConfig {
         relative_positions,
         drop_path: 0.0,
         final_norm: !flag("use_mean_pooling"),
-        mask_token: true,
+        role: Role::PreTrain,
         norm_eps: config["layer_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
         init: InitRule::Standard,
     }

@@ -14,7 +14,7 @@ use self::block::BlockConfig;
 use self::merging::Merging;
 use self::stage::{Stage, places};
 use self::window::Window;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Role};
 use crate::layers::{Linear, Norm};
 use simmim_autograd::{Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
 
@@ -82,8 +82,8 @@ pub struct SwinConfig {
     pub absolute_positions: bool,
     /// A layer norm after the patch embedding.
     pub patch_norm: bool,
-    /// A learned token for hidden patches, which only pre-training needs.
-    pub mask_token: bool,
+    /// Whether there is a learned token for hidden patches.
+    pub role: Role,
     /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
     pub drop_path: f32,
 }
@@ -104,7 +104,7 @@ impl Default for SwinConfig {
             qkv_bias: true,
             absolute_positions: false,
             patch_norm: true,
-            mask_token: true,
+            role: Role::PreTrain,
             drop_path: 0.0,
         }
     }
@@ -192,8 +192,7 @@ impl Swin {
         );
         let name = |rest: &str| format!("{prefix}{rest}");
         let width = config.width;
-        let mask_token = config
-            .mask_token
+        let mask_token = (config.role == Role::PreTrain)
             .then(|| specs.add(name("mask_token"), &[1, 1, width], normal()));
         let patch = [width, config.channels, config.patch_px, config.patch_px];
         let embedding = Linear::with_uniform(specs, &name("patch_embed.proj"), &patch);

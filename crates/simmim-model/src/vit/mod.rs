@@ -6,7 +6,7 @@
 mod block;
 
 use self::block::Block;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Role};
 use crate::layers::{Linear, Norm};
 use crate::positions::{RelativePositions, relative_index, table_rows};
 use simmim_autograd::{Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
@@ -52,8 +52,8 @@ pub struct VitConfig {
     pub drop_path: f32,
     /// A layer norm after the last block.
     pub final_norm: bool,
-    /// A learned token for hidden patches, which only pre-training needs.
-    pub mask_token: bool,
+    /// Whether there is a learned token for hidden patches.
+    pub role: Role,
     /// ε of the layer norms.
     pub norm_eps: f32,
     /// Where first values are cut off.
@@ -77,7 +77,7 @@ impl Default for VitConfig {
             relative_positions: RelativePositions::Shared,
             drop_path: 0.0,
             final_norm: true,
-            mask_token: true,
+            role: Role::PreTrain,
             norm_eps: 1e-6,
             init: InitRule::Standard,
         }
@@ -145,9 +145,8 @@ impl Vit {
         let name = |rest: &str| format!("{prefix}{rest}");
         let token = [1, 1, config.width];
         let class_token = specs.add(name("cls_token"), &token, normal);
-        let mask_token = config
-            .mask_token
-            .then(|| specs.add(name("mask_token"), &token, normal));
+        let mask_token =
+            (config.role == Role::PreTrain).then(|| specs.add(name("mask_token"), &token, normal));
         let [h, w] = config.grid();
         let positions = config
             .absolute_positions

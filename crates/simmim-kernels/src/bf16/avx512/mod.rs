@@ -1,0 +1,233 @@
+//! Products by `vdpbf16ps`: packed operands, blocks in cache, tiles in registers.
+//!
+//! The right operand is packed in panels of up to 64 columns: once a step for a weight, otherwise for the call. Each task
+//! takes some rows. Rows of a left operand that lie together are packed by their task, so that only its own copy in
+//! the cache exists; a transposed left operand is packed as the right one is, some hundreds of rows at a time for all
+//! tasks. While a product runs, the memory that will be packed next is asked for.
+//!
+//! The sum of an element runs over k in order, pair by pair, in chunks that depend on the shape alone: whatever the
+//! division among tasks, its bits are the same.
+
+mod operand;
+mod pack;
+mod task;
+mod tile;
+
+use crate::matmul::{Matrix, MatrixMut, Store};
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::Range;
+use task::{MAX_DEPTH, Target, Task};
+
+pub(super) use operand::Packed;
+
+/// Values that a task packs at a time, about: 320 KiB once they are bf16, within the L2 cache.
+const BLOCK_VALUES: usize = 160 * 1024;
+/// Rows of a task are a multiple of this, so that tiles are whole.
+const ROWS_UNIT: usize = 24;
+/// Values of both operands that are packed for all tasks at a time, about: 768 KiB once they are bf16.
+const SHARED_VALUES: usize = 384 * 1024;
+/// Rows of both operands that are packed for all tasks at a time: the fewest and the most.
+const SHARED_ROWS: [usize; 2] = [640, 8192];
+/// Tasks that a product is cut into at least, where it is large enough.
+const MIN_TASKS: usize = 24;
+/// Columns of a task at least, where there are so many.
+const MIN_COLUMNS: usize = 384;
+/// Vectors in a group of a right operand, at most.
+const RIGHT_GROUP: usize = 4;
+/// Vectors in a group of a left operand, at most: 48 rows, which are whole tiles.
+const LEFT_GROUP: usize = 3;
+/// Groups of a packed left operand that a task takes.
+const LEFT_GROUPS: usize = 2;
+
+/// What becomes of the result, and whether all threads of the pool take part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mode<'a> {
+    add: bool,
+    bias: Option<&'a [f32]>,
+    scale: f32,
+    parallel: bool,
+}
+
+impl<'a> Mode<'a> {
+    pub(super) fn new(store: Store<'a>, parallel: bool) -> Self {
+        let plain = Self {
+            add: false,
+            bias: None,
+            scale: 1.0,
+            parallel,
+        };
+        match store {
+            Store::Replace => plain,
+            Store::Scaled(scale) => Self { scale, ..plain },
+            Store::Add => Self { add: true, ..plain },
+            Store::Bias(bias) => Self {
+                bias: Some(bias),
+                ..plain
+            },
+        }
+    }
+}
+
+thread_local! {
+    static OPERANDS: RefCell<[Packed; 2]> = const { RefCell::new([Packed::EMPTY; 2]) };
+}
+
+impl Packed {
+    /// Packs a right operand.
+    pub(super) fn right(&mut self, b: Matrix<'_>) {
+        self.pack(b, 0..b.rows(), RIGHT_GROUP, true);
+    }
+}
+
+/// result = a b, or as `mode` says; b is packed for this call.
+pub(super) fn product(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, mode: Mode<'_>) {
+    // Taken out while in use: a nested task of the pool finds an empty one instead of a borrowed one.
+    let mut operands = OPERANDS.take();
+    let target = Target::new(result);
+    if mode.parallel {
+        // From a thread outside the pool, the way in is taken once and not for each loop.
+        rayon::scope(|_| by_depth(&target, (a, b), &mut operands, mode));
+    } else {
+        by_depth(&target, (a, b), &mut operands, mode);
+    }
+    OPERANDS.replace(operands);
+}
+
+/// Some rows of b at a time, and of a if its columns lie together.
+fn by_depth(
+    target: &Target<'_>,
+    (a, b): (Matrix<'_>, Matrix<'_>),
+    [left, right]: &mut [Packed; 2],
+    mode: Mode<'_>,
+) {
+    let [m, n] = target.shape;
+    let [fewest, most] = SHARED_ROWS;
+    let most = (SHARED_VALUES / (m + n).max(1)).clamp(fewest, most);
+    let mut all = parts(a.columns(), most).peekable();
+    let mut mode = mode;
+    while let Some(depth) = all.next() {
+        right.pack(b, depth.clone(), RIGHT_GROUP, mode.parallel);
+        if a.rows_are_dense() {
+            by_rows(target, (a, depth), right, mode);
+        } else {
+            let a = a.transposed();
+            left.pack(a, depth, LEFT_GROUP, mode.parallel);
+            let next = all.peek().cloned().unwrap_or(0..0);
+            let next = [rows_that_lie(a, next.clone()), rows_that_lie(b, next)];
+            by_groups(target, (left, next), right, mode);
+        }
+        (mode.add, mode.bias) = (true, None);
+    }
+}
+
+/// These rows of `operand`, or nothing if its columns lie together.
+fn rows_that_lie(operand: Matrix<'_>, rows: Range<usize>) -> &[f32] {
+    if operand.rows_are_dense() {
+        operand.lines(rows)
+    } else {
+        &[]
+    }
+}
+
+/// As [`product`], where b is packed already.
+pub(super) fn product_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &Packed, mode: Mode<'_>) {
+    let target = Target::new(result);
+    if a.rows_are_dense() {
+        by_rows(&target, (a, 0..a.columns()), b, mode);
+    } else {
+        let mut left = Packed::EMPTY;
+        left.pack(a.transposed(), 0..a.columns(), LEFT_GROUP, mode.parallel);
+        by_groups(&target, (&left, [&[]; 2]), b, mode);
+    }
+}
+
+/// The product with a left operand whose rows lie together, in tasks of some rows.
+fn by_rows(
+    target: &Target<'_>,
+    (a, depth): (Matrix<'_>, Range<usize>),
+    b: &Packed,
+    mode: Mode<'_>,
+) {
+    let m = target.shape[0];
+    let each = rows_of_a_task(m, depth.len(), mode.parallel);
+    in_tasks(m.div_ceil(each), (target, b), mode, |task, block| {
+        let rows = block * each..((block + 1) * each).min(m);
+        task.rows(a, rows, depth.clone());
+    });
+}
+
+/// The product with a left operand that is packed, in tasks of some of its groups; meanwhile asks for `next`.
+fn by_groups(target: &Target<'_>, (a, next): (&Packed, [&[f32]; 2]), b: &Packed, mode: Mode<'_>) {
+    let n_groups = a.groups().len();
+    let n_blocks = if mode.parallel {
+        n_groups.div_ceil(LEFT_GROUPS)
+    } else {
+        n_groups.min(1)
+    };
+    in_tasks(n_blocks, (target, b), mode, |task, block| {
+        let share = |n: usize| block * n / n_blocks..(block + 1) * n / n_blocks;
+        let next = next.map(|next| {
+            if task.groups.start == 0 {
+                &next[share(next.len())]
+            } else {
+                &[]
+            }
+        });
+        task.packed(a, share(n_groups), next);
+    });
+}
+
+/// Calls `run` for each of `n_blocks` blocks of rows and, where these are few, each of several ranges of columns.
+fn in_tasks<'a>(
+    n_blocks: usize,
+    (target, b): (&'a Target<'a>, &'a Packed),
+    mode: Mode<'a>,
+    run: impl Fn(&Task<'a>, usize) + Sync,
+) {
+    let (n, n_groups) = (target.shape[1], b.groups().len());
+    if n_blocks == 0 || n == 0 {
+        return;
+    }
+    let wanted = if mode.parallel {
+        MIN_TASKS.div_ceil(n_blocks)
+    } else {
+        1
+    };
+    let n_ranges = wanted.min(n.div_ceil(MIN_COLUMNS));
+    let task = |i: usize| {
+        let range = i % n_ranges;
+        let groups = range * n_groups / n_ranges..(range + 1) * n_groups / n_ranges;
+        run(
+            &Task {
+                target,
+                b,
+                groups,
+                mode,
+            },
+            i / n_ranges,
+        );
+    };
+    if mode.parallel {
+        (0..n_blocks * n_ranges).into_par_iter().for_each(task);
+    } else {
+        (0..n_blocks * n_ranges).for_each(task);
+    }
+}
+
+/// As many rows as are packed at a time, but few enough that there are tasks to share out.
+fn rows_of_a_task(m: usize, depth: usize, parallel: bool) -> usize {
+    let most = (BLOCK_VALUES / depth.clamp(64, MAX_DEPTH)).clamp(48, 256);
+    let wanted = if parallel { (m / 48).min(8) } else { 1 };
+    let n_blocks = m.div_ceil(most).max(wanted).max(1);
+    m.div_ceil(n_blocks)
+        .next_multiple_of(ROWS_UNIT)
+        .max(ROWS_UNIT)
+}
+
+/// 0..n in equal parts of an even length of at most `most`; one empty part where there is nothing.
+fn parts(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let n_parts = n.div_ceil(most).max(1);
+    let each = n.div_ceil(n_parts).next_multiple_of(2);
+    (0..n_parts).map(move |i| (i * each).min(n)..((i + 1) * each).min(n))
+}

@@ -1,0 +1,322 @@
+//! Operands rounded to bf16 and laid out as pairs along k.
+
+use crate::matmul::Matrix;
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_cvtne2ps_pbh,
+    _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_si512, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+};
+use std::mem::transmute;
+use std::ops::Range;
+
+/// A cache line of sixteen pairs.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Line([u32; 16]);
+
+impl Line {
+    pub(super) const ZERO: Self = Self([0; 16]);
+}
+
+/// How far ahead of the packing memory is asked for, in values: beyond the page, where the processor does not look.
+const AHEAD: usize = 4096;
+
+/// The groups that the vectors of some columns are divided into, alike in size.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Groups {
+    vectors: usize,
+    n: usize,
+    /// Vectors of each group at least, and how many groups have one more.
+    each: usize,
+    n_larger: usize,
+}
+
+/// Vectors of sixteen columns that are packed together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    pub(super) first: usize,
+    pub(super) width: usize,
+}
+
+impl Groups {
+    pub(super) const NONE: Self = Self {
+        vectors: 0,
+        n: 0,
+        each: 0,
+        n_larger: 0,
+    };
+
+    /// Of at most `most` vectors each.
+    pub(super) fn new(columns: usize, most: usize) -> Self {
+        let vectors = columns.div_ceil(16);
+        let n = vectors.div_ceil(most);
+        Self {
+            vectors,
+            n,
+            each: vectors / n.max(1),
+            n_larger: vectors % n.max(1),
+        }
+    }
+
+    pub(super) fn vectors(self) -> usize {
+        self.vectors
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.n
+    }
+
+    pub(super) fn get(self, idx: usize) -> Group {
+        Group {
+            first: idx * self.each + idx.min(self.n_larger),
+            width: self.each + usize::from(idx < self.n_larger),
+        }
+    }
+}
+
+/// Columns `depth` of the rows `rows` of `a`, which lie together: each row of pairs starts `row_lines` after the one
+/// before.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) fn pack_rows(
+    a: Matrix<'_>,
+    (rows, depth): (Range<usize>, Range<usize>),
+    row_lines: usize,
+    to: &mut [Line],
+) {
+    let rows_ahead = (AHEAD / depth.len().max(1)).max(1);
+    for (row, to) in rows.zip(to.chunks_exact_mut(row_lines)) {
+        if row + rows_ahead < a.rows() {
+            prefetch_all(&a.line(row + rows_ahead)[depth.clone()]);
+        }
+        let values = &a.line(row)[depth.clone()];
+        let (values, rest) = values.as_chunks::<32>();
+        for (values, to) in values.iter().zip(&mut *to) {
+            store(to, pairs_of(values));
+        }
+        if !rest.is_empty() {
+            store(&mut to[values.len()], pairs_of(rest));
+        }
+    }
+}
+
+/// Where panels lie, one after the other, each written by several threads.
+#[derive(Clone, Copy)]
+pub(super) struct Panels {
+    pub(super) start: *mut Line,
+    pub(super) groups: Groups,
+    /// Pairs of a panel.
+    pub(super) pairs: usize,
+    /// The pair to write first.
+    pub(super) first_pair: usize,
+}
+
+/// Pairs of the rows `depth` of `b`, which lie together, each to its place in all panels.
+///
+/// # Safety
+/// The panels' lines of these pairs are the caller's alone to write.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn interleave(b: Matrix<'_>, depth: Range<usize>, panels: Panels) {
+    for (pair, k) in depth.clone().step_by(2).enumerate() {
+        let upper = b.line(k);
+        let lower = if k + 1 < depth.end {
+            b.line(k + 1)
+        } else {
+            &[]
+        };
+        for idx in 0..panels.groups.len() {
+            let Group { first, width } = panels.groups.get(idx);
+            let line = panels.pairs * first + (panels.first_pair + pair) * width;
+            for v in 0..width {
+                let start = (first + v) * 16;
+                let (upper, lower) = (from(upper, start), from(lower, start));
+                prefetch(upper);
+                prefetch(lower);
+                let pairs = interleaved(load(upper), load(lower));
+                // SAFETY: the caller's promise.
+                store(unsafe { &mut *panels.start.add(line + v) }, pairs);
+            }
+        }
+    }
+}
+
+/// Pairs of the rows `depth` of a group of columns of `b`, which lie together: each pair in as many lines as the group
+/// has vectors.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) fn turn(b: Matrix<'_>, depth: Range<usize>, group: Group, to: &mut [Line]) {
+    let width = group.width;
+    for v in 0..width {
+        let start = (group.first + v) * 16;
+        let n_columns = (b.columns() - start).min(16);
+        for (i, to) in to.chunks_mut(16 * width).enumerate() {
+            let first = depth.start + 32 * i;
+            let range = first..depth.end.min(first + 32);
+            let mut block = [_mm512_setzero_si512(); 16];
+            for (column, pairs) in block.iter_mut().enumerate().take(n_columns) {
+                *pairs = pairs_of(&b.line(start + column)[range.clone()]);
+            }
+            transpose(&mut block);
+            for (to, pairs) in to.chunks_exact_mut(width).zip(block) {
+                store(&mut to[v], pairs);
+            }
+        }
+    }
+}
+
+/// What there is from `start` on.
+#[inline]
+fn from(values: &[f32], start: usize) -> &[f32] {
+    values.get(start..).unwrap_or(&[])
+}
+
+/// Asks for what lies [`AHEAD`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn prefetch(values: &[f32]) {
+    _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(AHEAD).cast());
+}
+
+/// Asks for all of these values.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn prefetch_all(values: &[f32]) {
+    for line in values.chunks(16) {
+        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(to: &mut Line, pairs: __m512i) {
+    // SAFETY: a line is 512 aligned bits.
+    unsafe { _mm512_store_si512(to.0.as_mut_ptr().cast(), pairs) }
+}
+
+/// The first `n` of at most sixteen values, and zeros.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load(values: &[f32]) -> __m512 {
+    // The address of nothing is no address: even a mask that lets nothing through makes it slow.
+    if values.is_empty() {
+        return _mm512_setzero_ps();
+    }
+    let n = values.len().min(16);
+    let mask = (0xffff_u32 >> (16 - n)) as __mmask16;
+    // SAFETY: the mask lets through as many values as the slice has.
+    unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
+}
+
+/// Sixteen values.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load_whole(values: &[f32]) -> __m512 {
+    assert_eq!(values.len(), 16, "a vector of another length");
+    // SAFETY: there are sixteen.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+}
+
+/// Up to 32 values as pairs; pairs that are not there are zeros.
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn pairs_of(values: &[f32]) -> __m512i {
+    let (low, high) = values.split_at(values.len().min(16));
+    if high.len() == 16 {
+        rounded(load_whole(low), load_whole(high))
+    } else {
+        rounded(load(low), load(high))
+    }
+}
+
+/// Pairs of a value of `low` and one of `high`.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline]
+fn interleaved(low: __m512, high: __m512) -> __m512i {
+    // 0, 16, 1, 17, .. by halves of 32 bits.
+    let mut order = [0_i16; 32];
+    for i in 0..16 {
+        (order[2 * i], order[2 * i + 1]) = (i as i16, i as i16 + 16);
+    }
+    // SAFETY: both are 512 bits.
+    let order = unsafe { transmute::<[i16; 32], __m512i>(order) };
+    _mm512_permutexvar_epi16(order, rounded(low, high))
+}
+
+/// `low` and `high` rounded to bf16, one after the other.
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn rounded(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: both types are 512 bits of any value.
+    unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
+/// Row i, column j becomes row j, column i.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn transpose(block: &mut [__m512i; 16]) {
+    // Within each quarter of a register: 2 x 2 of 32 bits, then 2 x 2 of 64 bits.
+    let mut t = *block;
+    for i in (0..16).step_by(4) {
+        let low = [
+            _mm512_unpacklo_epi32(block[i], block[i + 1]),
+            _mm512_unpacklo_epi32(block[i + 2], block[i + 3]),
+        ];
+        let high = [
+            _mm512_unpackhi_epi32(block[i], block[i + 1]),
+            _mm512_unpackhi_epi32(block[i + 2], block[i + 3]),
+        ];
+        t[i] = _mm512_unpacklo_epi64(low[0], low[1]);
+        t[i + 1] = _mm512_unpackhi_epi64(low[0], low[1]);
+        t[i + 2] = _mm512_unpacklo_epi64(high[0], high[1]);
+        t[i + 3] = _mm512_unpackhi_epi64(high[0], high[1]);
+    }
+    // t[4 i + j] holds, in quarter q, rows 4 i.. of column 4 q + j: now the quarters change places.
+    for j in 0..4 {
+        let even = [
+            _mm512_shuffle_i32x4::<0b10_00_10_00>(t[j], t[4 + j]),
+            _mm512_shuffle_i32x4::<0b10_00_10_00>(t[8 + j], t[12 + j]),
+        ];
+        let odd = [
+            _mm512_shuffle_i32x4::<0b11_01_11_01>(t[j], t[4 + j]),
+            _mm512_shuffle_i32x4::<0b11_01_11_01>(t[8 + j], t[12 + j]),
+        ];
+        block[j] = _mm512_shuffle_i32x4::<0b10_00_10_00>(even[0], even[1]);
+        block[8 + j] = _mm512_shuffle_i32x4::<0b11_01_11_01>(even[0], even[1]);
+        block[4 + j] = _mm512_shuffle_i32x4::<0b10_00_10_00>(odd[0], odd[1]);
+        block[12 + j] = _mm512_shuffle_i32x4::<0b11_01_11_01>(odd[0], odd[1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bf16::tests::all_upper_halves;
+    use crate::dispatch::{Level, level};
+
+    #[test]
+    fn the_instruction_rounds_as_the_half_crate_does_but_takes_subnormals_for_zero() {
+        if level() != Level::Avx512Bf16 {
+            return;
+        }
+        for values in all_upper_halves().chunks(32) {
+            let mut line = [Line::ZERO];
+            // SAFETY: the level says that the processor has AVX-512 BF16.
+            unsafe {
+                pack_rows(
+                    Matrix::new(values, 1, values.len()),
+                    (0..1, 0..values.len()),
+                    1,
+                    &mut line,
+                );
+            };
+            for (i, value) in values.iter().enumerate() {
+                let found = (line[0].0[i / 2] >> (16 * (i % 2))) as u16;
+                let value = if value.is_subnormal() {
+                    0.0_f32.copysign(*value)
+                } else {
+                    *value
+                };
+                assert_eq!(found, half::bf16::from_f32(value).to_bits(), "{value:e}");
+            }
+        }
+    }
+}

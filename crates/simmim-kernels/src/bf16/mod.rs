@@ -1,0 +1,360 @@
+//! Matrix products of operands rounded to bf16, summed up in f32.
+//!
+//! Operands come as f32 and are rounded to the nearest bf16 as they are packed for the product; no rounded copy of an
+//! activation is kept. A weight may be packed once and used in several products ([`PackedBf16`]).
+//!
+//! The products of bf16 values are exact in f32, so only the order of the sums and how they are rounded can tell two
+//! implementations apart. Levels below AVX-512 BF16 round the operands and leave the product to the `gemm` crate. The
+//! instruction `vdpbf16ps` adds up pairs of products and takes subnormal numbers (below 1.2e-38) for zero, so levels agree within
+//! the rounding of f32 sums, k ε Σ|a b|, not to the bit as other kernels do. At each level every number of threads gives
+//! the same bits.
+//!
+//! Source: Intel, *Architecture Instruction Set Extensions Programming Reference*, `VDPBF16PS`: "DAZ, FTZ, round to nearest
+//! even".
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use crate::dispatch::{Level, level};
+use crate::matmul::{Matrix, MatrixMut, Store, assert_fit};
+use portable::Rounded;
+
+/// to = the bf16 values nearest to `from`, to even where two are as near; what is not a number stays none.
+pub fn round(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "round: lengths differ");
+    portable::round(from, to);
+}
+
+/// The right operand of a product, rounded to bf16 and laid out for it, to be used more than once.
+#[derive(Debug, Clone)]
+pub struct PackedBf16(Packed);
+
+#[derive(Debug, Clone)]
+enum Packed {
+    Rounded(Rounded),
+    #[cfg(target_arch = "x86_64")]
+    Pairs(avx512::Packed),
+}
+
+impl Packed {
+    fn empty() -> Self {
+        match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => Self::Pairs(avx512::Packed::default()),
+            _ => Self::Rounded(Rounded::default()),
+        }
+    }
+}
+
+impl PackedBf16 {
+    /// Packs `b` `[k, n]`, on all threads of the current pool.
+    pub fn new(b: Matrix<'_>) -> Self {
+        let mut packed = Self(Packed::empty());
+        packed.repack(b);
+        packed
+    }
+
+    /// Packs `b` in place of what was packed before; memory is used again.
+    pub fn repack(&mut self, b: Matrix<'_>) {
+        match &mut self.0 {
+            Packed::Rounded(rounded) => rounded.fill(b, true),
+            #[cfg(target_arch = "x86_64")]
+            Packed::Pairs(pairs) => pairs.right(b),
+        }
+    }
+
+    /// k and n.
+    pub fn shape(&self) -> [usize; 2] {
+        match &self.0 {
+            Packed::Rounded(rounded) => rounded.shape(),
+            #[cfg(target_arch = "x86_64")]
+            Packed::Pairs(pairs) => pairs.shape(),
+        }
+    }
+}
+
+/// The product of `a` and `b` on all threads of the current pool.
+///
+/// # Shapes
+/// `a` `[m, k]`, `b` `[k, n]`, `result` `[m, n]`.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
+    product(result, a, b, (store, true));
+}
+
+/// As [`matmul`], on the calling thread alone: for use inside a parallel loop.
+///
+/// # Shapes
+/// `a` `[m, k]`, `b` `[k, n]`, `result` `[m, n]`.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn matmul_serial(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
+    product(result, a, b, (store, false));
+}
+
+/// As [`matmul`], where `b` is packed already. Sums over more than a thousand values may be cut in other places.
+///
+/// # Shapes
+/// `a` `[m, k]`, `b` `[k, n]`, `result` `[m, n]`.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn matmul_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &PackedBf16, store: Store<'_>) {
+    assert_fit(&result, [a.rows(), a.columns()], b.shape(), store);
+    match &b.0 {
+        Packed::Rounded(b) => portable::product(result, a, b, (store, true)),
+        #[cfg(target_arch = "x86_64")]
+        Packed::Pairs(b) => avx512::product_packed(result, a, b, avx512::Mode::new(store, true)),
+    }
+}
+
+fn product(
+    result: MatrixMut<'_>,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    (store, parallel): (Store<'_>, bool),
+) {
+    let shapes = [a, b].map(|operand| [operand.rows(), operand.columns()]);
+    assert_fit(&result, shapes[0], shapes[1], store);
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Bf16 => avx512::product(result, a, b, avx512::Mode::new(store, parallel)),
+        _ => {
+            let mut right = Rounded::default();
+            right.fill(b, parallel);
+            portable::product(result, a, &right, (store, parallel));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::matmul::tests::ramp;
+    use proptest::prelude::*;
+
+    /// Values with all upper halves and some lower ones, about the tie above all.
+    pub(crate) fn all_upper_halves() -> Vec<f32> {
+        const LOWER: [u32; 9] = [0, 1, 0x1234, 0x7fff, 0x8000, 0x8001, 0x9abc, 0xfffe, 0xffff];
+        let with =
+            |lower: u32| (0..=0xffff_u32).map(move |upper| f32::from_bits(upper << 16 | lower));
+        let random = (0..1 << 20_u64).map(|i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
+        let random = random.map(|bits| f32::from_bits(bits as u32));
+        LOWER.into_iter().flat_map(with).chain(random).collect()
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_half_crate() {
+        let values = all_upper_halves();
+        let mut rounded = vec![0.0; values.len()];
+        round(&values, &mut rounded);
+        for (value, rounded) in values.iter().zip(rounded) {
+            let expected = half::bf16::from_f32(*value).to_bits();
+            assert_eq!(rounded.to_bits(), u32::from(expected) << 16, "{value:e}");
+        }
+    }
+
+    /// What a product of `k` values may be wrong by, of Σ|a b|: each of k sums of f32 rounds by ½ ε at most, and as much
+    /// comes of scaling and adding to the result.
+    fn tolerance(k: usize) -> f64 {
+        (k + 4) as f64 * f64::from(f32::EPSILON) / 2.0
+    }
+
+    /// An operand in `data`, from `offset` on and with rows `gap` apart from each other.
+    struct Operand {
+        data: Vec<f32>,
+        shape: [usize; 2],
+        gap: usize,
+        offset: usize,
+        transposed: bool,
+    }
+
+    impl Operand {
+        fn new(
+            [rows, columns]: [usize; 2],
+            transposed: bool,
+            [gap, offset]: [usize; 2],
+            step: f32,
+        ) -> Self {
+            let lines = if transposed {
+                [columns, rows]
+            } else {
+                [rows, columns]
+            };
+            Self {
+                data: ramp(lines[0] * (lines[1] + gap) + offset, step),
+                shape: lines,
+                gap,
+                offset,
+                transposed,
+            }
+        }
+
+        fn view(&self) -> Matrix<'_> {
+            let [rows, columns] = self.shape;
+            let data = &self.data[self.offset..];
+            let view = Matrix::with_row_stride(data, rows, columns, columns + self.gap);
+            if self.transposed {
+                view.transposed()
+            } else {
+                view
+            }
+        }
+
+        /// The value there, rounded by the `half` crate.
+        fn at(&self, row: usize, column: usize) -> f64 {
+            let [row, column] = if self.transposed {
+                [column, row]
+            } else {
+                [row, column]
+            };
+            let value = self.data[self.offset + row * (self.shape[1] + self.gap) + column];
+            half::bf16::from_f32(value).to_f64()
+        }
+    }
+
+    type Run<'a> = &'a dyn Fn(MatrixMut<'_>);
+
+    /// Runs one form in three ways and compares each with its definition in f64.
+    fn check([m, k, n]: [usize; 3], form: usize, gap_offset: [usize; 2]) {
+        let a = Operand::new([m, k], form & 1 != 0, gap_offset, 1.3);
+        let b = Operand::new([k, n], form & 2 != 0, gap_offset, 0.7);
+        let bias = ramp(n, 0.9);
+        let store = [
+            Store::Replace,
+            Store::Scaled(0.5),
+            Store::Add,
+            Store::Bias(&bias),
+        ][form / 4 % 4];
+        let [gap, offset] = gap_offset;
+        let before = ramp(m * (n + gap) + offset, 0.2);
+        let packed = PackedBf16::new(b.view());
+        let runs: [Run<'_>; 3] = [
+            &|result| matmul(result, a.view(), b.view(), store),
+            &|result| matmul_serial(result, a.view(), b.view(), store),
+            &|result| matmul_packed(result, a.view(), &packed, store),
+        ];
+        for run in runs {
+            let mut result = before.clone();
+            run(MatrixMut::with_row_stride(
+                &mut result[offset..],
+                m,
+                n,
+                n + gap,
+            ));
+            for (i, (found, before)) in result.iter().zip(&before).enumerate() {
+                let place = i
+                    .checked_sub(offset)
+                    .map(|i| (i / (n + gap), i % (n + gap)));
+                let Some((row, column)) = place.filter(|(row, column)| *row < m && *column < n)
+                else {
+                    assert_eq!(found, before, "beside the result of {m} x {k} x {n}");
+                    continue;
+                };
+                let products = (0..k).map(|i| a.at(row, i) * b.at(i, column));
+                let (sum, size) =
+                    products.fold((0.0, 0.0), |(sum, size), p: f64| (sum + p, size + p.abs()));
+                let (base, scale) = match store {
+                    Store::Replace => (0.0, 1.0),
+                    Store::Scaled(scale) => (0.0, f64::from(scale)),
+                    Store::Add => (f64::from(*before), 1.0),
+                    Store::Bias(bias) => (f64::from(bias[column]), 1.0),
+                };
+                let (base, expected): (f64, f64) = (base, base + scale * sum);
+                let allowed = tolerance(k) * (size + base.abs()) + 1e-30;
+                assert!(
+                    (f64::from(*found) - expected).abs() <= allowed,
+                    "{m} x {k} x {n}, form {form}: {found} is not {expected}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_form_is_its_definition_on_rounded_operands(
+            m in 0_usize..70, k in 0_usize..90, n in 0_usize..150, form in 0_usize..16, gap in 0_usize..3, offset in 0_usize..3
+        ) {
+            check([m, k, n], form, [gap, offset]);
+        }
+    }
+
+    #[test]
+    fn products_cut_along_every_axis_are_their_definition() {
+        for form in 0..16 {
+            check([5, 3201, 17], form, [0, 0]);
+            check([331, 9, 5], form, [0, 1]);
+            check([3, 35, 801], form, [1, 0]);
+        }
+        check([100, 20_001, 3], 1, [0, 0]);
+    }
+
+    #[test]
+    fn the_fast_product_agrees_with_the_portable_one() {
+        let (m, k, n) = (61, 700, 83);
+        let (a, b) = (ramp(m * k, 1.3), ramp(k * n, 0.7));
+        let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+        let (mut fast, mut plain) = (vec![0.0; m * n], vec![0.0; m * n]);
+        matmul(MatrixMut::new(&mut fast, m, n), a, b, Store::Replace);
+        let mut right = Rounded::default();
+        right.fill(b, true);
+        portable::product(
+            MatrixMut::new(&mut plain, m, n),
+            a,
+            &right,
+            (Store::Replace, true),
+        );
+        let allowed = (2.0 * tolerance(k) * k as f64) as f32;
+        for (fast, plain) in fast.iter().zip(plain) {
+            assert!((fast - plain).abs() <= allowed, "{fast} is not {plain}");
+        }
+    }
+
+    #[test]
+    fn a_packed_operand_is_packed_again_in_any_shape() {
+        let (large, small) = (ramp(90 * 70, 0.3), ramp(5 * 3, 0.8));
+        let mut packed = PackedBf16::new(Matrix::new(&large, 90, 70));
+        packed.repack(Matrix::new(&small, 5, 3));
+        assert_eq!(packed.shape(), [5, 3]);
+        let x = ramp(2 * 5, 0.1);
+        let (mut once, mut again) = ([0.0; 6], [0.0; 6]);
+        let x = Matrix::new(&x, 2, 5);
+        matmul_packed(MatrixMut::new(&mut once, 2, 3), x, &packed, Store::Replace);
+        matmul(
+            MatrixMut::new(&mut again, 2, 3),
+            x,
+            Matrix::new(&small, 5, 3),
+            Store::Replace,
+        );
+        assert_eq!(once, again);
+    }
+
+    #[test]
+    #[should_panic(expected = "[2, 5] times [4, 3] into [2, 3]")]
+    fn a_packed_operand_of_another_shape_is_refused() {
+        let packed = PackedBf16::new(Matrix::new(&[0.0; 12], 4, 3));
+        let mut result = [0.0; 6];
+        let x = Matrix::new(&[0.0; 10], 2, 5);
+        matmul_packed(
+            MatrixMut::new(&mut result, 2, 3),
+            x,
+            &packed,
+            Store::Replace,
+        );
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        for (value, other) in [(f32::NAN, 0.0), (f32::INFINITY, 1.0), (f32::INFINITY, 0.0)] {
+            let mut result = [0.0; 4];
+            let (a, b) = ([value, 1.0, 2.0, 3.0], [other, 1.0, 2.0, 3.0]);
+            let (a, b) = (Matrix::new(&a, 2, 2), Matrix::new(&b, 2, 2));
+            matmul(MatrixMut::new(&mut result, 2, 2), a, b, Store::Replace);
+            assert!(!result[0].is_finite() && result[3] == 11.0, "{result:?}");
+        }
+    }
+}
