@@ -12,7 +12,7 @@ const EDGE: f32 = 1e-3;
 
 /// The bin of each value among `n_bins` equal ones of 0 to 1; what lies outside goes to the first or the last.
 ///
-/// A value within [`EDGE`] of a bin below the next one's edge counts as on it: grey levels lie on edges where the
+/// A value within a thousandth of a bin below the next one's edge counts as on it: grey levels lie on edges where the
 /// number of bins divides 255, and rounding has then no say.
 ///
 /// # Shapes
