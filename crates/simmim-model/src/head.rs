@@ -79,8 +79,9 @@ enum Layers {
 impl Head {
     /// Puts the head of `objective` on `encoder`.
     ///
-    /// Names its parameters as 1 x 1 convolutions: `decoder.0`, and of an MLP `decoder.2` as well; those of an inverse
-    /// Swin transformer like a Swin transformer's, `decoder.embed`, `decoder.layers.*`, `decoder.norm`, `decoder.output`.
+    /// Names its parameters as 1 x 1 convolutions: `decoder.0`, and of an MLP `decoder.2` as well; those of an
+    /// inverse Swin transformer like a Swin transformer's: `decoder.embed`, `decoder.layers.*`, `decoder.norm`,
+    /// `decoder.output`.
     ///
     /// # Panics
     /// When the head does not fit ([`HeadKind::fits`]).

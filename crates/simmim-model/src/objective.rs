@@ -93,8 +93,8 @@ impl Objective {
         square_px.min(patch_px.max(self.element_px()))
     }
 
-    /// Whether the head's squares are a whole number of its tokens, each element lies in one square of the head and in one cell of the mask, and each of the units
-    /// of [`Objective::unit_px`] is hidden or visible as a whole.
+    /// Whether the head's squares are a whole number of its tokens, each element lies in one square of the head and
+    /// in one cell of the mask, and each of the units of [`Objective::unit_px`] is hidden or visible as a whole.
     pub fn fits(&self, stride: usize, patch_px: usize, cell_px: usize) -> bool {
         let square_px = self.square_px(stride);
         let (element_px, unit_px) = (self.element_px(), self.unit_px(square_px, patch_px));

@@ -36,8 +36,8 @@ const N_STAGES: usize = 4;
 /// The stages of a Swin transformer in the opposite order: the widest first, each token becoming four of half the
 /// width between two of them.
 ///
-/// Source: SimMIM, arXiv 2111.09886, §3.3, which names an inverse Swin-T and an inverse Swin-B and says no more; no code
-/// of them was released. The depths are those of the Swin transformer read backwards, expanding is merging read
+/// Source: SimMIM, arXiv 2111.09886, §3.3, names an inverse Swin-T and an inverse Swin-B and says no more; no code of
+/// them was released. The depths are those of the Swin transformer read backwards, expanding is merging read
 /// backwards: a linear layer without bias to twice the width, four tokens of a quarter of that, a norm.
 #[derive(Debug)]
 pub(crate) struct InverseSwin {
