@@ -2,8 +2,7 @@
 
 use crate::encoder::Encoder;
 use crate::layers::{Linear, Norm};
-use simmim_autograd::Init;
-use simmim_autograd::{ParameterSpecs, Tape, Tensor, Var};
+use simmim_autograd::{Init, ParameterSpecs, Tape, Tensor, Var};
 
 /// ε of a fresh norm. Source: microsoft/SimMIM `models/vision_transformer.py`, which takes that of the encoder.
 const NORM_EPS: f32 = 1e-6;

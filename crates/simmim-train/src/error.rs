@@ -318,6 +318,18 @@ pub(crate) fn near<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a st
     closest(wanted, scored.collect())
 }
 
+/// The names that are most like `wanted`, best first; all of them where none is.
+pub(crate) fn near_or_all<'a>(
+    wanted: &str,
+    names: impl IntoIterator<Item = &'a str> + Clone,
+) -> Vec<String> {
+    let alike = near(wanted, names.clone());
+    if alike.is_empty() {
+        return names.into_iter().map(str::to_owned).collect();
+    }
+    alike
+}
+
 /// Typing errors between two names.
 pub(crate) fn distance(wanted: &str, name: &str) -> usize {
     strsim::damerau_levenshtein(wanted, name)

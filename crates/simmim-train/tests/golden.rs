@@ -99,6 +99,14 @@ struct Worst {
 }
 
 impl Worst {
+    /// Nothing compared yet.
+    fn none() -> Self {
+        Self {
+            error: 0.0,
+            tensor: "nothing".into(),
+        }
+    }
+
     fn see(&mut self, tensor: &str, found: &[f32], expected: &[f32]) {
         assert_eq!(found.len(), expected.len(), "{tensor}: number of values");
         let norm =
@@ -224,10 +232,7 @@ impl Golden {
 
     /// Logits, loss, gradients and layers of a classifier.
     fn compare_fine_tuning(&self) -> Worst {
-        let mut worst = Worst {
-            error: 0.0,
-            tensor: "nothing".into(),
-        };
+        let mut worst = Worst::none();
         let config = self.json("config");
         let targets = self.tensor("input.target");
         let mut specs = ParameterSpecs::default();
@@ -283,10 +288,7 @@ impl Golden {
     }
 
     fn compare_pretraining(&self) -> Worst {
-        let mut worst = Worst {
-            error: 0.0,
-            tensor: "nothing".into(),
-        };
+        let mut worst = Worst::none();
         let (model, specs) = self.model();
         let mut parameters = self.parameters(specs);
         let images = self.tensor("input.image");

@@ -27,7 +27,7 @@ use toml::{Table, Value};
 use super::{GridError, shipped};
 use crate::Error;
 use crate::config::{ConfigError, Layer, RawConfig};
-use crate::error::near;
+use crate::error::near_or_all;
 use crate::recipe;
 
 /// A key, `section.key`, and its value.
@@ -164,14 +164,10 @@ impl Grid {
             "also",
             "score",
         ];
-        let mut alike = near(key, KEYS);
-        if alike.is_empty() {
-            alike = KEYS.map(str::to_owned).to_vec();
-        }
         GridError::UnknownKey {
             origin: self.origin.clone(),
             key: key.to_owned(),
-            near: alike,
+            near: near_or_all(key, KEYS),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The grids that ship with the program: the files of `recipes/ablations`.
 
 use super::GridError;
-use crate::error::near;
+use crate::error::near_or_all;
 use crate::recipe::Recipe;
 
 /// The same kind of file as a recipe: its header states the command, the cost, the result to expect, the source.
@@ -20,13 +20,9 @@ pub(super) fn find(name: &str) -> Result<Recipe, GridError> {
     let found = GRIDS.iter().find(|grid| grid.name == name);
     found.copied().ok_or_else(|| {
         let names = GRIDS.iter().map(|grid| grid.name);
-        let mut alike = near(name, names.clone());
-        if alike.is_empty() {
-            alike = names.map(str::to_owned).collect();
-        }
         GridError::UnknownGrid {
             name: name.to_owned(),
-            near: alike,
+            near: near_or_all(name, names),
         }
     })
 }

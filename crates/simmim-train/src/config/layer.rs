@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use crate::config::keys::Section;
 use crate::config::{ConfigError, Key, RawConfig};
-use crate::error::{closest, distance, near};
+use crate::error::{closest, distance, near_or_all};
 use crate::recipe;
 
 /// Names the recipe that a file overlays.
@@ -187,14 +187,10 @@ impl Layer {
     fn unknown_section(&self, section: &str) -> ConfigError {
         let config = RawConfig::default();
         let known = config.sections().map(Section::name);
-        let mut alike = near(section, known);
-        if alike.is_empty() {
-            alike = known.map(str::to_owned).to_vec();
-        }
         ConfigError::UnknownSection {
             origin: self.origin.clone(),
             section: section.to_owned(),
-            near: alike,
+            near: near_or_all(section, known),
         }
     }
 
