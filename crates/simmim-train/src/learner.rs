@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use simmim_autograd::{AdamW, CpuDevice, Device, DropPath, Gradients, Parameters, Tape, Tensor};
+use simmim_autograd::{AdamW, Device, DropPath, Gradients, Parameters, Tape, Tensor};
 use simmim_data::{Batch, Loader};
 use simmim_model::{Hiding, MaskedImageModel, Palette, Target};
 
@@ -140,7 +140,7 @@ impl Network {
             plan.codebook(),
             "the codebook of the plan"
         );
-        let device = CpuDevice::shared();
+        let device = plan.device();
         let (mut model, specs) = plan.model();
         if let Some(palette) = palette(plan, codebook.as_ref(), &device)? {
             model.set_palette(palette);

@@ -1,7 +1,10 @@
 //! A configuration whose geometry is proved. Code that gets a [`Plan`] cannot fail for reasons of
 //! configuration.
 
-use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpecs, Parameters, Schedule};
+use simmim_autograd::{
+    AdamW, AdamWSettings, CpuDevice, Decay, Device, Group, ParameterSpecs, Parameters, Precision,
+    Schedule,
+};
 use simmim_data::{
     CropSettings, DecodeLimits, HeldOut, MaskKind, MaskPlan, Normalisation, Split, Transform,
 };
@@ -10,6 +13,7 @@ use simmim_model::{
 };
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::Error;
 use crate::codebook::CodebookShape;
@@ -209,6 +213,15 @@ impl Plan {
             max_pixels,
             ..DecodeLimits::default()
         }
+    }
+
+    /// Where tensors live and are computed with: this machine's cores, at the configured precision.
+    pub fn device(&self) -> Arc<dyn Device> {
+        let precision = match self.config.train.precision {
+            config::Precision::Fp32 => Precision::F32,
+            config::Precision::Bf16 => Precision::Bf16,
+        };
+        Arc::new(CpuDevice::with_precision(precision))
     }
 
     /// The optimiser, with the groups of the configured decay rule.

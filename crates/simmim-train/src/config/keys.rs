@@ -384,5 +384,7 @@ words! {
     Precision {
         /// 32-bit floats.
         Fp32 = "fp32",
+        /// Operands rounded to bfloat16, sums in 32 bits; all else in 32 bits.
+        Bf16 = "bf16",
     }
 }
