@@ -223,6 +223,10 @@ impl Device for CpuDevice {
         rows::add_assign(values_mut(sum), values(added));
     }
 
+    fn approach(&self, x: &mut Buffer, y: &Buffer, share: f32) {
+        rows::approach(values_mut(x), values(y), share);
+    }
+
     fn linear(
         &self,
         x: &Buffer,

@@ -149,6 +149,8 @@ pub trait Device: Debug + Send + Sync {
     fn copy(&self, from: &Buffer, to: &mut Buffer);
     /// sum += values.
     fn add_assign(&self, sum: &mut Buffer, values: &Buffer);
+    /// x ← x + share · (y − x).
+    fn approach(&self, x: &mut Buffer, y: &Buffer, share: f32);
 
     /// y `[R, out]` = x `[R, in]` wᵀ + bias; w `[out, in]`, bias `[out]`.
     fn linear(

@@ -25,6 +25,8 @@ pub struct Group {
     pub parameters: Vec<ParameterId>,
     /// Decoupled weight decay.
     pub weight_decay: f32,
+    /// Factor of the learning rate at its base.
+    pub lr_scale: f64,
 }
 
 /// The optimiser and its moments.
@@ -53,13 +55,27 @@ impl AdamW {
         }
     }
 
-    /// One step at learning rate `lr`; returns the norm of the gradients before the clip.
+    /// One step at learning rate `lr`, times each group's scale; returns the norm of the gradients before the clip.
     ///
     /// A norm that is not finite changes nothing: the caller sees it and decides.
     ///
     /// # Panics
     /// When a tape still holds the parameters.
     pub fn step(&mut self, parameters: &mut Parameters, gradients: &Gradients, lr: f64) -> f64 {
+        self.step_scaled(parameters, gradients, |scale| lr * scale)
+    }
+
+    /// As [`AdamW::step`], with the learning rate of each group by its scale: a schedule whose warm-up and end are the
+    /// same for all groups does not just multiply by it.
+    ///
+    /// # Panics
+    /// As [`AdamW::step`].
+    pub fn step_scaled(
+        &mut self,
+        parameters: &mut Parameters,
+        gradients: &Gradients,
+        rate: impl Fn(f64) -> f64,
+    ) -> f64 {
         let norm = gradients.norm();
         if !norm.is_finite() {
             return norm;
@@ -71,7 +87,7 @@ impl AdamW {
             .map_or(1.0, |most| (most / (norm + CLIP_EPS)).min(1.0));
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
         let shared = AdamWStep {
-            lr: lr as f32,
+            lr: 0.0,
             betas: self.settings.betas,
             eps: self.settings.eps,
             weight_decay: 0.0,
@@ -81,6 +97,7 @@ impl AdamW {
         for group in &self.groups {
             let step = AdamWStep {
                 weight_decay: group.weight_decay,
+                lr: rate(group.lr_scale) as f32,
                 ..shared
             };
             for &id in &group.parameters {
@@ -96,6 +113,11 @@ impl AdamW {
             }
         }
         norm
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// m and v of a parameter.

@@ -217,6 +217,27 @@ impl Parameters {
         &self.device
     }
 
+    /// The same parameters with the same values, in memory of their own.
+    pub fn copy(&self) -> Self {
+        let tensors = self.tensors.iter().map(Tensor::copy).collect();
+        Self {
+            specs: self.specs.clone(),
+            tensors,
+            device: Arc::clone(&self.device),
+        }
+    }
+
+    /// Moves every value a share of the way to that of `other`: p ← p + share · (q − p).
+    ///
+    /// # Panics
+    /// When `other` is of another model, or a tape still holds the parameters.
+    pub fn approach(&mut self, other: &Self, share: f32) {
+        assert_eq!(self.tensors.len(), other.tensors.len(), "another model");
+        for (own, other) in self.tensors.iter_mut().zip(&other.tensors) {
+            own.approach(other, share);
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, id: ParameterId) -> &mut Tensor {
         &mut self.tensors[id.0]
     }
@@ -299,6 +320,18 @@ mod tests {
         let values = drawn(Init::Uniform { bound: 0.5 });
         assert!(values.iter().all(|x| x.abs() < 0.5) && values.iter().any(|x| *x > 0.49));
         assert!(values.iter().any(|x| *x < -0.49));
+    }
+
+    #[test]
+    fn an_average_approaches_by_its_share_and_leaves_the_other_alone() {
+        let mut specs = ParameterSpecs::default();
+        let id = specs.add("w", &[3], Init::Constant(1.0));
+        let mut parameters = Parameters::allocate(specs, &CpuDevice::shared(), 1);
+        let mut average = parameters.copy();
+        parameters.set("w", &[3], &[1.0, 2.0, -3.0]).unwrap();
+        average.approach(&parameters, 0.25);
+        assert_eq!(average.get(id).to_vec(), [1.0, 1.25, 0.0]);
+        assert_eq!(parameters.get(id).to_vec(), [1.0, 2.0, -3.0]);
     }
 
     #[test]

@@ -75,6 +75,18 @@ impl Schedule {
         }
     }
 
+    /// The learning rate of step `step` for a group whose base is scaled. The warm-up begins, and a cosine ends, at the
+    /// same rate for all groups.
+    ///
+    /// Source: microsoft/SimMIM with timm's schedulers: `warmup_lr_init` and `lr_min` are of no group.
+    pub fn lr_scaled(&self, step: u64, scale: f64) -> f64 {
+        let group = Self {
+            base_lr: self.base_lr * scale,
+            ..self.clone()
+        };
+        group.lr(step)
+    }
+
     fn cosine(&self, done: f64) -> f64 {
         let height = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
         self.min_lr + (self.base_lr - self.min_lr) * height
@@ -141,6 +153,14 @@ mod tests {
             Decay::CosineAfterWarmup,
             &[(10, 1.0), (55, 0.6), (100, 0.2)],
         );
+    }
+
+    #[test]
+    fn groups_begin_and_end_alike_and_differ_between() {
+        let schedule = schedule(Decay::CosineAfterWarmup);
+        for (step, rate) in [(0, 0.1), (10, 0.5), (100, 0.2)] {
+            assert!((schedule.lr_scaled(step, 0.5) - rate).abs() < 1e-12);
+        }
     }
 
     #[test]

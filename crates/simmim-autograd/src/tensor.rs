@@ -145,6 +145,20 @@ impl Tensor {
     }
 
     /// self += other, in place where no clone shares the buffer.
+    /// The same values in memory of their own.
+    pub(crate) fn copy(&self) -> Self {
+        Self::build(self.device(), self.shape(), |copy| {
+            self.device().copy(self.buffer(), copy);
+        })
+    }
+
+    /// x ← x + share · (y − x).
+    pub(crate) fn approach(&mut self, other: &Self, share: f32) {
+        assert_eq!(self.shape(), other.shape(), "approach: shapes differ");
+        let buffer = self.buffer_mut().expect("no tape holds it");
+        other.device().approach(buffer, other.buffer(), share);
+    }
+
     pub(crate) fn add_assign(&mut self, other: &Self) {
         assert_eq!(
             self.len(),

@@ -117,6 +117,7 @@ fn a_weight_that_the_optimiser_has_written_is_packed_again() {
     let group = Group {
         parameters: ids.clone(),
         weight_decay: 0.05,
+        lr_scale: 1.0,
     };
     let settings = AdamWSettings {
         betas: [0.9, 0.95],

@@ -226,6 +226,22 @@ pub fn add_assign(sum: &mut [f32], values: &[f32]) {
         .for_each(|(sum, values)| add(sum, values));
 }
 
+/// x ← x + share · (y − x), element by element, on all threads.
+///
+/// # Shapes
+/// Both of the same length.
+pub fn approach(x: &mut [f32], y: &[f32], share: f32) {
+    assert_eq!(x.len(), y.len(), "approach: lengths differ");
+    let len = crate::chunks::TASK_LEN;
+    x.par_chunks_mut(len)
+        .zip(y.par_chunks(len))
+        .for_each(|(x, y)| {
+            for (x, y) in x.iter_mut().zip(y) {
+                *x += share * (y - *x);
+            }
+        });
+}
+
 fn add(sum: &mut [f32], values: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(values) {
         *sum += value;

@@ -216,6 +216,7 @@ impl Setup {
         let group = Group {
             parameters: self.parameters.iter().map(|(id, ..)| id).collect(),
             weight_decay: 0.0,
+            lr_scale: 1.0,
         };
         let settings = AdamWSettings {
             betas: [0.9, 0.95],

@@ -8,18 +8,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use simmim_autograd::{AdamW, Tensor};
+use simmim_autograd::{ParameterSpecs, Parameters, Tensor};
 use simmim_checkpoint::{Archive, Entry, write_archive};
 
 use crate::Error;
-use crate::codebook::CODEBOOK;
 use crate::config::{Layer, RawConfig};
-use crate::learner::{Learner, Network};
+use crate::learner::{Learner, Task};
 
 const FIRST: &str = "optimizer.exp_avg.";
 const SECOND: &str = "optimizer.exp_avg_sq.";
-const KIND: &str = "simmim.kind";
+pub(crate) const KIND: &str = "simmim.kind";
 const VERSION: &str = "simmim.version";
 const RECIPE: &str = "simmim.recipe";
 const CONFIG: &str = "simmim.config";
@@ -30,8 +30,14 @@ const PROGRESS: &str = "simmim.progress";
 pub struct Progress {
     /// Optimiser steps done.
     pub step: u64,
-    /// The least loss on held-out images so far.
+    /// The loss on held-out images where it was best so far: least, or at the best accuracy.
     pub best_val_loss: Option<f64>,
+    /// The best accuracy on held-out images so far, of a task that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_val_accuracy: Option<f64>,
+    /// Validations since the best one.
+    #[serde(default)]
+    pub n_stalled: u64,
     /// Seconds of training so far.
     pub seconds: f64,
     /// Fingerprint of the data set: names and sizes of its images.
@@ -44,6 +50,8 @@ impl Progress {
         Self {
             step: 0,
             best_val_loss: None,
+            best_val_accuracy: None,
+            n_stalled: 0,
             seconds: 0.0,
             data_fingerprint,
         }
@@ -65,52 +73,56 @@ pub struct Origin {
 ///
 /// # Errors
 /// [`Error::File`] when it cannot be written; the file that stood there is untouched.
-pub fn save_state(path: &Path, learner: &Learner, origin: &Origin) -> Result<(), Error> {
-    save(path, &learner.network, Some(&learner.optimiser), origin)
+pub(crate) fn save_state<T: Task>(
+    path: &Path,
+    learner: &Learner<T>,
+    origin: &Origin,
+) -> Result<(), Error> {
+    let mut tensors = Vec::new();
+    for (id, spec, tensor) in learner.task.parameters().iter() {
+        tensors.push(array(spec.name.clone(), tensor));
+        let [first, second] = learner.optimiser.moments(id);
+        tensors.push(array(format!("{FIRST}{}", spec.name), first));
+        tensors.push(array(format!("{SECOND}{}", spec.name), second));
+    }
+    tensors.extend(learner.task.more_arrays(true));
+    write(path, &tensors, &learner.task, origin)
 }
 
-/// Writes the weights alone.
+/// Writes the weights alone, those that the task validates.
 ///
 /// # Errors
 /// As [`save_state`].
-pub fn save_weights(path: &Path, network: &Network, origin: &Origin) -> Result<(), Error> {
-    save(path, network, None, origin)
+pub(crate) fn save_weights<T: Task>(path: &Path, task: &T, origin: &Origin) -> Result<(), Error> {
+    let parameters = task.best_parameters().iter();
+    let mut tensors: Vec<_> = parameters
+        .map(|(_, spec, tensor)| array(spec.name.clone(), tensor))
+        .collect();
+    tensors.extend(task.more_arrays(false));
+    write(path, &tensors, task, origin)
 }
 
-fn save(
-    path: &Path,
-    network: &Network,
-    optimiser: Option<&AdamW>,
-    origin: &Origin,
-) -> Result<(), Error> {
-    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-    let mut add = |name: String, tensor: &Tensor| {
-        tensors.push((name, tensor.shape().to_vec(), tensor.to_vec()));
-    };
-    for (id, spec, tensor) in network.parameters.iter() {
-        add(spec.name.clone(), tensor);
-        if let Some(optimiser) = optimiser {
-            let [first, second] = optimiser.moments(id);
-            add(format!("{FIRST}{}", spec.name), first);
-            add(format!("{SECOND}{}", spec.name), second);
-        }
-    }
-    if let Some(codebook) = &network.codebook {
-        let shape = vec![codebook.shape().n, codebook.width()];
-        tensors.push((CODEBOOK.to_owned(), shape, codebook.values().to_vec()));
-    }
+/// An array with its name and shape.
+type Named = (String, Vec<usize>, Vec<f32>);
+
+fn array(name: String, tensor: &Tensor) -> Named {
+    (name, tensor.shape().to_vec(), tensor.to_vec())
+}
+
+fn write<T: Task>(path: &Path, tensors: &[Named], task: &T, origin: &Origin) -> Result<(), Error> {
     let entries: Vec<Entry<'_>> = tensors
         .iter()
         .map(|(name, shape, values)| Entry::f32(name, shape, values))
         .collect();
     let progress = serde_json::to_string(&origin.progress).expect("numbers are plain JSON");
-    let metadata = BTreeMap::from([
-        (KIND.to_owned(), "pretrain".to_owned()),
+    let mut metadata = BTreeMap::from([
+        (KIND.to_owned(), T::KIND.to_owned()),
         (VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         (RECIPE.to_owned(), origin.recipe.clone()),
         (CONFIG.to_owned(), origin.config.to_toml()),
         (PROGRESS.to_owned(), progress),
     ]);
+    metadata.extend(task.more_metadata());
     Ok(write_archive(path, &entries, &metadata)?)
 }
 
@@ -129,25 +141,57 @@ pub fn origin(archive: &Archive) -> Result<Origin, Error> {
         archive.metadata().get(key).ok_or_else(missing)
     };
     let config = Layer::text(path.display().to_string(), text(CONFIG)?)?;
-    let damaged = |source| Error::Metadata {
-        path: path.clone(),
-        key: PROGRESS,
-        source,
-    };
     Ok(Origin {
         recipe: text(RECIPE)?.clone(),
         config: RawConfig::from_layers(&[config])?,
-        progress: serde_json::from_str(text(PROGRESS)?).map_err(damaged)?,
+        progress: json(archive, PROGRESS)?,
     })
+}
+
+/// Whether the file says that this program wrote it.
+pub(crate) fn is_own(archive: &Archive) -> bool {
+    archive.metadata().contains_key(CONFIG)
+}
+
+/// A value of the metadata that is JSON.
+///
+/// # Errors
+/// [`Error::NoMetadata`] where it is missing, [`Error::Metadata`] where it is damaged.
+pub(crate) fn json<T: DeserializeOwned>(archive: &Archive, key: &'static str) -> Result<T, Error> {
+    let path = archive.path().to_owned();
+    let Some(text) = archive.metadata().get(key) else {
+        return Err(Error::NoMetadata { path, key });
+    };
+    serde_json::from_str(text).map_err(|source| Error::Metadata { path, key, source })
+}
+
+/// Refuses a file whose arrays have not the shapes of a model's parameters, before memory is taken for that.
+///
+/// # Errors
+/// [`Error::File`] for a missing array, [`Error::Weights`] for one of another shape.
+pub(crate) fn require_shapes(archive: &Archive, specs: &ParameterSpecs) -> Result<(), Error> {
+    for spec in specs.iter() {
+        let found = archive.info(&spec.name)?.shape.clone();
+        if found != spec.shape {
+            let (name, expected) = (spec.name.clone(), spec.shape.clone());
+            let source = simmim_autograd::Error::Shape {
+                name,
+                expected,
+                found,
+            };
+            let path = archive.path().to_owned();
+            return Err(Error::Weights { path, source });
+        }
+    }
+    Ok(())
 }
 
 /// Reads the weights into a network, from a file that was verified.
 ///
 /// # Errors
 /// [`Error::File`] for a missing tensor, [`Error::Weights`] for one of another shape.
-pub fn load_weights(archive: &Archive, network: &mut Network) -> Result<(), Error> {
-    let names: Vec<String> = network
-        .parameters
+pub(crate) fn load_weights(archive: &Archive, parameters: &mut Parameters) -> Result<(), Error> {
+    let names: Vec<String> = parameters
         .iter()
         .map(|(_, spec, _)| spec.name.clone())
         .collect();
@@ -157,8 +201,7 @@ pub fn load_weights(archive: &Archive, network: &mut Network) -> Result<(), Erro
             path: archive.path().to_owned(),
             source,
         };
-        network
-            .parameters
+        parameters
             .set(&name, &array.shape, &array.values)
             .map_err(misfit)?;
     }
@@ -169,12 +212,17 @@ pub fn load_weights(archive: &Archive, network: &mut Network) -> Result<(), Erro
 ///
 /// # Errors
 /// As [`load_weights`].
-pub fn load_state(archive: &Archive, learner: &mut Learner, steps: u64) -> Result<(), Error> {
-    load_weights(archive, &mut learner.network)?;
-    let network = &learner.network;
-    let device = network.parameters.device();
+pub(crate) fn load_state<T: Task>(
+    archive: &Archive,
+    learner: &mut Learner<T>,
+    steps: u64,
+) -> Result<(), Error> {
+    load_weights(archive, learner.task.parameters_mut())?;
+    learner.task.restore_arrays(archive)?;
+    let parameters = learner.task.parameters();
+    let device = parameters.device();
     let mut moments = Vec::new();
-    for (_, spec, _) in network.parameters.iter() {
+    for (_, spec, _) in parameters.iter() {
         let read = |prefix: &str| -> Result<Tensor, Error> {
             let values = archive.array_of_shape(&format!("{prefix}{}", spec.name), &spec.shape)?;
             Ok(Tensor::from_slice(device, &spec.shape, &values))

@@ -42,6 +42,15 @@ pub enum Error {
         name: String,
     },
 
+    /// A run or a configuration of another task than the one asked for.
+    #[error("this is {found}")]
+    OtherTask {
+        /// What it is.
+        found: &'static str,
+        /// The command that takes it.
+        command: &'static str,
+    },
+
     /// Two keys do not fit together.
     #[error("`{key}` is {found}, which does not fit: {reason}")]
     Geometry {
@@ -246,6 +255,7 @@ impl Error {
             Self::File(error) => error.hint(),
             Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
             Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),
+            Self::OtherTask { command, .. } => Some(format!("use `{command}`")),
             Self::UnknownVariant { .. } => Some(format!(
                 "the variants are {}, each with the side of a patch in pixels after a slash: `vit-b/16`",
                 simmim_model::Variant::names().collect::<Vec<_>>().join(", ")

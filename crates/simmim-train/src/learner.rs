@@ -1,13 +1,17 @@
 //! A model in training: its parameters, its optimiser, one step.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use simmim_autograd::{AdamW, Device, DropPath, Gradients, Parameters, Tape, Tensor};
-use simmim_data::{Batch, Loader};
+use simmim_autograd::{AdamW, Device, DropPath, Gradients, Parameters, Tape, Tensor, Var};
+use simmim_checkpoint::Archive;
+use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::{Hiding, MaskedImageModel, Palette, Target};
 
 use crate::Error;
-use crate::codebook::Codebook;
+use crate::codebook::{CODEBOOK, Codebook};
+use crate::config::RawConfig;
+use crate::picture::Picture;
 use crate::plan::Plan;
 
 /// A model and its parameters.
@@ -19,10 +23,78 @@ pub struct Network {
     device: Arc<dyn Device>,
 }
 
-/// A network in training, with its optimiser.
+/// What is trained: a network with a loss, and a measure of how good it is.
+pub(crate) trait Task: Debug + Send {
+    /// What checkpoints call it.
+    const KIND: &'static str;
+
+    /// What is trained.
+    fn parameters(&self) -> &Parameters;
+
+    /// What is trained, to be changed.
+    fn parameters_mut(&mut self) -> &mut Parameters;
+
+    /// What is validated, and kept as best: what is trained, or an average of it.
+    fn best_parameters(&self) -> &Parameters {
+        self.parameters()
+    }
+
+    /// Changes a training batch before it is learned from.
+    fn vary(&self, _batch: &mut Batch) {}
+
+    /// The share of a batch in the loss of a step of `n_parts` such batches.
+    fn loss<'a>(&'a self, tape: &mut Tape<'a>, batch: &Batch, n_parts: usize) -> Var;
+
+    /// Called after each optimiser step.
+    fn stepped(&mut self) {}
+
+    /// How good it is on all images of a loader; `None` when that has no image.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the loader has met too many unreadable images.
+    fn validate(&self, loader: Loader) -> Result<Option<Validation>, Error>;
+
+    /// What it makes of some images, to look at; `None` for a task that draws nothing.
+    fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture>;
+
+    /// Arrays of a checkpoint besides the parameters: those for use and, with `whole`, those for going on.
+    fn more_arrays(&self, whole: bool) -> Vec<(String, Vec<usize>, Vec<f32>)>;
+
+    /// Reads back what [`Task::more_arrays`] gave for going on.
+    ///
+    /// # Errors
+    /// [`Error::File`] for what is missing or of another shape.
+    fn restore_arrays(&mut self, archive: &Archive) -> Result<(), Error>;
+
+    /// Entries of a checkpoint's metadata besides those of every run.
+    fn more_metadata(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// How good a network is on held-out images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Validation {
+    /// The mean loss.
+    pub loss: f64,
+    /// The measure of a task that has a better one than the loss: higher is better, 1 the most.
+    pub accuracy: Option<f64>,
+}
+
+impl Validation {
+    /// Whether it is better: by accuracy where there is one, else by the loss.
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        match (self.accuracy, other.accuracy) {
+            (Some(new), Some(old)) if new.total_cmp(&old).is_ne() => new > old,
+            _ => self.loss < other.loss,
+        }
+    }
+}
+
+/// A task in training, with its optimiser.
 #[derive(Debug)]
-pub struct Learner {
-    pub(crate) network: Network,
+pub(crate) struct Learner<T> {
+    pub(crate) task: T,
     pub(crate) optimiser: AdamW,
     gradients: Gradients,
     seed: u64,
@@ -40,60 +112,50 @@ pub struct StepResult {
     pub wait_secs: f64,
 }
 
-impl Learner {
-    /// Fresh weights and a fresh optimiser, as the plan's seed gives them.
-    ///
-    /// # Errors
-    /// As [`Network::new`].
-    ///
-    /// # Panics
-    /// As [`Network::new`].
-    pub fn new(plan: &Plan, codebook: Option<Codebook>) -> Result<Self, Error> {
-        let network = Network::new(plan, codebook)?;
-        let optimiser = plan.optimiser(&network.model, &network.parameters);
-        let gradients = Gradients::new(&network.parameters);
-        let train = &plan.config().train;
-        Ok(Self {
-            network,
+impl<T: Task> Learner<T> {
+    /// A task with a fresh optimiser, trained as `config` says.
+    pub(crate) fn new(task: T, optimiser: AdamW, config: &RawConfig) -> Self {
+        Self {
+            gradients: Gradients::new(task.parameters()),
+            task,
             optimiser,
-            gradients,
-            seed: train.seed,
-            checkpointing: train.checkpointing,
-        })
-    }
-
-    /// The network.
-    pub fn network(&self) -> &Network {
-        &self.network
+            seed: config.train.seed,
+            checkpointing: config.train.checkpointing,
+        }
     }
 
     /// One optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
-    /// result is that of one batch of all their images.
+    /// result is that of one batch of all their images. `rate` gives the learning rate of a group from its scale.
     ///
     /// A loss or gradient that is not finite is returned as it is and changes no weight.
     ///
     /// # Errors
     /// [`Error::Data`] when the loader has met too many unreadable images.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         loader: &mut Loader,
         n_parts: usize,
-        lr: f64,
+        rate: impl Fn(f64) -> f64,
     ) -> Result<StepResult, Error> {
         self.gradients.clear();
         let (mut loss, mut wait_secs) = (0.0, 0.0);
         for part in 0..n_parts {
-            let batch = next(loader)?;
+            let mut batch = next(loader)?;
+            self.task.vary(&mut batch);
             wait_secs += loader.last_wait_secs();
             loss += self.accumulate(&batch, part * batch.len(), n_parts);
             loader.recycle(batch);
         }
         let grad_norm = if loss.is_finite() {
+            let parameters = self.task.parameters_mut();
             self.optimiser
-                .step(&mut self.network.parameters, &self.gradients, lr)
+                .step_scaled(parameters, &self.gradients, rate)
         } else {
             loss
         };
+        if grad_norm.is_finite() {
+            self.task.stepped();
+        }
         Ok(StepResult {
             loss,
             grad_norm,
@@ -103,26 +165,67 @@ impl Learner {
 
     /// Adds the gradients of one part of a step; returns its share of the step's loss.
     fn accumulate(&mut self, batch: &Batch, first_sample: usize, n_parts: usize) -> f64 {
-        let network = &self.network;
-        let (images, hiding) = network.inputs(batch);
         let drop_path = DropPath {
             seed: self.seed,
             step: batch.step,
             first_sample,
         };
-        let mut tape = Tape::recording(&network.parameters)
+        let mut tape = Tape::recording(self.task.parameters())
             .with_drop_path(drop_path)
             .with_checkpointing(self.checkpointing);
-        // As many pixels of every image count, so the parts weigh the same.
-        let n_counted_px = hiding.n_counted_px() * n_parts;
-        let loss = network
-            .model
-            .loss(&mut tape, &images, &hiding, n_counted_px);
+        let loss = self.task.loss(&mut tape, batch, n_parts);
         let value = f64::from(loss.tensor().item());
         if value.is_finite() {
             tape.backward(loss, &mut self.gradients);
         }
         value
+    }
+}
+
+impl Task for Network {
+    const KIND: &'static str = "pretrain";
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    fn loss<'a>(&'a self, tape: &mut Tape<'a>, batch: &Batch, n_parts: usize) -> Var {
+        let (images, hiding) = self.inputs(batch);
+        // As many pixels of every image count, so the parts weigh the same.
+        let n_counted_px = hiding.n_counted_px() * n_parts;
+        self.model.loss(tape, &images, &hiding, n_counted_px)
+    }
+
+    fn validate(&self, loader: Loader) -> Result<Option<Validation>, Error> {
+        let validation = |loss| Validation {
+            loss,
+            accuracy: None,
+        };
+        Ok(self.mean_loss(loader)?.map(validation))
+    }
+
+    fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture> {
+        let predicted = self.reconstruct(batch);
+        let patch_px = self.model.encoder().patch_px();
+        let picture = Picture::reconstructions(batch, &predicted, patch_px, normalisation);
+        Some(picture)
+    }
+
+    fn more_arrays(&self, _: bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let array = |codebook: &Codebook| {
+            let shape = vec![codebook.shape().n, codebook.width()];
+            (CODEBOOK.to_owned(), shape, codebook.values().to_vec())
+        };
+        self.codebook.iter().map(array).collect()
+    }
+
+    fn restore_arrays(&mut self, _: &Archive) -> Result<(), Error> {
+        // The codebook was read before the network was made.
+        Ok(())
     }
 }
 
@@ -140,7 +243,7 @@ impl Network {
             plan.codebook(),
             "the codebook of the plan"
         );
-        let device = plan.device();
+        let device = plan.config().device();
         let (mut model, specs) = plan.model();
         if let Some(palette) = palette(plan, codebook.as_ref(), &device)? {
             model.set_palette(palette);
@@ -157,13 +260,6 @@ impl Network {
     /// The parameters.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
-    }
-
-    /// Whether every weight is a number.
-    pub fn is_finite(&self) -> bool {
-        self.parameters
-            .iter()
-            .all(|(_, _, tensor)| tensor.sum_of_squares().is_finite())
     }
 
     /// The mean loss over all batches of a loader, without training; `None` when it has no image.
@@ -208,6 +304,13 @@ impl Network {
             Hiding::new(&self.model, &self.device, &batch.hidden),
         )
     }
+}
+
+/// Whether every weight is a number.
+pub(crate) fn is_finite(parameters: &Parameters) -> bool {
+    parameters
+        .iter()
+        .all(|(_, _, tensor)| tensor.sum_of_squares().is_finite())
 }
 
 /// What the classes of the plan's target stand for; `None` where it has none.

@@ -22,6 +22,9 @@ pub struct Record {
     /// Loss on the held-out images, where it was measured at this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_loss: Option<f64>,
+    /// Accuracy on the held-out images, where it was measured at this step by a task that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_accuracy: Option<f64>,
     /// Learning rate of the step.
     pub lr: f64,
     /// Norm of the gradient of all parameters together, before it was clipped.
@@ -41,6 +44,7 @@ impl Record {
     pub fn metrics(&self) -> Vec<(&'static str, f64)> {
         let mut metrics = vec![("epoch", self.epoch), ("loss", self.loss)];
         metrics.extend(self.val_loss.map(|loss| ("val_loss", loss)));
+        metrics.extend(self.val_accuracy.map(|share| ("val_accuracy", share)));
         metrics.extend([
             ("lr", self.lr),
             ("grad_norm", self.grad_norm),
@@ -185,6 +189,7 @@ pub(crate) mod tests {
             epoch: step as f64 / 3.0,
             loss: 0.1 + 1.0 / step as f64,
             val_loss: step.is_multiple_of(2).then_some(0.7),
+            val_accuracy: step.is_multiple_of(4).then_some(0.5),
             lr: 1e-4 / 3.0,
             grad_norm: 1.23456789,
             images_per_sec: 812.5,

@@ -1,30 +1,17 @@
 //! A configuration whose geometry is proved. Code that gets a [`Plan`] cannot fail for reasons of
 //! configuration.
 
-use simmim_autograd::{
-    AdamW, AdamWSettings, CpuDevice, Decay, Device, Group, ParameterSpecs, Parameters, Precision,
-    Schedule,
-};
-use simmim_data::{
-    CropSettings, DecodeLimits, HeldOut, MaskKind, MaskPlan, Normalisation, Split, Transform,
-};
-use simmim_model::{
-    DecayRule, EncoderConfig, MaskedImageModel, Objective, Scope, Target, exempt_from_decay,
-};
-
 use std::path::Path;
-use std::sync::Arc;
+
+use simmim_autograd::{AdamW, Group, ParameterSpecs, Parameters, Schedule};
+use simmim_data::{DecodeLimits, MaskKind, MaskPlan, Normalisation, Split, Transform};
+use simmim_model::{EncoderConfig, MaskedImageModel, Objective, Scope, Target};
 
 use crate::Error;
 use crate::codebook::CodebookShape;
 use crate::config::{self, RawConfig};
 use crate::encoder::encoder_config;
 use crate::objective::{self, Geometry};
-
-/// The authors' learning rates are for this many images a step.
-///
-/// Source: microsoft/SimMIM `main_simmim.py`: rates times batch/512.
-const IMAGES_PER_BASE_LR: f64 = 512.0;
 
 /// A configuration that is proved to fit together.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,15 +157,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Data`] when they are not of the model's channels.
     pub fn normalisation(&self) -> Result<Option<Normalisation>, Error> {
-        let data = &self.config.data;
-        if let (Some(mean), Some(std)) = (&data.mean, &data.std) {
-            let to_f32 = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-            return Ok(Some(Normalisation::new(to_f32(mean), to_f32(std))?));
-        }
-        Ok(match data.normalise {
-            config::Normalise::ImageNet => Some(Normalisation::imagenet()),
-            config::Normalise::Dataset => None,
-        })
+        self.config.normalisation()
     }
 
     /// From decoded images to samples.
@@ -186,107 +165,43 @@ impl Plan {
     /// # Errors
     /// [`Error::Data`] when the crop's ranges are not usable.
     pub fn transform(&self, normalisation: Normalisation) -> Result<Transform, Error> {
-        let data = &self.config.data;
-        let [least, most] = data.crop_scale;
-        let [narrow, wide] = data.crop_ratio;
-        let crop = CropSettings {
-            scale: (least, most),
-            ratio: (narrow, wide),
-            flip: data.flip,
-        };
-        Ok(Transform::new(crop, data.image_size, normalisation)?)
+        let (crop, image_size) = (self.config.crop(), self.config.data.image_size);
+        Ok(Transform::new(crop, image_size, normalisation)?)
     }
 
     /// The division of so many images into those to train on and those to validate on.
     pub fn split(&self, n_images: usize) -> Split {
-        let settings = HeldOut {
-            share: self.config.data.held_out,
-            most: self.config.data.held_out_max,
-        };
-        Split::new(n_images, settings, self.config.train.seed)
+        Split::new(n_images, self.config.held_out(), self.config.train.seed)
     }
 
     /// What decoding an image may cost.
     pub fn decode_limits(&self) -> DecodeLimits {
-        let max_pixels = self.config.data.max_pixels as u64;
-        DecodeLimits {
-            max_pixels,
-            ..DecodeLimits::default()
-        }
-    }
-
-    /// Where tensors live and are computed with: this machine's cores, at the configured precision.
-    pub fn device(&self) -> Arc<dyn Device> {
-        let precision = match self.config.train.precision {
-            config::Precision::Fp32 => Precision::F32,
-            config::Precision::Bf16 => Precision::Bf16,
-        };
-        Arc::new(CpuDevice::with_precision(precision))
+        self.config.decode_limits()
     }
 
     /// The optimiser, with the groups of the configured decay rule.
     pub fn optimiser(&self, model: &MaskedImageModel, parameters: &Parameters) -> AdamW {
-        let train = &self.config.train;
-        let rule = match train.decay_rule {
-            config::DecayRule::Standard => DecayRule::Standard,
-            config::DecayRule::Paper => DecayRule::Paper,
-        };
         let group = |exempt: bool, weight_decay: f64| {
             let members = parameters
                 .iter()
-                .filter(|(_, spec, _)| exempt_from_decay(spec, rule, model.encoder()) == exempt)
+                .filter(|(_, spec, _)| self.config.is_exempt(spec, model.encoder()) == exempt)
                 .map(|(id, _, _)| id);
             Group {
                 parameters: members.collect(),
                 weight_decay: weight_decay as f32,
+                lr_scale: 1.0,
             }
         };
-        let groups = vec![group(false, train.weight_decay), group(true, 0.0)];
-        let settings = AdamWSettings {
-            betas: train.betas.map(|beta| beta as f32),
-            eps: train.eps as f32,
-            clip_norm: (train.clip_norm > 0.0).then_some(train.clip_norm),
-        };
-        AdamW::new(parameters, groups, settings)
+        let groups = vec![
+            group(false, self.config.train.weight_decay),
+            group(true, 0.0),
+        ];
+        self.config.adamw(parameters, groups)
     }
 
     /// The learning rate of each step, scaled by the images of a step.
     pub fn schedule(&self, steps_per_epoch: u64) -> Schedule {
-        let train = &self.config.train;
-        let scale = train.batch_size as f64 / IMAGES_PER_BASE_LR;
-        let epochs = |epochs: usize| epochs as u64 * steps_per_epoch;
-        let total_steps = match train.max_steps as u64 {
-            0 => epochs(train.epochs),
-            most => most.min(epochs(train.epochs)),
-        };
-        let decay = match train.schedule {
-            config::Schedule::Cosine => Decay::Cosine,
-            config::Schedule::CosinePrefix => Decay::CosineAfterWarmup,
-            config::Schedule::Linear => Decay::Linear,
-            config::Schedule::Step => Decay::Step {
-                every: epochs(train.step_epochs),
-                gamma: train.gamma,
-            },
-            config::Schedule::Multistep => {
-                let milestones = train
-                    .milestones
-                    .iter()
-                    .map(|&milestone| epochs(milestone))
-                    .collect();
-                Decay::MultiStep {
-                    milestones,
-                    gamma: train.gamma,
-                }
-            }
-        };
-        Schedule {
-            base_lr: train.base_lr * scale,
-            warmup_lr: train.warmup_lr * scale,
-            min_lr: train.min_lr * scale,
-            warmup_steps: (train.warmup_epochs * steps_per_epoch as f64).round() as u64,
-            total_steps,
-            decay,
-        }
+        self.config.schedule(steps_per_epoch)
     }
 
     /// About how much memory training takes, in bytes: parameters, gradients and moments, what the forward
@@ -298,10 +213,7 @@ impl Plan {
         let n_images = train.batch_size / train.accumulation;
         let kept = self.encoder.kept_values(n_images, train.checkpointing);
         let [height, width] = self.encoder.image_size();
-        let workers = match self.config.data.workers {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            workers => workers,
-        };
+        let workers = self.config.n_workers();
         // Each worker makes one batch and may be two ahead.
         let ahead =
             (n_images * height * width * self.encoder.channels()) as f64 * 3.0 * workers as f64;

@@ -34,6 +34,7 @@ const RECIPES: &[Recipe] = recipes! {
     "demo-swin"
     "cifar10-vit"
     "cifar10-swin"
+    "finetune"
     "vit-base"
     "swin-base"
     "swin-base-800ep"

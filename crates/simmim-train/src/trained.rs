@@ -36,6 +36,12 @@ impl Trained {
         // Before anything is believed of what it says.
         archive.verify()?;
         let origin = checkpoint::origin(&archive)?;
+        if origin.config.finetune.is_some() {
+            return Err(Error::OtherTask {
+                found: "a fine-tuned classifier, which fills in no hidden pixels",
+                command: "simmim predict --from",
+            });
+        }
         // What the configuration may say of a codebook's file is of the time of the training.
         let codebook = Codebook::of_checkpoint(&archive, &origin.config)?;
         let shape = codebook.as_ref().map(Codebook::shape);
@@ -45,20 +51,9 @@ impl Trained {
             source: Box::new(source),
         })?;
         // Before memory is taken for a model that the file may only claim to hold.
-        for spec in plan.model().1.iter() {
-            let found = archive.info(&spec.name)?.shape.clone();
-            if found != spec.shape {
-                let (name, expected) = (spec.name.clone(), spec.shape.clone());
-                let source = simmim_autograd::Error::Shape {
-                    name,
-                    expected,
-                    found,
-                };
-                return Err(Error::Weights { path: file, source });
-            }
-        }
+        checkpoint::require_shapes(&archive, &plan.model().1)?;
         let mut network = Network::new(&plan, codebook)?;
-        checkpoint::load_weights(&archive, &mut network)?;
+        checkpoint::load_weights(&archive, &mut network.parameters)?;
         Ok(Self {
             plan,
             network,

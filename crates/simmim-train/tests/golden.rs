@@ -394,10 +394,12 @@ impl Golden {
             Group {
                 parameters: members(false),
                 weight_decay: 0.05,
+                lr_scale: 1.0,
             },
             Group {
                 parameters: members(true),
                 weight_decay: 0.0,
+                lr_scale: 1.0,
             },
         ];
         let settings = AdamWSettings {

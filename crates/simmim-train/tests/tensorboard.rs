@@ -131,6 +131,7 @@ fn record(step: u64) -> Record {
         epoch: 0.5 * step as f64,
         loss: 1.0 / step as f64,
         val_loss: (step == 300).then_some(0.625),
+        val_accuracy: None,
         lr: 1e-4 / 3.0,
         grad_norm: 2.5,
         images_per_sec: 100.125,

@@ -154,6 +154,7 @@ fn after_the_first_step_no_step_takes_more_memory() {
     let group = Group {
         parameters: ids.clone(),
         weight_decay: 0.05,
+        lr_scale: 1.0,
     };
     let settings = AdamWSettings {
         betas: [0.9, 0.95],

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::config::{Layer, RawConfig};
 use crate::error::write_error;
 use crate::metrics::MetricsLog;
-use crate::pretrain::FREE_KEYS;
+use crate::run::FREE_KEYS;
 use crate::run_folder::{CONFIG, LOCK, METRICS, lock};
 
 const GRID: &str = "ablation.toml";

@@ -9,7 +9,8 @@ use crate::Error;
 use crate::config::{Mask, RawConfig, Target};
 use crate::learner::Network;
 use crate::plan::Plan;
-use crate::pretrain::{bad_limit, in_threads, open_images};
+use crate::pretrain::open_images;
+use crate::run::{bad_limit, in_threads};
 use crate::run_folder::last_of;
 use crate::trained::Trained;
 

@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use crate::config::keys::{Data, Loss, Mask, Model, Normalise, Objective, Schedule, Target, Train};
+use crate::config::keys::{
+    Data, FineTune, Loss, Mask, Model, Normalise, Objective, Schedule, Target, Train,
+};
 use crate::config::{ConfigError, RawConfig};
 
 const POSITIVE: &str = "1 or more";
@@ -29,9 +31,51 @@ impl RawConfig {
         self.model.check()?;
         self.mask.check()?;
         self.objective.check()?;
+        self.finetune.as_ref().map_or(Ok(()), FineTune::check)?;
         self.train.check_lengths()?;
         self.train.check_optimiser()?;
         self.train.check_schedule()
+    }
+}
+
+impl FineTune {
+    fn check(&self) -> Result<(), ConfigError> {
+        require(
+            0.0 < self.labels && self.labels <= 1.0,
+            "finetune.labels",
+            &self.labels,
+            "a share above 0 and up to 1",
+        )?;
+        require(
+            0.0 < self.layer_decay && self.layer_decay <= 1.0,
+            "finetune.layer_decay",
+            &self.layer_decay,
+            "above 0 and up to 1",
+        )?;
+        require(
+            (0.0..1.0).contains(&self.ema),
+            "finetune.ema",
+            &self.ema,
+            "0 up to, but not, 1",
+        )?;
+        let shares = [
+            ("finetune.smoothing", self.smoothing),
+            ("finetune.mix_share", self.mix_share),
+            ("finetune.mix_switch", self.mix_switch),
+            ("finetune.erase", self.erase),
+        ];
+        for (key, share) in shares {
+            require((0.0..=1.0).contains(&share), key, &share, SHARE)?;
+        }
+        let strengths = [
+            ("finetune.mixup", self.mixup),
+            ("finetune.cutmix", self.cutmix),
+        ];
+        for (key, strength) in strengths {
+            let fits = strength.is_finite() && strength >= 0.0;
+            require(fits, key, &strength, NOT_NEGATIVE)?;
+        }
+        Ok(())
     }
 }
 

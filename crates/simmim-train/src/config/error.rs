@@ -56,6 +56,13 @@ pub enum ConfigError {
         near: Vec<String>,
     },
 
+    /// A configuration of fine-tuning sets keys that only pre-training has.
+    #[error("{origin} has keys of pre-training, and this is a fine-tuning")]
+    TwoTasks {
+        /// Where they were given.
+        origin: String,
+    },
+
     /// There is no such key.
     #[error("unknown key `{key}` in {origin}")]
     UnknownKey {
@@ -111,6 +118,9 @@ impl ConfigError {
             Self::UnknownKey { .. } | Self::Type { .. } | Self::Range { .. } => {
                 Some("`simmim recipes keys` lists every key with its default".to_owned())
             }
+            Self::TwoTasks { .. } => Some(
+                "a fine-tuning has the sections [data], [model], [finetune] and [train]".to_owned(),
+            ),
             Self::Override { .. } => Some("for example `--set train.epochs=50`".to_owned()),
             Self::Syntax { .. } | Self::Read { .. } => None,
         }

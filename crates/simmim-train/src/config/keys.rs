@@ -188,6 +188,42 @@ section! {
 }
 
 section! {
+    /// What an encoder is put to use with: labels, and how the training images are varied.
+    FineTune = "finetune" {
+        /// Run folder or checkpoint that the encoder comes from; unset: from scratch.
+        from: Option<String> = None,
+        /// Whether the encoder of `from` comes with its weights, or with its geometry alone to start from scratch.
+        weights: bool = true,
+        /// Share of the training images of each class that is trained on, at least one of each.
+        labels: f64 = 1.0,
+        /// Seed of the choice of that share.
+        labels_seed: u64 = 0,
+        /// Factor of the learning rate from each block to the one before it; 1 = the same for all.
+        layer_decay: f64 = 0.8,
+        /// Share of the target that is spread over all classes.
+        smoothing: f64 = 0.1,
+        /// How strongly pairs of images are faded together: both parameters of the Beta distribution of the share; 0 = not at all.
+        mixup: f64 = 0.8,
+        /// How large the rectangles are that images paste into each other, in the same way; 0 = not at all.
+        cutmix: f64 = 1.0,
+        /// Share of the batches that are mixed.
+        mix_share: f64 = 1.0,
+        /// Share of the mixed batches that paste, where both ways are on.
+        mix_switch: f64 = 0.5,
+        /// Distortions of the training images in timm's notation; "none" = none.
+        rand_augment: String = "rand-m9-mstd0.5-inc1".to_owned(),
+        /// Chance that a rectangle of a training image is erased.
+        erase: f64 = 0.25,
+        /// Weights of the classes in the loss.
+        class_weights: ClassWeights = ClassWeights::None,
+        /// Decay of a running average of the weights, which is then what is validated and kept as best; 0 = no average.
+        ema: f64 = 0.0,
+        /// Validations without a better accuracy after which the run ends; 0 = it runs to its end.
+        patience: usize = 0,
+    }
+}
+
+section! {
     /// The optimiser, its schedule, and what is written when.
     Train = "train" {
         /// Passes over the training images.
@@ -342,6 +378,16 @@ words! {
         InverseSwinT = "inverse-swin-t",
         /// A Swin-B upside down.
         InverseSwinB = "inverse-swin-b",
+    }
+}
+
+words! {
+    /// Weights of the classes in the loss.
+    ClassWeights {
+        /// The same for all.
+        None = "none",
+        /// Inverse to how often a class occurs among the training images.
+        Balanced = "balanced",
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::config::keys::Section;
 use crate::config::{ConfigError, Key, RawConfig};
 use crate::error::{closest, distance, near_or_all};
 use crate::recipe;
@@ -127,12 +126,28 @@ impl Layer {
         }
     }
 
+    /// A layer of whole sections.
+    pub(crate) fn of_sections<const N: usize>(origin: &str, sections: [(&str, Table); N]) -> Self {
+        let table = sections.map(|(name, keys)| (name.to_owned(), Value::Table(keys)));
+        Self {
+            origin: origin.to_owned(),
+            table: Table::from_iter(table),
+            base: None,
+            typed: None,
+        }
+    }
+
     /// The keys that it sets, each as `section.key`.
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
         self.table.iter().flat_map(|(section, value)| {
             let keys = value.as_table().into_iter().flat_map(Table::keys);
             keys.map(move |key| format!("{section}.{key}"))
         })
+    }
+
+    /// Whether it sets a key of that section.
+    pub fn has(&self, section: &str) -> bool {
+        self.table.contains_key(section)
     }
 
     /// The recipe that it extends: such a layer is whole, and hides everything below it.
@@ -185,8 +200,8 @@ impl Layer {
     }
 
     fn unknown_section(&self, section: &str) -> ConfigError {
-        let config = RawConfig::default();
-        let known = config.sections().map(Section::name);
+        let sections = RawConfig::all_sections();
+        let known = sections.iter().map(|section| section.name());
         ConfigError::UnknownSection {
             origin: self.origin.clone(),
             section: section.to_owned(),

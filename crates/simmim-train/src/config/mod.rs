@@ -28,8 +28,8 @@ mod setting;
 pub(crate) use check::MOST_CLASSES;
 pub use error::ConfigError;
 pub use keys::{
-    Data, DecayRule, Head, Init, Loss, Mask, MaskKind, Model, Normalise, Objective, Optimiser,
-    Positions, Precision, Schedule, Scope, Target, Train,
+    ClassWeights, Data, DecayRule, FineTune, Head, Init, Loss, Mask, MaskKind, Model, Normalise,
+    Objective, Optimiser, Positions, Precision, Schedule, Scope, Target, Train,
 };
 pub use layer::Layer;
 
@@ -46,6 +46,9 @@ pub struct RawConfig {
     pub mask: Mask,
     /// What is predicted for the hidden part.
     pub objective: Objective,
+    /// How the encoder is put to use; unset in a pre-training. A configuration with this section is one of
+    /// fine-tuning, and has neither masks nor an objective.
+    pub finetune: Option<FineTune>,
     /// The optimiser, its schedule, and what is written when.
     pub train: Train,
 }
@@ -69,8 +72,8 @@ impl RawConfig {
     /// The defaults overlaid by `layers`, the last one strongest, every value checked against its range.
     ///
     /// # Errors
-    /// [`ConfigError::UnknownSection`], [`ConfigError::UnknownKey`] and [`ConfigError::Type`] name the layer that is at
-    /// fault; [`ConfigError::Range`] is about the result.
+    /// [`ConfigError::UnknownSection`], [`ConfigError::UnknownKey`], [`ConfigError::Type`] and
+    /// [`ConfigError::TwoTasks`] name the layer that is at fault; [`ConfigError::Range`] is about the result.
     pub fn from_layers(layers: &[Layer]) -> Result<Self, ConfigError> {
         let config = Self::overlaid(layers)?;
         config.check()?;
@@ -83,7 +86,53 @@ impl RawConfig {
         for layer in layers {
             layer.apply(&mut config)?;
         }
+        if config.finetune.is_some() {
+            let other = |layer: &&Layer| layer.has("mask") || layer.has("objective");
+            if let Some(layer) = layers.iter().find(other) {
+                return Err(ConfigError::TwoTasks {
+                    origin: layer.origin().to_owned(),
+                });
+            }
+        }
         Ok(config)
+    }
+
+    /// As [`RawConfig::from_layers`], for a fine-tuning. Where a later layer than the encoder's own gives another image
+    /// size and no window, the usual window for that size is taken.
+    ///
+    /// # Errors
+    /// As [`RawConfig::from_layers`].
+    pub fn from_fine_tuning(layers: &[Layer]) -> Result<Self, ConfigError> {
+        let mut config = Self::overlaid(layers)?;
+        config.finetune.get_or_insert_default();
+        let sets = |key: &str| {
+            layers
+                .iter()
+                .rposition(|layer| layer.keys().any(|own| own == key))
+        };
+        if sets("data.image_size") > sets("model.window") {
+            config.model.window = None;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The keys by which an encoder is made, as a layer of another configuration: its geometry, the size and the
+    /// normalisation of its images.
+    pub(crate) fn encoder_layer(&self, origin: &str) -> Layer {
+        let data = ["channels", "image_size", "normalise", "mean", "std"];
+        let of = |section: &dyn Section, keys: &[&str]| -> toml::Table {
+            let pairs = keys
+                .iter()
+                .filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
+            pairs.collect()
+        };
+        let model: Vec<&str> = self.model.keys().iter().map(|(key, _)| *key).collect();
+        let sections = [
+            ("data", of(&self.data, &data)),
+            ("model", of(&self.model, &model)),
+        ];
+        Layer::of_sections(origin, sections)
     }
 
     /// The configuration as TOML: every key, in a fixed order, with a comment over each section. Read back as a
@@ -108,9 +157,8 @@ impl RawConfig {
 
     /// Every key, in the order of the sections, with its documentation and its default.
     pub fn keys() -> Vec<Key> {
-        let defaults = Self::default();
         let mut keys = Vec::new();
-        for section in defaults.sections() {
+        for section in Self::all_sections() {
             keys.extend(section.keys().iter().map(|&(name, doc)| {
                 Key {
                     section: section.name(),
@@ -134,25 +182,51 @@ impl RawConfig {
         sections.find(|found| found.name() == section)?.get(name)
     }
 
-    fn sections(&self) -> [&dyn Section; 5] {
-        [
-            &self.data,
-            &self.model,
-            &self.mask,
-            &self.objective,
-            &self.train,
+    /// What this configuration puts an encoder to use with.
+    ///
+    /// # Panics
+    /// When it is one of pre-training: callers have asked before.
+    pub(crate) fn of_fine_tuning(&self) -> &FineTune {
+        let section = self.finetune.as_ref();
+        section.expect("a configuration of fine-tuning")
+    }
+
+    /// The sections that count: a pre-training has masks and an objective, a fine-tuning has labels.
+    fn sections(&self) -> Vec<&dyn Section> {
+        match &self.finetune {
+            None => vec![
+                &self.data,
+                &self.model,
+                &self.mask,
+                &self.objective,
+                &self.train,
+            ],
+            Some(finetune) => vec![&self.data, &self.model, finetune, &self.train],
+        }
+    }
+
+    /// Every section that there is, with its defaults.
+    fn all_sections() -> Vec<Box<dyn Section>> {
+        vec![
+            Box::new(Data::default()),
+            Box::new(Model::default()),
+            Box::new(Mask::default()),
+            Box::new(Objective::default()),
+            Box::new(FineTune::default()),
+            Box::new(Train::default()),
         ]
     }
 
     fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 5] = [
-            &mut self.data,
-            &mut self.model,
-            &mut self.mask,
-            &mut self.objective,
-            &mut self.train,
-        ];
-        sections.into_iter().find(|section| section.name() == name)
+        match name {
+            "data" => Some(&mut self.data),
+            "model" => Some(&mut self.model),
+            "mask" => Some(&mut self.mask),
+            "objective" => Some(&mut self.objective),
+            "finetune" => Some(self.finetune.get_or_insert_default()),
+            "train" => Some(&mut self.train),
+            _ => None,
+        }
     }
 }
 
@@ -177,6 +251,9 @@ mod tests {
         let text = config.to_toml();
         assert_eq!(read(&text).unwrap(), config);
         for key in RawConfig::keys() {
+            if key.section == "finetune" {
+                continue;
+            }
             assert!(
                 text.contains(&format!("{} ", key.name)),
                 "{} is missing",
@@ -201,8 +278,26 @@ mod tests {
             assert!(!key.takes.is_empty());
             if !key.default.is_empty() {
                 let text = format!("[{}]\n{} = {}", key.section, key.name, key.default);
-                assert_eq!(read(&text).unwrap(), RawConfig::default(), "{text}");
+                let finetune = (key.section == "finetune").then(FineTune::default);
+                let expected = RawConfig {
+                    finetune,
+                    ..RawConfig::default()
+                };
+                assert_eq!(read(&text).unwrap(), expected, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_fine_tuning_has_no_masks_and_reads_back_the_same() {
+        let config = read("[finetune]\nlabels = 0.1\nfrom = 'runs/first'").unwrap();
+        let text = config.to_toml();
+        assert!(
+            text.contains("[finetune]") && !text.contains("[mask]"),
+            "{text}"
+        );
+        assert_eq!(read(&text).unwrap(), config);
+        let error = read("[mask]\nratio = 0.5\n[finetune]\nlabels = 0.1").unwrap_err();
+        assert!(matches!(error, ConfigError::TwoTasks { .. }), "{error}");
     }
 }

@@ -1,106 +1,28 @@
 //! The main job: pre-train an encoder on a folder of images.
 
-mod images;
-mod session;
-mod voice;
-
-use std::fs;
-use std::path::{Path, PathBuf};
+mod prepare;
 
 use crate::Error;
-use crate::config::{Layer, RawConfig};
 use crate::observer::Observer;
-use crate::run_folder::Mode;
+use crate::run::{Job, Outcome, Session, in_threads};
 use crate::stop::StopFlag;
 
-pub(crate) use images::{bad_limit, open_images};
-use session::Session;
-pub(crate) use session::{FREE_KEYS, N_MASKS};
+pub(crate) use prepare::{N_MASKS, open_images};
 
-/// In `config.toml`, before the recipe's name.
-const RECIPE_COMMENT: &str = "# Recipe: ";
-
-/// A pre-training to do.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Where the configuration comes from: shown, and stored with the weights.
-    pub recipe: String,
-    /// The configuration, with `data.path` set.
-    pub config: RawConfig,
-    /// The run folder.
-    pub out: PathBuf,
-    /// Whether the folder is new, is written over, or holds the run to go on with.
-    pub mode: Mode,
-}
-
-impl Job {
-    /// Goes on with the run in `out`, by the configuration that stands there.
-    ///
-    /// # Errors
-    /// [`Error::NotARun`] where there is none.
-    pub fn resume(out: &Path) -> Result<Self, Error> {
-        let path = out.join("config.toml");
-        if !path.is_file() {
-            return Err(Error::NotARun {
-                path: out.to_owned(),
-            });
-        }
-        let config = RawConfig::from_layers(&[Layer::file(&path)?])?;
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let recipe = text
-            .lines()
-            .find_map(|line| line.strip_prefix(RECIPE_COMMENT))
-            .unwrap_or("unknown");
-        Ok(Self {
-            recipe: recipe.to_owned(),
-            config,
-            out: out.to_owned(),
-            mode: Mode::Resume,
-        })
-    }
-}
-
-/// What became of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The run folder.
-    pub out: PathBuf,
-    /// Steps done.
-    pub done_steps: u64,
-    /// Steps of the whole run.
-    pub total_steps: u64,
-    /// Loss on held-out images before any training.
-    pub first_val_loss: Option<f64>,
-    /// Loss on held-out images where it was last measured.
-    pub last_val_loss: Option<f64>,
-    /// The newest picture of reconstructions.
-    pub picture: Option<PathBuf>,
-}
-
-impl Outcome {
-    /// Whether all steps are done.
-    pub fn is_finished(&self) -> bool {
-        self.done_steps >= self.total_steps
-    }
-}
-
-/// Runs a job to its end, or to the end of the step in which `stop` is raised.
+/// Runs a job of pre-training to its end, or to the end of the step in which `stop` is raised.
 ///
 /// # Errors
 /// Everything that can be wrong with configuration, images and folder is found before the first step.
 /// After it: [`Error::Data`] for too many unreadable images, [`Error::Diverged`], [`Error::File`].
 pub fn pretrain(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Outcome, Error> {
+    if job.config.finetune.is_some() {
+        return Err(Error::OtherTask {
+            found: "a fine-tuning",
+            command: "simmim finetune",
+        });
+    }
     in_threads(job.config.train.threads, || {
-        Session::open(job, observer)?.run(stop)
+        let prepared = prepare::prepare(job)?;
+        Session::open(job, prepared, observer)?.run(stop)
     })
-}
-
-/// Does the work on so many threads; 0 = one for each core.
-pub(crate) fn in_threads<T: Send>(
-    threads: usize,
-    work: impl FnOnce() -> Result<T, Error> + Send,
-) -> Result<T, Error> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|source| Error::Threads { threads, source })?;
-    pool.install(work)
 }

@@ -59,6 +59,7 @@ fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | G::Contradicts { .. }
                 | G::NotAnAblation { .. },
             )
+            | E::OtherTask { .. }
             | E::UnknownVariant { .. }
             | E::Geometry { .. }
             | E::UnknownRecipe { .. }

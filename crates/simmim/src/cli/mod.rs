@@ -3,6 +3,7 @@
 mod ablate;
 mod completions;
 mod demo;
+mod finetune;
 mod inspect;
 mod mask;
 mod pretrain;
@@ -43,6 +44,8 @@ struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Pretrain(pretrain::PretrainArgs),
+    #[command(name = "finetune")]
+    FineTune(finetune::FineTuneArgs),
     Reconstruct(reconstruct::ReconstructArgs),
     Ablate(ablate::AblateArgs),
     Inspect(inspect::InspectArgs),
@@ -115,6 +118,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk),
+        Command::FineTune(args) => finetune::run(args, talk),
         Command::Reconstruct(args) => reconstruct::run(args, talk),
         Command::Ablate(args) => ablate::run(args, talk),
         Command::Inspect(args) => inspect::run(args, talk),

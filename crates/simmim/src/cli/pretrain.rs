@@ -149,7 +149,7 @@ pub(crate) fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
 }
 
 /// Quoted where a shell would read it as more than one word.
-fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+=:,@%".contains(letter);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()

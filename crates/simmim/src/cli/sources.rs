@@ -134,7 +134,7 @@ pub(crate) fn data_path(data: Option<&str>, config: &RawConfig) -> anyhow::Resul
 }
 
 /// The same images, named so that the run can go on from another working folder: each path made absolute.
-fn from_anywhere(spec: &str) -> anyhow::Result<String> {
+pub(crate) fn from_anywhere(spec: &str) -> anyhow::Result<String> {
     if Path::new(spec).exists() {
         return Ok(absolute(spec)?.to_string_lossy().into_owned());
     }

@@ -11,24 +11,24 @@ use crate::observer::{Event, Observer};
 use crate::run_folder::RunFolder;
 
 /// The observer and the run's log.
-pub(super) struct Voice<'o> {
+pub(crate) struct Voice<'o> {
     observer: &'o mut dyn Observer,
     log: File,
 }
 
 impl<'o> Voice<'o> {
-    pub(super) fn open(observer: &'o mut dyn Observer, folder: &RunFolder) -> Result<Self, Error> {
+    pub(crate) fn open(observer: &'o mut dyn Observer, folder: &RunFolder) -> Result<Self, Error> {
         let path = folder.log();
         let log = OpenOptions::new().append(true).create(true).open(&path);
         let log = log.map_err(|source| write_error(&path, source))?;
         Ok(Self { observer, log })
     }
 
-    pub(super) fn note(&mut self, text: &str) {
+    pub(crate) fn note(&mut self, text: &str) {
         self.tell(&Event::Note(text));
     }
 
-    pub(super) fn tell(&mut self, event: &Event<'_>) {
+    pub(crate) fn tell(&mut self, event: &Event<'_>) {
         self.observer.see(event);
         let line = match event {
             Event::Note(text) => (*text).to_owned(),
@@ -40,9 +40,13 @@ impl<'o> Voice<'o> {
                 step,
                 loss,
                 val_loss: Some(val_loss),
+                val_accuracy,
                 ..
             }) => {
-                format!("step {step}: loss {loss:.4}, held-out loss {val_loss:.4}")
+                let accuracy = val_accuracy.map_or_else(String::new, |share| {
+                    format!(", held-out accuracy {:.2} %", 100.0 * share)
+                });
+                format!("step {step}: loss {loss:.4}, held-out loss {val_loss:.4}{accuracy}")
             }
             // The second happens around a run, not in it.
             Event::Step(_) | Event::Point { .. } => return,
@@ -56,7 +60,7 @@ impl<'o> Voice<'o> {
 }
 
 /// Now, in seconds since 1970-01-01 UTC.
-pub(super) fn unix_secs() -> f64 {
+pub(crate) fn unix_secs() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())

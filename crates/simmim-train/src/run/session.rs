@@ -8,38 +8,42 @@ use std::time::Instant;
 
 use simmim_autograd::Schedule;
 use simmim_checkpoint::{Archive, TEMPORARY_PREFIX, write_atomic, write_bytes_atomic};
-use simmim_data::{Batch, DataSet, Loader, Pass, Reporter, Survey};
+use simmim_data::{Batch, Loader, Pass};
 
+use crate::Error;
 use crate::checkpoint::{self, Origin, Progress};
-use crate::codebook::{Codebook, CodebookShape};
-use crate::config::{RawConfig, Target};
-use crate::learner::{Learner, StepResult};
+use crate::config::RawConfig;
+use crate::learner::{Learner, StepResult, Task, Validation, is_finite};
 use crate::metrics::{MetricsLog, Record};
 use crate::observer::{Event, Observer};
-use crate::picture::Picture;
-use crate::plan::Plan;
 use crate::run_folder::{Mode, RunFolder};
 use crate::stop::StopFlag;
 use crate::tensorboard::{self, EventWriter};
-use crate::{Error, auto};
 
-use super::images::{Images, bad_limit, codebook, open_images, resolve};
+use super::images::Images;
 use super::voice::{Voice, unix_secs};
 use super::{Job, Outcome, RECIPE_COMMENT};
 
-/// Images whose headers are read to describe a data set.
-const N_SURVEYED: usize = 64;
-/// Masks that are drawn to measure AvgDist.
-pub(crate) const N_MASKS: u64 = 50;
+/// What can be found out before the run folder is touched, and how to begin.
+pub(crate) struct Prepared<T> {
+    /// The configuration, with everything in numbers that depends on the images.
+    pub(crate) config: RawConfig,
+    pub(crate) images: Images,
+    /// What the user should know.
+    pub(crate) notes: Vec<String>,
+    /// Bytes that the run writes at its peak.
+    pub(crate) disk_bytes: u64,
+    /// Makes the task and its optimiser, as they are before the first step.
+    pub(crate) begin: Box<dyn FnOnce(&RunFolder) -> Result<Learner<T>, Error>>,
+}
 
 /// A run under way.
-pub(super) struct Session<'o> {
+pub(crate) struct Session<'o, T> {
     voice: Voice<'o>,
     folder: RunFolder,
-    plan: Plan,
     images: Images,
     schedule: Schedule,
-    learner: Learner,
+    learner: Learner<T>,
     metrics: MetricsLog,
     events: EventWriter,
     origin: Origin,
@@ -49,45 +53,41 @@ pub(super) struct Session<'o> {
     bad_told: BTreeSet<String>,
 }
 
-impl<'o> Session<'o> {
-    pub(super) fn open(job: &Job, observer: &'o mut dyn Observer) -> Result<Self, Error> {
+impl<'o, T: Task> Session<'o, T> {
+    pub(crate) fn open(
+        job: &Job,
+        prepared: Prepared<T>,
+        observer: &'o mut dyn Observer,
+    ) -> Result<Self, Error> {
         let Prepared {
-            plan,
+            config,
             images,
-            codebook,
             notes,
-        } = prepare(job)?;
+            disk_bytes,
+            begin,
+        } = prepared;
         let folder = RunFolder::create(&job.out, job.mode)?;
         if job.mode != Mode::Resume {
-            let text = format!(
-                "{RECIPE_COMMENT}{}\n\n{}",
-                job.recipe,
-                plan.config().to_toml()
-            );
+            let text = format!("{RECIPE_COMMENT}{}\n\n{}", job.recipe, config.to_toml());
             write_bytes_atomic(&folder.config(), text.as_bytes())?;
-        }
-        if let Some(codebook) = codebook.as_ref().filter(|_| !folder.codebook().is_file()) {
-            codebook.write(&folder.codebook())?;
         }
         let mut voice = Voice::open(observer, &folder)?;
         for note in &notes {
             voice.note(note);
         }
-        tell_plan(&mut voice, &plan, &images);
-        folder.require_free_bytes(disk_bytes(&plan).saturating_sub(folder.checkpoint_bytes()?))?;
-        let mut learner = Learner::new(&plan, codebook)?;
+        folder.require_free_bytes(disk_bytes.saturating_sub(folder.checkpoint_bytes()?))?;
+        let mut learner = begin(&folder)?;
         let progress = if folder.has_begun()? {
-            go_on(&folder, &mut learner, (&plan, images.fingerprint))?
+            go_on(&folder, &mut learner, (&config, images.fingerprint))?
         } else {
             Progress::start(images.fingerprint)
         };
         let mut metrics = MetricsLog::open(&folder.metrics())?;
         let kept = metrics.truncate_after(progress.step)?;
-        let config = plan.config().clone();
         Ok(Self {
             voice,
             events: rebuild_events(&folder, &kept, progress.step)?,
-            schedule: plan.schedule(images.steps_per_epoch),
+            schedule: config.schedule(images.steps_per_epoch),
             first_val_loss: None,
             last_val_loss: kept.iter().rev().find_map(|record| record.val_loss),
             picture: None,
@@ -98,14 +98,13 @@ impl<'o> Session<'o> {
                 progress,
             },
             folder,
-            plan,
             images,
             learner,
             metrics,
         })
     }
 
-    pub(super) fn run(mut self, stop: &StopFlag) -> Result<Outcome, Error> {
+    pub(crate) fn run(mut self, stop: &StopFlag) -> Result<Outcome, Error> {
         let clock = Clock {
             earlier_secs: self.origin.progress.seconds,
             begun: Instant::now(),
@@ -115,7 +114,7 @@ impl<'o> Session<'o> {
         if self.origin.progress.step == 0 {
             // Shows now, not in an hour, that a checkpoint can be written.
             self.save()?;
-            self.first_val_loss = self.validate()?;
+            self.first_val_loss = self.validate()?.map(|found| found.loss);
         }
         let done_steps = self.origin.progress.step;
         self.voice.tell(&Event::Begin {
@@ -128,12 +127,16 @@ impl<'o> Session<'o> {
             Pass::Train { first_step },
             self.images.n_workers,
         )?;
-        while self.origin.progress.step < total_steps {
+        while self.origin.progress.step < total_steps && !self.has_stalled() {
             self.step(&mut loader, &clock)?;
-            let every = self.plan.config().train.save_every_minutes * 60.0;
+            let every = self.origin.config.train.save_every_minutes * 60.0;
             let due = every > 0.0 && saved.elapsed().as_secs_f64() > every;
             let stopped = stop.is_raised();
-            if due || stopped || self.at_epoch(self.plan.config().train.save_every_epochs) {
+            if due
+                || stopped
+                || self.has_stalled()
+                || self.at_epoch(self.origin.config.train.save_every_epochs)
+            {
                 self.save()?;
                 saved = Instant::now();
             }
@@ -141,31 +144,45 @@ impl<'o> Session<'o> {
                 break;
             }
         }
+        let stopped_early = self.has_stalled() && self.origin.progress.step < total_steps;
+        if stopped_early {
+            let n = self.origin.progress.n_stalled;
+            let note = format!("{n} validations without a better accuracy: the run ends here");
+            self.voice.note(&note);
+        }
         Ok(Outcome {
             out: self.folder.path().to_owned(),
             done_steps: self.origin.progress.step,
             total_steps,
             first_val_loss: self.first_val_loss,
             last_val_loss: self.last_val_loss,
+            best_val_accuracy: self.origin.progress.best_val_accuracy,
+            stopped_early,
             picture: self.picture,
         })
     }
 
+    /// Whether the accuracy has not got better for as many validations as were to be waited for.
+    fn has_stalled(&self) -> bool {
+        let finetune = self.origin.config.finetune.as_ref();
+        let patience = finetune.map_or(0, |finetune| finetune.patience as u64);
+        patience > 0 && self.origin.progress.n_stalled >= patience
+    }
+
     /// One optimiser step, the validation after it if it is due, and the record of both.
     fn step(&mut self, loader: &mut Loader, clock: &Clock) -> Result<(), Error> {
-        let train = &self.plan.config().train;
-        let (lr, batch_size) = (
-            self.schedule.lr(self.origin.progress.step),
-            train.batch_size,
-        );
+        let train = &self.origin.config.train;
+        let (step, schedule) = (self.origin.progress.step, &self.schedule);
+        let (lr, batch_size) = (schedule.lr(step), train.batch_size);
         let start = Instant::now();
-        let result = self.learner.step(loader, train.accumulation, lr)?;
+        let rate = |scale| schedule.lr_scaled(step, scale);
+        let result = self.learner.step(loader, train.accumulation, rate)?;
         let secs = start.elapsed().as_secs_f64();
         self.require_finite(result)?;
         self.tell_bad_images();
         self.origin.progress.step += 1;
-        let every = self.plan.config().train.validate_every_epochs;
-        let val_loss = if every > 0 && self.at_epoch(every) {
+        let every = self.origin.config.train.validate_every_epochs;
+        let validation = if every > 0 && self.at_epoch(every) {
             self.validate()?
         } else {
             None
@@ -175,7 +192,8 @@ impl<'o> Session<'o> {
             step: self.origin.progress.step,
             epoch: self.origin.progress.step as f64 / self.images.steps_per_epoch as f64,
             loss: result.loss,
-            val_loss,
+            val_loss: validation.map(|found| found.loss),
+            val_accuracy: validation.and_then(|found| found.accuracy),
             lr,
             grad_norm: result.grad_norm,
             images_per_sec: batch_size as f64 / secs,
@@ -186,7 +204,7 @@ impl<'o> Session<'o> {
         self.metrics.append(&record)?;
         self.events.record(&record)?;
         self.voice.tell(&Event::Step(&record));
-        self.keep_best(val_loss)
+        self.keep_best(validation)
     }
 
     fn require_finite(&self, result: StepResult) -> Result<(), Error> {
@@ -215,27 +233,27 @@ impl<'o> Session<'o> {
         step == self.schedule.total_steps || step.is_multiple_of(per_epoch * every as u64)
     }
 
-    /// The loss on the held-out images, and a picture of the first of them.
-    fn validate(&mut self) -> Result<Option<f64>, Error> {
+    /// How good the task is on the held-out images, and a picture of the first of them.
+    fn validate(&mut self) -> Result<Option<Validation>, Error> {
         let batches = &self.images.batches;
-        let loss = if batches.n_held_out_batches() > 0 {
+        let found = if batches.n_held_out_batches() > 0 {
             let loader = Loader::start(Arc::clone(batches), Pass::HeldOut, self.images.n_workers)?;
-            self.learner.network().mean_loss(loader)?
+            self.learner.task.validate(loader)?
         } else {
             None
         };
         self.draw()?;
-        if let Some(value) = loss {
-            self.last_val_loss = loss;
-            if !value.is_finite() {
-                return Err(self.diverged(self.origin.progress.step, "val_loss", value));
+        if let Some(Validation { loss, .. }) = found {
+            self.last_val_loss = Some(loss);
+            if !loss.is_finite() {
+                return Err(self.diverged(self.origin.progress.step, "val_loss", loss));
             }
         }
-        Ok(loss)
+        Ok(found)
     }
 
     fn draw(&mut self) -> Result<(), Error> {
-        let n_images = self.plan.config().train.pictures;
+        let n_images = self.origin.config.train.pictures;
         if n_images == 0 {
             return Ok(());
         }
@@ -248,10 +266,10 @@ impl<'o> Session<'o> {
         if batch.is_empty() {
             return Ok(());
         }
-        let predicted = self.learner.network().reconstruct(&batch);
-        let norm = batches.views().transform.normalisation();
-        let picture =
-            Picture::reconstructions(&batch, &predicted, self.plan.masks().patch_px(), norm);
+        let normalisation = batches.views().transform.normalisation();
+        let Some(picture) = self.learner.task.draw(&batch, normalisation) else {
+            return Ok(());
+        };
         let path = self.folder.reconstruction(self.origin.progress.step);
         picture.write_png(&path)?;
         self.events.image(
@@ -265,22 +283,28 @@ impl<'o> Session<'o> {
         Ok(())
     }
 
-    fn keep_best(&mut self, val_loss: Option<f64>) -> Result<(), Error> {
-        let Some(loss) = val_loss else { return Ok(()) };
-        if self
-            .origin
-            .progress
-            .best_val_loss
-            .is_some_and(|best| best <= loss)
-        {
+    /// Keeps the weights where they are better than any before.
+    fn keep_best(&mut self, validation: Option<Validation>) -> Result<(), Error> {
+        let Some(found) = validation else {
+            return Ok(());
+        };
+        let progress = &mut self.origin.progress;
+        let best = progress.best_val_loss.map(|loss| Validation {
+            loss,
+            accuracy: progress.best_val_accuracy,
+        });
+        if best.is_some_and(|best| !found.is_better_than(&best)) {
+            progress.n_stalled += 1;
             return Ok(());
         }
-        self.origin.progress.best_val_loss = Some(loss);
-        checkpoint::save_weights(&self.folder.best(), self.learner.network(), &self.origin)
+        progress.best_val_loss = Some(found.loss);
+        progress.best_val_accuracy = found.accuracy;
+        progress.n_stalled = 0;
+        checkpoint::save_weights(&self.folder.best(), &self.learner.task, &self.origin)
     }
 
     fn save(&mut self) -> Result<(), Error> {
-        if !self.learner.network().is_finite() {
+        if !is_finite(self.learner.task.parameters()) {
             return Err(self.diverged(self.origin.progress.step, "weights", f64::NAN));
         }
         self.metrics.sync()?;
@@ -292,7 +316,7 @@ impl<'o> Session<'o> {
         if self.origin.progress.step > 0 {
             keep_numbered(&last, &numbered)?;
             self.folder
-                .prune_checkpoints(self.plan.config().train.keep)?;
+                .prune_checkpoints(self.origin.config.train.keep)?;
             self.voice.tell(&Event::Saved(&last));
         }
         Ok(())
@@ -324,88 +348,11 @@ impl Clock {
     }
 }
 
-/// What can be found out before the run folder is touched.
-struct Prepared {
-    plan: Plan,
-    images: Images,
-    codebook: Option<Codebook>,
-    notes: Vec<String>,
-}
-
-fn prepare(job: &Job) -> Result<Prepared, Error> {
-    let stored = match job.mode {
-        Mode::Resume => Codebook::of_run(&job.out, &job.config)?,
-        Mode::New | Mode::Overwrite => None,
-    };
-    let plan = match &stored {
-        Some(codebook) => Plan::with_codebook(job.config.clone(), Some(codebook.shape()))?,
-        None => Plan::new(job.config.clone())?,
-    };
-    let data = Arc::new(DataSet::open(
-        job.config.data.path.as_deref().unwrap_or_default(),
-    )?);
-    let reporter = Arc::new(Reporter::new(bad_limit(&job.config, data.len())));
-    let survey = Survey::of(&data, N_SURVEYED, job.config.train.seed, &reporter)?;
-    let mut notes = vec![auto::describe(&survey)];
-    let mut config = resolve(job.config.clone(), &plan, (&data, &reporter), &mut notes)?;
-    let codebook = match stored {
-        Some(codebook) => Some(codebook),
-        None => codebook(&plan, (&data, &reporter), &mut notes)?,
-    };
-    if config.objective.target == Target::Clusters {
-        let found = codebook.as_ref().map(|book| book.shape().n);
-        let found = found.unwrap_or(config.objective.clusters);
-        if config.objective.codebook.is_some() && found != config.objective.clusters {
-            notes.push(format!("{found} clusters, as many as the codebook has"));
-        }
-        config.objective.clusters = found;
-    }
-    let plan = Plan::with_codebook(config, codebook.as_ref().map(Codebook::shape))?;
-    let images = open_images(&plan, data, reporter)?;
-    Ok(Prepared {
-        plan,
-        images,
-        codebook,
-        notes,
-    })
-}
-
-fn tell_plan(voice: &mut Voice<'_>, plan: &Plan, images: &Images) {
-    let split = images.batches.split();
-    let n_parameters = plan.model().1.n_values();
-    voice.note(&format!(
-        "{} training images in steps of {}, {} held out; {:.1} million parameters, about {:.1} GiB of memory",
-        split.train().len(),
-        plan.config().train.batch_size,
-        split.held_out().len(),
-        n_parameters as f64 / 1e6,
-        plan.memory_bytes() as f64 / 2f64.powi(30),
-    ));
-    voice.note(&auto::describe_masks(plan, N_MASKS));
-    let memory = auto::total_memory_bytes();
-    if memory.is_some_and(|total| plan.memory_bytes() > total) {
-        voice.note(
-            "this needs more memory than the machine has: raise train.accumulation, set train.checkpointing = true, \
-             or choose a smaller variant",
-        );
-    }
-}
-
-/// Bytes that a run writes at its peak: the checkpoints that are kept, the best weights, one more in the making.
-fn disk_bytes(plan: &Plan) -> u64 {
-    let weights = plan.model().1.n_values() as u64 * 4;
-    let n_states = plan.config().train.keep as u64 + 2;
-    let channels = plan.config().data.channels;
-    let codeword = |book: CodebookShape| book.n * channels * book.side * book.side;
-    let codebook = plan.codebook().map_or(0, codeword) as u64 * 4;
-    weights * (3 * n_states + 1) + codebook * (n_states + 2)
-}
-
 /// Reads the newest checkpoint; refuses images or a configuration that are not those that the run began with.
-fn go_on(
+fn go_on<T: Task>(
     folder: &RunFolder,
-    learner: &mut Learner,
-    (plan, fingerprint): (&Plan, u64),
+    learner: &mut Learner<T>,
+    (now, fingerprint): (&RawConfig, u64),
 ) -> Result<Progress, Error> {
     let archive = Archive::open(folder.last())?;
     archive.verify()?;
@@ -419,7 +366,7 @@ fn go_on(
             found: format!("{fingerprint:016x}"),
         });
     }
-    require_same(&config, plan.config())?;
+    require_same(&config, now)?;
     checkpoint::load_state(&archive, learner, progress.step)?;
     if progress.step > 0 && !folder.checkpoint(progress.step).exists() {
         keep_numbered(&folder.last(), &folder.checkpoint(progress.step))?;
@@ -428,8 +375,9 @@ fn go_on(
 }
 
 /// Keys that a run may go on with another value of: none of them decides what is computed.
-pub(crate) const FREE_KEYS: [&str; 7] = [
+pub(crate) const FREE_KEYS: [&str; 8] = [
     "path",
+    "from",
     "workers",
     "max_bad",
     "keep",

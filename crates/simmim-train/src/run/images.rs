@@ -1,16 +1,12 @@
 //! The images of a run: opened, divided, measured.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use simmim_data::{BatchPlan, BatchSettings, DataSet, Normalisation, Reporter, Views};
+use simmim_data::{BatchPlan, DataSet, Normalisation, Reporter};
 
 use crate::Error;
-use crate::auto::WARMUP_SHARE;
-use crate::clusters;
-use crate::codebook::Codebook;
-use crate::config::{RawConfig, Target};
-use crate::plan::Plan;
+use crate::auto::{self, WARMUP_SHARE};
+use crate::config::RawConfig;
 
 /// Images that a data set's mean and standard deviation are measured on.
 const N_MEASURED: usize = 1000;
@@ -24,15 +20,15 @@ pub(crate) struct Images {
 }
 
 /// Puts into numbers what depends on the data set: its own mean and deviation, a batch that it fills.
-pub(super) fn resolve(
+pub(crate) fn fit_to_images(
     mut config: RawConfig,
-    plan: &Plan,
+    n_train: usize,
     (data, reporter): (&DataSet, &Reporter),
     notes: &mut Vec<String>,
 ) -> Result<RawConfig, Error> {
     let (seed, channels) = (config.train.seed, config.data.channels);
+    let limits = config.decode_limits();
     let mut measure = || -> Result<Normalisation, Error> {
-        let limits = plan.decode_limits();
         let found = Normalisation::measure(data, channels, (N_MEASURED, seed), &limits, reporter)?;
         let (mean, std) = (found.mean(), found.std());
         notes.push(format!(
@@ -40,12 +36,11 @@ pub(super) fn resolve(
         ));
         Ok(found)
     };
-    let normalisation = plan.normalisation()?.map_or_else(&mut measure, Ok)?;
+    let normalisation = config.normalisation()?.map_or_else(&mut measure, Ok)?;
     // Numbers rather than a name, so that a resumed or exported model never has to measure again.
     let to_f64 = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
     config.data.mean = Some(to_f64(normalisation.mean()));
     config.data.std = Some(to_f64(normalisation.std()));
-    let n_train = plan.split(data.len()).train().len();
     let asked = config.train.batch_size;
     if asked > n_train && n_train > 0 {
         // Parts stay as small as they were: their size is what fits into memory.
@@ -69,31 +64,6 @@ pub(super) fn resolve(
     Ok(config)
 }
 
-/// The codebook of a new run, where its target has one: that of the file it names, or the data set's colours.
-pub(super) fn codebook(
-    plan: &Plan,
-    (data, reporter): (&DataSet, &Reporter),
-    notes: &mut Vec<String>,
-) -> Result<Option<Codebook>, Error> {
-    let config = plan.config();
-    if let Some(path) = &config.objective.codebook {
-        return Codebook::open(Path::new(path), config.data.channels).map(Some);
-    }
-    if config.objective.target != Target::Clusters {
-        return Ok(None);
-    }
-    let codebook = clusters::cluster(plan, data, reporter)?;
-    let (found, asked) = (codebook.shape().n, config.objective.clusters);
-    notes.push(if found < asked {
-        format!(
-            "the images have {found} colours where {asked} clusters were asked for: each is one"
-        )
-    } else {
-        format!("{found} clusters of colours found in the images")
-    });
-    Ok(Some(codebook))
-}
-
 /// How many images may be unreadable: the share that is allowed and always a handful, or none at all.
 pub(crate) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
     const HANDFUL: usize = 10;
@@ -103,36 +73,47 @@ pub(crate) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
     }
 }
 
-pub(crate) fn open_images(
-    plan: &Plan,
-    data: Arc<DataSet>,
-    reporter: Arc<Reporter>,
-) -> Result<Images, Error> {
-    let config = plan.config();
-    let normalisation = plan.normalisation()?.expect("resolved to numbers");
-    let views = Views {
-        transform: plan.transform(normalisation)?,
-        masks: Some(plan.masks().clone()),
-        limits: plan.decode_limits(),
-    };
-    let settings = BatchSettings {
-        seed: config.train.seed,
-        batch_size: config.train.batch_size,
-        n_micro: config.train.accumulation,
-        rank: 0,
-        world: 1,
-    };
-    let fingerprint = data.fingerprint();
-    let split = plan.split(data.len());
-    let batches = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
-    let n_workers = match config.data.workers {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        n_workers => n_workers,
-    };
-    Ok(Images {
-        steps_per_epoch: batches.steps_per_epoch()?,
-        batches,
-        n_workers,
-        fingerprint,
-    })
+impl Images {
+    /// The images of these batches.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where they are too few for one step.
+    pub(crate) fn new(
+        batches: BatchPlan,
+        config: &RawConfig,
+        fingerprint: u64,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            steps_per_epoch: batches.steps_per_epoch()?,
+            batches: Arc::new(batches),
+            n_workers: config.n_workers(),
+            fingerprint,
+        })
+    }
+
+    /// What a run of this size means: images, parameters, memory.
+    pub(crate) fn describe(
+        &self,
+        config: &RawConfig,
+        n_parameters: usize,
+        memory_bytes: u64,
+    ) -> Vec<String> {
+        let split = self.batches.split();
+        let mut notes = vec![format!(
+            "{} training images in steps of {}, {} held out; {:.1} million parameters, about {:.1} GiB of memory",
+            split.train().len(),
+            config.train.batch_size,
+            split.held_out().len(),
+            n_parameters as f64 / 1e6,
+            memory_bytes as f64 / 2f64.powi(30),
+        )];
+        if auto::total_memory_bytes().is_some_and(|total| memory_bytes > total) {
+            notes.push(
+                "this needs more memory than the machine has: raise train.accumulation, set train.checkpointing = \
+                 true, or choose a smaller variant"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
 }

@@ -1,0 +1,260 @@
+//! A classifier in training, and in use.
+
+use std::sync::Arc;
+
+use simmim_autograd::{Device, LabelLoss, Parameters, Tape, Tensor, Var};
+use simmim_checkpoint::Archive;
+use simmim_data::{Batch, Loader, Mixing, Normalisation};
+use simmim_model::Classifier;
+
+use crate::Error;
+use crate::learner::{Task, Validation};
+use crate::picture::Picture;
+
+use super::plan::{ClassList, FineTunePlan};
+
+/// In a checkpoint, before the names of the averaged weights.
+const AVERAGE: &str = "average.";
+/// The classes in a checkpoint's metadata.
+pub(crate) const CLASSES: &str = "simmim.classes";
+
+/// A classifier and its parameters.
+#[derive(Debug)]
+pub struct LabelNetwork {
+    pub(crate) model: Classifier,
+    pub(crate) parameters: Parameters,
+    classes: ClassList,
+    device: Arc<dyn Device>,
+    variation: Variation,
+    average: Option<Average>,
+}
+
+/// What is done to the batches and targets of training.
+#[derive(Debug)]
+struct Variation {
+    mixing: Mixing,
+    class_weights: Option<Vec<f32>>,
+    seed: u64,
+}
+
+/// A running average of the parameters.
+#[derive(Debug)]
+struct Average {
+    parameters: Parameters,
+    decay: f32,
+}
+
+impl LabelNetwork {
+    /// Fresh weights, as the plan's seed gives them.
+    pub fn new(plan: &FineTunePlan, class_weights: Option<Vec<f32>>) -> Self {
+        let device = plan.config().device();
+        let (model, specs) = plan.model();
+        let seed = plan.config().train.seed;
+        let parameters = Parameters::allocate(specs, &device, seed);
+        let mixing = plan.mixing();
+        Self {
+            model,
+            parameters,
+            classes: plan.classes().clone(),
+            device,
+            variation: Variation {
+                mixing,
+                class_weights,
+                seed,
+            },
+            average: None,
+        }
+    }
+
+    /// Begins a running average of the weights as they are now.
+    pub(crate) fn begin_average(&mut self, decay: f64) {
+        self.average = Some(Average {
+            parameters: self.parameters.copy(),
+            decay: decay as f32,
+        });
+    }
+
+    /// What is told apart.
+    pub fn classes(&self) -> &ClassList {
+        &self.classes
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The logits of a batch by the weights that are validated.
+    ///
+    /// # Shapes
+    /// The result `[B, K]`.
+    pub fn logits(&self, batch: &Batch) -> Vec<f32> {
+        let mut tape = Tape::inference(self.best_parameters());
+        let logits = self.model.logits(&mut tape, &self.images(batch));
+        logits.tensor().to_vec()
+    }
+
+    /// How likely each class is for each image of a batch: shares of one, or of images with several labels each for
+    /// itself.
+    ///
+    /// # Shapes
+    /// The result `[B, K]`.
+    pub fn probabilities(&self, batch: &Batch) -> Vec<f32> {
+        let mut logits = self.logits(batch);
+        for row in logits.chunks_mut(self.classes.classes.len()) {
+            if self.classes.multi_label {
+                row.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp()));
+            } else {
+                softmax(row);
+            }
+        }
+        logits
+    }
+
+    fn images(&self, batch: &Batch) -> Tensor {
+        let [channels, height, width] = batch.image_shape;
+        let shape = [batch.len(), channels, height, width];
+        Tensor::from_slice(&self.device, &shape, &batch.images)
+    }
+
+    fn targets(&self, batch: &Batch) -> Tensor {
+        let shape = [batch.len(), batch.n_classes];
+        Tensor::from_slice(&self.device, &shape, &batch.targets)
+    }
+
+    fn label_loss(&self, tape: &mut Tape<'_>, logits: &Var, batch: &Batch, n_images: usize) -> Var {
+        let (kind, n_terms) = if self.classes.multi_label {
+            (LabelLoss::Questions, n_images * batch.n_classes)
+        } else {
+            (LabelLoss::Shares, n_images)
+        };
+        let factor = 1.0 / n_terms as f32;
+        tape.label_loss(logits, &self.targets(batch), kind, factor)
+    }
+}
+
+impl Task for LabelNetwork {
+    const KIND: &'static str = "finetune";
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    fn best_parameters(&self) -> &Parameters {
+        let average = self.average.as_ref();
+        average.map_or(&self.parameters, |average| &average.parameters)
+    }
+
+    fn vary(&self, batch: &mut Batch) {
+        let variation = &self.variation;
+        variation.mixing.apply(variation.seed, batch);
+        if let Some(weights) = &variation.class_weights {
+            for row in batch.targets.chunks_mut(weights.len()) {
+                row.iter_mut().zip(weights).for_each(|(t, w)| *t *= w);
+            }
+        }
+    }
+
+    fn loss<'a>(&'a self, tape: &mut Tape<'a>, batch: &Batch, n_parts: usize) -> Var {
+        let logits = self.model.logits(tape, &self.images(batch));
+        self.label_loss(tape, &logits, batch, batch.len() * n_parts)
+    }
+
+    fn stepped(&mut self) {
+        if let Some(average) = &mut self.average {
+            let share = 1.0 - average.decay;
+            average.parameters.approach(&self.parameters, share);
+        }
+    }
+
+    fn validate(&self, loader: Loader) -> Result<Option<Validation>, Error> {
+        let (mut loss, mut n_right, mut n_images) = (0.0, 0, 0);
+        for batch in loader {
+            let batch = batch?;
+            if batch.is_empty() {
+                continue;
+            }
+            let mut tape = Tape::inference(self.best_parameters());
+            let logits = self.model.logits(&mut tape, &self.images(&batch));
+            let mean = self.label_loss(&mut tape, &logits, &batch, batch.len());
+            loss += f64::from(mean.tensor().item()) * batch.len() as f64;
+            n_right += n_right_of(&logits.tensor().to_vec(), &batch);
+            n_images += batch.len();
+        }
+        let n = n_images as f64;
+        let validation = Validation {
+            loss: loss / n,
+            accuracy: Some(f64::from(n_right) / n),
+        };
+        Ok((n_images > 0).then_some(validation))
+    }
+
+    fn draw(&self, _: &Batch, _: &Normalisation) -> Option<Picture> {
+        None
+    }
+
+    fn more_arrays(&self, whole: bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let Some(average) = self.average.as_ref().filter(|_| whole) else {
+            return Vec::new();
+        };
+        let named = average.parameters.iter().map(|(_, spec, tensor)| {
+            let name = format!("{AVERAGE}{}", spec.name);
+            (name, spec.shape.clone(), tensor.to_vec())
+        });
+        named.collect()
+    }
+
+    fn restore_arrays(&mut self, archive: &Archive) -> Result<(), Error> {
+        let Some(average) = &mut self.average else {
+            return Ok(());
+        };
+        for (_, spec, _) in self.parameters.iter() {
+            let values = archive.array_of_shape(&format!("{AVERAGE}{}", spec.name), &spec.shape)?;
+            let set = average.parameters.set(&spec.name, &spec.shape, &values);
+            set.map_err(|source| Error::Weights {
+                path: archive.path().to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn more_metadata(&self) -> Vec<(String, String)> {
+        let classes = serde_json::to_string(&self.classes).expect("names are plain JSON");
+        vec![(CLASSES.to_owned(), classes)]
+    }
+}
+
+/// How many images have their label's logit highest.
+fn n_right_of(logits: &[f32], batch: &Batch) -> u32 {
+    let rows = logits
+        .chunks(batch.n_classes)
+        .zip(batch.targets.chunks(batch.n_classes));
+    let is_right = |(logits, targets): &(&[f32], &[f32])| argmax(logits) == argmax(targets);
+    rows.filter(is_right).count() as u32
+}
+
+/// The place of the largest value; of several, the first.
+fn argmax(row: &[f32]) -> usize {
+    let places = 0..row.len();
+    places
+        .reduce(|best, at| if row[at] > row[best] { at } else { best })
+        .unwrap_or_default()
+}
+
+/// Turns logits into shares of one.
+fn softmax(row: &mut [f32]) {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0_f64;
+    for x in row.iter_mut() {
+        *x = (*x - most).exp();
+        sum += f64::from(*x);
+    }
+    for x in row {
+        *x = (f64::from(*x) / sum) as f32;
+    }
+}

@@ -1,0 +1,138 @@
+//! A fine-tuned model read back from a run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use simmim_checkpoint::Archive;
+use simmim_data::{BatchPlan, DataSet, LabelledSet, Loader, Pass, Reporter, Split, Views};
+
+use crate::Error;
+use crate::checkpoint::{self, Origin};
+use crate::run::bad_limit;
+use crate::run_folder;
+
+use super::network::{CLASSES, LabelNetwork};
+use super::plan::{ClassList, FineTunePlan};
+
+/// A fine-tuned model with what it was trained by.
+#[derive(Debug)]
+pub struct FineTuned {
+    plan: FineTunePlan,
+    network: LabelNetwork,
+    origin: Origin,
+    file: PathBuf,
+}
+
+impl FineTuned {
+    /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
+    /// [`Error::OtherTask`] for one of pre-training.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = run_folder::weights_of(path);
+        let archive = Archive::open(&file)?;
+        archive.verify()?;
+        let origin = checkpoint::origin(&archive)?;
+        if origin.config.finetune.is_none() {
+            return Err(Error::OtherTask {
+                found: "a pre-trained encoder, which has learned no labels yet",
+                command: "simmim finetune --from",
+            });
+        }
+        let classes = checkpoint::json::<ClassList>(&archive, CLASSES)?;
+        let plan = FineTunePlan::new(origin.config.clone(), classes);
+        let plan = plan.map_err(|source| Error::Stored {
+            path: file.clone(),
+            source: Box::new(source),
+        })?;
+        checkpoint::require_shapes(&archive, &plan.model().1)?;
+        let mut network = LabelNetwork::new(&plan, None);
+        checkpoint::load_weights(&archive, &mut network.parameters)?;
+        Ok(Self {
+            plan,
+            network,
+            origin,
+            file,
+        })
+    }
+
+    /// The plan of its training.
+    pub fn plan(&self) -> &FineTunePlan {
+        &self.plan
+    }
+
+    /// The network.
+    pub fn network(&self) -> &LabelNetwork {
+        &self.network
+    }
+
+    /// What its checkpoint says of its run.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The file that the weights are from.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// A loader of all images of a data set in order, as the model is to see them. Those that cannot be read go to
+    /// `reporter`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is nothing to read.
+    pub fn all_images(
+        &self,
+        data: &Arc<DataSet>,
+        reporter: &Arc<Reporter>,
+        batch_size: usize,
+    ) -> Result<Loader, Error> {
+        let split = Split::all(data.len());
+        let settings = self.settings(batch_size);
+        let reporter = Arc::clone(reporter);
+        let batches = BatchPlan::new(Arc::clone(data), self.views()?, split, settings, reporter)?;
+        let n_workers = self.plan.config().n_workers();
+        Ok(Loader::start(Arc::new(batches), Pass::All, n_workers)?)
+    }
+
+    /// A loader of images with their labels in order: the held-out ones.
+    ///
+    /// # Errors
+    /// As [`FineTuned::all_images`].
+    pub fn held_out_images(
+        &self,
+        set: &LabelledSet,
+        split: Split,
+        batch_size: usize,
+    ) -> Result<Loader, Error> {
+        let config = self.plan.config();
+        let reporter = Arc::new(Reporter::new(bad_limit(config, set.data().len())));
+        let settings = self.settings(batch_size);
+        let batches = BatchPlan::labelled(set, self.views()?, split, settings, reporter)?;
+        let n_workers = config.n_workers();
+        Ok(Loader::start(Arc::new(batches), Pass::HeldOut, n_workers)?)
+    }
+
+    fn settings(&self, batch_size: usize) -> simmim_data::BatchSettings {
+        simmim_data::BatchSettings {
+            batch_size,
+            n_micro: 1,
+            ..self.plan.config().batches()
+        }
+    }
+
+    fn views(&self) -> Result<Views, Error> {
+        let config = self.plan.config();
+        let unresolved = Error::NoMetadata {
+            path: self.file.clone(),
+            key: "data.mean",
+        };
+        let normalisation = config.normalisation()?.ok_or(unresolved)?;
+        Ok(Views {
+            transform: self.plan.transform(normalisation)?,
+            masks: None,
+            limits: config.decode_limits(),
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! What a pre-training finds out before its first step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use simmim_data::{BatchPlan, DataSet, Reporter, Survey, Views};
+
+use crate::codebook::{Codebook, CodebookShape};
+use crate::config::Target;
+use crate::learner::{Learner, Network};
+use crate::plan::Plan;
+use crate::run::{Images, Job, Prepared, bad_limit, fit_to_images};
+use crate::run_folder::{Mode, RunFolder};
+use crate::{Error, auto, clusters};
+
+/// Images whose headers are read to describe a data set.
+const N_SURVEYED: usize = 64;
+/// Masks that are drawn to measure AvgDist.
+pub(crate) const N_MASKS: u64 = 50;
+
+/// Reads what is to be known of the images, and puts the configuration into numbers.
+pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
+    let stored = match job.mode {
+        Mode::Resume => Codebook::of_run(&job.out, &job.config)?,
+        Mode::New | Mode::Overwrite => None,
+    };
+    let plan = match &stored {
+        Some(codebook) => Plan::with_codebook(job.config.clone(), Some(codebook.shape()))?,
+        None => Plan::new(job.config.clone())?,
+    };
+    let data = Arc::new(DataSet::open(
+        job.config.data.path.as_deref().unwrap_or_default(),
+    )?);
+    let reporter = Arc::new(Reporter::new(bad_limit(&job.config, data.len())));
+    let survey = Survey::of(&data, N_SURVEYED, job.config.train.seed, &reporter)?;
+    let mut notes = vec![auto::describe(&survey)];
+    let n_train = plan.split(data.len()).train().len();
+    let of_images = (&*data, &*reporter);
+    let mut config = fit_to_images(job.config.clone(), n_train, of_images, &mut notes)?;
+    let codebook = match stored {
+        Some(codebook) => Some(codebook),
+        None => codebook(&plan, of_images, &mut notes)?,
+    };
+    if config.objective.target == Target::Clusters {
+        let found = codebook.as_ref().map(|book| book.shape().n);
+        let found = found.unwrap_or(config.objective.clusters);
+        if config.objective.codebook.is_some() && found != config.objective.clusters {
+            notes.push(format!("{found} clusters, as many as the codebook has"));
+        }
+        config.objective.clusters = found;
+    }
+    let plan = Plan::with_codebook(config, codebook.as_ref().map(Codebook::shape))?;
+    let images = open_images(&plan, data, reporter)?;
+    let n_parameters = plan.model().1.n_values();
+    notes.extend(images.describe(plan.config(), n_parameters, plan.memory_bytes()));
+    notes.push(auto::describe_masks(&plan, N_MASKS));
+    Ok(Prepared {
+        config: plan.config().clone(),
+        images,
+        notes,
+        disk_bytes: disk_bytes(&plan),
+        begin: Box::new(move |folder| begin(&plan, codebook, folder)),
+    })
+}
+
+/// Fresh weights and a fresh optimiser, as the plan's seed gives them.
+fn begin(
+    plan: &Plan,
+    codebook: Option<Codebook>,
+    folder: &RunFolder,
+) -> Result<Learner<Network>, Error> {
+    if let Some(codebook) = codebook.as_ref().filter(|_| !folder.codebook().is_file()) {
+        codebook.write(&folder.codebook())?;
+    }
+    let network = Network::new(plan, codebook)?;
+    let optimiser = plan.optimiser(&network.model, &network.parameters);
+    Ok(Learner::new(network, optimiser, plan.config()))
+}
+
+/// Bytes that a run writes at its peak: the checkpoints that are kept, the best weights, one more in the making.
+fn disk_bytes(plan: &Plan) -> u64 {
+    let weights = plan.model().1.n_values() as u64 * 4;
+    let n_states = plan.config().train.keep as u64 + 2;
+    let channels = plan.config().data.channels;
+    let codeword = |book: CodebookShape| book.n * channels * book.side * book.side;
+    let codebook = plan.codebook().map_or(0, codeword) as u64 * 4;
+    weights * (3 * n_states + 1) + codebook * (n_states + 2)
+}
+
+/// The codebook of a new run, where its target has one: that of the file it names, or the data set's colours.
+fn codebook(
+    plan: &Plan,
+    (data, reporter): (&DataSet, &Reporter),
+    notes: &mut Vec<String>,
+) -> Result<Option<Codebook>, Error> {
+    let config = plan.config();
+    if let Some(path) = &config.objective.codebook {
+        return Codebook::open(Path::new(path), config.data.channels).map(Some);
+    }
+    if config.objective.target != Target::Clusters {
+        return Ok(None);
+    }
+    let codebook = clusters::cluster(plan, data, reporter)?;
+    let (found, asked) = (codebook.shape().n, config.objective.clusters);
+    notes.push(if found < asked {
+        format!(
+            "the images have {found} colours where {asked} clusters were asked for: each is one"
+        )
+    } else {
+        format!("{found} clusters of colours found in the images")
+    });
+    Ok(Some(codebook))
+}
+
+pub(crate) fn open_images(
+    plan: &Plan,
+    data: Arc<DataSet>,
+    reporter: Arc<Reporter>,
+) -> Result<Images, Error> {
+    let config = plan.config();
+    let normalisation = plan.normalisation()?.expect("resolved to numbers");
+    let views = Views {
+        transform: plan.transform(normalisation)?,
+        masks: Some(plan.masks().clone()),
+        limits: plan.decode_limits(),
+    };
+    let fingerprint = data.fingerprint();
+    let split = plan.split(data.len());
+    let batches = BatchPlan::new(data, views, split, config.batches(), reporter)?;
+    Images::new(batches, config, fingerprint)
+}

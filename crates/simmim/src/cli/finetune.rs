@@ -1,0 +1,197 @@
+//! `simmim finetune`: an encoder and labels.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::Args;
+use simmim_train::config::{Layer, RawConfig};
+use simmim_train::finetune::{finetune, source_layer};
+use simmim_train::run_folder::RunFolder;
+use simmim_train::{Job, Mode, Outcome, recipe};
+
+use super::failure::Usage;
+use super::pretrain::shell_word;
+use super::progress::Progress;
+use super::sources::data_path;
+use super::{Talk, interrupt, json, output};
+
+/// The recipe that every fine-tuning starts from, unless another is named.
+const BASE: &str = "finetune";
+/// In place of a run: no weights.
+const SCRATCH: &str = "scratch";
+
+/// Fine-tune a pre-trained encoder on images with labels.
+///
+/// The encoder of a pre-training gets a linear layer on the mean of its features, and all of it is trained on your
+/// labels. Window, image size and tables of positions may differ from those of the pre-training: they are resampled.
+/// Where the images are not divided already, a share of each class is held out to measure the accuracy on; the
+/// weights with the best one are kept.
+///
+/// Everything goes into the run folder, and a run that was stopped or killed goes on with --resume exactly as if it
+/// had not been.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct FineTuneArgs {
+    /// Images with labels: a folder with train/ and val/ of one folder a class, one folder of those, or a table (.csv) with the columns path and label.
+    #[arg(long, value_name = "PATH")]
+    data: Option<String>,
+    /// The run of a pre-training or one of its checkpoints, other weights in safetensors, or "scratch".
+    #[arg(long, value_name = "RUN|FILE|scratch")]
+    from: Option<String>,
+    /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file [default: finetune].
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
+    /// Overlay one key; can be repeated. `simmim recipes keys` lists them.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Take the geometry of --from and not its weights: the other half of a fair comparison.
+    #[arg(long)]
+    fresh_weights: bool,
+    /// Train on this share of each class's training images, as finetune.labels.
+    #[arg(long, value_name = "SHARE")]
+    labels: Option<f64>,
+    /// Hold out this share of each class where the images are not divided already, as data.held_out.
+    #[arg(long, value_name = "SHARE")]
+    val_share: Option<f64>,
+    /// The run folder [default: runs/<recipe>-<time>].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Go on with the run in this folder; its own configuration holds, so no other option goes with it.
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = [
+            "data", "from", "recipe", "set", "fresh_weights", "labels", "val_share", "out", "overwrite", "threads", "seed"
+        ]
+    )]
+    resume: Option<PathBuf>,
+    /// Remove the run that --out holds, and start anew.
+    #[arg(long, requires = "out")]
+    overwrite: bool,
+    /// Threads of the computation, as train.threads [default: one for each core].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Seed of every random decision, as train.seed [default: 0].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim finetune --data labelled/ --from runs/first
+  simmim finetune --data table.csv --from runs/first --labels 0.1 --out runs/few-labels
+  simmim finetune --data labelled/ --from runs/first --set data.image_size=224 --set train.epochs=50
+  simmim finetune --resume runs/few-labels
+
+Then: simmim evaluate --from RUN --data labelled/, and simmim predict --from RUN IMAGE...
+Later layers win: the encoder's own configuration, then the recipe, then --set and the other options.
+The path of the run folder goes to stdout; with --json every event does, one JSON line each.";
+
+pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
+    let mut progress = Progress::new(talk);
+    let job = match &args.resume {
+        Some(run) => Job::resume(run)?,
+        None => new_job(args)?,
+    };
+    let stop = interrupt::stop_flag(&progress)?;
+    let outcome = finetune(&job, &mut progress, &stop);
+    progress.finish();
+    report(&outcome?, &progress, talk)
+}
+
+fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
+    let from = args.from.as_deref().ok_or_else(|| {
+        Usage::new(
+            "no encoder is named",
+            "pass --from RUN with a run of `simmim pretrain`, or --from scratch",
+        )
+    })?;
+    let (name, recipe) = recipe::layer_of(args.recipe.as_deref().unwrap_or(BASE))?;
+    let mut layers = Vec::new();
+    if from != SCRATCH {
+        layers.extend(source_layer(Path::new(from))?);
+    }
+    if args.recipe.is_some() && recipe.base().is_none() && name != BASE {
+        layers.push(recipe::find(BASE)?.layer()?);
+    }
+    layers.push(recipe);
+    layers.extend(overrides(args, from)?);
+    let mut config = RawConfig::from_fine_tuning(&layers)?;
+    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+    let default_out = || RunFolder::default_path(&name.replace('/', "-"), SystemTime::now());
+    Ok(Job {
+        out: args.out.clone().unwrap_or_else(default_out),
+        mode: if args.overwrite {
+            Mode::Overwrite
+        } else {
+            Mode::New
+        },
+        recipe: name,
+        config,
+    })
+}
+
+fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
+    let mut layers = Vec::new();
+    for assignment in &args.set {
+        layers.push(Layer::set(assignment)?);
+    }
+    let mut set = |key: &str, value: Option<String>| -> anyhow::Result<()> {
+        if let Some(value) = value {
+            layers.push(Layer::set(&format!("{key}={value}"))?);
+        }
+        Ok(())
+    };
+    let from = (from != SCRATCH).then(|| super::sources::from_anywhere(from));
+    set("finetune.from", from.transpose()?)?;
+    set(
+        "finetune.weights",
+        args.fresh_weights.then(|| "false".to_owned()),
+    )?;
+    set("finetune.labels", args.labels.map(|n| n.to_string()))?;
+    set("data.held_out", args.val_share.map(|n| n.to_string()))?;
+    set("train.threads", args.threads.map(|n| n.to_string()))?;
+    set("train.seed", args.seed.map(|n| n.to_string()))?;
+    Ok(layers)
+}
+
+fn report(outcome: &Outcome, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
+    for line in summary(outcome, progress.n_bad()) {
+        progress.voice().say(&line);
+    }
+    if talk == Talk::Json {
+        output::data(json::done(outcome, progress.n_bad()))?;
+    } else {
+        output::data(outcome.out.display())?;
+    }
+    Ok(())
+}
+
+/// What became of the run, and what to do next.
+fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
+    let run = shell_word(&outcome.out.to_string_lossy());
+    let mut lines = Vec::new();
+    if let Some(accuracy) = outcome.best_val_accuracy {
+        lines.push(format!(
+            "best accuracy on held-out images: {:.2} %",
+            100.0 * accuracy
+        ));
+    }
+    if n_bad > 0 {
+        lines.push(format!(
+            "unreadable images: {n_bad}, listed in the run's log.txt"
+        ));
+    }
+    if outcome.is_finished() {
+        lines.push(format!(
+            "done after {} steps. Next, put it to use:",
+            outcome.done_steps
+        ));
+        lines.push(format!("  simmim predict --from {run} IMAGE"));
+    } else {
+        let (done, total) = (outcome.done_steps, outcome.total_steps);
+        lines.push(format!("saved after step {done} of {total}. To go on:"));
+        lines.push(format!("  simmim finetune --resume {run}"));
+    }
+    lines
+}
