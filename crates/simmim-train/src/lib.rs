@@ -47,6 +47,6 @@ pub use error::Error;
 pub use finetune::finetune;
 pub use observer::{Event, Observer};
 pub use pretrain::pretrain;
-pub use run::{Job, Outcome};
+pub use run::{Job, Outcome, in_threads};
 pub use run_folder::Mode;
 pub use stop::StopFlag;

@@ -88,10 +88,13 @@ impl Outcome {
 }
 
 /// Does the work on so many threads; 0 = one for each core.
-pub(crate) fn in_threads<T: Send>(
+///
+/// # Errors
+/// Those of the work, and [`Error::Threads`] where there cannot be as many.
+pub fn in_threads<T: Send, E: From<Error> + Send>(
     threads: usize,
-    work: impl FnOnce() -> Result<T, Error> + Send,
-) -> Result<T, Error> {
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> Result<T, E> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|source| Error::Threads { threads, source })?;
     pool.install(work)

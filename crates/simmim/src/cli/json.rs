@@ -46,6 +46,8 @@ pub(crate) fn done(outcome: &Outcome, n_bad: usize) -> Value {
         "total_steps": outcome.total_steps,
         "first_val_loss": outcome.first_val_loss,
         "last_val_loss": outcome.last_val_loss,
+        "best_val_accuracy": outcome.best_val_accuracy,
+        "stopped_early": outcome.stopped_early,
         "picture": outcome.picture,
         "bad_images": n_bad,
     })

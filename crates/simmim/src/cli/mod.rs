@@ -6,6 +6,7 @@ mod demo;
 mod finetune;
 mod inspect;
 mod mask;
+mod predict;
 mod pretrain;
 mod recipes;
 mod reconstruct;
@@ -46,6 +47,7 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     #[command(name = "finetune")]
     FineTune(finetune::FineTuneArgs),
+    Predict(predict::PredictArgs),
     Reconstruct(reconstruct::ReconstructArgs),
     Ablate(ablate::AblateArgs),
     Inspect(inspect::InspectArgs),
@@ -119,6 +121,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk),
         Command::FineTune(args) => finetune::run(args, talk),
+        Command::Predict(args) => predict::run(args, talk),
         Command::Reconstruct(args) => reconstruct::run(args, talk),
         Command::Ablate(args) => ablate::run(args, talk),
         Command::Inspect(args) => inspect::run(args, talk),

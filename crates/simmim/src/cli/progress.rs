@@ -142,8 +142,11 @@ impl Progress {
                 .say(&format!("step {step}/{total} · {figures} · {left} left"));
         }
         if let Some(val_loss) = record.val_loss {
+            let accuracy = record.val_accuracy.map_or_else(String::new, |share| {
+                format!(" · held-out accuracy {:.2} %", 100.0 * share)
+            });
             self.voice.say(&format!(
-                "epoch {:.1} · loss {loss:.4} · held-out loss {val_loss:.4}",
+                "epoch {:.1} · loss {loss:.4} · held-out loss {val_loss:.4}{accuracy}",
                 record.epoch
             ));
         }

@@ -17,6 +17,22 @@ pub(crate) fn photo(idx: usize) -> RgbImage {
     })
 }
 
+/// The classes of [`labelled`].
+pub(crate) const CLASSES: [&str; 3] = ["bars", "dark", "light"];
+
+/// A picture of one of [`CLASSES`], a different one for each number.
+pub(crate) fn labelled(class: usize, idx: usize) -> RgbImage {
+    RgbImage::from_fn(36, 36, |x, y| {
+        let noise = (x * 7 + y * 13 + idx as u32 * 29) % 40;
+        let grey = match class {
+            0 if (x / 6 + idx as u32) % 2 == 0 => 215,
+            0 | 1 => noise,
+            _ => 215 + noise,
+        };
+        Rgb([grey as u8; 3])
+    })
+}
+
 pub(crate) fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();

@@ -9,6 +9,7 @@ mod bad_images;
 mod bad_settings;
 mod commands;
 mod drawn;
+mod finetune;
 mod folders;
 mod help;
 mod resume;

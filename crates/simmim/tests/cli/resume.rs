@@ -28,7 +28,7 @@ fn metrics(run: &Path) -> Vec<serde_json::Value> {
 }
 
 #[track_caller]
-fn are_equal(one: &Path, other: &Path) {
+pub(crate) fn are_equal(one: &Path, other: &Path) {
     for file in ["last", "best"] {
         let path = format!("checkpoints/{file}.safetensors");
         assert!(
@@ -40,7 +40,7 @@ fn are_equal(one: &Path, other: &Path) {
 }
 
 /// A number from 0 to 1 that differs from call to call.
-fn chance(seed: u64) -> f64 {
+pub(crate) fn chance(seed: u64) -> f64 {
     use simmim::random::{Purpose, Stream};
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

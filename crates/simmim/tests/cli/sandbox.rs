@@ -57,6 +57,20 @@ impl Sandbox {
         sandbox
     }
 
+    /// One that has a folder `labelled` with `n` images of each of three classes as well.
+    pub(crate) fn with_labels(n: usize) -> Self {
+        let sandbox = Self::new();
+        for (class, name) in drawn::CLASSES.iter().enumerate() {
+            let folder = sandbox.path("labelled").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            for idx in 0..n {
+                let path = folder.join(format!("{idx:03}.png"));
+                drawn::labelled(class, idx).save(path).unwrap();
+            }
+        }
+        sandbox
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -1,0 +1,221 @@
+//! From a pre-trained encoder and labels to predictions.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::drawn;
+use crate::resume::{are_equal, chance};
+use crate::sandbox::Sandbox;
+
+/// Short, and without what makes the training images hard.
+const PLAIN: &str = "--set train.epochs=12 --set train.batch_size=6 --set train.warmup_epochs=1 --set train.threads=1 \
+    --set train.base_lr=1 --set finetune.mixup=0 --set finetune.cutmix=0 --set finetune.erase=0 \
+    --set finetune.rand_augment=none --set model.drop_path=0 --set data.workers=1";
+
+/// A sandbox with a finished pre-training on its labelled images.
+fn pretrained(n: usize) -> Sandbox {
+    let sandbox = Sandbox::with_labels(n);
+    sandbox.pretrain("--data labelled").ok();
+    sandbox
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    let parse = |line: &str| serde_json::from_str(line).unwrap();
+    text.lines().map(parse).collect()
+}
+
+#[test]
+fn a_pretrained_encoder_learns_labels_and_predicts_them() {
+    let sandbox = pretrained(20);
+    let words = format!("finetune --data labelled --from run --val-share 0.2 --out labels {PLAIN}");
+    let ran = sandbox.simmim(&words).ok();
+    assert!(
+        ran.stderr
+            .contains("best accuracy on held-out images: 100.00 %"),
+        "{ran:?}"
+    );
+    fs::create_dir(sandbox.path("new")).unwrap();
+    for class in 0..3 {
+        let path = sandbox.path(&format!("new/{class}.png"));
+        drawn::labelled(class, 77).save(path).unwrap();
+    }
+    let ran = sandbox.simmim("predict --from labels new --top 2").ok();
+    let found = lines(&ran.stdout);
+    assert_eq!(found.len(), 3);
+    for (line, class) in found.iter().zip(drawn::CLASSES) {
+        assert_eq!(line["labels"][0]["label"], class, "{line}");
+        assert_eq!(line["labels"].as_array().unwrap().len(), 2);
+        let first = line["labels"][0]["probability"].as_f64().unwrap();
+        let second = line["labels"][1]["probability"].as_f64().unwrap();
+        assert!(first > second && first + second <= 1.0 + 1e-6, "{line}");
+    }
+    // One at a time, they are given the same numbers.
+    let one = sandbox
+        .simmim("predict --from labels new --top 2 --batch-size 1")
+        .ok();
+    assert_eq!(one.stdout, ran.stdout);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_has_a_line_that_says_why() {
+    let sandbox = pretrained(6);
+    let words =
+        format!("finetune --data labelled --from run --out labels {PLAIN} --set train.max_steps=2");
+    sandbox.simmim(&words).ok();
+    fs::create_dir(sandbox.path("new")).unwrap();
+    drawn::labelled(0, 1)
+        .save(sandbox.path("new/a.png"))
+        .unwrap();
+    fs::write(sandbox.path("new/b.png"), b"no image").unwrap();
+    drawn::labelled(1, 1)
+        .save(sandbox.path("new/c.png"))
+        .unwrap();
+    let ran = sandbox.simmim("predict --from labels new");
+    let found = lines(&ran.stdout);
+    ran.fails(1, &["1 images could not be read"]);
+    assert_eq!(found.len(), 3);
+    assert!(found[0]["file"].as_str().unwrap().ends_with("a.png"));
+    assert!(found[1]["file"].as_str().unwrap().ends_with("c.png"));
+    assert!(found[2]["error"].is_string() && found[2]["labels"].is_null());
+}
+
+#[test]
+fn a_fine_tuning_killed_at_random_moments_ends_as_one_that_was_not() {
+    let sandbox = pretrained(12);
+    let run = "finetune --data labelled --from run --val-share 0.25 --set train.epochs=30 --set train.batch_size=6 \
+        --set train.accumulation=2 --set train.warmup_epochs=1 --set train.threads=2 --set data.workers=2 \
+        --set finetune.ema=0.9 --set finetune.class_weights=balanced --set model.drop_path=0.2 \
+        --set train.save_every_minutes=0.0003";
+    sandbox.simmim(&format!("{run} --out whole")).ok();
+    let mut n_kills = 0;
+    loop {
+        let begun = sandbox.path("killed/config.toml").exists();
+        if begun {
+            // What a run came from is not needed to go on.
+            let _ = fs::remove_dir_all(sandbox.path("run/checkpoints"));
+        }
+        let words = if begun {
+            "finetune --resume killed".to_owned()
+        } else {
+            format!("{run} --out killed")
+        };
+        let mut command = sandbox.command(&words);
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let longest = 0.15 * (1.0 + n_kills as f64 / 4.0);
+        sleep(Duration::from_secs_f64(0.05 + chance(n_kills) * longest));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}, after {n_kills} kills");
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        n_kills += 1;
+        assert!(n_kills < 200, "it never comes to its end");
+    }
+    are_equal(&sandbox.path("whole"), &sandbox.path("killed"));
+}
+
+#[test]
+fn a_run_without_progress_ends_when_patience_does() {
+    let sandbox = pretrained(8);
+    // At a rate of nothing the accuracy stays as it is.
+    let words = "finetune --data labelled --from run --val-share 0.25 --out labels --set train.epochs=40 \
+        --set train.batch_size=6 --set train.warmup_epochs=0 --set train.base_lr=0 --set train.warmup_lr=0 \
+        --set train.min_lr=0 --set finetune.patience=3 --set data.workers=1 --set train.threads=1";
+    let ran = sandbox.simmim(words).ok();
+    assert!(
+        ran.stderr
+            .contains("3 validations without a better accuracy"),
+        "{ran:?}"
+    );
+    let ended = fs::read_to_string(sandbox.path("labels/metrics.jsonl")).unwrap();
+    // The first one is the best, three are waited for; an epoch is 3 steps.
+    assert_eq!(ended.lines().count(), 12);
+    let again = sandbox.simmim("finetune --resume labels").ok();
+    assert!(again.stderr.contains("the run ends here"), "{again:?}");
+    let after = fs::read_to_string(sandbox.path("labels/metrics.jsonl")).unwrap();
+    assert_eq!(after, ended);
+}
+
+#[test]
+fn labels_that_nothing_can_be_learned_from_are_refused_before_any_training() {
+    let sandbox = pretrained(6);
+    let refuse = |data: &str, says: &[&str]| {
+        let words = format!("finetune --data {data} --from run --out refused {PLAIN}");
+        sandbox.simmim(&words).fails(1, says);
+        assert!(!sandbox.path("refused").exists(), "{data}");
+    };
+    let image = |path: &str| {
+        let path = sandbox.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        drawn::labelled(0, 3).save(path).unwrap();
+    };
+    image("one/only/a.png");
+    image("one/only/b.png");
+    refuse("one", &["only", "hint:"]);
+    image("empty/a/1.png");
+    fs::create_dir(sandbox.path("empty/b")).unwrap();
+    refuse("empty", &["empty/b", "hint:"]);
+    for class in ["a", "b"] {
+        image(&format!("unknown/train/{class}/1.png"));
+        image(&format!("unknown/train/{class}/2.png"));
+        image(&format!("unknown/val/{class}/1.png"));
+    }
+    image("unknown/val/c/1.png");
+    refuse("unknown", &["the class c", "hint:"]);
+    let table = "path,label\nlabelled/dark/000.png,dark\nlabelled/dark/none.png,dark\n";
+    fs::write(sandbox.path("table.csv"), table).unwrap();
+    refuse("table.csv", &["none.png", "hint:"]);
+    for idx in 0..40 {
+        image(&format!("many/{idx}/1.png"));
+    }
+    refuse("many", &["40", "hint:"]);
+}
+
+#[test]
+fn runs_and_settings_of_another_task_are_told_where_they_belong() {
+    let sandbox = pretrained(6);
+    let words =
+        format!("finetune --data labelled --from run --out labels {PLAIN} --set train.max_steps=2");
+    sandbox.simmim(&words).ok();
+    let refuse = |words: &str, says: &[&str]| {
+        sandbox.simmim(words).fails(2, says);
+    };
+    refuse(
+        "predict --from run labelled",
+        &["no labels yet", "simmim finetune --from"],
+    );
+    refuse(
+        "pretrain --resume labels",
+        &["a fine-tuning", "use `simmim finetune`"],
+    );
+    refuse(
+        "finetune --resume run",
+        &["a pre-training", "use `simmim pretrain`"],
+    );
+    refuse(
+        "finetune --data labelled",
+        &["no encoder is named", "--from scratch"],
+    );
+    refuse(
+        "finetune --data labelled --from run --out x --set mask.ratio=0.5",
+        &["keys of pre-training", "[finetune]"],
+    );
+    refuse(
+        "pretrain --data labelled --out x --set finetune.mixup=0",
+        &["keys of"],
+    );
+    refuse(
+        "finetune --data labelled --from run --out x --labels 0",
+        &["finetune.labels", "above 0"],
+    );
+    refuse(
+        "finetune --data labelled --from run --out x --set finetune.rand_augment=much",
+        &["much"],
+    );
+}
