@@ -51,6 +51,15 @@ pub enum Error {
         command: &'static str,
     },
 
+    /// Images with a label that a model does not know.
+    #[error("the model knows no class `{class}`")]
+    UnknownClass {
+        /// The class.
+        class: String,
+        /// The classes that are most like it; all of them where none is.
+        near: Vec<String>,
+    },
+
     /// Two keys do not fit together.
     #[error("`{key}` is {found}, which does not fit: {reason}")]
     Geometry {
@@ -255,6 +264,12 @@ impl Error {
             Self::File(error) => error.hint(),
             Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
             Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),
+            Self::UnknownClass { near, .. } => {
+                const MOST: usize = 10;
+                let some = near.len().min(MOST);
+                let more = if near.len() > MOST { " and more" } else { "" };
+                Some(format!("it knows {}{more}; rename or remove the folder or the lines of that class", choices(&near[..some])))
+            }
             Self::OtherTask { command, .. } => Some(format!("use `{command}`")),
             Self::UnknownVariant { .. } => Some(format!(
                 "the variants are {}, each with the side of a patch in pixels after a slash: `vit-b/16`",

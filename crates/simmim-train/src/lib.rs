@@ -29,6 +29,7 @@ mod encoder;
 mod error;
 pub mod finetune;
 pub mod learner;
+pub mod lowshot;
 pub mod metrics;
 mod objective;
 pub mod observer;

@@ -2,6 +2,7 @@
 
 mod network;
 mod plan;
+mod test_set;
 mod trained;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::{Error, checkpoint};
 
 pub use network::LabelNetwork;
 pub use plan::{ClassList, FineTunePlan};
+pub use test_set::{Measured, TestSet};
 pub use trained::FineTuned;
 
 /// Runs a job of fine-tuning to its end, or to the end of the step in which `stop` is raised.

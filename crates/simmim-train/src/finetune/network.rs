@@ -111,6 +111,18 @@ impl LabelNetwork {
         logits
     }
 
+    /// The class of the highest logit of each image of a batch; of equal ones the first.
+    ///
+    /// # Shapes
+    /// The result `[B]`.
+    pub fn likeliest(&self, batch: &Batch) -> Vec<usize> {
+        let logits = self.logits(batch);
+        logits
+            .chunks(self.classes.classes.len())
+            .map(argmax)
+            .collect()
+    }
+
     fn images(&self, batch: &Batch) -> Tensor {
         let [channels, height, width] = batch.image_shape;
         let shape = [batch.len(), channels, height, width];

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use simmim_checkpoint::Archive;
-use simmim_data::{BatchPlan, DataSet, LabelledSet, Loader, Pass, Reporter, Split, Views};
+use simmim_data::{BatchPlan, BatchSettings, DataSet, Loader, Pass, Reporter, Split, Views};
 
 use crate::Error;
 use crate::checkpoint::{self, Origin};
-use crate::run::bad_limit;
 use crate::run_folder;
 
 use super::network::{CLASSES, LabelNetwork};
@@ -96,33 +95,15 @@ impl FineTuned {
         Ok(Loader::start(Arc::new(batches), Pass::All, n_workers)?)
     }
 
-    /// A loader of images with their labels in order: the held-out ones.
-    ///
-    /// # Errors
-    /// As [`FineTuned::all_images`].
-    pub fn held_out_images(
-        &self,
-        set: &LabelledSet,
-        split: Split,
-        batch_size: usize,
-    ) -> Result<Loader, Error> {
-        let config = self.plan.config();
-        let reporter = Arc::new(Reporter::new(bad_limit(config, set.data().len())));
-        let settings = self.settings(batch_size);
-        let batches = BatchPlan::labelled(set, self.views()?, split, settings, reporter)?;
-        let n_workers = config.n_workers();
-        Ok(Loader::start(Arc::new(batches), Pass::HeldOut, n_workers)?)
-    }
-
-    fn settings(&self, batch_size: usize) -> simmim_data::BatchSettings {
-        simmim_data::BatchSettings {
+    pub(super) fn settings(&self, batch_size: usize) -> BatchSettings {
+        BatchSettings {
             batch_size,
             n_micro: 1,
             ..self.plan.config().batches()
         }
     }
 
-    fn views(&self) -> Result<Views, Error> {
+    pub(super) fn views(&self) -> Result<Views, Error> {
         let config = self.plan.config();
         let unresolved = Error::NoMetadata {
             path: self.file.clone(),

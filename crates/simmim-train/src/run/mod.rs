@@ -14,7 +14,7 @@ use crate::config::{Layer, RawConfig};
 use crate::run_folder::Mode;
 
 pub(crate) use images::{Images, bad_limit, fit_to_images};
-pub(crate) use session::{FREE_KEYS, Prepared, Session};
+pub(crate) use session::{FREE_KEYS, Prepared, Session, first_difference};
 
 /// In `config.toml`, before the recipe's name.
 const RECIPE_COMMENT: &str = "# Recipe: ";

@@ -388,18 +388,29 @@ pub(crate) const FREE_KEYS: [&str; 8] = [
 
 /// Compares the configuration that a checkpoint was made by with the one to go on with.
 fn require_same(before: &RawConfig, now: &RawConfig) -> Result<(), Error> {
-    let (before, now) = (before.to_toml(), now.to_toml());
-    let key_of = |line: &str| line.split(" = ").next().unwrap_or_default().to_owned();
-    let differs =
-        |(before, now): &(&str, &str)| before != now && !FREE_KEYS.contains(&key_of(now).as_str());
-    match before.lines().zip(now.lines()).find(differs) {
+    match first_difference(before, now) {
         None => Ok(()),
-        Some((before, now)) => Err(Error::Changed {
+        Some((expected, found)) => Err(Error::Changed {
             what: "a line of config.toml".to_owned(),
-            expected: format!("`{before}`"),
-            found: format!("`{now}`"),
+            expected,
+            found,
         }),
     }
+}
+
+/// The first lines in which two configurations differ, but for the keys that decide nothing.
+pub(crate) fn first_difference(before: &RawConfig, now: &RawConfig) -> Option<(String, String)> {
+    let (before, now) = (before.to_toml(), now.to_toml());
+    // A key that is not set stands as a comment.
+    let key_of = |line: &str| {
+        let line = line.trim_start_matches("# ");
+        let end = line.find(' ').unwrap_or(line.len());
+        line[..end].to_owned()
+    };
+    let differs =
+        |(before, now): &(&str, &str)| before != now && !FREE_KEYS.contains(&key_of(now).as_str());
+    let (before, now) = before.lines().zip(now.lines()).find(differs)?;
+    Some((format!("`{before}`"), format!("`{now}`")))
 }
 
 fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<EventWriter, Error> {

@@ -106,15 +106,8 @@ fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
             "pass --from RUN with a run of `simmim pretrain`, or --from scratch",
         )
     })?;
-    let (name, recipe) = recipe::layer_of(args.recipe.as_deref().unwrap_or(BASE))?;
-    let mut layers = Vec::new();
-    if from != SCRATCH {
-        layers.extend(source_layer(Path::new(from))?);
-    }
-    if args.recipe.is_some() && recipe.base().is_none() && name != BASE {
-        layers.push(recipe::find(BASE)?.layer()?);
-    }
-    layers.push(recipe);
+    let source = Path::new(from);
+    let (name, mut layers) = layers(source, args.recipe.as_deref())?;
     layers.extend(overrides(args, from)?);
     let mut config = RawConfig::from_fine_tuning(&layers)?;
     config.data.path = Some(data_path(args.data.as_deref(), &config)?);
@@ -129,6 +122,21 @@ fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
         recipe: name,
         config,
     })
+}
+
+/// The layers below what the command line sets, and the recipe's name: what the encoder's own checkpoint says of it, and the
+/// recipe, which stands on the one that every fine-tuning begins with.
+pub(crate) fn layers(from: &Path, recipe: Option<&str>) -> anyhow::Result<(String, Vec<Layer>)> {
+    let mut layers = Vec::new();
+    if from != Path::new(SCRATCH) {
+        layers.extend(source_layer(from)?);
+    }
+    let (name, own) = recipe::layer_of(recipe.unwrap_or(BASE))?;
+    if name != BASE && own.base().is_none() {
+        layers.push(recipe::find(BASE)?.layer()?);
+    }
+    layers.push(own);
+    Ok((name, layers))
 }
 
 fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {

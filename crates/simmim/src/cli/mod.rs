@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod finetune;
 mod inspect;
+mod lowshot;
 mod mask;
 mod predict;
 mod pretrain;
@@ -47,6 +48,8 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     #[command(name = "finetune")]
     FineTune(finetune::FineTuneArgs),
+    #[command(name = "lowshot")]
+    LowShot(lowshot::LowShotArgs),
     Predict(predict::PredictArgs),
     Reconstruct(reconstruct::ReconstructArgs),
     Ablate(ablate::AblateArgs),
@@ -121,6 +124,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk),
         Command::FineTune(args) => finetune::run(args, talk),
+        Command::LowShot(args) => lowshot::run(args, talk),
         Command::Predict(args) => predict::run(args, talk),
         Command::Reconstruct(args) => reconstruct::run(args, talk),
         Command::Ablate(args) => ablate::run(args, talk),

@@ -1,0 +1,127 @@
+//! Images with labels to measure a fine-tuned model on.
+
+use std::sync::Arc;
+
+use simmim_data::{BadImage, Batch, BatchPlan, HeldOut, LabelledSet, Loader, Pass, Reporter};
+
+use crate::Error;
+use crate::run::bad_limit;
+
+use super::trained::FineTuned;
+
+/// Which images of a labelled set a model is measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// All of them: the source does not divide them.
+    All,
+    /// Those that the source holds out.
+    HeldOutBySource,
+    /// Those that the model's own training held out.
+    HeldOutInTraining,
+}
+
+/// Images with labels of the classes that a model knows.
+#[derive(Debug)]
+pub struct TestSet {
+    set: LabelledSet,
+    measured: Measured,
+    reporter: Arc<Reporter>,
+    /// The model's number of each of the set's classes.
+    classes: Vec<usize>,
+}
+
+impl TestSet {
+    /// Indexes the images that `spec` names: of a source that divides them the held-out ones; of the very images that
+    /// the model was trained on those that were held out then; else all.
+    ///
+    /// # Errors
+    /// [`Error::Data`], as [`LabelledSet::open`]; [`Error::UnknownClass`] for a class that the model does not know.
+    pub fn open(model: &FineTuned, spec: &str) -> Result<Self, Error> {
+        let config = model.plan().config();
+        let trained_on = LabelledSet::open(spec, config.held_out(), config.train.seed)?;
+        let fingerprint = model.origin().progress.data_fingerprint;
+        let (set, measured) = if trained_on.divided_by_source() {
+            (trained_on, Measured::HeldOutBySource)
+        } else if trained_on.fingerprint() == fingerprint {
+            (trained_on, Measured::HeldOutInTraining)
+        } else {
+            let none = HeldOut {
+                share: 0.0,
+                ..HeldOut::default()
+            };
+            (LabelledSet::open(spec, none, 0)?, Measured::All)
+        };
+        let known = &model.network().classes().classes;
+        let number = |class: &String| {
+            let place = known.iter().position(|known| known == class);
+            place.ok_or_else(|| Error::UnknownClass {
+                class: class.clone(),
+                near: crate::error::near_or_all(class, known.iter().map(String::as_str)),
+            })
+        };
+        let classes = set
+            .labels()
+            .classes()
+            .iter()
+            .map(number)
+            .collect::<Result<_, _>>()?;
+        let reporter = Arc::new(Reporter::new(bad_limit(config, set.data().len())));
+        Ok(Self {
+            set,
+            measured,
+            reporter,
+            classes,
+        })
+    }
+
+    /// Which of the images are measured on.
+    pub fn measured(&self) -> Measured {
+        self.measured
+    }
+
+    /// How many images are measured on.
+    pub fn len(&self) -> usize {
+        match self.measured {
+            Measured::All => self.set.data().len(),
+            Measured::HeldOutBySource | Measured::HeldOutInTraining => {
+                self.set.split().held_out().len()
+            }
+        }
+    }
+
+    /// Whether there is no image to measure on.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Images that could not be read so far.
+    pub fn unreadable(&self) -> Vec<BadImage> {
+        self.reporter.list()
+    }
+
+    /// The batches of all images, in order.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is nothing to read.
+    pub fn batches(&self, model: &FineTuned, batch_size: usize) -> Result<Loader, Error> {
+        let (views, settings) = (model.views()?, model.settings(batch_size));
+        let split = self.set.split().clone();
+        let reporter = Arc::clone(&self.reporter);
+        let batches = BatchPlan::labelled(&self.set, views, split, settings, reporter)?;
+        let pass = match self.measured {
+            Measured::All => Pass::All,
+            Measured::HeldOutBySource | Measured::HeldOutInTraining => Pass::HeldOut,
+        };
+        let n_workers = model.plan().config().n_workers();
+        Ok(Loader::start(Arc::new(batches), pass, n_workers)?)
+    }
+
+    /// The labels of a batch of [`TestSet::batches`], by the model's numbers.
+    pub fn labels_of(&self, batch: &Batch) -> Vec<Vec<usize>> {
+        let of_image = |entry_idx: &usize| {
+            let own = self.set.labels().of(*entry_idx).iter();
+            own.map(|id| self.classes[*id as usize]).collect()
+        };
+        batch.entry_idx.iter().map(of_image).collect()
+    }
+}

@@ -1,0 +1,253 @@
+//! How much a pre-trained encoder helps where labels are few: fine-tunings on shares of the labels, pre-trained beside
+//! from scratch, with several seeds, all measured on the same images.
+//!
+//! Every fine-tuning is a run folder like any other, so a comparison that was killed at any moment goes on exactly when it
+//! is started again:
+//!
+//! ```text
+//! runs/lowshot/
+//!   lowshot.csv      a row a run
+//!   lowshot.md       a row a share and a start, means over the seeds
+//!   lowshot.png      accuracy against the share of the labels
+//!   points/          of each run the configuration that was asked for, and the result
+//!   runs/            the run folders
+//! ```
+
+mod folder;
+
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::RawConfig;
+use crate::finetune::{FineTuned, TestSet, finetune};
+use crate::observer::{Event, Observer};
+use crate::run::{Job, in_threads};
+use crate::run_folder::{Mode, last_of};
+use crate::stop::StopFlag;
+use crate::{Error, Outcome};
+
+use folder::Folder;
+
+/// Images that are looked at together when a run is measured; the result is the same.
+const TEST_BATCH: usize = 128;
+
+/// What a fine-tuning starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// The weights of the pre-training.
+    Pretrained,
+    /// Fresh weights of the same geometry.
+    Scratch,
+}
+
+impl Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pretrained => "pretrained",
+            Self::Scratch => "scratch",
+        })
+    }
+}
+
+/// A comparison to make.
+#[derive(Debug, Clone)]
+pub struct LowShot {
+    /// Where the configurations come from: shown, and stored with the weights.
+    pub recipe: String,
+    /// How the pre-trained encoder is fine-tuned, with `finetune.from` and `data.path` set.
+    pub pretrained: RawConfig,
+    /// How the same geometry is trained from scratch; the best settings may differ.
+    pub scratch: RawConfig,
+    /// Shares of the labels, above 0 and up to 1.
+    pub shares: Vec<f64>,
+    /// Runs of each share and start: they differ in their seed, and so in which labels they have.
+    pub n_seeds: u64,
+    /// The labelled images that all runs are measured on.
+    pub test: String,
+    /// Where everything goes.
+    pub out: PathBuf,
+}
+
+/// One fine-tuning of a comparison.
+#[derive(Debug, Clone)]
+pub(crate) struct Point {
+    pub(crate) name: String,
+    pub(crate) share: f64,
+    pub(crate) start: Start,
+    pub(crate) seed: u64,
+    pub(crate) config: RawConfig,
+}
+
+/// What a run of a comparison came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LowShotResult {
+    /// Share of the labels.
+    pub share: f64,
+    /// What it started from.
+    pub start: Start,
+    /// Its seed.
+    pub seed: u64,
+    /// Share of the test images whose label it gets right.
+    pub accuracy: f64,
+    /// Images that it was measured on.
+    pub n_images: usize,
+    /// Images that could not be read, which count neither way.
+    pub n_unreadable: usize,
+    /// Steps of its training.
+    pub steps: u64,
+    /// Minutes of its training.
+    pub minutes: f64,
+}
+
+/// What became of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowShotSummary {
+    /// The results of the runs that are done.
+    pub results: Vec<LowShotResult>,
+    /// Runs of the whole comparison.
+    pub n_runs: usize,
+    /// The table as Markdown.
+    pub table: PathBuf,
+    /// The table as CSV.
+    pub csv: PathBuf,
+    /// The plot.
+    pub plot: PathBuf,
+}
+
+impl LowShot {
+    /// Every run, the smallest shares first, both starts of a seed one after the other.
+    pub(crate) fn points(&self) -> Vec<Point> {
+        let mut points = Vec::new();
+        for share in &self.shares {
+            for seed in 0..self.n_seeds {
+                for start in [Start::Pretrained, Start::Scratch] {
+                    points.push(self.point(*share, start, seed));
+                }
+            }
+        }
+        points
+    }
+
+    fn point(&self, share: f64, start: Start, number: u64) -> Point {
+        let mut config = match start {
+            Start::Pretrained => self.pretrained.clone(),
+            Start::Scratch => self.scratch.clone(),
+        };
+        let seed = config.train.seed + number;
+        config.train.seed = seed;
+        let finetune = config.finetune.get_or_insert_default();
+        finetune.labels = share;
+        finetune.labels_seed = seed;
+        finetune.weights = start == Start::Pretrained;
+        Point {
+            name: format!("labels-{share}-{start}-seed{seed}"),
+            share,
+            start,
+            seed,
+            config,
+        }
+    }
+}
+
+/// Runs every fine-tuning that is not finished, until all are or `stop` is raised. Finished runs are not touched, and a
+/// run that has begun goes on where it stood.
+///
+/// # Errors
+/// Before the first run: [`Error::Changed`] where one that has begun was made by another configuration,
+/// [`Error::FolderNotEmpty`], [`Error::Locked`]. Later: what ends a run.
+pub fn lowshot(
+    comparison: &LowShot,
+    observer: &mut dyn Observer,
+    stop: &StopFlag,
+) -> Result<LowShotSummary, Error> {
+    let points = comparison.points();
+    let folder = Folder::open(&comparison.out, &points)?;
+    let mut results: Vec<Option<LowShotResult>> = Vec::new();
+    for point in &points {
+        results.push(folder.result(point)?);
+    }
+    for (idx, point) in points.iter().enumerate() {
+        if stop.is_raised() {
+            break;
+        }
+        if results[idx].is_some() {
+            continue;
+        }
+        folder.write_tables(&results)?;
+        observer.see(&Event::Point {
+            name: &point.name,
+            number: idx + 1,
+            n_points: points.len(),
+        });
+        let outcome = train(comparison, point, &folder, (&mut *observer, stop))?;
+        if outcome.is_finished() {
+            let result = measure(comparison, point, &folder.run(point))?;
+            folder.write_result(point, &result)?;
+            results[idx] = Some(result);
+        }
+    }
+    folder.write_tables(&results)?;
+    Ok(LowShotSummary {
+        results: results.into_iter().flatten().collect(),
+        n_runs: points.len(),
+        table: folder.markdown(),
+        csv: folder.csv(),
+        plot: folder.plot(),
+    })
+}
+
+fn train(
+    comparison: &LowShot,
+    point: &Point,
+    folder: &Folder,
+    (observer, stop): (&mut dyn Observer, &StopFlag),
+) -> Result<Outcome, Error> {
+    let run = folder.run(point);
+    let job = if folder.has_begun(point) {
+        Job::resume(&run)?
+    } else {
+        folder.write_asked(point)?;
+        Job {
+            recipe: comparison.recipe.clone(),
+            config: point.config.clone(),
+            out: run,
+            mode: Mode::New,
+        }
+    };
+    finetune(&job, observer, stop)
+}
+
+/// Measures the last weights of a run: which weights are best is not to be chosen on the images of the test.
+fn measure(comparison: &LowShot, point: &Point, run: &Path) -> Result<LowShotResult, Error> {
+    let model = FineTuned::open(&last_of(run))?;
+    let test = TestSet::open(&model, &comparison.test)?;
+    let (mut n_right, mut n_images) = (0, 0);
+    in_threads(point.config.train.threads, || -> Result<(), Error> {
+        for batch in test.batches(&model, TEST_BATCH)? {
+            let batch = batch?;
+            let found = model.network().likeliest(&batch);
+            let labels = test.labels_of(&batch);
+            n_right += found
+                .iter()
+                .zip(&labels)
+                .filter(|(found, own)| own.contains(found))
+                .count();
+            n_images += labels.len();
+        }
+        Ok(())
+    })?;
+    let progress = model.origin().progress;
+    Ok(LowShotResult {
+        share: point.share,
+        start: point.start,
+        seed: point.seed,
+        accuracy: n_right as f64 / n_images.max(1) as f64,
+        n_images,
+        n_unreadable: test.unreadable().len(),
+        steps: progress.step,
+        minutes: progress.seconds / 60.0,
+    })
+}

@@ -1,0 +1,135 @@
+//! `simmim lowshot`: does the pre-training help where labels are few?
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use simmim_train::config::{Layer, RawConfig};
+use simmim_train::lowshot::{LowShot, LowShotSummary, lowshot};
+
+use super::failure::Usage;
+use super::progress::Progress;
+use super::sources::{data_path, from_anywhere};
+use super::{Talk, finetune, interrupt, output};
+
+/// Compare a pre-trained encoder with training from scratch on shares of the labels.
+///
+/// Every share is fine-tuned with several seeds, from the pre-trained weights and from scratch, each time on other
+/// labels, and all runs are measured on the same test images by their last weights. Stopped or killed, it goes on when
+/// the same command is given again.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct LowShotArgs {
+    /// Images with labels to train on, as for `simmim finetune`.
+    #[arg(long, value_name = "PATH")]
+    data: Option<String>,
+    /// Images with labels to measure on: a folder of one folder a class, or a table [default: the held-out images of --data].
+    #[arg(long, value_name = "PATH")]
+    test: Option<String>,
+    /// The run of a pre-training or one of its checkpoints.
+    #[arg(long, value_name = "RUN|FILE")]
+    from: String,
+    /// Shares of the labels, each above 0 and up to 1.
+    #[arg(long, value_name = "SHARES", value_delimiter = ',', default_values_t = [0.01, 0.1, 1.0])]
+    shares: Vec<f64>,
+    /// Runs of each share and start.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: u64,
+    /// A recipe of fine-tuning: a name that `simmim recipes` lists, or a TOML file [default: finetune].
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
+    /// Overlay one key of all runs; can be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Overlay one key of the runs from scratch: they may need other settings to be at their best; can be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set_scratch: Vec<String>,
+    /// Where everything goes.
+    #[arg(long, value_name = "FOLDER", default_value = "runs/lowshot")]
+    out: PathBuf,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim lowshot --data labelled/ --from runs/first
+  simmim lowshot --data train/ --test test/ --from runs/first --shares 0.1 --set train.epochs=30 \\
+    --set-scratch finetune.layer_decay=1
+
+In FOLDER: lowshot.csv has a row a run, lowshot.md a row a share and a start, lowshot.png the accuracy against
+the share of the labels. The path of lowshot.md goes to stdout; with --json every event does.";
+
+pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
+    let bad_share = args
+        .shares
+        .iter()
+        .find(|share| !(0.0 < **share && **share <= 1.0));
+    if let Some(share) = bad_share {
+        let message = format!("--shares has {share}, and a share is above 0 and up to 1");
+        return Err(Usage::new(message, "for example --shares 0.01,0.1,1").into());
+    }
+    if args.seeds == 0 {
+        return Err(Usage::new("--seeds is 0", "one run of each share is the least").into());
+    }
+    let mut progress = Progress::new(talk);
+    let comparison = comparison(args)?;
+    let stop = interrupt::stop_flag(&progress)?;
+    let summary = lowshot(&comparison, &mut progress, &stop);
+    progress.finish();
+    report(&summary?, &progress, talk)
+}
+
+fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
+    let (name, mut layers) = finetune::layers(Path::new(&args.from), args.recipe.as_deref())?;
+    let all = args.set.iter().map(|text| Layer::set(text));
+    layers.extend(all.collect::<Result<Vec<_>, _>>()?);
+    let from = from_anywhere(&args.from)?;
+    layers.push(Layer::set(&format!("finetune.from={from}"))?);
+    let configured = |layers: &[Layer]| -> anyhow::Result<RawConfig> {
+        let mut config = RawConfig::from_fine_tuning(layers)?;
+        config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+        Ok(config)
+    };
+    let pretrained = configured(&layers)?;
+    let of_scratch = args.set_scratch.iter().map(|text| Layer::set(text));
+    layers.extend(of_scratch.collect::<Result<Vec<_>, _>>()?);
+    let scratch = configured(&layers)?;
+    let data = pretrained.data.path.clone().unwrap_or_default();
+    let test = args.test.as_deref().map(from_anywhere).transpose()?;
+    Ok(LowShot {
+        recipe: name,
+        pretrained,
+        scratch,
+        shares: args.shares.clone(),
+        n_seeds: args.seeds,
+        test: test.unwrap_or(data),
+        out: args.out.clone(),
+    })
+}
+
+fn report(summary: &LowShotSummary, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
+    let (n_done, n_runs) = (summary.results.len(), summary.n_runs);
+    let say = |line: String| progress.voice().say(&line);
+    say(format!("table: {}", summary.table.display()));
+    say(format!("plot: {}", summary.plot.display()));
+    if n_done == n_runs {
+        say(format!("done: {n_runs} runs"));
+    } else {
+        say(format!(
+            "saved; {n_done} of {n_runs} runs are finished. To go on, give the same command again"
+        ));
+    }
+    if talk == Talk::Json {
+        output::data(json!({
+            "event": "done",
+            "finished": n_done == n_runs,
+            "results": summary.results,
+            "n_runs": n_runs,
+            "table": summary.table,
+            "csv": summary.csv,
+            "plot": summary.plot,
+        }))?;
+    } else {
+        output::data(summary.table.display())?;
+    }
+    Ok(())
+}
