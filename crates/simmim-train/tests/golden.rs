@@ -6,7 +6,7 @@
 use serde_json::Value;
 use simmim_autograd::{
     AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, LabelLoss, ParameterId,
-    ParameterSpecs, Parameters, PixelLoss, Tape, Tensor,
+    ParameterSpecs, Parameters, PixelLoss, Precision, Tape, Tensor,
 };
 use simmim_checkpoint::Archive;
 use simmim_model::{
@@ -23,6 +23,19 @@ const TOLERANCE: f64 = 1e-4;
 /// that cancel to nothing (of a key's bias, say) have no direction to compare.
 const FLOOR: f64 = 1e-7;
 
+/// What bf16 products may change: the loss, and each gradient, by ‖a − b‖/‖b‖.
+const BF16_LOSS: f64 = 1e-2;
+const BF16_GRADIENT: f64 = 5e-2;
+/// Files where some gradients are sums that nearly cancel, with the largest relative error of PyTorch 2.15's own bf16
+/// (`golden/autocast.py`): nothing can be expected to stay nearer than the reference does.
+const BF16_OF_PYTORCH: [(&str, f64); 5] = [
+    ("swin_pretrain.safetensors", 1.13e-1),
+    ("swin_oblong.safetensors", 1.49e-1),
+    ("swin_window6.safetensors", 1.31e-1),
+    ("swinv2.safetensors", 4.04e-1),
+    ("swinv2_oblong.safetensors", 1.57e-1),
+];
+
 /// What the authors' code stores of a model besides its parameters.
 const BUFFERS: [&str; 3] = [
     "attn_mask",
@@ -32,20 +45,8 @@ const BUFFERS: [&str; 3] = [
 
 #[test]
 fn every_golden_file_is_reproduced() {
-    let folder = std::env::var_os("SIMMIM_GOLDEN_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden"),
-        PathBuf::from,
-    );
-    let entries =
-        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("the folder can be listed").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|ending| ending == "safetensors")
-        })
-        .collect();
-    files.sort();
+    let folder = std::env::var_os("SIMMIM_GOLDEN_DIR").map_or_else(own_folder, PathBuf::from);
+    let files = files_of(&folder);
     assert!(!files.is_empty(), "{}: no golden files", folder.display());
     let mut failures = Vec::new();
     for file in &files {
@@ -128,6 +129,51 @@ impl Worst {
     }
 }
 
+/// The files of this repository.
+fn own_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden")
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder);
+    let entries = entries.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("the folder can be listed").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|ending| ending == "safetensors")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn in_bf16_loss_and_gradients_stay_near_the_golden_ones() {
+    let mut n_compared = 0;
+    for file in files_of(&own_folder()) {
+        let device = Arc::new(CpuDevice::with_precision(Precision::Bf16));
+        let golden = Golden::on(&file, device);
+        if !golden.kind().ends_with("_pretrain") {
+            continue;
+        }
+        let [loss, gradient] = golden.compare_rounded();
+        let name = file.file_name().expect("a file").to_string_lossy();
+        println!(
+            "golden {name} in bf16: loss {:.1e}; worst gradient {:.2e} at {}",
+            loss.error, gradient.error, gradient.tensor
+        );
+        let of_pytorch = BF16_OF_PYTORCH.iter().find(|(file, _)| *file == name);
+        let most = of_pytorch.map_or(BF16_GRADIENT, |(_, most)| *most);
+        assert!(loss.error < BF16_LOSS, "{name}: {}", loss.error);
+        assert!(gradient.error < most, "{name}: {}", gradient.tensor);
+        // Rounding is there: this is not f32 under another name.
+        assert!(gradient.error > TOLERANCE, "{name}");
+        n_compared += 1;
+    }
+    assert!(n_compared >= BF16_OF_PYTORCH.len());
+}
+
 struct Golden {
     archive: Archive,
     device: Arc<dyn Device>,
@@ -135,11 +181,31 @@ struct Golden {
 
 impl Golden {
     fn open(path: &Path) -> Self {
+        Self::on(path, CpuDevice::shared())
+    }
+
+    fn on(path: &Path, device: Arc<dyn Device>) -> Self {
         let archive = Archive::open(path).unwrap_or_else(|e| panic!("{e}"));
-        Self {
-            archive,
-            device: CpuDevice::shared(),
-        }
+        Self { archive, device }
+    }
+
+    /// How far the loss, and the furthest gradient, of a pre-training are off.
+    fn compare_rounded(&self) -> [Worst; 2] {
+        let [mut of_loss, mut of_gradients] = [Worst::none(), Worst::none()];
+        let (model, specs) = self.model();
+        let parameters = self.parameters(specs);
+        let images = self.tensor("input.image");
+        let hidden = self.values("input.mask");
+        let hidden: Vec<bool> = hidden.iter().map(|&hidden| hidden != 0.0).collect();
+        let hiding = Hiding::new(&model, &self.device, &hidden);
+        let mut gradients = Gradients::new(&parameters);
+        let mut tape = Tape::recording(&parameters);
+        let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
+        let expected = self.values("output.loss");
+        of_loss.see("output.loss", &loss.tensor().to_vec(), &expected);
+        tape.backward(loss, &mut gradients);
+        self.compare_gradients(&parameters, &gradients, &mut of_gradients);
+        [of_loss, of_gradients]
     }
 
     fn json(&self, key: &str) -> Value {
