@@ -8,7 +8,8 @@ use simmim_autograd::ParameterSpec;
 pub enum DecayRule {
     /// Vectors, biases, tokens and position tables are exempt.
     Standard,
-    /// As the authors' pre-training computes it: position tables decay, and a ViT's mask token does.
+    /// As the authors' pre-training computes it: position tables decay, and a ViT's mask token does. Their fine-tuning
+    /// exempts a Swin transformer's tables, as [`DecayRule::Standard`] does, and lets a ViT's decay.
     Paper,
 }
 
@@ -40,7 +41,10 @@ pub fn exempt_from_decay(
         return true;
     }
     match rule {
-        DecayRule::Paper => encoder.exempt_by_name().contains(&name),
+        DecayRule::Paper => {
+            let mut exempt = encoder.exempt_by_name().iter();
+            exempt.any(|known| *known == name || known.strip_prefix("encoder.") == Some(name))
+        }
         DecayRule::Standard => POSITIONS_AND_TOKENS.iter().any(|&part| name.contains(part)),
     }
 }

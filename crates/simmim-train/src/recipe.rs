@@ -40,6 +40,12 @@ const RECIPES: &[Recipe] = recipes! {
     "swin-base-800ep"
     "swin-large"
     "swinv2-base"
+    "finetune/swin-base-192"
+    "finetune/swin-base-224"
+    "finetune/swin-base-800ep-224"
+    "finetune/swin-large-224"
+    "finetune/vit-base-224"
+    "finetune/swinv2-base-224"
     "paper/mask-square-32-11"
     "paper/mask-square-32-25"
     "paper/mask-square-32-50"
@@ -194,9 +200,11 @@ mod tests {
 
     #[test]
     fn every_file_of_the_recipes_folder_ships() {
-        let of_paper = files_of("recipes/paper").into_iter();
-        let mut files: Vec<String> = of_paper.map(|name| format!("paper/{name}")).collect();
-        files.extend(files_of("recipes"));
+        let mut files = files_of("recipes");
+        for folder in ["paper", "finetune"] {
+            let inside = files_of(&format!("recipes/{folder}")).into_iter();
+            files.extend(inside.map(|name| format!("{folder}/{name}")));
+        }
         let mut names: Vec<&str> = all().iter().map(|recipe| recipe.name).collect();
         files.sort();
         names.sort_unstable();

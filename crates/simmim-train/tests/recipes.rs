@@ -9,6 +9,7 @@
 
 use simmim_train::codebook::CodebookShape;
 use simmim_train::config::{RawConfig, Target};
+use simmim_train::finetune::{ClassList, FineTunePlan};
 use simmim_train::plan::Plan;
 use simmim_train::recipe;
 use std::path::Path;
@@ -21,9 +22,24 @@ fn plan(recipe: &recipe::Recipe) -> Plan {
     Plan::with_codebook(config, codebook).unwrap_or_else(|e| panic!("{}: {e}", recipe.name))
 }
 
+/// A plan of a recipe of fine-tuning, for ImageNet's classes.
+fn fine_tuning(config: RawConfig) -> FineTunePlan {
+    let classes = ClassList {
+        classes: (0..1000).map(|class| class.to_string()).collect(),
+        multi_label: false,
+    };
+    FineTunePlan::new(config, classes).unwrap()
+}
+
 #[test]
 fn every_recipe_builds_a_model_of_the_recorded_size() {
     let line = |recipe: &recipe::Recipe| {
+        let config = RawConfig::from_layers(&[recipe.layer().unwrap()]).unwrap();
+        if config.finetune.is_some() {
+            let n_values = fine_tuning(config).model().1.n_values();
+            let name = recipe.name;
+            return format!("{name:<30} {n_values:>11} parameters, 1000 classes\n");
+        }
         let plan = plan(recipe);
         let n_values = plan.model().1.n_values();
         let (hidden, [h, w]) = (plan.masks().n_hidden(), plan.masks().grid());

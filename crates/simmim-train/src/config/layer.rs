@@ -317,7 +317,7 @@ mod tests {
         let (_, hint) = error_and_hint(Layer::text("mine.toml", "[optimizer]\nlr = 5"));
         assert_eq!(
             hint,
-            "did you mean `data`, `model`, `mask`, `objective` or `train`?"
+            "did you mean `data`, `model`, `mask`, `objective`, `finetune` or `train`?"
         );
     }
 
