@@ -51,6 +51,23 @@ pub enum Error {
         command: &'static str,
     },
 
+    /// A plot could not be drawn.
+    #[error("cannot draw the plot: {reason}")]
+    Plot {
+        /// What the drawing said.
+        reason: String,
+    },
+
+    /// Predictions that are no numbers.
+    #[error(transparent)]
+    Scores(#[from] crate::scores::NotANumber),
+
+    /// Images with several labels, for a model that gives each image one.
+    #[error(
+        "these images have several labels each, and the model was trained to give each image one"
+    )]
+    SeveralLabels,
+
     /// Images with a label that a model does not know.
     #[error("the model knows no class `{class}`")]
     UnknownClass {
@@ -314,7 +331,9 @@ impl Error {
             Self::NotFinite { .. } => {
                 Some("lower `train.base_lr`, lengthen `train.warmup_epochs`, or look for broken images".into())
             }
-            Self::NotPng { .. } => None,
+            Self::SeveralLabels => Some("fine-tune a model on images with several labels, or give each image one".into()),
+            Self::Scores(_) => Some("use an earlier checkpoint of the run".into()),
+            Self::NotPng { .. } | Self::Plot { .. } => None,
         }
     }
 }

@@ -20,6 +20,7 @@
 
 pub mod ablate;
 pub mod auto;
+mod chart;
 pub mod checkpoint;
 pub mod clusters;
 pub mod codebook;
@@ -39,6 +40,7 @@ mod pretrain;
 pub mod recipe;
 mod run;
 pub mod run_folder;
+pub mod scores;
 pub mod stop;
 pub mod tensorboard;
 pub mod trained;

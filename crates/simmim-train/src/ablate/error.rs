@@ -123,13 +123,6 @@ pub enum GridError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-
-    /// The plot could not be drawn.
-    #[error("cannot draw the plot: {reason}")]
-    Plot {
-        /// What the drawing said.
-        reason: String,
-    },
 }
 
 impl GridError {
@@ -144,7 +137,7 @@ impl GridError {
             Self::Type { .. } => {
                 "`simmim ablate cifar10 --print` shows a grid with every part of it".to_owned()
             }
-            Self::Fixed { .. } | Self::Plot { .. } => return None,
+            Self::Fixed { .. } => return None,
             Self::TooMany { .. } => "cut it into several grids".to_owned(),
             Self::Twice { .. } => {
                 "remove it from the one or the other; `--set` counts as well".to_owned()

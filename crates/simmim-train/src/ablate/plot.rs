@@ -1,19 +1,17 @@
 //! The score against AvgDist, as in the paper's figure.
 
-use plotters::coord::Shift;
 use plotters::element::{DynElement, IntoDynElement};
 use plotters::prelude::{
-    BLACK, BitMapBackend, ChartBuilder, Circle, Color, Cross, DrawingArea, DrawingBackend,
-    FontStyle, IntoDrawingArea, IntoFont, PathElement, Polygon, RGBColor, Rectangle, ShapeStyle,
-    Text, TriangleMarker, WHITE,
+    BLACK, ChartBuilder, Circle, Color, Cross, DrawingBackend, PathElement, Polygon, RGBColor,
+    Rectangle, ShapeStyle, Text, TriangleMarker, WHITE,
 };
-use plotters::style::{TextStyle, register_font};
 
-use super::GridError;
 use super::point::Ablation;
 use super::result::mean;
 use super::table::{Row, groups, spread};
+use crate::Error;
 use crate::auto::good_avg_dist_px;
+use crate::chart::{self, COLOURS, Canvas, Fault, text};
 use crate::picture::Picture;
 
 const SIZE: (u32, u32) = (1440, 900);
@@ -21,20 +19,6 @@ const SIZE: (u32, u32) = (1440, 900);
 const LEGEND_PX: u32 = 300;
 const TEXT_PX: i32 = 26;
 const MARKER_PX: i32 = 10;
-const FONT: &str = "sans-serif";
-
-/// Colours that people with any colour vision tell apart.
-///
-/// Source: Okabe and Ito, *Color Universal Design* (2008).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
-];
 const BAND: RGBColor = RGBColor(226, 238, 226);
 
 /// A point of the plot.
@@ -58,32 +42,10 @@ struct Figure {
     band: [f64; 2],
 }
 
-type Canvas<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
-
 /// Draws the points whose score is known.
-pub(super) fn draw(ablation: &Ablation, rows: &[Row]) -> Result<Picture, GridError> {
-    let font = register_font(FONT, FontStyle::Normal, notosans::REGULAR_TTF);
-    font.map_err(|_| failed("the font cannot be read"))?;
-    let (width, height) = SIZE;
-    let mut pixels = vec![255; (width * height * 3) as usize];
-    {
-        let canvas = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
-        paint(&canvas, &Figure::of(ablation, rows)).map_err(|error| failed(error.to_string()))?;
-        canvas
-            .present()
-            .map_err(|error| failed(error.to_string()))?;
-    }
-    Ok(Picture {
-        width: width as usize,
-        height: height as usize,
-        pixels,
-    })
-}
-
-fn failed(reason: impl Into<String>) -> GridError {
-    GridError::Plot {
-        reason: reason.into(),
-    }
+pub(super) fn draw(ablation: &Ablation, rows: &[Row]) -> Result<Picture, Error> {
+    let figure = Figure::of(ablation, rows);
+    chart::picture(SIZE, |canvas| paint(canvas, &figure))
 }
 
 impl Figure {
@@ -140,12 +102,7 @@ impl Figure {
     }
 }
 
-fn text(size_px: i32) -> TextStyle<'static> {
-    (FONT, size_px).into_font().color(&BLACK)
-}
-
-fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Box<dyn std::error::Error>> {
-    canvas.fill(&WHITE)?;
+fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
     let (x, y) = figure.ranges();
     let (left, right) = canvas.split_horizontally(SIZE.0 - LEGEND_PX);
     let mut chart = ChartBuilder::on(&left)
@@ -179,7 +136,7 @@ fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Box<dyn std::error:
     paint_legend(&right, figure)
 }
 
-fn paint_legend(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Box<dyn std::error::Error>> {
+fn paint_legend(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
     const TOP_PX: i32 = 100;
     const LINE_PX: i32 = 40;
     const TEXT_AT: i32 = 44;

@@ -10,6 +10,7 @@ use simmim_model::Classifier;
 use crate::Error;
 use crate::learner::{Task, Validation};
 use crate::picture::Picture;
+use crate::scores::{MultiLabelScores, argmax};
 
 use super::plan::{ClassList, FineTunePlan};
 
@@ -101,6 +102,11 @@ impl LabelNetwork {
     /// The result `[B, K]`.
     pub fn probabilities(&self, batch: &Batch) -> Vec<f32> {
         let mut logits = self.logits(batch);
+        self.to_probabilities(&mut logits);
+        logits
+    }
+
+    fn to_probabilities(&self, logits: &mut [f32]) {
         for row in logits.chunks_mut(self.classes.classes.len()) {
             if self.classes.multi_label {
                 row.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp()));
@@ -108,7 +114,6 @@ impl LabelNetwork {
                 softmax(row);
             }
         }
-        logits
     }
 
     /// The class of the highest logit of each image of a batch; of equal ones the first.
@@ -185,6 +190,7 @@ impl Task for LabelNetwork {
 
     fn validate(&self, loader: Loader) -> Result<Option<Validation>, Error> {
         let (mut loss, mut n_right, mut n_images) = (0.0, 0, 0);
+        let mut several = MultiLabelScores::new(self.classes.classes.len());
         for batch in loader {
             let batch = batch?;
             if batch.is_empty() {
@@ -194,13 +200,25 @@ impl Task for LabelNetwork {
             let logits = self.model.logits(&mut tape, &self.images(&batch));
             let mean = self.label_loss(&mut tape, &logits, &batch, batch.len());
             loss += f64::from(mean.tensor().item()) * batch.len() as f64;
-            n_right += n_right_of(&logits.tensor().to_vec(), &batch);
+            let mut outputs = logits.tensor().to_vec();
+            if self.classes.multi_label {
+                self.to_probabilities(&mut outputs);
+                several.add(&outputs, &labels_of(&batch))?;
+            } else {
+                n_right += n_right_of(&outputs, &batch);
+            }
             n_images += batch.len();
         }
         let n = n_images as f64;
+        let accuracy = if self.classes.multi_label {
+            several.mean_average_precision()
+        } else {
+            f64::from(n_right) / n
+        };
         let validation = Validation {
             loss: loss / n,
-            accuracy: Some(f64::from(n_right) / n),
+            // Without an image that has any label there is no precision.
+            accuracy: Some(accuracy).filter(|share| share.is_finite()),
         };
         Ok((n_images > 0).then_some(validation))
     }
@@ -241,6 +259,19 @@ impl Task for LabelNetwork {
     }
 }
 
+/// The labels of each image of a batch that nothing was done to.
+fn labels_of(batch: &Batch) -> Vec<Vec<usize>> {
+    let of_image = |row: &[f32]| {
+        let has = |label: &usize| row[*label] > 0.0;
+        (0..row.len()).filter(has).collect()
+    };
+    batch
+        .targets
+        .chunks(batch.n_classes)
+        .map(of_image)
+        .collect()
+}
+
 /// How many images have their label's logit highest.
 fn n_right_of(logits: &[f32], batch: &Batch) -> u32 {
     let rows = logits
@@ -248,14 +279,6 @@ fn n_right_of(logits: &[f32], batch: &Batch) -> u32 {
         .zip(batch.targets.chunks(batch.n_classes));
     let is_right = |(logits, targets): &(&[f32], &[f32])| argmax(logits) == argmax(targets);
     rows.filter(is_right).count() as u32
-}
-
-/// The place of the largest value; of several, the first.
-fn argmax(row: &[f32]) -> usize {
-    let places = 0..row.len();
-    places
-        .reduce(|best, at| if row[at] > row[best] { at } else { best })
-        .unwrap_or_default()
 }
 
 /// Turns logits into shares of one.

@@ -35,7 +35,8 @@ impl TestSet {
     /// the model was trained on those that were held out then; else all.
     ///
     /// # Errors
-    /// [`Error::Data`], as [`LabelledSet::open`]; [`Error::UnknownClass`] for a class that the model does not know.
+    /// [`Error::Data`], as [`LabelledSet::open`]; [`Error::UnknownClass`] for a class that the model does not know;
+    /// [`Error::SeveralLabels`] for a model of one label an image.
     pub fn open(model: &FineTuned, spec: &str) -> Result<Self, Error> {
         let config = model.plan().config();
         let trained_on = LabelledSet::open(spec, config.held_out(), config.train.seed)?;
@@ -51,6 +52,9 @@ impl TestSet {
             };
             (LabelledSet::open(spec, none, 0)?, Measured::All)
         };
+        if set.labels().multi_label() && !model.network().classes().multi_label {
+            return Err(Error::SeveralLabels);
+        }
         let known = &model.network().classes().classes;
         let number = |class: &String| {
             let place = known.iter().position(|known| known == class);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::write_bytes_atomic;
 
-use super::{LowShotResult, Point};
+use super::{LowShotResult, Point, table};
 use crate::Error;
 use crate::config::{Layer, RawConfig};
 use crate::error::write_error;
@@ -128,24 +128,10 @@ impl Folder {
 
     /// Writes the tables and the plot of what is known so far.
     pub(super) fn write_tables(&self, results: &[Option<LowShotResult>]) -> Result<(), Error> {
-        let known: Vec<&LowShotResult> = results.iter().flatten().collect();
-        let lines = known.iter().map(|result| {
-            let LowShotResult {
-                share,
-                start,
-                seed,
-                accuracy,
-                ..
-            } = result;
-            format!("{share},{start},{seed},{accuracy}")
-        });
-        let csv: Vec<String> = std::iter::once("share,start,seed,accuracy".to_owned())
-            .chain(lines)
-            .collect();
-        Ok(write_bytes_atomic(
-            &self.csv(),
-            (csv.join("\n") + "\n").as_bytes(),
-        )?)
+        let known: Vec<LowShotResult> = results.iter().flatten().cloned().collect();
+        write_bytes_atomic(&self.csv(), table::csv(&known).as_bytes())?;
+        write_bytes_atomic(&self.markdown(), table::markdown(&known).as_bytes())?;
+        table::draw(&known)?.write_png(&self.plot())
     }
 }
 

@@ -14,6 +14,7 @@
 //! ```
 
 mod folder;
+mod table;
 
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};

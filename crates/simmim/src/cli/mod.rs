@@ -3,6 +3,7 @@
 mod ablate;
 mod completions;
 mod demo;
+mod evaluate;
 mod finetune;
 mod inspect;
 mod lowshot;
@@ -48,6 +49,7 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     #[command(name = "finetune")]
     FineTune(finetune::FineTuneArgs),
+    Evaluate(evaluate::EvaluateArgs),
     #[command(name = "lowshot")]
     LowShot(lowshot::LowShotArgs),
     Predict(predict::PredictArgs),
@@ -124,6 +126,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk),
         Command::FineTune(args) => finetune::run(args, talk),
+        Command::Evaluate(args) => evaluate::run(args, talk),
         Command::LowShot(args) => lowshot::run(args, talk),
         Command::Predict(args) => predict::run(args, talk),
         Command::Reconstruct(args) => reconstruct::run(args, talk),

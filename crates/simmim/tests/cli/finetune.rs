@@ -53,6 +53,31 @@ fn a_pretrained_encoder_learns_labels_and_predicts_them() {
         let second = line["labels"][1]["probability"].as_f64().unwrap();
         assert!(first > second && first + second <= 1.0 + 1e-6, "{line}");
     }
+    // On what the training held out, every image once, and the same whatever is looked at together.
+    let ran = sandbox
+        .simmim("evaluate --from labels --data labelled --out scores")
+        .ok();
+    let scores = &lines(&ran.stdout)[0];
+    assert_eq!(scores["n_images"], 12);
+    assert_eq!(scores["top1"], 1.0);
+    assert_eq!(scores["classes"][1]["class"], "dark");
+    assert!(
+        ran.stderr.contains("those that the training held out"),
+        "{ran:?}"
+    );
+    for file in [
+        "classes.csv",
+        "confusion.csv",
+        "confusion.png",
+        "scores.json",
+    ] {
+        assert!(sandbox.path("scores").join(file).is_file(), "{file}");
+    }
+    let one = sandbox
+        .simmim("evaluate --from labels --data labelled --batch-size 1 --threads 2")
+        .ok();
+    assert_eq!(one.stdout, ran.stdout);
+    let ran = sandbox.simmim("predict --from labels new --top 2").ok();
     // One at a time, they are given the same numbers.
     let one = sandbox
         .simmim("predict --from labels new --top 2 --batch-size 1")
@@ -218,4 +243,107 @@ fn runs_and_settings_of_another_task_are_told_where_they_belong() {
         "finetune --data labelled --from run --out x --set finetune.rand_augment=much",
         &["much"],
     );
+}
+
+#[test]
+fn images_of_other_classes_are_not_measured() {
+    let sandbox = pretrained(6);
+    let words =
+        format!("finetune --data labelled --from run --out labels {PLAIN} --set train.max_steps=2");
+    sandbox.simmim(&words).ok();
+    for class in ["dark", "lihgt"] {
+        let folder = sandbox.path("other").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for idx in 0..2 {
+            drawn::labelled(1, idx)
+                .save(folder.join(format!("{idx}.png")))
+                .unwrap();
+        }
+    }
+    let ran = sandbox.simmim("evaluate --from labels --data other");
+    ran.fails(1, &["knows no class `lihgt`", "it knows `light`"]);
+    let table = "path,label\nother/dark/0.png,dark;light\nother/dark/1.png,light\nother/lihgt/0.png,dark\nother/lihgt/1.png,dark\n";
+    fs::write(sandbox.path("several.csv"), table).unwrap();
+    let ran = sandbox.simmim("evaluate --from labels --data several.csv");
+    ran.fails(1, &["several labels each"]);
+}
+
+#[test]
+fn several_labels_an_image_are_learned_and_measured() {
+    let sandbox = pretrained(12);
+    let mut table = "path,label\n".to_owned();
+    for (class, labels) in [("bars", "dark;light"), ("dark", "dark"), ("light", "light")] {
+        for idx in 0..12 {
+            table += &format!("labelled/{class}/{idx:03}.png,{labels}\n");
+        }
+    }
+    fs::write(sandbox.path("table.csv"), table).unwrap();
+    let words = format!(
+        "finetune --data table.csv --from run --val-share 0.25 --out labels {PLAIN} --set train.epochs=20"
+    );
+    sandbox.simmim(&words).ok();
+    let ran = sandbox
+        .simmim("evaluate --from labels --data table.csv --out scores")
+        .ok();
+    let scores = &lines(&ran.stdout)[0];
+    assert_eq!(scores["n_images"], 9);
+    assert!(
+        scores["mean_average_precision"].as_f64().unwrap() > 0.95,
+        "{scores}"
+    );
+    assert!(sandbox.path("scores/classes.csv").is_file());
+}
+
+#[test]
+fn pretrained_and_scratch_are_compared_and_the_comparison_can_be_killed() {
+    let sandbox = pretrained(12);
+    let test = sandbox.path("test");
+    for (class, name) in drawn::CLASSES.iter().enumerate() {
+        fs::create_dir_all(test.join(name)).unwrap();
+        for idx in 40..44 {
+            drawn::labelled(class, idx)
+                .save(test.join(name).join(format!("{idx}.png")))
+                .unwrap();
+        }
+    }
+    let words = format!(
+        "lowshot --data labelled --test test --from run --shares 0.5,1 --seeds 2 --out few {PLAIN} \
+         --set data.held_out=0 --set train.epochs=8 --set-scratch finetune.layer_decay=1"
+    );
+    let mut n_kills = 0;
+    loop {
+        let mut command = sandbox.command(&words);
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        sleep(Duration::from_secs_f64(
+            0.1 + 0.3 * chance(n_kills) + 0.05 * n_kills as f64,
+        ));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        n_kills += 1;
+        assert!(n_kills < 100, "it never comes to its end");
+    }
+    let text = fs::read_to_string(sandbox.path("few/lowshot.csv")).unwrap();
+    assert_eq!(text.lines().count(), 1 + 8, "{text}");
+    let table = fs::read_to_string(sandbox.path("few/lowshot.md")).unwrap();
+    assert!(
+        table.contains("pretrained") && table.contains("scratch"),
+        "{table}"
+    );
+    assert!(sandbox.path("few/lowshot.png").is_file());
+    let scratch =
+        fs::read_to_string(sandbox.path("few/runs/labels-1-scratch-seed1/config.toml")).unwrap();
+    assert!(
+        scratch.contains("layer_decay = 1.0") && scratch.contains("weights = false"),
+        "{scratch}"
+    );
+    // Nothing is trained again, and other settings are not mixed in.
+    let again = sandbox.simmim(&words).ok();
+    assert!(again.stderr.contains("done: 8 runs"), "{again:?}");
+    let ran = sandbox.simmim(&format!("{words} --set train.weight_decay=0.1"));
+    ran.fails(1, &["weight_decay = 0.05", "weight_decay = 0.1"]);
 }

@@ -1,0 +1,206 @@
+//! `simmim evaluate`: how good a fine-tuned model is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use simmim_checkpoint::write_bytes_atomic;
+use simmim_train::finetune::{FineTuned, Measured, TestSet};
+use simmim_train::in_threads;
+use simmim_train::scores::{MultiLabelScores, Scores, report};
+
+use super::failure::Usage;
+use super::{Talk, output, tell};
+
+/// Measure a fine-tuned model on images with labels.
+///
+/// Top-1 and top-5 accuracy, the accuracy balanced over the classes, the calibration error, a line for each class, and
+/// which classes are taken for which. Every image counts exactly once; one that cannot be read counts neither way and
+/// is listed. Of images with several labels: average precision, F1, exact match.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct EvaluateArgs {
+    /// A run folder of `simmim finetune` (its best weights) or one of its checkpoints.
+    #[arg(long, value_name = "RUN|FILE")]
+    from: PathBuf,
+    /// Images with labels: of a folder with train/ and val/ or test/ the held-out part, of the very images that were trained on those that were held out then, else all.
+    #[arg(long, value_name = "PATH")]
+    data: String,
+    /// Folder for classes.csv, confusion.csv, confusion.png and scores.json; nothing is written without it.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Images that are looked at together; the result is the same.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+    /// Threads of the computation [default: one for each core].
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim evaluate --from runs/labels --data labelled/
+  simmim evaluate --from runs/labels --data test/ --out runs/labels/test
+
+One JSON line with every figure goes to stdout, the table to stderr. The weights are the best ones on the held-out
+images of the training; --from runs/labels/checkpoints/last.safetensors measures the last ones.";
+
+pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
+    if args.batch_size == 0 {
+        return Err(Usage::new("--batch-size is 0", "leave it out").into());
+    }
+    let model = FineTuned::open(&args.from)?;
+    let test = TestSet::open(&model, &args.data)?;
+    if test.is_empty() {
+        let message = format!("{}: all of these images were trained on", args.data);
+        return Err(Usage::new(message, "name images that the model has not seen").into());
+    }
+    tell(talk, format!("weights: {}", model.file().display()));
+    tell(
+        talk,
+        format!("{} images: {}", test.len(), which(test.measured())),
+    );
+    let (summary, files) = in_threads(args.threads, || measure(&model, &test, args, talk))?;
+    let unreadable = test.unreadable();
+    for image in &unreadable {
+        output::say(format!("warning: unreadable image {image}"));
+    }
+    let mut line = json!({
+        "weights": model.file(),
+        "step": model.origin().progress.step,
+        "data": args.data,
+        "unreadable": unreadable.iter().map(|image| &image.name).collect::<Vec<_>>(),
+    });
+    merge(&mut line, summary);
+    if let Some(folder) = &args.out {
+        write(folder, &files)?;
+        write(
+            folder,
+            &[("scores.json", format!("{line:#}\n").into_bytes())],
+        )?;
+        tell(talk, format!("written to {}", folder.display()));
+    }
+    output::data(line)?;
+    Ok(())
+}
+
+fn which(measured: Measured) -> &'static str {
+    match measured {
+        Measured::All => "all of them",
+        Measured::HeldOutBySource => "the held-out part of the source",
+        Measured::HeldOutInTraining => "those that the training held out",
+    }
+}
+
+/// Files to write: their names and contents.
+type Files = Vec<(&'static str, Vec<u8>)>;
+
+fn measure(
+    model: &FineTuned,
+    test: &TestSet,
+    args: &EvaluateArgs,
+    talk: Talk,
+) -> anyhow::Result<(Value, Files)> {
+    let list = model.network().classes();
+    let mut single = Scores::new(list.classes.len());
+    let mut several = MultiLabelScores::new(list.classes.len());
+    for batch in test.batches(model, args.batch_size)? {
+        let batch = batch?;
+        if batch.is_empty() {
+            continue;
+        }
+        let probabilities = model.network().probabilities(&batch);
+        let labels = test.labels_of(&batch);
+        if list.multi_label {
+            several.add(&probabilities, &labels)?;
+        } else {
+            let only = labels.iter().filter_map(|own| own.first().copied());
+            single.add(&probabilities, &only.collect::<Vec<_>>())?;
+        }
+    }
+    if list.multi_label {
+        tell(
+            talk,
+            format!(
+                "mean average precision: {:.2} %",
+                100.0 * several.mean_average_precision()
+            ),
+        );
+        return Ok((
+            of_several(&several),
+            vec![(
+                "classes.csv",
+                report::labels_csv(&several, &list.classes).into_bytes(),
+            )],
+        ));
+    }
+    tell(talk, report::table(&single, &list.classes).trim_end());
+    tell(
+        talk,
+        format!(
+            "top-1 {:.2} %, top-5 {:.2} %, balanced {:.2} %, calibration error {:.2} %",
+            100.0 * single.top1(),
+            100.0 * single.top5(),
+            100.0 * single.balanced_accuracy(),
+            100.0 * single.calibration_error()
+        ),
+    );
+    let picture = report::confusion_picture(&single, &list.classes)?;
+    let files = vec![
+        (
+            "classes.csv",
+            report::classes_csv(&single, &list.classes).into_bytes(),
+        ),
+        (
+            "confusion.csv",
+            report::confusion_csv(&single, &list.classes).into_bytes(),
+        ),
+        ("confusion.png", picture.to_png()),
+    ];
+    Ok((of_single(&single, &list.classes), files))
+}
+
+fn of_single(scores: &Scores, classes: &[String]) -> Value {
+    let each = classes.iter().enumerate();
+    let each = each.map(|(class, name)| {
+        let mut value = json!(scores.of_class(class));
+        value["class"] = json!(name);
+        value
+    });
+    json!({
+        "n_images": scores.n_images(),
+        "top1": scores.top1(),
+        "top5": scores.top5(),
+        "balanced_accuracy": scores.balanced_accuracy(),
+        "loss": scores.loss(),
+        "calibration_error": scores.calibration_error(),
+        "bins": scores.bins(),
+        "classes": each.collect::<Vec<_>>(),
+    })
+}
+
+fn of_several(scores: &MultiLabelScores) -> Value {
+    json!({
+        "n_images": scores.n_images(),
+        "mean_average_precision": scores.mean_average_precision(),
+        "micro_f1": scores.micro_f1(),
+        "macro_f1": scores.macro_f1(),
+        "exact_match": scores.exact_match(),
+    })
+}
+
+fn merge(line: &mut Value, more: Value) {
+    if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+        line.extend(more);
+    }
+}
+
+fn write(folder: &Path, files: &[(&'static str, Vec<u8>)]) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, bytes) in files {
+        write_bytes_atomic(&folder.join(name), bytes)?;
+    }
+    Ok(())
+}
