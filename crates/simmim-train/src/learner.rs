@@ -49,7 +49,22 @@ impl Learner {
     /// # Panics
     /// As [`Network::new`].
     pub fn new(plan: &Plan, codebook: Option<Codebook>) -> Result<Self, Error> {
-        let network = Network::new(plan, codebook)?;
+        Self::on_device(plan, codebook, plan.device())
+    }
+
+    /// As [`Learner::new`], on another device than the plan's own.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    ///
+    /// # Panics
+    /// As [`Network::new`].
+    pub fn on_device(
+        plan: &Plan,
+        codebook: Option<Codebook>,
+        device: Arc<dyn Device>,
+    ) -> Result<Self, Error> {
+        let network = Network::on_device(plan, codebook, device)?;
         let optimiser = plan.optimiser(&network.model, &network.parameters);
         let gradients = Gradients::new(&network.parameters);
         let train = &plan.config().train;
@@ -88,17 +103,32 @@ impl Learner {
             loss += self.accumulate(&batch, part * batch.len(), n_parts);
             loader.recycle(batch);
         }
+        Ok(StepResult {
+            wait_secs,
+            ..self.update(loss, lr)
+        })
+    }
+
+    /// As [`Learner::step`], on a batch that is there.
+    pub fn step_on(&mut self, batch: &Batch, lr: f64) -> StepResult {
+        self.gradients.clear();
+        let loss = self.accumulate(batch, 0, 1);
+        self.update(loss, lr)
+    }
+
+    /// Moves the weights against the gradients that have come together.
+    fn update(&mut self, loss: f64, lr: f64) -> StepResult {
         let grad_norm = if loss.is_finite() {
             self.optimiser
                 .step(&mut self.network.parameters, &self.gradients, lr)
         } else {
             loss
         };
-        Ok(StepResult {
+        StepResult {
             loss,
             grad_norm,
-            wait_secs,
-        })
+            wait_secs: 0.0,
+        }
     }
 
     /// Adds the gradients of one part of a step; returns its share of the step's loss.
@@ -135,12 +165,19 @@ impl Network {
     /// # Panics
     /// When `codebook` is not of the plan's shape.
     pub fn new(plan: &Plan, codebook: Option<Codebook>) -> Result<Self, Error> {
+        Self::on_device(plan, codebook, plan.device())
+    }
+
+    fn on_device(
+        plan: &Plan,
+        codebook: Option<Codebook>,
+        device: Arc<dyn Device>,
+    ) -> Result<Self, Error> {
         assert_eq!(
             codebook.as_ref().map(Codebook::shape),
             plan.codebook(),
             "the codebook of the plan"
         );
-        let device = plan.device();
         let (mut model, specs) = plan.model();
         if let Some(palette) = palette(plan, codebook.as_ref(), &device)? {
             model.set_palette(palette);
