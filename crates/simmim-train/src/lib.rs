@@ -41,6 +41,6 @@ pub mod trained;
 
 pub use error::Error;
 pub use observer::{Event, Observer};
-pub use pretrain::{Job, Outcome, pretrain};
+pub use pretrain::{Job, Outcome, in_threads, pretrain};
 pub use run_folder::Mode;
 pub use stop::StopFlag;

@@ -289,6 +289,15 @@ impl Plan {
         }
     }
 
+    /// Threads that decode images: where it is left open, one for each thread of the computation.
+    pub fn n_workers(&self) -> usize {
+        match [self.config.data.workers, self.config.train.threads] {
+            [0, 0] => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            [0, n_threads] => n_threads,
+            [n_workers, _] => n_workers,
+        }
+    }
+
     /// About how much memory training takes, in bytes: parameters, gradients and moments, what the forward
     /// pass keeps of one part of a batch, position biases, predictions, and batches of images ahead of the step.
     pub fn memory_bytes(&self) -> u64 {
@@ -298,10 +307,7 @@ impl Plan {
         let n_images = train.batch_size / train.accumulation;
         let kept = self.encoder.kept_values(n_images, train.checkpointing);
         let [height, width] = self.encoder.image_size();
-        let workers = match self.config.data.workers {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            workers => workers,
-        };
+        let workers = self.n_workers();
         // Each worker makes one batch and may be two ahead.
         let ahead =
             (n_images * height * width * self.encoder.channels()) as f64 * 3.0 * workers as f64;

@@ -26,6 +26,7 @@ mod layer;
 mod setting;
 
 pub(crate) use check::MOST_CLASSES;
+pub use check::MOST_THREADS;
 pub use error::ConfigError;
 pub use keys::{
     Data, DecayRule, Head, Init, Loss, Mask, MaskKind, Model, Normalise, Objective, Optimiser,

@@ -125,14 +125,10 @@ pub(crate) fn open_images(
     let fingerprint = data.fingerprint();
     let split = plan.split(data.len());
     let batches = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
-    let n_workers = match config.data.workers {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        n_workers => n_workers,
-    };
     Ok(Images {
         steps_per_epoch: batches.steps_per_epoch()?,
         batches,
-        n_workers,
+        n_workers: plan.n_workers(),
         fingerprint,
     })
 }

@@ -95,11 +95,14 @@ pub fn pretrain(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
     })
 }
 
-/// Does the work on so many threads; 0 = one for each core.
-pub(crate) fn in_threads<T: Send>(
+/// Does the work on so many threads and no more; 0 = one for each core.
+///
+/// # Errors
+/// [`Error::Threads`] when they cannot be started, and those of the work.
+pub fn in_threads<T: Send, E: From<Error> + Send>(
     threads: usize,
-    work: impl FnOnce() -> Result<T, Error> + Send,
-) -> Result<T, Error> {
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> Result<T, E> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|source| Error::Threads { threads, source })?;
     pool.install(work)
