@@ -8,6 +8,7 @@
 //! - [`ParameterSpecs`] and [`Parameters`]: names, shapes and first values; then the tensors.
 //! - [`Tape`] and [`Var`]: run the forward code, then [`Tape::backward`] fills [`Gradients`].
 //! - [`AdamW`] and [`Schedule`]: the optimiser, the clip of the global norm, the learning rate.
+//! - [`ProfilingDevice`]: times the operations of another device.
 //!
 //! **Not done here, on purpose:** no broadcasting, no lazy graph, no operation that these models do
 //! not use, no gradients of gradients. Some thirty fused operations, each with its own backward, are
@@ -40,6 +41,7 @@ mod drop_path;
 mod ops;
 mod optimiser;
 mod parameters;
+mod profiling;
 mod schedule;
 mod tape;
 mod tensor;
@@ -58,6 +60,7 @@ pub use optimiser::{AdamW, AdamWSettings, Group};
 pub use parameters::{
     Error, Gradients, Init, ParameterId, ParameterSpec, ParameterSpecs, Parameters,
 };
+pub use profiling::{OpCost, ProfilingDevice};
 pub use schedule::{Decay, Schedule};
 pub use simmim_kernels::attention::Heads;
 pub use simmim_kernels::label_loss::LabelLoss;

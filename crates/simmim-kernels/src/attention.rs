@@ -402,8 +402,11 @@ impl Group<'_> {
 
 for_each_level! {
     /// Softmax of each row of `logits` + `bias`, in place, where tokens of other `regions` hardly count; an
-    /// empty `bias` or empty `regions` stand for none.
-    fn softmax_rows(logits: &mut [f32], bias: &[f32], regions: &[u32], width: usize) {
+    /// empty `bias` or empty `regions` stand for none. On the calling thread alone.
+    ///
+    /// # Shapes
+    /// `logits`, `bias` `[T, T]`, `regions` `[T]`, T = `width`.
+    pub fn softmax_rows(logits: &mut [f32], bias: &[f32], regions: &[u32], width: usize) {
         if !bias.is_empty() {
             for (logit, bias) in logits.iter_mut().zip(bias) {
                 *logit += bias;

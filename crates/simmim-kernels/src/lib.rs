@@ -5,7 +5,8 @@
 //! only on the shapes, so results are the same for every number of threads.
 //!
 //! Reading order: [`matmul`], [`bf16`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
-//! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`label_loss`], [`optimiser`].
+//! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`label_loss`], [`optimiser`];
+//! [`peak`] measures what the machine can do at most.
 //!
 //! **Not done here:** f32 matrix products are the `gemm` crate's, which reaches the machine's limit in f32. It chooses its
 //! instructions and blocks by the processor, so its bits may differ between processors, not between runs on one.
@@ -52,6 +53,7 @@ pub mod matmul;
 pub mod norm_target;
 pub mod optimiser;
 pub mod patch;
+pub mod peak;
 pub mod pixel_loss;
 pub mod residual;
 pub mod rows;

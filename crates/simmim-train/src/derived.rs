@@ -56,11 +56,12 @@ impl RawConfig {
         }
     }
 
-    /// Threads that decode images.
+    /// Threads that decode images: where it is left open, one for each thread of the computation.
     pub(crate) fn n_workers(&self) -> usize {
-        match self.data.workers {
-            0 => available_parallelism().map_or(1, NonZero::get),
-            n_workers => n_workers,
+        match [self.data.workers, self.train.threads] {
+            [0, 0] => available_parallelism().map_or(1, NonZero::get),
+            [0, n_threads] => n_threads,
+            [n_workers, _] => n_workers,
         }
     }
 
@@ -85,7 +86,7 @@ impl RawConfig {
     }
 
     /// Where tensors live and are computed with: this machine's cores, at the configured precision.
-    pub(crate) fn device(&self) -> Arc<dyn Device> {
+    pub fn device(&self) -> Arc<dyn Device> {
         let precision = match self.train.precision {
             config::Precision::Fp32 => Precision::F32,
             config::Precision::Bf16 => Precision::Bf16,

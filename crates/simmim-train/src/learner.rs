@@ -24,7 +24,7 @@ pub struct Network {
 }
 
 /// What is trained: a network with a loss, and a measure of how good it is.
-pub(crate) trait Task: Debug + Send {
+pub trait Task: Debug + Send {
     /// What checkpoints call it.
     const KIND: &'static str;
 
@@ -93,7 +93,7 @@ impl Validation {
 
 /// A task in training, with its optimiser.
 #[derive(Debug)]
-pub(crate) struct Learner<T> {
+pub struct Learner<T> {
     pub(crate) task: T,
     pub(crate) optimiser: AdamW,
     gradients: Gradients,
@@ -110,6 +110,25 @@ pub struct StepResult {
     pub grad_norm: f64,
     /// Seconds that the step waited for images.
     pub wait_secs: f64,
+}
+
+impl Learner<Network> {
+    /// A pre-training before its first step, as the plan's seed gives it, on a device of the caller's.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    ///
+    /// # Panics
+    /// As [`Network::new`].
+    pub fn pretraining(
+        plan: &Plan,
+        codebook: Option<Codebook>,
+        device: Arc<dyn Device>,
+    ) -> Result<Self, Error> {
+        let network = Network::on_device(plan, codebook, device)?;
+        let optimiser = plan.optimiser(&network.model, &network.parameters);
+        Ok(Self::new(network, optimiser, plan.config()))
+    }
 }
 
 impl<T: Task> Learner<T> {
@@ -146,6 +165,21 @@ impl<T: Task> Learner<T> {
             loss += self.accumulate(&batch, part * batch.len(), n_parts);
             loader.recycle(batch);
         }
+        Ok(StepResult {
+            wait_secs,
+            ..self.update(loss, rate)
+        })
+    }
+
+    /// As a step of training, on a batch that is there, with the same learning rate for all groups.
+    pub fn step_on(&mut self, batch: &Batch, lr: f64) -> StepResult {
+        self.gradients.clear();
+        let loss = self.accumulate(batch, 0, 1);
+        self.update(loss, |scale| lr * scale)
+    }
+
+    /// Moves the weights against the gradients that have come together.
+    fn update(&mut self, loss: f64, rate: impl Fn(f64) -> f64) -> StepResult {
         let grad_norm = if loss.is_finite() {
             let parameters = self.task.parameters_mut();
             self.optimiser
@@ -156,11 +190,11 @@ impl<T: Task> Learner<T> {
         if grad_norm.is_finite() {
             self.task.stepped();
         }
-        Ok(StepResult {
+        StepResult {
             loss,
             grad_norm,
-            wait_secs,
-        })
+            wait_secs: 0.0,
+        }
     }
 
     /// Adds the gradients of one part of a step; returns its share of the step's loss.
@@ -238,12 +272,19 @@ impl Network {
     /// # Panics
     /// When `codebook` is not of the plan's shape.
     pub fn new(plan: &Plan, codebook: Option<Codebook>) -> Result<Self, Error> {
+        Self::on_device(plan, codebook, plan.config().device())
+    }
+
+    fn on_device(
+        plan: &Plan,
+        codebook: Option<Codebook>,
+        device: Arc<dyn Device>,
+    ) -> Result<Self, Error> {
         assert_eq!(
             codebook.as_ref().map(Codebook::shape),
             plan.codebook(),
             "the codebook of the plan"
         );
-        let device = plan.config().device();
         let (mut model, specs) = plan.model();
         if let Some(palette) = palette(plan, codebook.as_ref(), &device)? {
             model.set_palette(palette);

@@ -32,6 +32,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "simmim-autograd",
             "simmim-checkpoint",
             "simmim-data",
+            // For `simmim bench kernels` alone.
+            "simmim-kernels",
             "simmim-model",
             "simmim-random",
             "simmim-train",

@@ -12,7 +12,7 @@ const NOT_NEGATIVE: &str = "a finite number, 0 or more";
 /// The most of anything that is counted in epochs or steps: far above use, far below overflow.
 const MOST: usize = 1_000_000_000;
 /// The most threads of one kind: more than any machine has cores.
-const MOST_THREADS: usize = 4096;
+pub const MOST_THREADS: usize = 4096;
 const SHARE: &str = "0 to 1";
 /// The largest side of anything in pixels.
 const MOST_SIDE: usize = 1 << 14;

@@ -108,7 +108,7 @@ section! {
         held_out: f64 = 0.05,
         /// The most images that are held out.
         held_out_max: usize = 2000,
-        /// Threads that decode images; 0 = one for each core.
+        /// Threads that decode images; 0 = as many as the computation has.
         workers: usize = 0,
         /// Share of the images that may be unreadable before the run stops; always ten, unless it is 0.
         max_bad: f64 = 0.01,

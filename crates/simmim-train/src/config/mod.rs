@@ -26,6 +26,7 @@ mod layer;
 mod setting;
 
 pub(crate) use check::MOST_CLASSES;
+pub use check::MOST_THREADS;
 pub use error::ConfigError;
 pub use keys::{
     ClassWeights, Data, DecayRule, FineTune, Head, Init, Loss, Mask, MaskKind, Model, Normalise,

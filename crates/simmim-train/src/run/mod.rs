@@ -87,10 +87,10 @@ impl Outcome {
     }
 }
 
-/// Does the work on so many threads; 0 = one for each core.
+/// Does the work on so many threads and no more; 0 = one for each core.
 ///
 /// # Errors
-/// Those of the work, and [`Error::Threads`] where there cannot be as many.
+/// [`Error::Threads`] when they cannot be started, and those of the work.
 pub fn in_threads<T: Send, E: From<Error> + Send>(
     threads: usize,
     work: impl FnOnce() -> Result<T, E> + Send,

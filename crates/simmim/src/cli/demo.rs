@@ -46,6 +46,9 @@ pub(crate) struct DemoArgs {
     /// Stop after so many steps: quicker, and a worse picture [default: the recipe's].
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
+    /// Threads of the computation, as train.threads [default: one for each core].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
 }
 
 const AFTER_HELP: &str = "\
@@ -67,6 +70,9 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
     let mut layers = vec![recipe::find(name)?.layer()?];
     if let Some(steps) = args.steps {
         layers.push(Layer::set(&format!("train.max_steps={steps}"))?);
+    }
+    if let Some(threads) = args.threads {
+        layers.push(Layer::set(&format!("train.threads={threads}"))?);
     }
     let mut config = RawConfig::from_layers(&layers)?;
     config.data.path = Some(images.to_string_lossy().into_owned());

@@ -91,7 +91,8 @@ Examples:
 
 The measures go to stdout.";
 
-fn image_size(text: &str) -> Result<[usize; 2], String> {
+/// One number, or height and width.
+pub(crate) fn image_size(text: &str) -> Result<[usize; 2], String> {
     let (height, width) = text.split_once('x').unwrap_or((text, text));
     match (height.parse(), width.parse()) {
         (Ok(height), Ok(width)) => Ok([height, width]),

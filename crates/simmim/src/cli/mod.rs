@@ -1,6 +1,7 @@
 //! The command line: one module a subcommand, then what they share.
 
 mod ablate;
+mod bench;
 mod completions;
 mod demo;
 mod evaluate;
@@ -24,7 +25,9 @@ mod sources;
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
+use simmim_train::config::MOST_THREADS;
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///
@@ -58,6 +61,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Mask(mask::DrawMasksArgs),
     Recipes(recipes::RecipesArgs),
+    Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -92,6 +96,11 @@ pub(crate) enum Talk {
     Quiet,
     /// In JSON on stdout; errors on stderr.
     Json,
+}
+
+/// What `--threads` takes where no configuration checks it; 0 stands for one for each core.
+pub(crate) fn n_threads() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(0..=MOST_THREADS as u64)
 }
 
 /// Says a line where talk is wanted.
@@ -134,6 +143,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(args, talk),
         Command::Mask(args) => mask::run(args, talk),
         Command::Recipes(args) => recipes::run(args, talk),
+        Command::Bench(args) => bench::run(args, talk),
         Command::Completions(args) => completions::run(args, Cli::command()),
     }
 }

@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::json;
 use simmim_data::DataSet;
 use simmim_train::config::{Layer, RawConfig};
+use simmim_train::in_threads;
 use simmim_train::trained::Trained;
 
 use super::failure::Usage;
 use super::mask::MaskArgs;
-use super::{Talk, output, tell};
+use super::{Talk, n_threads, output, tell};
 
 /// Images that are taken from a folder.
 const MOST_OF_A_FOLDER: usize = 16;
@@ -38,6 +39,9 @@ pub(crate) struct ReconstructArgs {
     /// Another seed hides other cells.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Threads of the computation [default: one for each core].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = n_threads())]
+    threads: usize,
 }
 
 const AFTER_HELP: &str = "\
@@ -59,7 +63,9 @@ pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
     )?];
     layers.extend(args.mask.layers()?);
     let masks = trained.masks_like(&RawConfig::from_layers(&layers)?)?;
-    let picture = trained.reconstruct(&images, &masks, args.seed)?;
+    let picture = in_threads(args.threads, || -> anyhow::Result<_> {
+        Ok(trained.reconstruct(&images, &masks, args.seed)?)
+    })?;
     picture.write_png(&args.out)?;
     let step = trained.origin().progress.step;
     tell(

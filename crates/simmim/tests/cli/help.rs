@@ -24,6 +24,10 @@ fn the_help_texts_are_those_of_the_file() {
         "recipes list",
         "recipes show",
         "recipes keys",
+        "bench",
+        "bench step",
+        "bench loader",
+        "bench kernels",
         "completions",
     ];
     let mut text = String::new();

@@ -7,6 +7,7 @@ mod ablate;
 mod bad_checkpoints;
 mod bad_images;
 mod bad_settings;
+mod bench;
 mod commands;
 mod drawn;
 mod finetune;

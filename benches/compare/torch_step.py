@@ -1,0 +1,104 @@
+"""Times one SimMIM pre-training step in PyTorch: the peer of `simmim bench step`.
+
+The models are those of the transformers library, the precision is that of the processor's autocast, the optimiser is the
+fused AdamW, the gradient is clipped to norm 5. Images are random and made once; two steps go before those that are timed.
+Prints one line of JSON.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+
+import torch
+import transformers
+
+PRECISIONS = ["fp32", "bf16"]
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--family", choices=["vit", "swin"], required=True)
+    parser.add_argument("--image-size", type=int, required=True)
+    parser.add_argument("--patch", type=int, required=True)
+    parser.add_argument("--width", type=int, required=True, help="of a token; in a Swin transformer of the first stage")
+    parser.add_argument("--depths", type=int, nargs="+", required=True, help="one number for a ViT, one a stage for Swin")
+    parser.add_argument("--heads", type=int, required=True, help="in a Swin transformer of the first stage")
+    parser.add_argument("--window", type=int, default=None)
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=0, help="0: one for each core")
+    parser.add_argument("--compile", action="store_true")
+    return parser.parse_args()
+
+
+def build(options):
+    if options.family == "vit":
+        config = transformers.ViTConfig(
+            image_size=options.image_size,
+            patch_size=options.patch,
+            encoder_stride=options.patch,
+            hidden_size=options.width,
+            intermediate_size=4 * options.width,
+            num_hidden_layers=options.depths[0],
+            num_attention_heads=options.heads,
+            attn_implementation="sdpa",
+        )
+        return transformers.ViTForMaskedImageModeling(config)
+    config = transformers.SwinConfig(
+        image_size=options.image_size,
+        patch_size=options.patch,
+        encoder_stride=options.patch * 2 ** (len(options.depths) - 1),
+        embed_dim=options.width,
+        depths=options.depths,
+        num_heads=[options.heads * 2**stage for stage in range(len(options.depths))],
+        window_size=options.window,
+    )
+    return transformers.SwinForMaskedImageModeling(config)
+
+
+def main():
+    options = parse()
+    torch.set_num_threads(options.threads or os.cpu_count())
+    torch.manual_seed(0)
+    model = build(options).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
+    images = torch.randn(options.batch, 3, options.image_size, options.image_size)
+    hidden = torch.rand(options.batch, (options.image_size // options.patch) ** 2) < 0.6
+    run = torch.compile(model) if options.compile else model
+
+    def step():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16"):
+            loss = run(images, bool_masked_pos=hidden).loss
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+
+    secs = []
+    for number in range(2 + options.steps):
+        begun = time.perf_counter()
+        step()
+        if number >= 2:
+            secs.append(time.perf_counter() - begun)
+    median = statistics.median(secs)
+    line = {
+        "precision": options.precision,
+        "batch": options.batch,
+        "compile": options.compile,
+        "threads": torch.get_num_threads(),
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "step_secs": median,
+        "images_per_sec": options.batch / median,
+        "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

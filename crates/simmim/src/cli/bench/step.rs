@@ -1,0 +1,231 @@
+//! `simmim bench step`: whole training steps.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::ensure;
+use clap::Args;
+use serde_json::{Value, json};
+use simmim_autograd::{Device, Precision, ProfilingDevice};
+use simmim_data::Batch;
+use simmim_random::{Purpose, Stream};
+use simmim_train::config::{self, Layer, RawConfig};
+use simmim_train::in_threads;
+use simmim_train::learner::Learner;
+use simmim_train::plan::Plan;
+
+use super::super::failure::Usage;
+use super::super::mask::image_size;
+use super::super::{Talk, output, tell};
+use super::median;
+use super::profile::{Peaks, Profile};
+
+/// Steps before those that are timed: they fill the pool of buffers and the caches.
+const N_WARM_UP: u64 = 2;
+
+/// Time whole training steps: forward, backward, clip, AdamW.
+///
+/// The step is that of `simmim pretrain`, on images made up once, so that no file is read. Two steps go before those that
+/// are timed. One JSON line says what came of it: `step_secs` is the median, `peak_rss_gib` the most memory that the process
+/// ever held.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct StepArgs {
+    /// Geometry of the model, as model.variant.
+    #[arg(long, value_name = "NAME", default_value = "vit-b/16")]
+    variant: String,
+    /// Size of the images, as `data.image_size`.
+    #[arg(long, value_name = "N|HxW", default_value = "224", value_parser = image_size)]
+    image_size: [usize; 2],
+    /// Side of a Swin transformer's windows in tokens, as model.window [default: the usual one that fits].
+    #[arg(long, value_name = "TOKENS")]
+    window: Option<usize>,
+    /// Precision of the matrix products, as train.precision.
+    #[arg(long, value_name = "fp32|bf16", default_value = "fp32")]
+    precision: String,
+    /// Images of a step.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// Steps that are timed.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Threads of the computation [default: one for each core].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// Compute activations again in the backward pass, as train.checkpointing: less memory, more time.
+    #[arg(long)]
+    checkpointing: bool,
+    /// Say where the time goes: a table of all operations on stderr, and the same in the JSON.
+    #[arg(long)]
+    profile: bool,
+    /// Overlay one key; can be repeated. `simmim recipes keys` lists them.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim bench step --variant vit-s/16 --image-size 224 --precision bf16
+  simmim bench step --variant swin-t --image-size 192 --window 6 --profile
+  simmim bench step --variant vit-b/16 --batch 64 --checkpointing --threads 1
+
+In the table, GFLOP/s are of matrix products and GB/s of what an operation must read and write, each
+value once. The peak is that of products for operations with products, and that of the memory (a
+stream triad) for all others; what stays in the caches can be faster than the memory.";
+
+pub(crate) fn run(args: &StepArgs, talk: Talk) -> anyhow::Result<()> {
+    let plan = plan(args)?;
+    let threads = plan.config().train.threads;
+    let measured = in_threads(threads, || measure(&plan, args))?;
+    ensure!(
+        measured.is_finite,
+        "the loss is no number: a learning rate as high as this measures nothing"
+    );
+    if let Some(profile) = &measured.profile {
+        tell(talk, profile.to_table());
+    }
+    output::data(measured.to_json(&plan))?;
+    Ok(())
+}
+
+fn plan(args: &StepArgs) -> anyhow::Result<Plan> {
+    let [height, width] = args.image_size;
+    let mut keys = vec![
+        format!("model.variant={}", args.variant),
+        format!("data.image_size=[{height}, {width}]"),
+        format!("train.precision={}", args.precision),
+        format!("train.batch_size={}", args.batch),
+        format!("train.threads={}", args.threads),
+        format!("train.checkpointing={}", args.checkpointing),
+    ];
+    keys.extend(args.window.map(|window| format!("model.window={window}")));
+    keys.extend(args.set.iter().cloned());
+    let layers: Result<Vec<Layer>, _> = keys.iter().map(|key| Layer::set(key)).collect();
+    let plan = Plan::new(RawConfig::from_layers(&layers?)?)?;
+    if plan.codebook().is_some() {
+        let what = "images that are made up have no codebook";
+        return Err(Usage::new(what, "measure objective.target = \"pixels\" or \"bins\"").into());
+    }
+    if plan.config().train.accumulation > 1 {
+        let what = "a step is measured in one part, so train.accumulation is to be 1";
+        return Err(Usage::new(what, "measure one part: pass its size as --batch").into());
+    }
+    Ok(plan)
+}
+
+/// What the steps showed.
+struct Measured {
+    step_secs: Vec<f64>,
+    is_finite: bool,
+    n_threads: usize,
+    n_parameters: usize,
+    peak_rss_bytes: Option<u64>,
+    profile: Option<Profile>,
+}
+
+fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
+    let profiling = args
+        .profile
+        .then(|| Arc::new(ProfilingDevice::new(plan.config().device())));
+    let device: Arc<dyn Device> = match &profiling {
+        Some(device) => Arc::<ProfilingDevice>::clone(device),
+        None => plan.config().device(),
+    };
+    let mut learner = Learner::pretraining(plan, None, device)?;
+    let mut batch = made_up(plan);
+    let lr = plan.schedule(1).base_lr;
+    let (mut step_secs, mut is_finite) = (Vec::new(), true);
+    for step in 0..N_WARM_UP + args.steps {
+        batch.step = step;
+        if let Some(device) = profiling.as_ref().filter(|_| step == N_WARM_UP) {
+            device.reset();
+        }
+        let begun = Instant::now();
+        let result = learner.step_on(&batch, lr);
+        if step >= N_WARM_UP {
+            step_secs.push(begun.elapsed().as_secs_f64());
+        }
+        is_finite &= result.loss.is_finite() && result.grad_norm.is_finite();
+    }
+    // Before the peaks are measured, which take memory of their own.
+    let peak_rss_bytes = peak_rss_bytes();
+    drop(learner);
+    let profile = profiling.map(|device| {
+        let precision = match plan.config().train.precision {
+            config::Precision::Fp32 => Precision::F32,
+            config::Precision::Bf16 => Precision::Bf16,
+        };
+        Profile::new(device.costs(), Peaks::measure(precision), &step_secs)
+    });
+    Ok(Measured {
+        step_secs,
+        is_finite,
+        n_threads: rayon::current_num_threads(),
+        n_parameters: plan.model().1.n_values(),
+        peak_rss_bytes,
+        profile,
+    })
+}
+
+impl Measured {
+    fn to_json(&self, plan: &Plan) -> Value {
+        let config = plan.config();
+        let step_secs = median(&self.step_secs);
+        let mut line = json!({
+            "variant": config.model.variant,
+            "precision": match config.train.precision {
+                config::Precision::Fp32 => "fp32",
+                config::Precision::Bf16 => "bf16",
+            },
+            "batch": config.train.batch_size,
+            "threads": self.n_threads,
+            "image_size": config.data.image_size,
+            "checkpointing": config.train.checkpointing,
+            "n_parameters": self.n_parameters,
+            "n_steps": self.step_secs.len(),
+            "step_secs": step_secs,
+            "step_secs_least": self.step_secs.iter().copied().fold(f64::INFINITY, f64::min),
+            "step_secs_most": self.step_secs.iter().copied().fold(0.0, f64::max),
+            "images_per_sec": config.train.batch_size as f64 / step_secs,
+            "peak_rss_gib": self.peak_rss_bytes.map(|bytes| bytes as f64 / 2_f64.powi(30)),
+            "level": format!("{:?}", simmim_kernels::level()).to_lowercase(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        if let Some(profile) = &self.profile {
+            line["profile"] = profile.to_json();
+        }
+        line
+    }
+}
+
+/// A batch of noise, with masks as in training.
+fn made_up(plan: &Plan) -> Batch {
+    let config = plan.config();
+    let [height, width] = config.data.image_size;
+    let image_shape = [config.data.channels, height, width];
+    let n = config.train.batch_size;
+    let mut noise = Stream::new(0, Purpose::Crop).at(0, 0);
+    let n_values = n * image_shape.iter().product::<usize>();
+    let masks = Stream::new(0, Purpose::Mask);
+    let hidden = (0..n as u64).flat_map(|i| plan.masks().draw(masks.at(0, i)).hidden().to_vec());
+    Batch {
+        images: (0..n_values).map(|_| noise.normal() as f32).collect(),
+        image_shape,
+        hidden: hidden.collect(),
+        grid: plan.masks().grid(),
+        entry_idx: (0..n).collect(),
+        ..Batch::default()
+    }
+}
+
+/// The most memory that this process ever held; `None` where the system does not say.
+fn peak_rss_bytes() -> Option<u64> {
+    // Source: proc_pid_status(5): "VmHWM: Peak resident set size", in units of 1024 bytes.
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
