@@ -8,6 +8,7 @@
 //!   that [`Archive::verify`] compares.
 //! * [`write_atomic`] and [`write_bytes_atomic`]: the replacement of any file as one act. After a crash, a full
 //!   disk or a power cut there is the old file or the new one, never a part of one.
+//! * [`resample`]: tables of positions for windows and grids of another size.
 //!
 //! The crate knows nothing of models: what a name means is the caller's affair.
 //!
@@ -35,6 +36,7 @@ mod archive;
 mod atomic;
 mod checksum;
 mod error;
+pub mod resample;
 mod write;
 
 pub use archive::{Archive, Array, Integrity, TensorInfo};

@@ -1,0 +1,332 @@
+//! Tables of positions for windows and grids of another size.
+//!
+//! A table is a picture of one value for each offset and head, so it can be resampled like one. Relative tables are read
+//! off at offsets that a geometric sequence spreads, the authors' way: the middle of the table, near offsets, stays nearly
+//! as it is, and its edge comes to lie on the edge of the new one.
+//!
+//! Source: microsoft/SimMIM `utils.py`, `load_pretrained` (geometric sequence, `scipy.interpolate.interp2d` with cubic
+//! splines); BEiT before it. Absolute positions, which the authors' loader leaves alone, are resampled by bicubic
+//! convolution, as is usual: PyTorch's `interpolate(mode="bicubic", align_corners=False)`.
+
+/// Between these lies the ratio of the sequence of offsets. Source: as the module.
+const RATIOS: [f64; 2] = [1.01, 1.5];
+/// How well the ratio is found. Source: as the module.
+const RATIO_STEP: f64 = 1e-6;
+/// The a of bicubic convolution. Source: PyTorch `aten/src/ATen/native/UpSample.h`, `cubic_convolution*`.
+const CUBIC_A: f64 = -0.75;
+
+/// A table of relative positions for another window.
+///
+/// Along each axis a cubic spline runs through all values (FITPACK's with smoothing 0: not-a-knot ends), beyond its ends it
+/// stays at the last value. Through three values or two there is a polynomial of degree two or one, one value is a
+/// constant. An axis of the same length is not resampled.
+///
+/// # Shapes
+/// `table` `[from₀ · from₁, N]`, `from` and `to` offsets along each axis, 2 side − 1; the result `[to₀ · to₁, N]`.
+///
+/// # Panics
+/// When the table is not of that shape or an axis has no offset.
+pub fn relative_table(table: &[f32], n_heads: usize, from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    let axis = |axis: usize| Weights::relative(from[axis], to[axis]);
+    separable(table, (n_heads, from), [axis(0), axis(1)])
+}
+
+/// Absolute positions for another grid.
+///
+/// # Shapes
+/// `positions` `[h · w, D]`, `from` its h and w; the result for those of `to`.
+///
+/// # Panics
+/// When the positions are not of that shape or a side is 0.
+pub fn absolute_positions(
+    positions: &[f32],
+    width: usize,
+    from: [usize; 2],
+    to: [usize; 2],
+) -> Vec<f32> {
+    let axis = |axis: usize| Weights::convolution(from[axis], to[axis]);
+    separable(positions, (width, from), [axis(0), axis(1)])
+}
+
+/// What each new value along an axis takes of each old one, `[to, from]`.
+struct Weights {
+    from: usize,
+    values: Vec<f64>,
+}
+
+impl Weights {
+    fn unchanged(n: usize) -> Self {
+        let value = |at: usize| f64::from(u8::from(at.is_multiple_of(n + 1)));
+        Self {
+            from: n,
+            values: (0..n * n).map(value).collect(),
+        }
+    }
+
+    fn relative(from: usize, to: usize) -> Self {
+        assert!(from > 0 && to > 0, "an axis of a table has an offset");
+        if from == to {
+            return Self::unchanged(from);
+        }
+        let positions = spread_offsets(from, to);
+        let half = (to / 2) as f64;
+        let wanted: Vec<f64> = (0..to).map(|i| i as f64 - half).collect();
+        let mut values = vec![0.0; to * from];
+        for source in 0..from {
+            let mut unit = vec![0.0; from];
+            unit[source] = 1.0;
+            let curve = Curve::through(&positions, &unit);
+            for (row, x) in wanted.iter().enumerate() {
+                values[row * from + source] = curve.at(*x);
+            }
+        }
+        Self { from, values }
+    }
+
+    fn convolution(from: usize, to: usize) -> Self {
+        assert!(from > 0 && to > 0, "a side of a grid has a position");
+        if from == to {
+            return Self::unchanged(from);
+        }
+        let mut values = vec![0.0; to * from];
+        for row in 0..to {
+            let x = (row as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+            let first = x.floor();
+            for (tap, weight) in cubic_taps(x - first).into_iter().enumerate() {
+                let place = first as isize - 1 + tap as isize;
+                let place = place.clamp(0, from as isize - 1) as usize;
+                values[row * from + place] += weight;
+            }
+        }
+        Self { from, values }
+    }
+
+    fn to(&self) -> usize {
+        self.values.len() / self.from
+    }
+}
+
+/// The weights of the four neighbours of a point that lies `t` behind the second of them.
+fn cubic_taps(t: f64) -> [f64; 4] {
+    let a = CUBIC_A;
+    let near = |x: f64| ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+    let far = |x: f64| ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
+    [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)]
+}
+
+/// Resamples rows and columns of a table whose entries have `width` values each.
+fn separable(
+    table: &[f32],
+    (width, from): (usize, [usize; 2]),
+    [down, across]: [Weights; 2],
+) -> Vec<f32> {
+    assert_eq!(table.len(), from[0] * from[1] * width, "the table's shape");
+    if down.to() == from[0] && across.to() == from[1] {
+        return table.to_vec();
+    }
+    // Rows first: [from₀, to₁, width].
+    let mut rows = vec![0.0; from[0] * across.to() * width];
+    for (new, old) in rows
+        .chunks_mut(across.to() * width)
+        .zip(table.chunks(from[1] * width))
+    {
+        for (entry, weights) in new.chunks_mut(width).zip(across.values.chunks(from[1])) {
+            for (weight, value) in weights.iter().zip(old.chunks(width)) {
+                add(entry, *weight, value.iter().map(|value| f64::from(*value)));
+            }
+        }
+    }
+    let row_len = across.to() * width;
+    let mut result = vec![0.0; down.to() * row_len];
+    for (new, weights) in result.chunks_mut(row_len).zip(down.values.chunks(from[0])) {
+        for (weight, old) in weights.iter().zip(rows.chunks(row_len)) {
+            add(new, *weight, old.iter().copied());
+        }
+    }
+    result.into_iter().map(|value| value as f32).collect()
+}
+
+fn add(sum: &mut [f64], weight: f64, values: impl Iterator<Item = f64>) {
+    if weight != 0.0 {
+        for (sum, value) in sum.iter_mut().zip(values) {
+            *sum += weight * value;
+        }
+    }
+}
+
+/// The ratio of the sequence whose sum comes nearest to the new table's edge.
+fn ratio(from: usize, to: usize) -> f64 {
+    let [mut low, mut high] = RATIOS;
+    let mut found = low;
+    while high - low > RATIO_STEP {
+        found = f64::midpoint(low, high);
+        let sum = (1.0 - found.powi((from / 2) as i32)) / (1.0 - found);
+        if sum > (to / 2) as f64 {
+            high = found;
+        } else {
+            low = found;
+        }
+    }
+    found
+}
+
+/// Where the old table's offsets lie among those of the new one: 0, then 1, 1 + q, 1 + q + q², both ways.
+fn spread_offsets(from: usize, to: usize) -> Vec<f64> {
+    let q = ratio(from, to);
+    let mut distances = Vec::new();
+    let mut distance = 1.0;
+    for step in 1..=from / 2 {
+        distances.push(distance);
+        distance += q.powi(step as i32);
+    }
+    let before = distances.iter().rev().map(|distance| -distance);
+    before
+        .chain(std::iter::once(0.0))
+        .chain(distances.iter().copied())
+        .collect()
+}
+
+/// A curve through points: a cubic spline with not-a-knot ends, or through three points and fewer a polynomial.
+struct Curve<'a> {
+    x: &'a [f64],
+    y: &'a [f64],
+    /// Second derivatives at the points, of a spline.
+    bends: Vec<f64>,
+}
+
+impl<'a> Curve<'a> {
+    fn through(x: &'a [f64], y: &'a [f64]) -> Self {
+        let bends = if x.len() > 3 { bends(x, y) } else { Vec::new() };
+        Self { x, y, bends }
+    }
+
+    /// The curve's value; beyond the ends that of the end.
+    fn at(&self, x: f64) -> f64 {
+        let n = self.x.len();
+        let x = x.clamp(self.x[0], self.x[n - 1]);
+        if self.bends.is_empty() {
+            return lagrange(self.x, self.y, x);
+        }
+        let i = self.x[1..n - 1].partition_point(|knot| *knot <= x);
+        let (left, right) = (self.x[i], self.x[i + 1]);
+        let h = right - left;
+        let (a, b) = ((right - x) / h, (x - left) / h);
+        let bend = (a * a * a - a) * self.bends[i] + (b * b * b - b) * self.bends[i + 1];
+        a * self.y[i] + b * self.y[i + 1] + bend * h * h / 6.0
+    }
+}
+
+/// The polynomial of the least degree through all points.
+fn lagrange(x: &[f64], y: &[f64], at: f64) -> f64 {
+    let term = |i: usize| {
+        let others = (0..x.len()).filter(|j| *j != i);
+        others.fold(y[i], |product, j| product * (at - x[j]) / (x[i] - x[j]))
+    };
+    (0..x.len()).map(term).sum()
+}
+
+/// The second derivatives of the spline: a line of equations in three unknowns for each inner point, where those of the
+/// end points are put in from the condition that the outer two pieces at each end are one cubic.
+///
+/// Source: de Boor, *A Practical Guide to Splines*, chapter IV, not-a-knot.
+fn bends(x: &[f64], y: &[f64]) -> Vec<f64> {
+    let n = x.len();
+    let h: Vec<f64> = x.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let slope = |i: usize| (y[i + 1] - y[i]) / h[i];
+    let inner = n - 2;
+    let mut rows: Vec<[f64; 4]> = (1..=inner)
+        .map(|i| {
+            let right = 6.0 * (slope(i) - slope(i - 1));
+            [h[i - 1], 2.0 * (h[i - 1] + h[i]), h[i], right]
+        })
+        .collect();
+    // At each end: the step to the end point, and the one before it.
+    let (first, last) = ([h[0], h[1]], [h[n - 2], h[n - 3]]);
+    rows[0][1] += first[0] * (1.0 + first[0] / first[1]);
+    rows[0][2] -= first[0] * first[0] / first[1];
+    rows[inner - 1][1] += last[0] * (1.0 + last[0] / last[1]);
+    rows[inner - 1][0] -= last[0] * last[0] / last[1];
+    for i in 1..inner {
+        let factor = rows[i][0] / rows[i - 1][1];
+        rows[i][1] -= factor * rows[i - 1][2];
+        rows[i][3] -= factor * rows[i - 1][3];
+    }
+    let mut bends = vec![0.0; n];
+    for i in (0..inner).rev() {
+        let after = if i + 1 < inner { bends[i + 2] } else { 0.0 };
+        bends[i + 1] = (rows[i][3] - rows[i][2] * after) / rows[i][1];
+        if i + 1 == inner {
+            bends[i + 1] = rows[i][3] / rows[i][1];
+        }
+    }
+    let end = |[h0, h1]: [f64; 2], near: f64, next: f64| near + h0 / h1 * (near - next);
+    bends[0] = end(first, bends[1], bends[2]);
+    bends[n - 1] = end(last, bends[n - 2], bends[n - 3]);
+    bends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_and_edges_are_those_of_the_authors_code() {
+        // Their bisection, run for the windows that their configurations pair: (from, to, q, last offset).
+        for (from, to, q, last) in [
+            (11, 13, 1.091_281, 6.0),
+            (23, 27, 1.032_893, 12.9999),
+            (23, 25, 1.017_257, 12.0),
+            (13, 23, 1.240_724, 11.0),
+            (27, 47, 1.090_307, 23.0),
+            (13, 11, 1.010_001, 6.152),
+        ] {
+            assert!(
+                (ratio(from, to) - q).abs() < 2e-6,
+                "{from} to {to}: {}",
+                ratio(from, to)
+            );
+            let found = spread_offsets(from, to);
+            assert_eq!(found.len(), from);
+            assert!(
+                (found[from - 1] - last).abs() < 1e-3,
+                "{from} to {to}: {found:?}"
+            );
+        }
+        let found = spread_offsets(11, 13);
+        for (found, expected) in found[6..].iter().zip([1.0, 2.0913, 3.2822, 4.5818, 6.0]) {
+            assert!((found - expected).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn a_cubic_is_reproduced_and_the_ends_stay() {
+        let x = [-2.0, -1.5, 0.0, 0.25, 3.0];
+        let cubic = |x: f64| 2.0 * x * x * x - x * x + 3.0;
+        let y = x.map(cubic);
+        let curve = Curve::through(&x, &y);
+        for at in [-1.9, -0.3, 0.1, 2.9] {
+            assert!((curve.at(at) - cubic(at)).abs() < 1e-10, "{at}");
+        }
+        assert!((curve.at(9.0) - cubic(3.0)).abs() < 1e-10);
+        assert!((curve.at(-9.0) - cubic(-2.0)).abs() < 1e-10);
+    }
+
+    #[test]
+    fn small_windows_have_curves_of_a_lower_degree() {
+        // One offset is the same everywhere, three lie on a parabola.
+        assert_eq!(relative_table(&[5.0], 1, [1, 1], [3, 3]), [5.0; 9]);
+        let found = relative_table(&[1.0, 0.0, 1.0], 1, [1, 3], [1, 5]);
+        let parabola = |x: f64| x * x;
+        // The outermost old offset is 1 away, so the new ones beyond it stay at its value.
+        for (found, x) in found.iter().zip([-1.0, -1.0, 0.0, 1.0, 1.0]) {
+            assert!((f64::from(*found) - parabola(x)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_same_size_is_the_same_to_the_bit() {
+        let table: Vec<f32> = (0..50).map(|i| (i as f32).sin()).collect();
+        assert_eq!(relative_table(&table, 2, [5, 5], [5, 5]), table);
+        assert_eq!(absolute_positions(&table, 2, [5, 5], [5, 5]), table);
+    }
+}
