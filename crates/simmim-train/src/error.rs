@@ -51,6 +51,17 @@ pub enum Error {
         command: &'static str,
     },
 
+    /// A file holds another kind of encoder than the one to be filled.
+    #[error("{} holds {found}, and {wanted} is to be filled", path.display())]
+    OtherEncoder {
+        /// The file.
+        path: PathBuf,
+        /// What is to be filled.
+        wanted: &'static str,
+        /// What was found.
+        found: &'static str,
+    },
+
     /// A plot could not be drawn.
     #[error("cannot draw the plot: {reason}")]
     Plot {
@@ -331,6 +342,11 @@ impl Error {
             Self::NotFinite { .. } => {
                 Some("lower `train.base_lr`, lengthen `train.warmup_epochs`, or look for broken images".into())
             }
+            Self::OtherEncoder { .. } => Some(
+                "leave `model.variant` away, so that it is taken from the checkpoint; `simmim inspect FILE` lists what a \
+                 file holds"
+                    .into(),
+            ),
             Self::SeveralLabels => Some("fine-tune a model on images with several labels, or give each image one".into()),
             Self::Scores(_) => Some("use an earlier checkpoint of the run".into()),
             Self::NotPng { .. } | Self::Plot { .. } => None,

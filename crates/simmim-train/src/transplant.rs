@@ -1,42 +1,331 @@
+//! Weights of one encoder in another: of another size, without what only pre-training has.
+//!
+//! Source: microsoft/SimMIM `utils.py`, `load_pretrained`. Other than there, a file that lacks a parameter of the encoder is an
+//! error: nothing is left at its first values in silence.
+
+use std::fmt::{self, Display};
+
 use simmim_autograd::Parameters;
-use simmim_checkpoint::Archive;
-use simmim_model::EncoderConfig;
+use simmim_checkpoint::resample::{absolute_positions, relative_table};
+use simmim_checkpoint::{Archive, Array};
+use simmim_model::{EncoderConfig, SwinConfig, VitConfig};
 
-use crate::Error;
+use crate::encoder::encoder_config;
+use crate::{Error, checkpoint};
 
-#[derive(Debug)]
+/// Before the names of an encoder's parameters in files of pre-training.
+const PREFIX: &str = "encoder.";
+const SHARED_TABLE: &str = "rel_pos_bias.relative_position_bias_table";
+const TABLE: &str = "relative_position_bias_table";
+/// Rows of a ViT's table that are about its class token.
+const CLASS_ROWS: usize = 3;
+/// Parts of names that stand for things that an encoder in use has not, or makes anew.
+const LEFT_ASIDE: [&str; 6] = [
+    "relative_position_index",
+    "relative_coords_table",
+    "attn_mask",
+    "mask_token",
+    "optimizer.",
+    "average.",
+];
+
+/// What came over.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Transplanted {
-    pub loaded: usize,
+    /// Parameters that were filled.
+    pub(crate) n_filled: usize,
+    /// Of these, tables of positions that were resampled: from and to which size, and how many.
+    pub(crate) resampled: Vec<(String, usize)>,
+    /// Arrays of the file that no parameter took, but for the optimiser's and those that follow from the geometry.
+    pub(crate) unused: Vec<String>,
 }
 
+impl Display for Transplanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 4;
+        write!(f, "{} tensors", self.n_filled)?;
+        for (sizes, n) in &self.resampled {
+            write!(f, "; {n} tables of positions resampled from {sizes}")?;
+        }
+        if !self.unused.is_empty() {
+            let named = self.unused[..self.unused.len().min(MOST)].join(", ");
+            let more = self.unused.len().saturating_sub(MOST);
+            write!(f, "; not used: {named}")?;
+            if more > 0 {
+                write!(f, " and {more} more")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills the parameters of an encoder, which stand in `parameters` without a prefix, from a file; those of a head and its
+/// norm stay as they are.
+///
+/// # Errors
+/// [`Error::OtherEncoder`] for a file without such an encoder; [`Error::File`] for a missing array;
+/// [`Error::Weights`] for one of a shape that cannot be made to fit.
 pub(crate) fn transplant(
     archive: &Archive,
-    _encoder: &EncoderConfig,
+    encoder: &EncoderConfig,
     parameters: &mut Parameters,
 ) -> Result<Transplanted, Error> {
-    let names: Vec<String> = parameters
+    let source = Source::of(archive, encoder)?;
+    let mut found = Transplanted::default();
+    let mut used = Vec::new();
+    let wanted: Vec<(String, Vec<usize>)> = parameters
         .iter()
-        .map(|(_, spec, _)| spec.name.clone())
+        .map(|(_, spec, _)| (spec.name.clone(), spec.shape.clone()))
+        .filter(|(name, _)| !name.starts_with("head.") && !name.starts_with("fc_norm."))
         .collect();
-    let mut loaded = 0;
-    for name in names {
-        if name.starts_with("head.") || name.starts_with("fc_norm.") {
-            continue;
-        }
-        let from =
-            if name.ends_with("attn.relative_position_bias_table") && name.starts_with("blocks") {
-                "encoder.rel_pos_bias.relative_position_bias_table".to_owned()
-            } else {
-                format!("encoder.{name}")
-            };
-        let array = archive.array(&from)?;
-        parameters
-            .set(&name, &array.shape, &array.values)
-            .map_err(|source| Error::Weights {
-                path: archive.path().to_owned(),
-                source,
-            })?;
-        loaded += 1;
+    for (name, shape) in wanted {
+        let own = source.name_of(&name);
+        let array = archive.array(&own)?;
+        let array = match source.sizes_of(&name, &array, &shape) {
+            Some(sizes) => {
+                found.note(&sizes);
+                sizes.resample(&array, &shape)
+            }
+            None => array,
+        };
+        let set = parameters.set(&name, &array.shape, &array.values);
+        set.map_err(|source| Error::Weights {
+            path: archive.path().to_owned(),
+            source,
+        })?;
+        found.n_filled += 1;
+        used.push(own);
     }
-    Ok(Transplanted { loaded })
+    let is_left = |name: &&str| LEFT_ASIDE.iter().any(|part| name.contains(part));
+    let unused = archive
+        .names()
+        .filter(|name| !is_left(name) && !used.iter().any(|own| own == name));
+    found.unused = unused.map(str::to_owned).collect();
+    Ok(found)
+}
+
+impl Transplanted {
+    fn note(&mut self, sizes: &Sizes) {
+        let text = sizes.to_string();
+        match self.resampled.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, n)) => *n += 1,
+            None => self.resampled.push((text, 1)),
+        }
+    }
+}
+
+/// A file with an encoder.
+struct Source<'a> {
+    archive: &'a Archive,
+    prefix: &'static str,
+    target: &'a EncoderConfig,
+    /// The encoder of the file, where this program wrote it.
+    own: Option<EncoderConfig>,
+}
+
+impl<'a> Source<'a> {
+    fn of(archive: &'a Archive, target: &'a EncoderConfig) -> Result<Self, Error> {
+        let has_prefix = archive.names().any(|name| name.starts_with(PREFIX));
+        let prefix = if has_prefix { PREFIX } else { "" };
+        let begins = |start: &str| {
+            let start = format!("{prefix}{start}");
+            archive.names().any(|name| name.starts_with(&start))
+        };
+        let found = match (begins("blocks."), begins("layers.")) {
+            (true, _) => "a vision transformer",
+            (_, true) => "a Swin transformer",
+            _ => "no encoder under the authors' names",
+        };
+        let wanted = match target {
+            EncoderConfig::Vit(_) => "a vision transformer",
+            EncoderConfig::Swin(_) => "a Swin transformer",
+        };
+        if found != wanted {
+            let path = archive.path().to_owned();
+            return Err(Error::OtherEncoder {
+                path,
+                wanted,
+                found,
+            });
+        }
+        let own = if checkpoint::is_own(archive) {
+            encoder_config(&checkpoint::origin(archive)?.config).ok()
+        } else {
+            None
+        };
+        Ok(Self {
+            archive,
+            prefix,
+            target,
+            own,
+        })
+    }
+
+    /// The name in the file of what a parameter takes.
+    fn name_of(&self, parameter: &str) -> String {
+        let own = format!("{}{parameter}", self.prefix);
+        let shared = format!("{}{SHARED_TABLE}", self.prefix);
+        // One table for all blocks becomes one for each.
+        let is_table = parameter.ends_with(TABLE) && parameter.starts_with("blocks.");
+        if is_table && !self.archive.contains(&own) && self.archive.contains(&shared) {
+            return shared;
+        }
+        own
+    }
+
+    /// The sizes that a table of positions is resampled from and to; none for what is no such table or fits as it is.
+    fn sizes_of(&self, name: &str, array: &Array, shape: &[usize]) -> Option<Sizes> {
+        let sizes = match (self.target, &self.own) {
+            (EncoderConfig::Vit(vit), own) => {
+                let own = match own {
+                    Some(EncoderConfig::Vit(own)) => Some(grid(own)),
+                    _ => None,
+                };
+                of_vit(name, (array, shape), (own, grid(vit)))
+            }
+            (EncoderConfig::Swin(swin), own) => {
+                let own = match own {
+                    Some(EncoderConfig::Swin(own)) => Some(first_grid(own)),
+                    _ => None,
+                };
+                of_swin(name, (array, shape), (own, first_grid(swin)))
+            }
+        }?;
+        (sizes.from != sizes.to).then_some(sizes)
+    }
+}
+
+fn grid(vit: &VitConfig) -> [usize; 2] {
+    vit.image_size.map(|side| side / vit.patch_px)
+}
+
+fn first_grid(swin: &SwinConfig) -> [usize; 2] {
+    swin.image_size.map(|side| side / swin.patch_px)
+}
+
+/// Sizes of a ViT's tables: of the file's grid where it is known, else of a square one.
+fn of_vit(
+    name: &str,
+    (array, shape): (&Array, &[usize]),
+    (own, to): (Option<[usize; 2]>, [usize; 2]),
+) -> Option<Sizes> {
+    let offsets = |grid: [usize; 2]| grid.map(|side| 2 * side - 1);
+    if name.ends_with(TABLE) {
+        let &[rows, n_heads] = array.shape.as_slice() else {
+            return None;
+        };
+        let rows = rows.checked_sub(CLASS_ROWS)?;
+        let from = own.map(offsets).or_else(|| odd_square(rows))?;
+        let fits = from[0] * from[1] == rows && shape.get(1) == Some(&n_heads);
+        let to = offsets(to);
+        let kind = Kind::Relative {
+            class_rows: CLASS_ROWS,
+        };
+        return fits.then_some(Sizes { kind, from, to });
+    }
+    if name != "pos_embed" {
+        return None;
+    }
+    let from = positions(array, shape, (own, 1))?;
+    let kind = Kind::Absolute { class_rows: 1 };
+    Some(Sizes { kind, from, to })
+}
+
+/// Sizes of a Swin transformer's tables, whose windows are square.
+fn of_swin(
+    name: &str,
+    (array, shape): (&Array, &[usize]),
+    (own, to): (Option<[usize; 2]>, [usize; 2]),
+) -> Option<Sizes> {
+    if name.ends_with(TABLE) {
+        let (&[rows, n_heads], &[wanted, heads]) = (array.shape.as_slice(), shape) else {
+            return None;
+        };
+        let (from, to) = (odd_square(rows)?, odd_square(wanted)?);
+        let kind = Kind::Relative { class_rows: 0 };
+        return (n_heads == heads).then_some(Sizes { kind, from, to });
+    }
+    if name != "absolute_pos_embed" {
+        return None;
+    }
+    let from = positions(array, shape, (own, 0))?;
+    let kind = Kind::Absolute { class_rows: 0 };
+    Some(Sizes { kind, from, to })
+}
+
+/// The grid of an array of absolute positions, if it has one of the right width.
+fn positions(
+    array: &Array,
+    shape: &[usize],
+    (own, class_rows): (Option<[usize; 2]>, usize),
+) -> Option<[usize; 2]> {
+    let &[1, rows, width] = array.shape.as_slice() else {
+        return None;
+    };
+    let rows = rows.checked_sub(class_rows)?;
+    let from = own.or_else(|| square(rows))?;
+    (from[0] * from[1] == rows && shape.get(2) == Some(&width)).then_some(from)
+}
+
+fn square(n: usize) -> Option<[usize; 2]> {
+    let side = n.isqrt();
+    (side > 0 && side * side == n).then_some([side; 2])
+}
+
+/// The offsets of a square window: an odd number each way.
+fn odd_square(n: usize) -> Option<[usize; 2]> {
+    square(n).filter(|[side, _]| side % 2 == 1)
+}
+
+/// What a table is about.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Relative { class_rows: usize },
+    Absolute { class_rows: usize },
+}
+
+/// The sizes between which a table is resampled: offsets along each axis, or sides of a grid.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    kind: Kind,
+    from: [usize; 2],
+    to: [usize; 2],
+}
+
+impl Sizes {
+    /// The table at its new size. Rows of a class token stand apart and stay: behind relative offsets, before absolute
+    /// positions.
+    fn resample(self, array: &Array, shape: &[usize]) -> Array {
+        let width = *array.shape.last().unwrap_or(&1);
+        let values = &array.values;
+        let values = match self.kind {
+            Kind::Relative { class_rows } => {
+                let (table, class) = values.split_at(values.len() - class_rows * width);
+                let mut new = relative_table(table, width, self.from, self.to);
+                new.extend(class);
+                new
+            }
+            Kind::Absolute { class_rows } => {
+                let (class, table) = values.split_at(class_rows * width);
+                let mut new = class.to_vec();
+                new.extend(absolute_positions(table, width, self.from, self.to));
+                new
+            }
+        };
+        Array {
+            shape: shape.to_vec(),
+            values,
+        }
+    }
+}
+
+impl Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides = |size: [usize; 2]| match self.kind {
+            Kind::Relative { .. } => size.map(|offsets| offsets.div_ceil(2)),
+            Kind::Absolute { .. } => size,
+        };
+        let ([h, w], [to_h, to_w]) = (sides(self.from), sides(self.to));
+        write!(f, "{h} x {w} to {to_h} x {to_w} tokens")
+    }
 }

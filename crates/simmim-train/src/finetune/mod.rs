@@ -17,7 +17,7 @@ use crate::observer::Observer;
 use crate::run::{Images, Job, Outcome, Prepared, Session, bad_limit, fit_to_images, in_threads};
 use crate::run_folder::{Mode, weights_of};
 use crate::stop::StopFlag;
-use crate::transplant::{Transplanted, transplant};
+use crate::transplant::transplant;
 use crate::{Error, checkpoint};
 
 pub use network::LabelNetwork;
@@ -130,7 +130,10 @@ fn begin(
             let archive = Archive::open(weights_of(from.as_ref()))?;
             archive.verify()?;
             let found = transplant(&archive, plan.encoder(), &mut network.parameters)?;
-            notes.push(describe_weights(from, &found));
+            notes.push(format!(
+                "weights from {}: {found}",
+                archive.path().display()
+            ));
         }
         None => notes.push("the encoder starts from scratch".to_owned()),
     }
@@ -139,10 +142,6 @@ fn begin(
     }
     let optimiser = plan.optimiser(network.model.encoder(), &network.parameters);
     Ok(Learner::new(network, optimiser, config))
-}
-
-fn describe_weights(from: &str, found: &Transplanted) -> String {
-    format!("weights from {from}: {found:?}")
 }
 
 /// What there is to learn from, in a sentence.
