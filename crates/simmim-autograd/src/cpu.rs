@@ -121,13 +121,36 @@ fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
     &mut storage.values
 }
 
+/// What a buffer of row numbers holds.
+struct Numbers {
+    values: Vec<u32>,
+    /// The same as an order of tokens, proved to be one when it is first used so.
+    order: OnceLock<attention::Order>,
+}
+
+impl Numbers {
+    fn buffer(values: Vec<u32>) -> Buffer {
+        let (len, order) = (values.len(), OnceLock::new());
+        Buffer::new(Self { values, order }, len)
+    }
+
+    fn of(buffer: &Buffer) -> &Self {
+        buffer.storage().expect(FOREIGN)
+    }
+
+    fn order(&self) -> &attention::Order {
+        self.order
+            .get_or_init(|| attention::Order::new(&self.values))
+    }
+}
+
 fn row_numbers(buffer: &Buffer) -> &[u32] {
-    buffer.storage::<Vec<u32>>().expect(FOREIGN)
+    &Numbers::of(buffer).values
 }
 
 fn slices(pattern: AttentionPattern<'_>, precision: Precision) -> attention::Pattern<'_> {
     let windows = |[order, regions]: [_; 2]| {
-        attention::Windows::new(row_numbers(order), row_numbers(regions))
+        attention::Windows::new(Numbers::of(order).order(), row_numbers(regions))
     };
     attention::Pattern {
         dims: pattern.dims,
@@ -171,7 +194,7 @@ fn answers(counted: CountedClasses<'_>) -> cross_entropy::Answers<'_> {
 fn numbers(len: usize, fill: impl FnOnce(&mut [u32])) -> Buffer {
     let mut numbers = vec![0; len];
     fill(&mut numbers);
-    Buffer::new(numbers, len)
+    Numbers::buffer(numbers)
 }
 
 impl Device for CpuDevice {
@@ -200,7 +223,7 @@ impl Device for CpuDevice {
     }
 
     fn upload_index(&self, values: &[u32]) -> Buffer {
-        Buffer::new(values.to_vec(), values.len())
+        Numbers::buffer(values.to_vec())
     }
 
     fn download_index(&self, buffer: &Buffer) -> Vec<u32> {
@@ -265,8 +288,7 @@ impl Device for CpuDevice {
     }
 
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer) {
-        let total = rows::sum_rows(values(x), sum.len());
-        values_mut(sum).copy_from_slice(&total);
+        rows::sum_rows(values(x), values_mut(sum));
     }
 
     fn add_to_rows(&self, x: &Buffer, shift: &Buffer, y: &mut Buffer) {
@@ -298,9 +320,10 @@ impl Device for CpuDevice {
         dx: &mut Buffer,
     ) -> [Buffer; 2] {
         let (x, dy, stats) = (values(x), values(dy), values(stats));
-        let (dscale, dshift) =
-            layer_norm::layer_norm_backward(x, dy, stats, values(scale), values_mut(dx));
-        [self.upload(&dscale), self.upload(&dshift)]
+        let mut grads = [0; 2].map(|_| self.allocate(scale.len()));
+        let daffine = grads.each_mut().map(values_mut);
+        layer_norm::layer_norm_backward((x, dy), stats, values(scale), values_mut(dx), daffine);
+        grads
     }
 
     fn gelu(&self, x: &Buffer, y: &mut Buffer) {
@@ -338,9 +361,11 @@ impl Device for CpuDevice {
         dqkv: &mut Buffer,
         head_dim: usize,
     ) -> Buffer {
-        let (qkv, dy, dqkv) = (values(qkv), values(dy), values_mut(dqkv));
-        let dlog = cosine::normalise_backward(qkv, values(log_scale), head_dim, dy, dqkv);
-        self.upload(&dlog)
+        let (pair, dqkv) = ((values(qkv), values(dy)), values_mut(dqkv));
+        let mut dlog = self.allocate(log_scale.len());
+        let log_scale = values(log_scale);
+        cosine::normalise_backward(pair, log_scale, head_dim, dqkv, values_mut(&mut dlog));
+        dlog
     }
 
     fn attention(&self, qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) {
@@ -359,10 +384,15 @@ impl Device for CpuDevice {
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
         let pair = (values(out), values(dout));
-        let dqkv = values_mut(dqkv);
-        let dbias =
-            attention::attention_backward(values(qkv), slices(pattern, self.precision), pair, dqkv);
-        dbias.map(|dbias| self.upload(&dbias))
+        let mut dbias = pattern.bias.map(|bias| self.allocate(bias.len()));
+        attention::attention_backward(
+            values(qkv),
+            slices(pattern, self.precision),
+            pair,
+            values_mut(dqkv),
+            dbias.as_mut().map_or(&mut [], values_mut),
+        );
+        dbias
     }
 
     fn residual(&self, x: &Buffer, branch: &Buffer, scale: RowScale<'_>, y: &mut Buffer) {
@@ -376,8 +406,15 @@ impl Device for CpuDevice {
         scale: RowScale<'_>,
         dbranch: &mut Buffer,
     ) -> Option<Buffer> {
-        residual::residual_backward(values(branch), values(dy), gain(scale), values_mut(dbranch))
-            .map(|dscale| self.upload(&dscale))
+        let mut dscale = scale.scale.map(|scale| self.allocate(scale.len()));
+        residual::residual_backward(
+            values(branch),
+            values(dy),
+            gain(scale),
+            values_mut(dbranch),
+            dscale.as_mut().map_or(&mut [], values_mut),
+        );
+        dscale
     }
 
     fn hide(&self, x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) {
@@ -385,11 +422,10 @@ impl Device for CpuDevice {
     }
 
     fn hide_backward(&self, dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer {
-        self.upload(&rows::hide_backward(
-            values(dy),
-            values(hidden),
-            values_mut(dx),
-        ))
+        let mut dtoken = self.allocate(dy.len() / hidden.len().max(1));
+        let (hidden, dx) = (values(hidden), values_mut(dx));
+        rows::hide_backward(values(dy), hidden, dx, values_mut(&mut dtoken));
+        dtoken
     }
 
     fn prepend(&self, x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) {
@@ -403,12 +439,9 @@ impl Device for CpuDevice {
         width: usize,
         dx: &mut Buffer,
     ) -> Buffer {
-        self.upload(&rows::prepend_backward(
-            values(dy),
-            tokens,
-            width,
-            values_mut(dx),
-        ))
+        let mut dtoken = self.allocate(width);
+        rows::prepend_backward(values(dy), tokens, values_mut(dx), values_mut(&mut dtoken));
+        dtoken
     }
 
     fn gather(&self, x: &Buffer, index: &Buffer, y: &mut Buffer) {

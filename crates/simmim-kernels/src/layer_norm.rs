@@ -37,20 +37,20 @@ pub fn layer_norm(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32
         .for_each(|(y, (x, stats))| forward(x, affine, y, stats));
 }
 
-/// Gradients of [`layer_norm`]: `dx` is written; returns (dγ, dβ), each `[D]`.
+/// Gradients of [`layer_norm`]: writes `dx` and, to `daffine`, dγ and dβ.
 ///
 /// # Shapes
-/// `x`, `dy`, `dx` `[R, D]`; `stats` `[R, 2]`; `scale` `[D]`.
+/// `x`, `dy`, `dx` `[R, D]`; `stats` `[R, 2]`; `scale`, dγ, dβ `[D]`.
 pub fn layer_norm_backward(
-    x: &[f32],
-    dy: &[f32],
+    (x, dy): (&[f32], &[f32]),
     stats: &[f32],
     scale: &[f32],
     dx: &mut [f32],
-) -> (Vec<f32>, Vec<f32>) {
+    daffine: [&mut [f32]; 2],
+) {
     let width = scale.len();
     assert!(
-        x.len() == dy.len() && x.len() == dx.len(),
+        x.len() == dy.len() && x.len() == dx.len() && daffine.iter().all(|d| d.len() == width),
         "layer_norm: lengths differ"
     );
     assert_eq!(
@@ -66,7 +66,7 @@ pub fn layer_norm_backward(
         )
         .zip(stats.par_chunks(n_rows * 2))
         .for_each(|((dx, (x, dy)), stats)| backward_input((x, dy), stats, scale, dx));
-    let mut dscale = reduce_rows(stats.len() / 2, 2 * width, |rows, sums| {
+    reduce_rows(stats.len() / 2, daffine, |rows, sums| {
         let values = rows.start * width..rows.end * width;
         backward_affine(
             &x[values.clone()],
@@ -75,8 +75,6 @@ pub fn layer_norm_backward(
             sums,
         );
     });
-    let dshift = dscale.split_off(width);
-    (dscale, dshift)
 }
 
 for_each_level! {
