@@ -410,22 +410,22 @@ for_each_level! {
     /// # Shapes
     /// `logits`, `bias` `[T, T]`, `regions` `[T]`, T = `width`.
     pub fn softmax_rows(logits: &mut [f32], bias: &[f32], regions: &[u32], width: usize) {
-        if !bias.is_empty() {
-            for (logit, bias) in logits.iter_mut().zip(bias) {
-                *logit += bias;
+        for (i, row) in logits.chunks_exact_mut(width).enumerate() {
+            if !bias.is_empty() {
+                for (logit, bias) in row.iter_mut().zip(&bias[i * width..]) {
+                    *logit += bias;
+                }
             }
-        }
-        for (row, own) in logits.chunks_exact_mut(width).zip(regions) {
-            for (logit, other) in row.iter_mut().zip(regions) {
-                *logit += if own == other { 0.0 } else { OTHER_REGION };
+            if !regions.is_empty() {
+                for (logit, other) in row.iter_mut().zip(regions) {
+                    *logit += if regions[i] == *other { 0.0 } else { OTHER_REGION };
+                }
             }
-        }
-        for row in logits.chunks_exact_mut(width) {
             let largest = max(row);
             for value in row.iter_mut() {
                 *value = exp(*value - largest);
             }
-            let inverse = 1.0 / sum_by(width, |i| row[i]);
+            let inverse = 1.0 / sum_by([row], |[value]| value);
             for value in row.iter_mut() {
                 *value *= inverse;
             }
@@ -440,7 +440,7 @@ for_each_level! {
         for (row, (weights, dlogits)) in rows.enumerate() {
             let out = &out_dout.0[row * dims.width()..][..dims.head_dim];
             let dout = &out_dout.1[row * dims.width()..][..dims.head_dim];
-            let delta = sum_by(dims.head_dim, |i| out[i] * dout[i]);
+            let delta = sum_by([out, dout], |[out, dout]| out * dout);
             for (dlogit, weight) in dlogits.iter_mut().zip(weights) {
                 *dlogit = weight * (*dlogit - delta);
             }

@@ -109,7 +109,7 @@ for_each_level! {
             for i in 0..2 * n_heads {
                 let range = i * head_dim..(i + 1) * head_dim;
                 let (x, dy) = (&qkv[range.clone()], &dy[range.clone()]);
-                let along = sum_by(head_dim, |j| x[j] * dy[j]);
+                let along = sum_by([x, dy], |[x, dy]| x * dy);
                 let norm = length(x);
                 let inverse = 1.0 / norm.max(EPS);
                 let scale = if i < n_heads { scales[i] } else { 1.0 };
@@ -134,7 +134,7 @@ for_each_level! {
     reason = "the body must take on its caller's instruction level"
 )]
 fn length(x: &[f32]) -> f32 {
-    sum_by(x.len(), |i| x[i] * x[i]).sqrt()
+    sum_by([x], |[x]| x * x).sqrt()
 }
 
 #[cfg(test)]
