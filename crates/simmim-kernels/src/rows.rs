@@ -229,19 +229,9 @@ pub fn add_assign(sum: &mut [f32], values: &[f32]) {
 }
 
 for_each_level! {
-    /// Adds rows to their sum, one after the other, four at each pass over the sum.
+    /// Adds rows to their sum, in order: memory is read as it lies.
     fn add_rows(sum: &mut [f32], rows: &[f32]) {
-        let width = sum.len();
-        let fours = rows.chunks_exact(4 * width);
-        for four in fours.clone() {
-            let (a, rest) = four.split_at(width);
-            let (b, rest) = rest.split_at(width);
-            let (c, d) = rest.split_at(width);
-            for ((((sum, a), b), c), d) in sum.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                *sum = *sum + a + b + c + d;
-            }
-        }
-        for row in fours.remainder().chunks_exact(width) {
+        for row in rows.chunks_exact(sum.len()) {
             for (sum, value) in sum.iter_mut().zip(row) {
                 *sum += value;
             }

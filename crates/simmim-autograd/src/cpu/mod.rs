@@ -1,11 +1,13 @@
 //! The device seam on the processor: kernels of `simmim-kernels` over pooled vectors.
 
+mod storage;
+
 use crate::device::{
     AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
 };
 use simmim_kernels::Aligned;
 use simmim_kernels::attention;
-use simmim_kernels::bf16::{PackedBf16, matmul_packed};
+use simmim_kernels::bf16::matmul_packed;
 use simmim_kernels::label_loss::{self, LabelLoss};
 use simmim_kernels::layer_norm::{self, Affine};
 use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store, matmul};
@@ -17,7 +19,8 @@ use simmim_kernels::{
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use storage::{Numbers, Storage, row_numbers, storage, values, values_mut};
 
 /// The cores of this machine: operations run on whatever `rayon` pool is current.
 #[derive(Default)]
@@ -58,94 +61,6 @@ impl Debug for CpuDevice {
             self.precision
         )
     }
-}
-
-const FOREIGN: &str = "the buffer was made by this device, of this type";
-
-/// What a buffer holds.
-#[derive(Default)]
-struct Storage {
-    values: Aligned,
-    /// The values as a weight, packed for y = x wᵀ and for dx = dy w, until they are written.
-    packed: [Packing; 2],
-}
-
-/// A packed weight and, when it is out of date, its memory.
-#[derive(Default)]
-struct Packing {
-    current: OnceLock<PackedBf16>,
-    stale: Mutex<Option<PackedBf16>>,
-}
-
-impl Packing {
-    fn invalidate(&mut self) {
-        if let Some(packed) = self.current.take() {
-            *self.stale.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(packed);
-        }
-    }
-
-    /// `w` packed, which is what it was when it was packed last or has been invalidated since.
-    fn get(&self, w: Matrix<'_>) -> &PackedBf16 {
-        if let Some(packed) = self.current.get() {
-            return packed;
-        }
-        // No lock is held and no cell is being filled while threads of the pool pack: one of them may take on
-        // another product with this weight meanwhile. At worst both pack it.
-        let stale = self
-            .stale
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let packed = match stale {
-            Some(mut packed) => {
-                packed.repack(w);
-                packed
-            }
-            None => PackedBf16::new(w),
-        };
-        self.current.get_or_init(|| packed)
-    }
-}
-
-fn storage(buffer: &Buffer) -> &Storage {
-    buffer.storage().expect(FOREIGN)
-}
-
-fn values(buffer: &Buffer) -> &[f32] {
-    &storage(buffer).values
-}
-
-fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
-    let storage: &mut Storage = buffer.storage_mut().expect(FOREIGN);
-    storage.packed.iter_mut().for_each(Packing::invalidate);
-    &mut storage.values
-}
-
-/// What a buffer of row numbers holds.
-struct Numbers {
-    values: Vec<u32>,
-    /// The same as an order of tokens, proved to be one when it is first used so.
-    order: OnceLock<attention::Order>,
-}
-
-impl Numbers {
-    fn buffer(values: Vec<u32>) -> Buffer {
-        let (len, order) = (values.len(), OnceLock::new());
-        Buffer::new(Self { values, order }, len)
-    }
-
-    fn of(buffer: &Buffer) -> &Self {
-        buffer.storage().expect(FOREIGN)
-    }
-
-    fn order(&self) -> &attention::Order {
-        self.order
-            .get_or_init(|| attention::Order::new(&self.values))
-    }
-}
-
-fn row_numbers(buffer: &Buffer) -> &[u32] {
-    &Numbers::of(buffer).values
 }
 
 fn slices(pattern: AttentionPattern<'_>, precision: Precision) -> attention::Pattern<'_> {
