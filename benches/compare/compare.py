@@ -214,6 +214,7 @@ def step_table(measured):
         memory = ["-" if value is None else f"{value:.2f}" for value in memory]
         ratio = verdict(ratio_to_best(results, RIVALS))
         of_memory = verdict(ratio_to_best(results, RIVALS, "peak_rss_gib", min), wins_above_one=False)
+        name = name.replace("-fp32", ", fp32").replace("-bf16", ", bf16")
         lines.append(f"| {name} | {' | '.join(speeds)} | {ratio} | {' | '.join(memory)} | {of_memory} |")
     return lines
 

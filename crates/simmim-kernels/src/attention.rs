@@ -9,13 +9,13 @@
 //! BEiT (arXiv 2106.08254) and Swin (arXiv 2103.14030, eq. 4); shifted windows, Swin §3.2. The form of the
 //! backward, with the row sums of dO∘O, as in T. Dao et al., *FlashAttention*, arXiv 2205.14135, appendix B.2.
 
-use crate::chunks::{SharedRows, add_up};
+use crate::chunks::{SharedRows, add, add_up};
 use crate::dispatch::for_each_level;
 use crate::lanes::{max, sum_by};
 use crate::math::exp;
 use crate::matmul::{Matrix, MatrixMut, Precision, Store};
+use crate::scratch::{with_scratch, with_zeros};
 use rayon::prelude::*;
-use std::cell::RefCell;
 
 /// The gradient of the bias is summed in at most this many parts: it bounds their memory.
 const MAX_BIAS_PARTS: usize = 16;
@@ -84,6 +84,29 @@ impl Heads {
     }
 }
 
+/// The tokens of an image in an order that holds each of them once, as is proved when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order(Vec<u32>);
+
+impl Order {
+    /// The order in which place i has token `tokens[i]`.
+    ///
+    /// # Panics
+    /// When a token of 0 to the number of places is missing.
+    pub fn new(tokens: &[u32]) -> Self {
+        let mut seen = vec![false; tokens.len()];
+        for &token in tokens {
+            let token = token as usize;
+            assert!(
+                token < seen.len() && !seen[token],
+                "attention: windows hold each token once"
+            );
+            seen[token] = true;
+        }
+        Self(tokens.to_vec())
+    }
+}
+
 /// Which tokens of an image attend to each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Windows<'a> {
@@ -97,17 +120,9 @@ impl<'a> Windows<'a> {
     /// Empty `regions` stand for equal numbers.
     ///
     /// # Panics
-    /// When a token of 0..G·T is missing from `order`, or `regions` are of another length.
-    pub fn new(order: &'a [u32], regions: &'a [u32]) -> Self {
-        let mut seen = vec![false; order.len()];
-        for &token in order {
-            let token = token as usize;
-            assert!(
-                token < seen.len() && !seen[token],
-                "attention: windows hold each token once"
-            );
-            seen[token] = true;
-        }
+    /// When `regions` are of another length.
+    pub fn new(order: &'a Order, regions: &'a [u32]) -> Self {
+        let order = &order.0[..];
         assert!(
             regions.is_empty() || regions.len() == order.len(),
             "attention: regions of another length"
@@ -191,28 +206,6 @@ struct Group<'a> {
     precision: Precision,
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Calls `f` with buffers of these lengths, whose values are not defined.
-fn with_scratch<const N: usize>(lens: [usize; N], f: impl FnOnce([&mut [f32]; N])) {
-    // Taken out while in use: a nested task of the pool finds an empty one instead of a borrowed one.
-    let mut scratch = SCRATCH.take();
-    let len = lens.iter().sum();
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
-    }
-    let mut rest = &mut scratch[..len];
-    f(lens.map(|len| {
-        let part = std::mem::take(&mut rest);
-        let (part, others) = part.split_at_mut(len);
-        rest = others;
-        part
-    }));
-    SCRATCH.replace(scratch);
-}
-
 /// out = softmax(s q kᵀ + bias) v within each image or window.
 ///
 /// # Shapes
@@ -249,19 +242,22 @@ pub fn attention(qkv: &[f32], pattern: Pattern<'_>, out: &mut [f32]) {
     });
 }
 
-/// Gradients of [`attention`]: `dqkv` is written, the gradient of the bias is returned when there is one.
+/// Gradients of [`attention`]: writes `dqkv` and, where there is a bias, `dbias`.
 ///
 /// # Shapes
-/// `qkv`, `dqkv` `[B, L, 3, N, d]`; `out`, `dout` `[B, L, N, d]`; the result `[N, T, T]`.
+/// `qkv`, `dqkv` `[B, L, 3, N, d]`; `out`, `dout` `[B, L, N, d]`; `dbias` `[N, T, T]`, or empty without a bias.
 pub fn attention_backward(
     qkv: &[f32],
     pattern: Pattern<'_>,
     (out, dout): (&[f32], &[f32]),
     dqkv: &mut [f32],
-) -> Option<Vec<f32>> {
+    dbias: &mut [f32],
+) {
     pattern.assert_fits(qkv, out);
     assert!(
-        dout.len() == out.len() && dqkv.len() == qkv.len(),
+        dout.len() == out.len()
+            && dqkv.len() == qkv.len()
+            && dbias.len() == pattern.bias.map_or(0, <[f32]>::len),
         "attention: gradients of another shape"
     );
     let dims = pattern.dims;
@@ -269,17 +265,24 @@ pub fn attention_backward(
     let n_parts = pattern.bias.map_or(n_groups, |_| MAX_BIAS_PARTS);
     let groups_each = n_groups.div_ceil(n_parts.max(1)).max(1);
     let dqkv = SharedRows::new(dqkv, 3 * dims.width());
-    let parts: Vec<Vec<f32>> = (0..n_groups.div_ceil(groups_each))
-        .into_par_iter()
-        .map(|part| {
-            let mut dbias = vec![0.0; pattern.bias.map_or(0, <[f32]>::len)];
-            for group in part * groups_each..((part + 1) * groups_each).min(n_groups) {
-                backward_of(group, pattern, (qkv, out, dout), (&dqkv, &mut dbias));
-            }
-            dbias
-        })
-        .collect();
-    pattern.bias.map(|bias| add_up(bias.len(), &parts))
+    let run = |part: usize, dbias: &mut [f32]| {
+        for group in part * groups_each..((part + 1) * groups_each).min(n_groups) {
+            backward_of(group, pattern, (qkv, out, dout), (&dqkv, dbias));
+        }
+    };
+    let n_parts = n_groups.div_ceil(groups_each);
+    if pattern.bias.is_none() {
+        (0..n_parts)
+            .into_par_iter()
+            .for_each(|part| run(part, &mut []));
+        return;
+    }
+    with_zeros(n_parts * dbias.len(), |sums| {
+        sums.par_chunks_mut(dbias.len())
+            .enumerate()
+            .for_each(|(part, sum)| run(part, sum));
+        add_up(sums, [dbias]);
+    });
 }
 
 /// The backward of one group: its rows of `dqkv` are written, its share of the bias's gradient is added.
@@ -383,7 +386,7 @@ impl Group<'_> {
             softmax_backward(weights, (&out[start..], &dout[start..]), dims, dlogits);
             if self.bias.is_some() {
                 let dbias = &mut dbias[head * dims.logits_len()..][..dims.logits_len()];
-                add_assign(dbias, dlogits);
+                add(dbias, dlogits);
             }
             let dlogits = Matrix::new(dlogits, tokens, tokens);
             let (q, k) = (dims.part(qkv, 0, head), dims.part(qkv, 1, head));
@@ -407,22 +410,22 @@ for_each_level! {
     /// # Shapes
     /// `logits`, `bias` `[T, T]`, `regions` `[T]`, T = `width`.
     pub fn softmax_rows(logits: &mut [f32], bias: &[f32], regions: &[u32], width: usize) {
-        if !bias.is_empty() {
-            for (logit, bias) in logits.iter_mut().zip(bias) {
-                *logit += bias;
+        for (i, row) in logits.chunks_exact_mut(width).enumerate() {
+            if !bias.is_empty() {
+                for (logit, bias) in row.iter_mut().zip(&bias[i * width..]) {
+                    *logit += bias;
+                }
             }
-        }
-        for (row, own) in logits.chunks_exact_mut(width).zip(regions) {
-            for (logit, other) in row.iter_mut().zip(regions) {
-                *logit += if own == other { 0.0 } else { OTHER_REGION };
+            if !regions.is_empty() {
+                for (logit, other) in row.iter_mut().zip(regions) {
+                    *logit += if regions[i] == *other { 0.0 } else { OTHER_REGION };
+                }
             }
-        }
-        for row in logits.chunks_exact_mut(width) {
             let largest = max(row);
             for value in row.iter_mut() {
                 *value = exp(*value - largest);
             }
-            let inverse = 1.0 / sum_by(width, |i| row[i]);
+            let inverse = 1.0 / sum_by([row], |[value]| value);
             for value in row.iter_mut() {
                 *value *= inverse;
             }
@@ -437,18 +440,10 @@ for_each_level! {
         for (row, (weights, dlogits)) in rows.enumerate() {
             let out = &out_dout.0[row * dims.width()..][..dims.head_dim];
             let dout = &out_dout.1[row * dims.width()..][..dims.head_dim];
-            let delta = sum_by(dims.head_dim, |i| out[i] * dout[i]);
+            let delta = sum_by([out, dout], |[out, dout]| out * dout);
             for (dlogit, weight) in dlogits.iter_mut().zip(weights) {
                 *dlogit = weight * (*dlogit - delta);
             }
-        }
-    }
-}
-
-for_each_level! {
-    fn add_assign(sum: &mut [f32], values: &[f32]) {
-        for (sum, value) in sum.iter_mut().zip(values) {
-            *sum += value;
         }
     }
 }
@@ -527,6 +522,7 @@ mod tests {
                 .collect();
             let bias = ramp(heads * tokens * tokens, 0.3);
             let plain = Pattern { dims, bias: Some(&bias), windows: None, precision: Precision::F32 };
+            let order = Order::new(&order);
             let windowed = Pattern { windows: Some(Windows::new(&order, &[])), ..plain };
             let (qkv, dout) = (ramp(rows * 3 * width, 1.1), ramp(rows * width, 0.7));
             let partition = |values: &[f32]| {
@@ -539,9 +535,10 @@ mod tests {
             attention(&partition(&qkv), plain, &mut parted_out);
             prop_assert_eq!(partition(&out), &parted_out[..]);
             let (mut dqkv, mut parted_dqkv) = (vec![0.0; qkv.len()], vec![0.0; qkv.len()]);
-            let dbias = attention_backward(&qkv, windowed, (&out, &dout), &mut dqkv);
+            let (mut dbias, mut parted_dbias) = (vec![0.0; bias.len()], vec![0.0; bias.len()]);
+            attention_backward(&qkv, windowed, (&out, &dout), &mut dqkv, &mut dbias);
             let pair = (&parted_out[..], &partition(&dout)[..]);
-            let parted_dbias = attention_backward(&partition(&qkv), plain, pair, &mut parted_dqkv);
+            attention_backward(&partition(&qkv), plain, pair, &mut parted_dqkv, &mut parted_dbias);
             prop_assert_eq!(partition(&dqkv), parted_dqkv);
             prop_assert_eq!(dbias, parted_dbias);
         }
@@ -560,7 +557,7 @@ mod tests {
     #[test]
     fn tokens_of_different_regions_do_not_see_each_other() {
         let dims = Heads::new(1, 4, 2);
-        let (order, regions) = ([0, 1, 2, 3], [5, 7, 5, 7]);
+        let (order, regions) = (Order::new(&[0, 1, 2, 3]), [5, 7, 5, 7]);
         let qkv = ramp(dims.qkv_len(), 1.0);
         let run = |qkv: &[f32]| {
             let mut out = vec![0.0; dims.out_len()];
@@ -603,8 +600,9 @@ mod tests {
                 };
                 let (mut out, mut dqkv) = (vec![0.0; dout.len()], vec![0.0; qkv.len()]);
                 attention(&qkv, pattern, &mut out);
-                let dbias = attention_backward(&qkv, pattern, (&out, &dout), &mut dqkv);
-                [out, dqkv, dbias.expect("there is a bias")]
+                let mut dbias = vec![0.0; dims.heads * dims.logits_len()];
+                attention_backward(&qkv, pattern, (&out, &dout), &mut dqkv, &mut dbias);
+                [out, dqkv, dbias]
             };
             for (exact, found) in run(Precision::F32).iter().zip(run(Precision::Bf16)) {
                 let largest = exact.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
@@ -622,6 +620,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "windows hold each token once")]
     fn an_order_that_repeats_a_token_is_refused() {
-        let _ = Windows::new(&[0, 1, 1, 3], &[]);
+        let _ = Order::new(&[0, 1, 1, 3]);
     }
 }

@@ -1,5 +1,7 @@
 //! Division of rows among threads, by shape alone.
 
+use crate::dispatch::for_each_level;
+use crate::scratch::with_zeros;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -17,35 +19,50 @@ pub(crate) fn rows_per_task(width: usize) -> usize {
     (TASK_LEN / width.max(1)).max(1)
 }
 
-/// Calls `f` on consecutive ranges that cover `0..n_rows`, each with its own zeroed accumulator of
-/// `width`, and adds the accumulators up in order.
-pub(crate) fn reduce_rows(
+/// Calls `f` on consecutive ranges that cover `0..n_rows`, each with its own zeroed accumulator as long as all
+/// `totals` together, and writes the sum of the accumulators, in order, to `totals`.
+pub(crate) fn reduce_rows<const N: usize>(
     n_rows: usize,
-    width: usize,
+    totals: [&mut [f32]; N],
     f: impl Fn(Range<usize>, &mut [f32]) + Sync,
-) -> Vec<f32> {
+) {
+    let width: usize = totals.iter().map(|total| total.len()).sum();
     let rows_each = n_rows.div_ceil(MAX_PARTIALS).max(MIN_ROWS);
-    let partials: Vec<Vec<f32>> = (0..n_rows.div_ceil(rows_each))
-        .into_par_iter()
-        .map(|chunk| {
-            let start = chunk * rows_each;
-            let mut sum = vec![0.0; width];
-            f(start..(start + rows_each).min(n_rows), &mut sum);
-            sum
-        })
-        .collect();
-    add_up(width, &partials)
+    with_zeros(n_rows.div_ceil(rows_each) * width, |partials| {
+        partials
+            .par_chunks_mut(width.max(1))
+            .enumerate()
+            .for_each(|(chunk, sum)| {
+                let start = chunk * rows_each;
+                f(start..(start + rows_each).min(n_rows), sum);
+            });
+        add_up(partials, totals);
+    });
 }
 
-/// The sum of vectors of `len`, in order.
-pub(crate) fn add_up(len: usize, parts: &[Vec<f32>]) -> Vec<f32> {
-    let mut total = vec![0.0; len];
-    for part in parts {
-        for (sum, value) in total.iter_mut().zip(part) {
+/// Writes the sum of `parts`, in order, to `totals`, as long as all of them together is each part.
+pub(crate) fn add_up<const N: usize>(parts: &[f32], mut totals: [&mut [f32]; N]) {
+    let width: usize = totals.iter().map(|total| total.len()).sum();
+    for total in &mut totals {
+        total.fill(0.0);
+    }
+    for part in parts.chunks_exact(width.max(1)) {
+        let mut rest = part;
+        for total in &mut totals {
+            let (values, others) = rest.split_at(total.len());
+            add(total, values);
+            rest = others;
+        }
+    }
+}
+
+for_each_level! {
+    /// sum += values, on the calling thread.
+    pub(crate) fn add(sum: &mut [f32], values: &[f32]) {
+        for (sum, value) in sum.iter_mut().zip(values) {
             *sum += value;
         }
     }
-    total
 }
 
 /// Rows of a slice that several threads write, each its own rows.

@@ -10,6 +10,7 @@
 use crate::chunks::add_up;
 use crate::dispatch::for_each_level;
 use crate::lanes::sum_by;
+use crate::scratch::with_zeros;
 use rayon::prelude::*;
 
 /// The least length that a query or key is divided by.
@@ -35,38 +36,37 @@ pub fn normalise(qkv: &[f32], log_scale: &[f32], head_dim: usize, y: &mut [f32])
         .for_each(|(y, qkv)| forward(qkv, &scales, head_dim, y));
 }
 
-/// Gradients of [`normalise`]: `dqkv` is written; returns the gradient of `log_scale`, `[N]`.
+/// Gradients of [`normalise`]: of qkv and of `log_scale`.
 ///
 /// # Shapes
-/// `qkv`, `dy`, `dqkv` `[R, 3, N, d]`; `log_scale` `[N]`.
+/// `qkv`, `dy`, `dqkv` `[R, 3, N, d]`; `log_scale`, `dlog` `[N]`.
 pub fn normalise_backward(
-    qkv: &[f32],
+    (qkv, dy): (&[f32], &[f32]),
     log_scale: &[f32],
     head_dim: usize,
-    dy: &[f32],
     dqkv: &mut [f32],
-) -> Vec<f32> {
+    dlog: &mut [f32],
+) {
     let row = 3 * log_scale.len() * head_dim;
     assert!(
         qkv.len() == dy.len() && qkv.len() == dqkv.len() && qkv.len().is_multiple_of(row),
         "cosine: lengths differ"
     );
     let scales = factors(log_scale);
-    let parts: Vec<Vec<f32>> = dqkv
-        .par_chunks_mut(TASK_ROWS * row)
-        .zip(qkv.par_chunks(TASK_ROWS * row))
-        .zip(dy.par_chunks(TASK_ROWS * row))
-        .map(|((dqkv, qkv), dy)| {
-            let mut dscales = vec![0.0; scales.len()];
-            backward((qkv, dy), &scales, head_dim, (dqkv, &mut dscales));
-            dscales
-        })
-        .collect();
-    let mut dlog = add_up(scales.len(), &parts);
+    let n_tasks = dqkv.len().div_ceil(TASK_ROWS * row);
+    with_zeros(n_tasks * scales.len(), |parts| {
+        dqkv.par_chunks_mut(TASK_ROWS * row)
+            .zip(qkv.par_chunks(TASK_ROWS * row))
+            .zip(dy.par_chunks(TASK_ROWS * row))
+            .zip(parts.par_chunks_mut(scales.len()))
+            .for_each(|(((dqkv, qkv), dy), dscales)| {
+                backward((qkv, dy), &scales, head_dim, (dqkv, dscales));
+            });
+        add_up(parts, [&mut *dlog]);
+    });
     for ((dlog, scale), log) in dlog.iter_mut().zip(&scales).zip(log_scale) {
         *dlog *= if *log <= MOST.ln() { *scale } else { 0.0 };
     }
-    dlog
 }
 
 /// s of each head.
@@ -109,7 +109,7 @@ for_each_level! {
             for i in 0..2 * n_heads {
                 let range = i * head_dim..(i + 1) * head_dim;
                 let (x, dy) = (&qkv[range.clone()], &dy[range.clone()]);
-                let along = sum_by(head_dim, |j| x[j] * dy[j]);
+                let along = sum_by([x, dy], |[x, dy]| x * dy);
                 let norm = length(x);
                 let inverse = 1.0 / norm.max(EPS);
                 let scale = if i < n_heads { scales[i] } else { 1.0 };
@@ -134,7 +134,7 @@ for_each_level! {
     reason = "the body must take on its caller's instruction level"
 )]
 fn length(x: &[f32]) -> f32 {
-    sum_by(x.len(), |i| x[i] * x[i]).sqrt()
+    sum_by([x], |[x]| x * x).sqrt()
 }
 
 #[cfg(test)]
@@ -175,7 +175,8 @@ mod tests {
         let (mut y, mut dqkv) = ([1.0; 6], [0.0; 6]);
         normalise(&qkv, &[0.0], 2, &mut y);
         assert_eq!(y, [0.0; 6]);
-        let dlog = normalise_backward(&qkv, &[0.0], 2, &dy, &mut dqkv);
+        let mut dlog = [7.0];
+        normalise_backward((&qkv, &dy), &[0.0], 2, &mut dqkv, &mut dlog);
         assert!(dqkv.iter().chain(&dlog).all(|value| value.is_finite()));
     }
 
@@ -183,7 +184,8 @@ mod tests {
     fn a_temperature_beyond_its_bound_has_no_gradient() {
         let qkv = ramp(12, 1.0);
         let mut dqkv = vec![0.0; 12];
-        let dlog = normalise_backward(&qkv, &[4.7, 4.5], 2, &qkv, &mut dqkv);
+        let mut dlog = [7.0; 2];
+        normalise_backward((&qkv, &qkv), &[4.7, 4.5], 2, &mut dqkv, &mut dlog);
         assert_eq!(dlog[0], 0.0);
         assert!(dlog[1] != 0.0);
     }

@@ -92,7 +92,7 @@ for_each_level! {
             *log_sum = 0.0;
             if weight != 0.0 {
                 let largest = max(logits);
-                *log_sum = largest + sum_by(width, |i| exp(logits[i] - largest)).ln();
+                *log_sum = largest + sum_by([logits], |[logit]| exp(logit - largest)).ln();
                 let right = logits[answers.classes[row] as usize];
                 total += f64::from(weight) * f64::from(*log_sum - right);
             }

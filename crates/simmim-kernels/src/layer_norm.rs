@@ -2,7 +2,7 @@
 //!
 //! Source: J. Ba et al., *Layer Normalization*, arXiv 1607.06450: y = γ (x − mean)/√(var + ε) + β.
 
-use crate::chunks::{reduce_rows, rows_per_task};
+use crate::chunks::{SharedRows, reduce_rows, rows_per_task};
 use crate::dispatch::for_each_level;
 use crate::lanes::sum_by;
 use rayon::prelude::*;
@@ -37,20 +37,20 @@ pub fn layer_norm(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32
         .for_each(|(y, (x, stats))| forward(x, affine, y, stats));
 }
 
-/// Gradients of [`layer_norm`]: `dx` is written; returns (dγ, dβ), each `[D]`.
+/// Gradients of [`layer_norm`]: writes `dx` and, to `daffine`, dγ and dβ.
 ///
 /// # Shapes
-/// `x`, `dy`, `dx` `[R, D]`; `stats` `[R, 2]`; `scale` `[D]`.
+/// `x`, `dy`, `dx` `[R, D]`; `stats` `[R, 2]`; `scale`, dγ, dβ `[D]`.
 pub fn layer_norm_backward(
-    x: &[f32],
-    dy: &[f32],
+    (x, dy): (&[f32], &[f32]),
     stats: &[f32],
     scale: &[f32],
     dx: &mut [f32],
-) -> (Vec<f32>, Vec<f32>) {
+    daffine: [&mut [f32]; 2],
+) {
     let width = scale.len();
     assert!(
-        x.len() == dy.len() && x.len() == dx.len(),
+        x.len() == dy.len() && x.len() == dx.len() && daffine.iter().all(|d| d.len() == width),
         "layer_norm: lengths differ"
     );
     assert_eq!(
@@ -58,33 +58,22 @@ pub fn layer_norm_backward(
         stats.len(),
         "layer_norm: stats of another shape"
     );
-    let n_rows = rows_per_task(width);
-    dx.par_chunks_mut(n_rows * width)
-        .zip(
-            x.par_chunks(n_rows * width)
-                .zip(dy.par_chunks(n_rows * width)),
-        )
-        .zip(stats.par_chunks(n_rows * 2))
-        .for_each(|((dx, (x, dy)), stats)| backward_input((x, dy), stats, scale, dx));
-    let mut dscale = reduce_rows(stats.len() / 2, 2 * width, |rows, sums| {
+    let dx = SharedRows::new(dx, width);
+    reduce_rows(stats.len() / 2, daffine, |rows, sums| {
         let values = rows.start * width..rows.end * width;
-        backward_affine(
-            &x[values.clone()],
-            &dy[values],
-            &stats[rows.start * 2..rows.end * 2],
-            sums,
-        );
+        let stats = &stats[rows.start * 2..rows.end * 2];
+        // SAFETY: the ranges of a reduction do not overlap.
+        let dx = unsafe { dx.rows_mut(rows.start, rows.len()) };
+        backward((&x[values.clone()], &dy[values]), stats, scale, dx, sums);
     });
-    let dshift = dscale.split_off(width);
-    (dscale, dshift)
 }
 
 for_each_level! {
     fn forward(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32]) {
         let width = affine.scale.len();
         for ((x, y), stats) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(stats.chunks_exact_mut(2)) {
-            let mean = sum_by(width, |i| x[i]) / width as f32;
-            let variance = sum_by(width, |i| (x[i] - mean) * (x[i] - mean)) / width as f32;
+            let mean = sum_by([x], |[x]| x) / width as f32;
+            let variance = sum_by([x], |[x]| (x - mean) * (x - mean)) / width as f32;
             let inv_std = 1.0 / (variance + affine.eps).sqrt();
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(affine.scale).zip(affine.shift) {
                 *y = (x - mean) * inv_std * scale + shift;
@@ -95,26 +84,18 @@ for_each_level! {
 }
 
 for_each_level! {
-    fn backward_input(x_dy: (&[f32], &[f32]), stats: &[f32], scale: &[f32], dx: &mut [f32]) {
+    /// Writes dx, and adds dγ and dβ to the two halves of `sums`, while the rows are in the cache.
+    fn backward(x_dy: (&[f32], &[f32]), stats: &[f32], scale: &[f32], dx: &mut [f32], sums: &mut [f32]) {
         let width = scale.len();
+        let (dscale, dshift) = sums.split_at_mut(width);
         let rows = x_dy.0.chunks_exact(width).zip(x_dy.1.chunks_exact(width));
         for (((x, dy), stats), dx) in rows.zip(stats.chunks_exact(2)).zip(dx.chunks_exact_mut(width)) {
             let (mean, inv_std) = (stats[0], stats[1]);
-            let mean_g = sum_by(width, |i| dy[i] * scale[i]) / width as f32;
-            let mean_gx = sum_by(width, |i| dy[i] * scale[i] * (x[i] - mean)) * inv_std / width as f32;
+            let mean_g = sum_by([dy, scale], |[dy, scale]| dy * scale) / width as f32;
+            let mean_gx = sum_by([x, dy, scale], |[x, dy, scale]| dy * scale * (x - mean)) * inv_std / width as f32;
             for (((dx, x), dy), scale) in dx.iter_mut().zip(x).zip(dy).zip(scale) {
                 *dx = inv_std * (dy * scale - mean_g - (x - mean) * inv_std * mean_gx);
             }
-        }
-    }
-}
-
-for_each_level! {
-    fn backward_affine(x: &[f32], dy: &[f32], stats: &[f32], sums: &mut [f32]) {
-        let width = sums.len() / 2;
-        let (dscale, dshift) = sums.split_at_mut(width);
-        for ((x, dy), stats) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(stats.chunks_exact(2)) {
-            let (mean, inv_std) = (stats[0], stats[1]);
             for (((dscale, dshift), x), dy) in dscale.iter_mut().zip(dshift.iter_mut()).zip(x).zip(dy) {
                 *dscale += dy * (x - mean) * inv_std;
                 *dshift += dy;

@@ -42,6 +42,7 @@ pub mod bf16;
 mod chunks;
 pub mod classes;
 pub mod cosine;
+pub mod counting;
 pub mod cross_entropy;
 mod dispatch;
 pub mod gelu;
@@ -58,6 +59,7 @@ pub mod pixel_loss;
 pub mod residual;
 pub mod rows;
 pub mod scale;
+mod scratch;
 
 pub use aligned::Aligned;
 pub use dispatch::{Level, level};

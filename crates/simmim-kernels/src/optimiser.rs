@@ -90,7 +90,7 @@ for_each_level! {
 
 for_each_level! {
     fn squares(x: &[f32]) -> f32 {
-        sum_by(x.len(), |i| x[i] * x[i])
+        sum_by([x], |[x]| x * x)
     }
 }
 

@@ -82,8 +82,8 @@ fn sum_of(
         .with_min_len(8)
         .map(|(row, (prediction, target))| {
             let run = |(start, len, weight): (usize, usize, f32)| {
-                let at = |i: usize| error(prediction[start + i] - target[start + i]);
-                f64::from(weight * sum_by(len, at))
+                let pair = [prediction, target].map(|values| &values[start..start + len]);
+                f64::from(weight * sum_by(pair, |[p, t]| error(p - t)))
             };
             weights.runs(row, row_len).map(run).sum()
         })

@@ -45,18 +45,21 @@ pub fn residual(x: &[f32], branch: &[f32], gain: Gain<'_>, y: &mut [f32]) {
         });
 }
 
-/// Gradients of [`residual`]: `dbranch` is written; returns dγ `[D]` when there is a γ. The gradient of
-/// x is `dy` itself.
+/// Gradients of [`residual`]: writes `dbranch` and `dscale`, that of γ. The gradient of x is `dy` itself.
 ///
 /// # Shapes
-/// `branch`, `dy`, `dbranch` `[B, L, D]`.
+/// `branch`, `dy`, `dbranch` `[B, L, D]`; `dscale` as γ.
 pub fn residual_backward(
     branch: &[f32],
     dy: &[f32],
     gain: Gain<'_>,
     dbranch: &mut [f32],
-) -> Option<Vec<f32>> {
-    assert_eq!(dy.len(), dbranch.len(), "residual: lengths differ");
+    dscale: &mut [f32],
+) {
+    assert!(
+        dy.len() == dbranch.len() && dscale.len() == gain.scale.len(),
+        "residual: lengths differ"
+    );
     let rows = dbranch
         .par_chunks_mut(gain.width)
         .zip(dy.par_chunks(gain.width));
@@ -66,24 +69,20 @@ pub fn residual_backward(
             scaled(dy, (gain.scale, gain.keep_of(row)), dbranch);
         });
     if gain.scale.is_empty() {
-        return None;
+        return;
     }
     assert_eq!(dy.len(), branch.len(), "residual: lengths differ");
-    Some(reduce_rows(
-        dy.len() / gain.width,
-        gain.width,
-        |rows, dscale| {
-            for row in rows {
-                let values = row * gain.width..(row + 1) * gain.width;
-                add_products(
-                    &branch[values.clone()],
-                    &dy[values],
-                    gain.keep_of(row),
-                    dscale,
-                );
-            }
-        },
-    ))
+    reduce_rows(dy.len() / gain.width, [dscale], |rows, dscale| {
+        for row in rows {
+            let values = row * gain.width..(row + 1) * gain.width;
+            add_products(
+                &branch[values.clone()],
+                &dy[values],
+                gain.keep_of(row),
+                dscale,
+            );
+        }
+    });
 }
 
 for_each_level! {
@@ -141,10 +140,8 @@ mod tests {
         residual(&x, &branch, gain, &mut y);
         assert_eq!(y, [1.0, 2.0, 13.0, 6.0]);
         let mut dbranch = [0.0; 4];
-        let dscale = residual_backward(&branch, &[1.0; 4], gain, &mut dbranch);
-        assert_eq!(
-            (dbranch, dscale),
-            ([0.0, 0.0, 1.0, 0.2], Some(vec![20.0, 20.0]))
-        );
+        let mut dscale = [7.0; 2];
+        residual_backward(&branch, &[1.0; 4], gain, &mut dbranch, &mut dscale);
+        assert_eq!((dbranch, dscale), ([0.0, 0.0, 1.0, 0.2], [20.0; 2]));
     }
 }

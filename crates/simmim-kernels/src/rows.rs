@@ -1,6 +1,8 @@
 //! Moving and adding whole rows: hiding tokens, prepending one, gathering by index, adding positions.
 
-use crate::chunks::{reduce_rows, rows_per_task};
+use crate::chunks::{add, reduce_rows, rows_per_task};
+use crate::dispatch::for_each_level;
+use crate::scratch::with_zeros;
 use rayon::prelude::*;
 
 /// y = the hidden rows of x replaced by `token`.
@@ -20,12 +22,12 @@ pub fn hide(x: &[f32], hidden: &[f32], token: &[f32], y: &mut [f32]) {
         });
 }
 
-/// Gradients of [`hide`]: `dx` is written; returns the gradient of the token, `[D]`.
+/// Gradients of [`hide`].
 ///
 /// # Shapes
-/// `dy`, `dx` `[R, D]`; `hidden` `[R]`.
-pub fn hide_backward(dy: &[f32], hidden: &[f32], dx: &mut [f32]) -> Vec<f32> {
-    let width = dy.len() / hidden.len().max(1);
+/// `dy`, `dx` `[R, D]`; `hidden` `[R]`; `dtoken` `[D]`.
+pub fn hide_backward(dy: &[f32], hidden: &[f32], dx: &mut [f32], dtoken: &mut [f32]) {
+    let width = dtoken.len();
     assert!(
         dy.len() == dx.len() && dy.len() == hidden.len() * width,
         "hide: lengths differ"
@@ -33,6 +35,7 @@ pub fn hide_backward(dy: &[f32], hidden: &[f32], dx: &mut [f32]) -> Vec<f32> {
     dx.par_chunks_mut(width)
         .zip(dy.par_chunks(width))
         .zip(hidden)
+        .with_min_len(rows_per_task(width))
         .for_each(|((dx, dy), &hidden)| {
             if hidden == 0.0 {
                 dx.copy_from_slice(dy);
@@ -40,11 +43,11 @@ pub fn hide_backward(dy: &[f32], hidden: &[f32], dx: &mut [f32]) -> Vec<f32> {
                 dx.fill(0.0);
             }
         });
-    reduce_rows(hidden.len(), width, |rows, sum| {
+    reduce_rows(hidden.len(), [dtoken], |rows, sum| {
         for row in rows.filter(|&row| hidden[row] != 0.0) {
             add(sum, &dy[row * width..][..width]);
         }
-    })
+    });
 }
 
 /// y = each sample of x with `token` put before its rows.
@@ -66,11 +69,12 @@ pub fn prepend(x: &[f32], token: &[f32], tokens: usize, y: &mut [f32]) {
         });
 }
 
-/// Gradients of [`prepend`]: `dx` is written; returns the gradient of the token, `[D]`.
+/// Gradients of [`prepend`].
 ///
 /// # Shapes
-/// `dy` `[B, L + 1, D]`, `dx` `[B, L, D]`.
-pub fn prepend_backward(dy: &[f32], tokens: usize, width: usize, dx: &mut [f32]) -> Vec<f32> {
+/// `dy` `[B, L + 1, D]`, `dx` `[B, L, D]`, `dtoken` `[D]`.
+pub fn prepend_backward(dy: &[f32], tokens: usize, dx: &mut [f32], dtoken: &mut [f32]) {
+    let width = dtoken.len();
     let len = tokens * width;
     assert_eq!(
         dx.len() / len * (len + width),
@@ -80,11 +84,10 @@ pub fn prepend_backward(dy: &[f32], tokens: usize, width: usize, dx: &mut [f32])
     dx.par_chunks_mut(len)
         .zip(dy.par_chunks(len + width))
         .for_each(|(dx, dy)| dx.copy_from_slice(&dy[width..]));
-    let mut sum = vec![0.0; width];
+    dtoken.fill(0.0);
     for dy in dy.chunks_exact(len + width) {
-        add(&mut sum, &dy[..width]);
+        add(dtoken, &dy[..width]);
     }
-    sum
 }
 
 /// y = the mean of each sample's rows.
@@ -170,21 +173,21 @@ pub fn gather_columns(table: &[f32], index: &[u32], bias: &mut [f32]) {
 pub fn scatter_columns(dbias: &[f32], index: &[u32], dtable: &mut [f32]) {
     let heads = dbias.len() / index.len();
     let n_rows = dtable.len() / heads;
-    let columns: Vec<Vec<f32>> = dbias
-        .par_chunks(index.len())
-        .map(|dbias| {
-            let mut column = vec![0.0; n_rows];
-            for (dbias, &row) in dbias.iter().zip(index) {
-                column[row as usize] += dbias;
+    with_zeros(heads * n_rows, |columns| {
+        columns
+            .par_chunks_mut(n_rows)
+            .zip(dbias.par_chunks(index.len()))
+            .for_each(|(column, dbias)| {
+                for (dbias, &row) in dbias.iter().zip(index) {
+                    column[row as usize] += dbias;
+                }
+            });
+        for (head, column) in columns.chunks_exact(n_rows).enumerate() {
+            for (row, sum) in column.iter().enumerate() {
+                dtable[row * heads + head] += sum;
             }
-            column
-        })
-        .collect();
-    for (head, column) in columns.iter().enumerate() {
-        for (row, sum) in column.iter().enumerate() {
-            dtable[row * heads + head] += sum;
         }
-    }
+    });
 }
 
 /// y = x with `shift` added to each of its rows of that length.
@@ -202,16 +205,15 @@ pub fn add_to_rows(x: &[f32], shift: &[f32], y: &mut [f32]) {
         });
 }
 
-/// The sum of the rows of `x`, `[W]`.
+/// sum = the sum of the rows of `x`.
 ///
 /// # Shapes
-/// `x` `[R, W]`.
-pub fn sum_rows(x: &[f32], width: usize) -> Vec<f32> {
-    reduce_rows(x.len() / width, width, |rows, sum| {
-        for row in x[rows.start * width..rows.end * width].chunks_exact(width) {
-            add(sum, row);
-        }
-    })
+/// `x` `[R, W]`, `sum` `[W]`.
+pub fn sum_rows(x: &[f32], sum: &mut [f32]) {
+    let width = sum.len();
+    reduce_rows(x.len() / width, [sum], |rows, sum| {
+        add_rows(sum, &x[rows.start * width..rows.end * width]);
+    });
 }
 
 /// sum += values, element by element, on all threads.
@@ -242,9 +244,14 @@ pub fn approach(x: &mut [f32], y: &[f32], share: f32) {
         });
 }
 
-fn add(sum: &mut [f32], values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
+for_each_level! {
+    /// Adds rows to their sum, in order: memory is read as it lies.
+    fn add_rows(sum: &mut [f32], rows: &[f32]) {
+        for row in rows.chunks_exact(sum.len()) {
+            for (sum, value) in sum.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
     }
 }
 
@@ -259,7 +266,9 @@ mod tests {
         hide(&x, &hidden, &[9.0, 8.0], &mut y);
         assert_eq!(y, [1.0, 2.0, 9.0, 8.0, 9.0, 8.0]);
         let mut dx = [7.0; 6];
-        assert_eq!(hide_backward(&x, &hidden, &mut dx), [8.0, 10.0]);
+        let mut dtoken = [7.0; 2];
+        hide_backward(&x, &hidden, &mut dx, &mut dtoken);
+        assert_eq!(dtoken, [8.0, 10.0]);
         assert_eq!(dx, [1.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
@@ -291,7 +300,9 @@ mod tests {
         prepend(&[1.0, 2.0, 3.0, 4.0], &[9.0], 2, &mut y);
         assert_eq!(y, [9.0, 1.0, 2.0, 9.0, 3.0, 4.0]);
         let mut dx = [0.0; 4];
-        assert_eq!(prepend_backward(&y, 2, 1, &mut dx), [18.0]);
+        let mut dtoken = [7.0];
+        prepend_backward(&y, 2, &mut dx, &mut dtoken);
+        assert_eq!(dtoken, [18.0]);
         assert_eq!(dx, [1.0, 2.0, 3.0, 4.0]);
     }
 
@@ -301,6 +312,8 @@ mod tests {
         let expected: Vec<f32> = (0..3)
             .map(|column| x.iter().skip(column).step_by(3).sum())
             .collect();
-        assert_eq!(sum_rows(&x, 3), expected);
+        let mut sum = [7.0; 3];
+        sum_rows(&x, &mut sum);
+        assert_eq!(sum[..], expected);
     }
 }

@@ -71,8 +71,6 @@ enum Layers {
     InverseSwin {
         swin: Box<InverseSwin>,
         output: Linear,
-        /// Tokens along the side of a square.
-        side: usize,
     },
 }
 
@@ -101,13 +99,12 @@ impl Head {
                 let grid = encoder
                     .grid()
                     .map(|side| side * encoder.patch_px() / stride);
-                let swin = InverseSwin::new(&size, "decoder", (grid, width), specs);
                 let side = square_px / objective.head.least_square_px(stride);
+                let swin = InverseSwin::new(&size, "decoder", (grid, width), side, specs);
                 let shape = [outputs, side * side * swin.width()];
                 Layers::InverseSwin {
                     swin: Box::new(swin),
                     output: Linear::with_uniform(specs, "decoder.output", &shape),
-                    side,
                 }
             }
         };
@@ -137,8 +134,8 @@ impl Head {
                 let middle = tape.gelu(&middle);
                 second.apply(tape, &middle)
             }
-            Layers::InverseSwin { swin, output, side } => {
-                let squares = swin.run(tape, features, *side); // [B, s, side² D]
+            Layers::InverseSwin { swin, output } => {
+                let squares = swin.run(tape, features); // [B, s, side² D]
                 let rows = tape.gather(&squares, rows);
                 output.apply(tape, &rows)
             }

@@ -73,8 +73,10 @@ fn count(model: &MaskedImageModel, hidden: &[bool]) -> (Vec<u32>, Vec<f32>, usiz
     let unit_px = objective.unit_px(square_px, patch_px);
     let parts = square_px / unit_px;
     let [down, across] = [h, w].map(|side| side * patch_px / square_px);
-    let (mut rows, mut weights) = (Vec::new(), Vec::new());
-    for row in 0..hidden.len() / (h * w) * down * across {
+    let n_rows = hidden.len() / (h * w) * down * across;
+    let mut rows = Vec::with_capacity(n_rows);
+    let mut weights = Vec::with_capacity(n_rows * parts * parts);
+    for row in 0..n_rows {
         let (image, top, left) = (
             row / (down * across),
             row / across % down * square_px,

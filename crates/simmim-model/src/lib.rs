@@ -44,6 +44,7 @@ mod encoder;
 mod family;
 mod head;
 mod hiding;
+mod kept;
 mod layers;
 mod masked;
 mod objective;

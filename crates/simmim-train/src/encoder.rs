@@ -1,8 +1,8 @@
 //! From a configuration's keys to the geometry of an encoder, proved.
 
 use simmim_model::{
-    EncoderConfig, InitRule, RelativePositions, Role, SwinConfig, SwinSize, Variant, VitConfig,
-    VitSize, usual_window,
+    EncoderConfig, InitRule, RelativePositions, Role, SwinConfig, SwinSize, SwinVersion, Variant,
+    VitConfig, VitSize, usual_window,
 };
 
 use crate::Error;
@@ -51,6 +51,10 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     }
     if let Some(window) = model.window {
         return Err(misfit("model.window", window, OTHER_FAMILY));
+    }
+    if let Some(windows) = &model.pretrained_windows {
+        let found = format!("{windows:?}");
+        return Err(misfit("model.pretrained_windows", found, OTHER_FAMILY));
     }
     if let Some(patch_norm) = model.patch_norm {
         return Err(misfit("model.patch_norm", patch_norm, OTHER_FAMILY));
@@ -130,6 +134,22 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         return Err(misfit("model.init", model.init.word(), reason));
     }
     require_whole_heads(width, heads)?;
+    if let Some(windows) = &model.pretrained_windows {
+        let fits = size.version == SwinVersion::V2
+            && windows.len() == depths.len()
+            && windows.iter().all(|side| (1..=MOST).contains(side));
+        if !fits {
+            let reason = format!(
+                "it is for SwinV2, a number above 0 for each of the {} stages",
+                depths.len()
+            );
+            return Err(misfit(
+                "model.pretrained_windows",
+                format!("{windows:?}"),
+                reason,
+            ));
+        }
+    }
     let swin = SwinConfig {
         version: size.version,
         image_size: config.data.image_size,
@@ -139,6 +159,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         heads: (0..depths.len()).map(|stage| heads << stage).collect(),
         depths,
         window: model.window.unwrap_or(1),
+        pretrained_windows: model.pretrained_windows.clone(),
         mlp_ratio: model.mlp_ratio,
         qkv_bias: model.qkv_bias,
         absolute_positions,

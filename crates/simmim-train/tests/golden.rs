@@ -540,6 +540,7 @@ fn swin_config(config: &Value, version: SwinVersion) -> SwinConfig {
         depths: arguments.list("depths"),
         heads: arguments.list("num_heads"),
         window: arguments.number("window_size"),
+        pretrained_windows: None,
         mlp_ratio: config["mlp_ratio"].as_f64().unwrap_or(4.0),
         qkv_bias: arguments.flag("qkv_bias", true),
         absolute_positions: arguments.flag("ape", false),

@@ -26,6 +26,8 @@ pub(super) struct BlockConfig {
     pub(super) qkv_bias: bool,
     /// The windows of blocks with even numbers.
     pub(super) window: Window,
+    /// The side of the window that the position biases of the second version were learned with.
+    pub(super) learned_window: usize,
 }
 
 /// x + attention(norm(x)), then x + perceptron(norm(x)); in the second version x + norm(attention(x)) and so on.
@@ -143,8 +145,13 @@ impl Positions {
             (!window.is_whole()).then(|| Windows::new(device, lists, window.tokens()))
         };
         let window = config.window;
-        let log_offsets = (config.version == SwinVersion::V2)
-            .then(|| Tensor::from_slice(device, &[window.table_rows(), 2], &window.log_offsets()));
+        let log_offsets = (config.version == SwinVersion::V2).then(|| {
+            Tensor::from_slice(
+                device,
+                &[window.table_rows(), 2],
+                &window.log_offsets(config.learned_window),
+            )
+        });
         Self {
             plain: on_device(window),
             shifted: on_device(window.shifted()),

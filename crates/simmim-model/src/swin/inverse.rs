@@ -1,11 +1,12 @@
 //! A Swin transformer upside down, as a head: from the features of a grid to tokens eight times as dense.
 
-use simmim_autograd::{ParameterSpecs, Tape, Var};
+use simmim_autograd::{ParameterSpecs, Permutation, Tape, Var};
 
 use super::merging::squares;
 use super::stage::{Stage, places};
 use super::window::Window;
 use super::{BlockConfig, NORM_EPS, normal, usual_window};
+use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
 use crate::variant::SwinSize;
 
@@ -46,13 +47,17 @@ pub(crate) struct InverseSwin {
     norm: Norm,
     grid: [usize; 2],
     width: usize,
+    /// For a size of batch.
+    order: Kept<Permutation>,
+    /// Tokens along the side of a square.
+    side: usize,
 }
 
 /// How many times as many tokens the last stage has along a side as the first.
 pub(crate) const DENSER: usize = 1 << (N_STAGES - 1);
 
 impl InverseSwin {
-    /// On `grid` of features of width `features`.
+    /// On `grid` of features of width `features`; the tokens of each square of `side` by `side` will stand in one row.
     ///
     /// # Panics
     /// When no window fits `grid` ([`window_for`]).
@@ -60,6 +65,7 @@ impl InverseSwin {
         size: &SwinSize,
         name: &str,
         (grid, features): ([usize; 2], usize),
+        side: usize,
         specs: &mut ParameterSpecs,
     ) -> Self {
         let window = window_for(grid).expect("the grid was proved to have a window");
@@ -80,6 +86,7 @@ impl InverseSwin {
                     hidden: MLP_RATIO * width,
                     qkv_bias: true,
                     window: Window::of_stage(grid, window),
+                    learned_window: Window::of_stage(grid, window).side,
                 };
                 let name = format!("{name}.layers.{i}");
                 let stage = Stage::new(config, &name, places.into_iter(), specs);
@@ -95,6 +102,8 @@ impl InverseSwin {
             norm: Norm::new(specs, &format!("{name}.norm"), size.width),
             grid,
             width: size.width,
+            order: Kept::default(),
+            side,
         }
     }
 
@@ -103,11 +112,11 @@ impl InverseSwin {
         self.width
     }
 
-    /// The tokens of the last stage, those of each square of `side` by `side` of them in one row.
+    /// The tokens of the last stage, those of each square in one row.
     ///
     /// # Shapes
     /// `features` `[B, l, F]`; the result `[B, 64 l/side², side² D]`, squares row by row.
-    pub(crate) fn run<'a>(&'a self, tape: &mut Tape<'a>, features: &Var, side: usize) -> Var {
+    pub(crate) fn run<'a>(&'a self, tape: &mut Tape<'a>, features: &Var) -> Var {
         let batch = features.shape()[0];
         let mut x = self.embedding.apply(tape, features); // [B, l, 8 D]
         for (stage, expanding) in &self.stages {
@@ -118,7 +127,9 @@ impl InverseSwin {
         }
         let x = self.norm.apply(tape, &x, NORM_EPS);
         let grid = self.grid.map(|length| length * DENSER);
-        let order = squares(tape.device(), batch, (grid, side));
+        let (device, side) = (tape.device(), self.side);
+        let make = || squares(device, batch, (grid, side));
+        let order = self.order.get(device, batch, make);
         let n_squares = grid[0] * grid[1] / (side * side);
         tape.permute(&x, &order)
             .reshape(&[batch, n_squares, side * side * self.width])
@@ -131,6 +142,8 @@ struct Expanding {
     grid: [usize; 2],
     expansion: Linear,
     norm: Norm,
+    /// For a size of batch.
+    order: Kept<Permutation>,
 }
 
 impl Expanding {
@@ -142,6 +155,7 @@ impl Expanding {
             grid,
             expansion: Linear::without_bias(specs, &name_of("expansion"), &shape, normal()),
             norm: Norm::new(specs, &name_of("norm"), width / 2),
+            order: Kept::default(),
         }
     }
 
@@ -154,7 +168,9 @@ impl Expanding {
         let wide = self.expansion.apply(tape, x); // [B, L, 2 D]
         let four = wide.reshape(&[batch, 4 * tokens, width / 2]);
         let grid = self.grid.map(|side| 2 * side);
-        let order = squares(tape.device(), batch, (grid, 2)).inverse();
+        let device = tape.device();
+        let make = || squares(device, batch, (grid, 2)).inverse();
+        let order = self.order.get(device, batch, make);
         let dense = tape.permute(&four, &order);
         let dense = dense.reshape(&[batch, 4 * tokens, width / 2]); // [B, 4 L, D/2]
         self.norm.apply(tape, &dense, NORM_EPS)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use simmim_autograd::{Device, ParameterSpecs, Permutation, Tape, Var};
 
 use super::{NORM_EPS, SwinVersion, normal};
+use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
 
 /// Merges the tokens of each square of two by two.
@@ -14,6 +15,8 @@ pub(super) struct Merging {
     grid: [usize; 2],
     norm: Norm,
     reduction: Linear,
+    /// For a size of batch.
+    order: Kept<Permutation>,
 }
 
 impl Merging {
@@ -41,6 +44,7 @@ impl Merging {
             grid,
             norm,
             reduction,
+            order: Kept::default(),
         }
     }
 
@@ -50,7 +54,9 @@ impl Merging {
         let &[batch, tokens, width] = x.shape() else {
             panic!("merging: x is {:?}", x.shape())
         };
-        let order = squares(tape.device(), batch, (self.grid, 2));
+        let device = tape.device();
+        let make = || squares(device, batch, (self.grid, 2));
+        let order = self.order.get(device, batch, make);
         let merged = tape
             .permute(x, &order)
             .reshape(&[batch, tokens / 4, 4 * width]); // [B, L/4, 4 D]

@@ -74,6 +74,9 @@ pub struct SwinConfig {
     pub heads: Vec<usize>,
     /// The side of a window in tokens; a stage whose grid is not larger takes its grid's shorter side.
     pub window: usize,
+    /// Of the second version, the windows of each stage that its network of position biases was trained with; `None`
+    /// for those that it has.
+    pub pretrained_windows: Option<Vec<usize>>,
     /// Width of the hidden layer of a block's perceptron, as a multiple of D.
     pub mlp_ratio: f64,
     /// Queries, keys and values have a bias; in the second version keys have none.
@@ -100,6 +103,7 @@ impl Default for SwinConfig {
             depths: vec![2, 2, 18, 2],
             heads: vec![4, 8, 16, 32],
             window: 6,
+            pretrained_windows: None,
             mlp_ratio: 4.0,
             qkv_bias: true,
             absolute_positions: false,
@@ -135,6 +139,13 @@ impl SwinConfig {
         self.window_at(self.image_size, stage).tokens()
     }
 
+    /// The side of the window that a stage's position biases were learned with, in tokens.
+    pub fn learned_window(&self, stage: usize) -> usize {
+        let learned = self.pretrained_windows.as_ref();
+        let learned = learned.and_then(|windows| windows.get(stage).copied());
+        learned.unwrap_or_else(|| self.window_at(self.image_size, stage).side)
+    }
+
     /// D at a stage.
     pub fn stage_width(&self, stage: usize) -> usize {
         self.width << stage
@@ -154,6 +165,7 @@ impl SwinConfig {
             hidden: (width as f64 * self.mlp_ratio) as usize,
             qkv_bias: self.qkv_bias,
             window: self.window_at(self.image_size, stage),
+            learned_window: self.learned_window(stage),
         }
     }
 }
@@ -174,8 +186,8 @@ impl Swin {
     /// Names the parameters, each with `prefix` before its name in the authors' code.
     ///
     /// # Panics
-    /// When the image does not fit ([`SwinConfig::fits`]), there is no stage, a stage has no number of heads, or its
-    /// width is not one of heads.
+    /// When the image does not fit ([`SwinConfig::fits`]), there is no stage, a stage has no number of heads or no
+    /// pre-trained window where there are some, or its width is not one of heads.
     pub fn new(config: &SwinConfig, prefix: &str, specs: &mut ParameterSpecs) -> Self {
         let n_stages = config.depths.len();
         assert!(
@@ -189,6 +201,11 @@ impl Swin {
             "{:?} heads of width {}",
             config.heads,
             config.width
+        );
+        let learned = config.pretrained_windows.as_ref();
+        assert!(
+            learned.is_none_or(|learned| learned.len() == n_stages),
+            "{learned:?} windows of {n_stages} stages"
         );
         let name = |rest: &str| format!("{prefix}{rest}");
         let width = config.width;

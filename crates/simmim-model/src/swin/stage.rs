@@ -2,6 +2,8 @@
 
 use simmim_autograd::{ParameterSpecs, Tape, Var};
 
+use crate::kept::Kept;
+
 use super::block::{Block, BlockConfig, Place, Positions};
 
 /// Blocks on one grid, every second one with rolled windows.
@@ -9,6 +11,7 @@ use super::block::{Block, BlockConfig, Place, Positions};
 pub(super) struct Stage {
     config: BlockConfig,
     blocks: Vec<Block>,
+    positions: Kept<Positions>,
 }
 
 impl Stage {
@@ -25,13 +28,19 @@ impl Stage {
                 Block::new(&config, &name, place, specs)
             })
             .collect();
-        Self { config, blocks }
+        Self {
+            config,
+            blocks,
+            positions: Kept::default(),
+        }
     }
 
     /// # Shapes
     /// `x` and the result `[B, L, D]`.
     pub(super) fn run<'a>(&'a self, tape: &mut Tape<'a>, mut x: Var) -> Var {
-        let positions = Positions::new(tape.device(), &self.config);
+        let device = tape.device();
+        let make = || Positions::new(device, &self.config);
+        let positions = self.positions.get(device, 0, make);
         for block in &self.blocks {
             let positions = positions.clone();
             x = tape.checkpoint(&[&x], move |tape: &mut Tape<'a>, inputs: &[Var]| {

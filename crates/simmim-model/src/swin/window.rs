@@ -114,12 +114,15 @@ impl Window {
     /// `models/swin_transformer_v2.py`, `relative_coords_table`. A window of one token, for which theirs divides
     /// zero by zero, has the offset 0.
     ///
+    /// `learned` is the side of the window that the network of biases was trained with, whose largest offset is the unit;
+    /// in a larger window offsets are above it (`PRETRAINED_WINDOW_SIZES` there).
+    ///
     /// # Shapes
     /// `[(2 side − 1)², 2]`, rows of (Δy, Δx).
-    pub(crate) fn log_offsets(self) -> Vec<f32> {
+    pub(crate) fn log_offsets(self, learned: usize) -> Vec<f32> {
         let length = 2 * self.side - 1;
         let scaled = |i: usize| {
-            let most = (self.side - 1).max(1) as f64;
+            let most = learned.saturating_sub(1).max(1) as f64;
             let x = (i as f64 - (self.side - 1) as f64) / most * 8.0;
             (x.signum() * (x.abs() + 1.0).log2() / 3.0) as f32
         };
@@ -170,11 +173,21 @@ mod tests {
 
     #[test]
     fn offsets_on_the_logarithmic_scale_go_from_minus_to_plus_log8_of_9() {
-        let offsets = Window::of_stage([8, 8], 8).log_offsets();
+        let offsets = Window::of_stage([8, 8], 8).log_offsets(8);
         let most = (9_f64.log2() / 3.0) as f32;
         assert_eq!(offsets[..2], [-most, -most]);
         assert_eq!(offsets[2 * 112..2 * 113], [0.0, 0.0]);
         assert_eq!(offsets[2 * 224..], [most, most]);
-        assert_eq!(Window::of_stage([1, 1], 1).log_offsets(), [0.0, 0.0]);
+        assert_eq!(Window::of_stage([1, 1], 1).log_offsets(1), [0.0, 0.0]);
+        // Learned in a window of five, the offset 4 is the unit: that of the eighth token, 7, is beyond it.
+        let larger = Window::of_stage([8, 8], 8).log_offsets(5);
+        assert_eq!(
+            larger[0],
+            (-(7.0 / 4.0 * 8.0_f64 + 1.0).log2() / 3.0) as f32
+        );
+        assert_eq!(
+            larger[2 * 3 * 15],
+            (-(4.0 / 4.0 * 8.0_f64 + 1.0).log2() / 3.0) as f32
+        );
     }
 }

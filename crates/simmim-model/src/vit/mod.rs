@@ -7,6 +7,7 @@ mod block;
 
 use self::block::Block;
 use crate::encoder::{Encoder, Role};
+use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
 use crate::positions::{RelativePositions, relative_index, table_rows};
 use simmim_autograd::{Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
@@ -117,6 +118,10 @@ pub struct Vit {
     shared_table: Option<ParameterId>,
     blocks: Vec<Block>,
     norm: Option<Norm>,
+    /// The table row of each pair of tokens.
+    pairs: Kept<Index>,
+    /// The rows without class tokens, for a size of batch.
+    patches: Kept<Index>,
 }
 
 impl Vit {
@@ -176,6 +181,8 @@ impl Vit {
             shared_table,
             blocks,
             norm,
+            pairs: Kept::default(),
+            patches: Kept::default(),
         }
     }
 }
@@ -196,8 +203,10 @@ impl Encoder for Vit {
             let positions = tape.parameter(positions);
             x = tape.add_positions(&x, &positions);
         }
+        let device = tape.device();
+        let make = || Index::new(device, &relative_index(self.config.grid()));
         let index = (self.config.relative_positions != RelativePositions::None)
-            .then(|| Index::new(tape.device(), &relative_index(self.config.grid())));
+            .then(|| self.pairs.get(device, 0, make));
         let bias = self.shared_table.zip(index.as_ref()).map(|(table, index)| {
             let table = tape.parameter(table);
             tape.position_bias(&table, index) // [N, L + 1, L + 1]
@@ -215,7 +224,8 @@ impl Encoder for Vit {
         if let Some(norm) = &self.norm {
             x = norm.apply(tape, &x, self.config.norm_eps);
         }
-        let patches = Index::new(tape.device(), &all_but_first(batch, n_tokens));
+        let make = || Index::new(device, &all_but_first(batch, n_tokens));
+        let patches = self.patches.get(device, batch, make);
         tape.gather(&x, &patches).reshape(&[batch, n_tokens, width]) // [B, L, D]
     }
 

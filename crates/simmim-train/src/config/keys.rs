@@ -134,6 +134,8 @@ section! {
         patch_px: Option<usize> = None,
         /// Side of a Swin transformer's window of attention, in tokens; unset: the usual one of which the image is a whole number.
         window: Option<usize> = None,
+        /// Sides of the windows that the position biases of a SwinV2 were trained with, one for each stage; unset: those that it has.
+        pretrained_windows: Option<Vec<usize>> = None,
         /// Whether a Swin transformer's patch embedding ends in a layer norm; unset: it does.
         patch_norm: Option<bool> = None,
         /// Width of the hidden layer of a block's MLP, divided by the width of a token.

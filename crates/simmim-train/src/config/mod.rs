@@ -35,6 +35,9 @@ pub use keys::{
 pub use layer::Layer;
 
 use keys::Section;
+use simmim_model::{EncoderConfig, SwinVersion};
+
+use crate::encoder::encoder_config;
 
 /// Every key with its value. [`RawConfig::default`] gives the defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -128,10 +131,12 @@ impl RawConfig {
                 .filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
             pairs.collect()
         };
-        let model: Vec<&str> = self.model.keys().iter().map(|(key, _)| *key).collect();
+        let names: Vec<&str> = self.model.keys().iter().map(|(key, _)| *key).collect();
+        let mut model = self.model.clone();
+        model.pretrained_windows = learned_windows(self);
         let sections = [
             ("data", of(&self.data, &data)),
-            ("model", of(&self.model, &model)),
+            ("model", of(&model, &names)),
         ];
         Layer::of_sections(origin, sections)
     }
@@ -228,6 +233,17 @@ impl RawConfig {
             "train" => Some(&mut self.train),
             _ => None,
         }
+    }
+}
+
+/// The windows that the position biases of a SwinV2 were learned with.
+fn learned_windows(config: &RawConfig) -> Option<Vec<usize>> {
+    match encoder_config(config) {
+        Ok(EncoderConfig::Swin(swin)) if swin.version == SwinVersion::V2 => {
+            let stages = 0..swin.depths.len();
+            Some(stages.map(|stage| swin.learned_window(stage)).collect())
+        }
+        _ => None,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The device seam on the processor: kernels of `simmim-kernels` over pooled vectors.
 
+mod storage;
+
 use crate::device::{
     AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
 };
 use simmim_kernels::Aligned;
 use simmim_kernels::attention;
-use simmim_kernels::bf16::{PackedBf16, matmul_packed};
+use simmim_kernels::bf16::matmul_packed;
 use simmim_kernels::label_loss::{self, LabelLoss};
 use simmim_kernels::layer_norm::{self, Affine};
 use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store, matmul};
@@ -17,7 +19,8 @@ use simmim_kernels::{
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use storage::{Numbers, Storage, row_numbers, storage, values, values_mut};
 
 /// The cores of this machine: operations run on whatever `rayon` pool is current.
 #[derive(Default)]
@@ -60,74 +63,9 @@ impl Debug for CpuDevice {
     }
 }
 
-const FOREIGN: &str = "the buffer was made by this device, of this type";
-
-/// What a buffer holds.
-#[derive(Default)]
-struct Storage {
-    values: Aligned,
-    /// The values as a weight, packed for y = x wᵀ and for dx = dy w, until they are written.
-    packed: [Packing; 2],
-}
-
-/// A packed weight and, when it is out of date, its memory.
-#[derive(Default)]
-struct Packing {
-    current: OnceLock<PackedBf16>,
-    stale: Mutex<Option<PackedBf16>>,
-}
-
-impl Packing {
-    fn invalidate(&mut self) {
-        if let Some(packed) = self.current.take() {
-            *self.stale.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(packed);
-        }
-    }
-
-    /// `w` packed, which is what it was when it was packed last or has been invalidated since.
-    fn get(&self, w: Matrix<'_>) -> &PackedBf16 {
-        if let Some(packed) = self.current.get() {
-            return packed;
-        }
-        // No lock is held and no cell is being filled while threads of the pool pack: one of them may take on
-        // another product with this weight meanwhile. At worst both pack it.
-        let stale = self
-            .stale
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let packed = match stale {
-            Some(mut packed) => {
-                packed.repack(w);
-                packed
-            }
-            None => PackedBf16::new(w),
-        };
-        self.current.get_or_init(|| packed)
-    }
-}
-
-fn storage(buffer: &Buffer) -> &Storage {
-    buffer.storage().expect(FOREIGN)
-}
-
-fn values(buffer: &Buffer) -> &[f32] {
-    &storage(buffer).values
-}
-
-fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
-    let storage: &mut Storage = buffer.storage_mut().expect(FOREIGN);
-    storage.packed.iter_mut().for_each(Packing::invalidate);
-    &mut storage.values
-}
-
-fn row_numbers(buffer: &Buffer) -> &[u32] {
-    buffer.storage::<Vec<u32>>().expect(FOREIGN)
-}
-
 fn slices(pattern: AttentionPattern<'_>, precision: Precision) -> attention::Pattern<'_> {
     let windows = |[order, regions]: [_; 2]| {
-        attention::Windows::new(row_numbers(order), row_numbers(regions))
+        attention::Windows::new(Numbers::of(order).order(), row_numbers(regions))
     };
     attention::Pattern {
         dims: pattern.dims,
@@ -171,7 +109,7 @@ fn answers(counted: CountedClasses<'_>) -> cross_entropy::Answers<'_> {
 fn numbers(len: usize, fill: impl FnOnce(&mut [u32])) -> Buffer {
     let mut numbers = vec![0; len];
     fill(&mut numbers);
-    Buffer::new(numbers, len)
+    Numbers::buffer(numbers)
 }
 
 impl Device for CpuDevice {
@@ -200,7 +138,7 @@ impl Device for CpuDevice {
     }
 
     fn upload_index(&self, values: &[u32]) -> Buffer {
-        Buffer::new(values.to_vec(), values.len())
+        Numbers::buffer(values.to_vec())
     }
 
     fn download_index(&self, buffer: &Buffer) -> Vec<u32> {
@@ -269,8 +207,7 @@ impl Device for CpuDevice {
     }
 
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer) {
-        let total = rows::sum_rows(values(x), sum.len());
-        values_mut(sum).copy_from_slice(&total);
+        rows::sum_rows(values(x), values_mut(sum));
     }
 
     fn add_to_rows(&self, x: &Buffer, shift: &Buffer, y: &mut Buffer) {
@@ -302,9 +239,10 @@ impl Device for CpuDevice {
         dx: &mut Buffer,
     ) -> [Buffer; 2] {
         let (x, dy, stats) = (values(x), values(dy), values(stats));
-        let (dscale, dshift) =
-            layer_norm::layer_norm_backward(x, dy, stats, values(scale), values_mut(dx));
-        [self.upload(&dscale), self.upload(&dshift)]
+        let mut grads = [0; 2].map(|_| self.allocate(scale.len()));
+        let daffine = grads.each_mut().map(values_mut);
+        layer_norm::layer_norm_backward((x, dy), stats, values(scale), values_mut(dx), daffine);
+        grads
     }
 
     fn gelu(&self, x: &Buffer, y: &mut Buffer) {
@@ -342,9 +280,11 @@ impl Device for CpuDevice {
         dqkv: &mut Buffer,
         head_dim: usize,
     ) -> Buffer {
-        let (qkv, dy, dqkv) = (values(qkv), values(dy), values_mut(dqkv));
-        let dlog = cosine::normalise_backward(qkv, values(log_scale), head_dim, dy, dqkv);
-        self.upload(&dlog)
+        let (pair, dqkv) = ((values(qkv), values(dy)), values_mut(dqkv));
+        let mut dlog = self.allocate(log_scale.len());
+        let log_scale = values(log_scale);
+        cosine::normalise_backward(pair, log_scale, head_dim, dqkv, values_mut(&mut dlog));
+        dlog
     }
 
     fn attention(&self, qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) {
@@ -363,10 +303,15 @@ impl Device for CpuDevice {
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
         let pair = (values(out), values(dout));
-        let dqkv = values_mut(dqkv);
-        let dbias =
-            attention::attention_backward(values(qkv), slices(pattern, self.precision), pair, dqkv);
-        dbias.map(|dbias| self.upload(&dbias))
+        let mut dbias = pattern.bias.map(|bias| self.allocate(bias.len()));
+        attention::attention_backward(
+            values(qkv),
+            slices(pattern, self.precision),
+            pair,
+            values_mut(dqkv),
+            dbias.as_mut().map_or(&mut [], values_mut),
+        );
+        dbias
     }
 
     fn residual(&self, x: &Buffer, branch: &Buffer, scale: RowScale<'_>, y: &mut Buffer) {
@@ -380,8 +325,15 @@ impl Device for CpuDevice {
         scale: RowScale<'_>,
         dbranch: &mut Buffer,
     ) -> Option<Buffer> {
-        residual::residual_backward(values(branch), values(dy), gain(scale), values_mut(dbranch))
-            .map(|dscale| self.upload(&dscale))
+        let mut dscale = scale.scale.map(|scale| self.allocate(scale.len()));
+        residual::residual_backward(
+            values(branch),
+            values(dy),
+            gain(scale),
+            values_mut(dbranch),
+            dscale.as_mut().map_or(&mut [], values_mut),
+        );
+        dscale
     }
 
     fn hide(&self, x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) {
@@ -389,11 +341,10 @@ impl Device for CpuDevice {
     }
 
     fn hide_backward(&self, dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer {
-        self.upload(&rows::hide_backward(
-            values(dy),
-            values(hidden),
-            values_mut(dx),
-        ))
+        let mut dtoken = self.allocate(dy.len() / hidden.len().max(1));
+        let (hidden, dx) = (values(hidden), values_mut(dx));
+        rows::hide_backward(values(dy), hidden, dx, values_mut(&mut dtoken));
+        dtoken
     }
 
     fn prepend(&self, x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) {
@@ -407,12 +358,9 @@ impl Device for CpuDevice {
         width: usize,
         dx: &mut Buffer,
     ) -> Buffer {
-        self.upload(&rows::prepend_backward(
-            values(dy),
-            tokens,
-            width,
-            values_mut(dx),
-        ))
+        let mut dtoken = self.allocate(width);
+        rows::prepend_backward(values(dy), tokens, values_mut(dx), values_mut(&mut dtoken));
+        dtoken
     }
 
     fn gather(&self, x: &Buffer, index: &Buffer, y: &mut Buffer) {
