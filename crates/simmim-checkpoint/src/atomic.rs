@@ -22,7 +22,7 @@ pub const TEMPORARY_PREFIX: &str = ".simmim-partial-";
 /// [`Error::Write`] with the operating system's reason: no such folder, no permission, disk full.
 pub fn write_atomic(
     path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> Result<(), Error> {
     replace(path, write).map_err(|source| Error::Write {
         path: path.to_owned(),
@@ -67,7 +67,10 @@ pub fn remove_leftovers(folder: &Path) -> Result<usize, Error> {
     Ok(n_removed)
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
+) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }

@@ -24,7 +24,26 @@ pub trait Encoder: Debug + Send + Sync {
     ///
     /// # Shapes
     /// `tokens` `[B, L, D]`; the result `[B, H/stride · W/stride, features]`, row by row.
-    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var;
+    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var {
+        self.encode_seen(tape, tokens, &mut |_| {})
+    }
+
+    /// As [`Encoder::encode`]; `seen` is shown what comes out of each block, the first first.
+    ///
+    /// # Shapes
+    /// As [`Encoder::encode`]; a block's output is `[B, c + l, d]`, where c is [`Encoder::class_tokens`], which stand
+    /// first, l the patches of its grid and d its width.
+    fn encode_seen<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        tokens: Var,
+        seen: &mut dyn FnMut(&Var),
+    ) -> Var;
+
+    /// Tokens besides those of patches that blocks work on.
+    fn class_tokens(&self) -> usize {
+        0
+    }
 
     /// h and w, in patches.
     fn grid(&self) -> [usize; 2];

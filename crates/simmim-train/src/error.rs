@@ -62,6 +62,24 @@ pub enum Error {
         found: &'static str,
     },
 
+    /// A file's name does not say in which format it is to be written.
+    #[error("{} ends in no format that features are written in", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// Endings that are most like it; all of them where none is.
+        near: Vec<String>,
+    },
+
+    /// An encoder has no such feature.
+    #[error("the encoder has not {what}")]
+    NoFeature {
+        /// What was asked for.
+        what: String,
+        /// What it has.
+        has: String,
+    },
+
     /// A plot could not be drawn.
     #[error("cannot draw the plot: {reason}")]
     Plot {
@@ -347,6 +365,8 @@ impl Error {
                  file holds"
                     .into(),
             ),
+            Self::UnknownFormat { near, .. } => Some(format!("the endings are {}", choices(near))),
+            Self::NoFeature { has, .. } => Some(has.clone()),
             Self::SeveralLabels => Some("fine-tune a model on images with several labels, or give each image one".into()),
             Self::Scores(_) => Some("use an earlier checkpoint of the run".into()),
             Self::NotPng { .. } | Self::Plot { .. } => None,

@@ -9,7 +9,7 @@ use simmim_random::{Purpose, Stream};
 use crate::Error;
 use crate::checkpoint::{self, Origin};
 use crate::codebook::Codebook;
-use crate::config::RawConfig;
+use crate::config::{Precision, RawConfig};
 use crate::learner::Network;
 use crate::picture::Picture;
 use crate::plan::Plan;
@@ -31,11 +31,18 @@ impl Trained {
     /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
     /// [`Error::Codebook`] for one whose codebook is none.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_in(path, None)
+    }
+
+    /// As [`Trained::open`], computing in that precision instead of the one of its training.
+    pub(crate) fn open_in(path: &Path, precision: Option<Precision>) -> Result<Self, Error> {
         let file = run_folder::weights_of(path);
         let archive = Archive::open(&file)?;
         // Before anything is believed of what it says.
         archive.verify()?;
-        let origin = checkpoint::origin(&archive)?;
+        let mut origin = checkpoint::origin(&archive)?;
+        let trained_in = origin.config.train.precision;
+        origin.config.train.precision = precision.unwrap_or(trained_in);
         if origin.config.finetune.is_some() {
             return Err(Error::OtherTask {
                 found: "a fine-tuned classifier, which fills in no hidden pixels",

@@ -120,7 +120,7 @@ impl InverseSwin {
         let batch = features.shape()[0];
         let mut x = self.embedding.apply(tape, features); // [B, l, 8 D]
         for (stage, expanding) in &self.stages {
-            x = stage.run(tape, x);
+            x = stage.run(tape, x, &mut |_| {});
             if let Some(expanding) = expanding {
                 x = expanding.run(tape, &x); // [B, 4 l, D/2]
             }

@@ -256,14 +256,19 @@ impl Encoder for Swin {
         }
     }
 
-    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var {
+    fn encode_seen<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        tokens: Var,
+        seen: &mut dyn FnMut(&Var),
+    ) -> Var {
         let mut x = tokens; // [B, L, D]
         if let Some(positions) = self.positions {
             let positions = tape.parameter(positions);
             x = tape.add_positions(&x, &positions);
         }
         for (stage, merging) in &self.stages {
-            x = stage.run(tape, x);
+            x = stage.run(tape, x, seen);
             if let Some(merging) = merging {
                 x = merging.run(tape, &x); // [B, L/4, 2 D]
             }

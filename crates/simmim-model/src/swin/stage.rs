@@ -35,9 +35,16 @@ impl Stage {
         }
     }
 
+    /// `seen` is shown what comes out of each block.
+    ///
     /// # Shapes
     /// `x` and the result `[B, L, D]`.
-    pub(super) fn run<'a>(&'a self, tape: &mut Tape<'a>, mut x: Var) -> Var {
+    pub(super) fn run<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        mut x: Var,
+        seen: &mut dyn FnMut(&Var),
+    ) -> Var {
         let device = tape.device();
         let make = || Positions::new(device, &self.config);
         let positions = self.positions.get(device, 0, make);
@@ -46,6 +53,7 @@ impl Stage {
             x = tape.checkpoint(&[&x], move |tape: &mut Tape<'a>, inputs: &[Var]| {
                 block.run(tape, &inputs[0], &positions)
             });
+            seen(&x);
         }
         x
     }

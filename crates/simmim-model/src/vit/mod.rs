@@ -193,7 +193,12 @@ impl Encoder for Vit {
         self.embedding.apply(tape, &patches) // [B, L, D]
     }
 
-    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var {
+    fn encode_seen<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        tokens: Var,
+        seen: &mut dyn FnMut(&Var),
+    ) -> Var {
         let &[batch, n_tokens, width] = tokens.shape() else {
             panic!("tokens are {:?}", tokens.shape())
         };
@@ -220,6 +225,7 @@ impl Encoder for Vit {
                 Some(bias) => tape.checkpoint(&[&x, bias], run),
                 None => tape.checkpoint(&[&x], run),
             };
+            seen(&x);
         }
         if let Some(norm) = &self.norm {
             x = norm.apply(tape, &x, self.config.norm_eps);
@@ -227,6 +233,10 @@ impl Encoder for Vit {
         let make = || Index::new(device, &all_but_first(batch, n_tokens));
         let patches = self.patches.get(device, batch, make);
         tape.gather(&x, &patches).reshape(&[batch, n_tokens, width]) // [B, L, D]
+    }
+
+    fn class_tokens(&self) -> usize {
+        1
     }
 
     fn grid(&self) -> [usize; 2] {

@@ -8,6 +8,7 @@ use simmim_data::{BatchPlan, BatchSettings, DataSet, Loader, Pass, Reporter, Spl
 
 use crate::Error;
 use crate::checkpoint::{self, Origin};
+use crate::config::Precision;
 use crate::run_folder;
 
 use super::network::{CLASSES, LabelNetwork};
@@ -29,10 +30,17 @@ impl FineTuned {
     /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
     /// [`Error::OtherTask`] for one of pre-training.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_in(path, None)
+    }
+
+    /// As [`FineTuned::open`], computing in that precision instead of the one of its training.
+    pub(crate) fn open_in(path: &Path, precision: Option<Precision>) -> Result<Self, Error> {
         let file = run_folder::weights_of(path);
         let archive = Archive::open(&file)?;
         archive.verify()?;
-        let origin = checkpoint::origin(&archive)?;
+        let mut origin = checkpoint::origin(&archive)?;
+        let trained_in = origin.config.train.precision;
+        origin.config.train.precision = precision.unwrap_or(trained_in);
         if origin.config.finetune.is_none() {
             return Err(Error::OtherTask {
                 found: "a pre-trained encoder, which has learned no labels yet",

@@ -60,6 +60,8 @@ fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | G::NotAnAblation { .. },
             )
             | E::OtherTask { .. }
+            | E::NoFeature { .. }
+            | E::UnknownFormat { .. }
             | E::UnknownVariant { .. }
             | E::Geometry { .. }
             | E::UnknownRecipe { .. }

@@ -4,9 +4,11 @@ mod ablate;
 mod bench;
 mod completions;
 mod demo;
+mod embed;
 mod evaluate;
 mod finetune;
 mod inspect;
+mod knn;
 mod lowshot;
 mod mask;
 mod predict;
@@ -53,6 +55,9 @@ enum Command {
     #[command(name = "finetune")]
     FineTune(finetune::FineTuneArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Embed(embed::EmbedArgs),
+    #[command(name = "knn")]
+    Knn(knn::KnnArgs),
     #[command(name = "lowshot")]
     LowShot(lowshot::LowShotArgs),
     Predict(predict::PredictArgs),
@@ -135,6 +140,8 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk),
         Command::FineTune(args) => finetune::run(args, talk),
+        Command::Knn(args) => knn::run(args, talk),
+        Command::Embed(args) => embed::run(args, talk),
         Command::Evaluate(args) => evaluate::run(args, talk),
         Command::LowShot(args) => lowshot::run(args, talk),
         Command::Predict(args) => predict::run(args, talk),

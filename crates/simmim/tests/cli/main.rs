@@ -10,6 +10,7 @@ mod bad_settings;
 mod bench;
 mod commands;
 mod drawn;
+mod features;
 mod finetune;
 mod folders;
 mod help;

@@ -1,0 +1,220 @@
+//! Labels by the nearest neighbours among images whose labels are known.
+//!
+//! Source: Wu et al., *Unsupervised Feature Learning via Non-Parametric Instance Discrimination* (arXiv 1805.01978), §3.4:
+//! the k nearest by cosine vote for their class with the weight exp(s / τ), τ = 0.07.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+/// Guesses of the looser accuracy.
+const TOP: usize = 5;
+/// Rows of known images that are compared with an image while they are in cache.
+const ROWS_OF_A_BLOCK: usize = 512;
+
+/// Features of images with one label each.
+#[derive(Debug, Clone, Default)]
+pub struct Labelled {
+    /// `[n, D]`.
+    pub features: Vec<f32>,
+    /// `[n]`.
+    pub labels: Vec<usize>,
+}
+
+/// How well k neighbours tell the labels of images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct KnnScore {
+    /// Neighbours that vote.
+    pub k: usize,
+    /// Share of the images whose label has the most votes.
+    pub top1: f64,
+    /// Share of the images whose label is among the five with the most.
+    pub top5: f64,
+}
+
+impl Labelled {
+    /// Makes every row of length 1; a row of zeros stays.
+    #[must_use]
+    fn normalised(&self) -> Vec<f32> {
+        let width = self.features.len() / self.labels.len().max(1);
+        let mut rows = self.features.clone();
+        for row in rows.chunks_mut(width.max(1)) {
+            let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+            let length = squares.sqrt().max(f64::MIN_POSITIVE);
+            for x in row {
+                *x = (f64::from(*x) / length) as f32;
+            }
+        }
+        rows
+    }
+}
+
+/// The accuracy on `asked` by the neighbours among `known`, for each k. Of equal neighbours the earlier one is nearer, of
+/// equal votes the class that comes first wins; more neighbours than there are images are all of them.
+///
+/// # Panics
+/// When there is no known image, the widths differ, or the temperature is not above 0.
+pub fn knn(
+    known: &Labelled,
+    asked: &Labelled,
+    ks: &[usize],
+    (n_classes, temperature): (usize, f64),
+) -> Vec<KnnScore> {
+    assert!(!known.labels.is_empty() && temperature > 0.0);
+    let width = known.features.len() / known.labels.len();
+    assert_eq!(asked.features.len(), asked.labels.len() * width);
+    let (rows, questions) = (known.normalised(), asked.normalised());
+    let most = ks
+        .iter()
+        .copied()
+        .max()
+        .unwrap_or(1)
+        .clamp(1, known.labels.len());
+    let ranks: Vec<Vec<usize>> = questions
+        .par_chunks(width)
+        .zip(&asked.labels)
+        .map(|(question, label)| {
+            let near = nearest(question, &rows, most);
+            let rank = |k: &usize| {
+                let voters = &near[..(*k).min(near.len())];
+                rank_of(*label, voters, &known.labels, (n_classes, temperature))
+            };
+            ks.iter().map(rank).collect()
+        })
+        .collect();
+    let share = |at: usize, limit: usize| {
+        let n = ranks.iter().filter(|ranks| ranks[at] < limit).count();
+        n as f64 / ranks.len() as f64
+    };
+    let score = |(at, k): (usize, &usize)| KnnScore {
+        k: *k,
+        top1: share(at, 1),
+        top5: share(at, TOP),
+    };
+    ks.iter().enumerate().map(score).collect()
+}
+
+/// The nearest rows with their cosines, the nearest first.
+fn nearest(question: &[f32], rows: &[f32], n: usize) -> Vec<(f32, usize)> {
+    let width = question.len();
+    let mut found: Vec<(f32, usize)> = Vec::with_capacity(n + ROWS_OF_A_BLOCK);
+    for (block, rows) in rows.chunks(ROWS_OF_A_BLOCK * width).enumerate() {
+        let cosines = rows.chunks(width).map(|row| dot(question, row)).enumerate();
+        found.extend(cosines.map(|(at, cosine)| (cosine, block * ROWS_OF_A_BLOCK + at)));
+        found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        found.truncate(n);
+    }
+    found
+}
+
+/// Σ aᵢ bᵢ in eight sums side by side.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let mut sums = [0.0_f32; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_lanes.remainder().iter().zip(b_lanes.remainder());
+    let rest: f32 = rest.map(|(a, b)| a * b).sum();
+    for (a, b) in a_lanes.zip(b_lanes) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// How many classes have more votes than the label.
+fn rank_of(
+    label: usize,
+    voters: &[(f32, usize)],
+    labels: &[usize],
+    (n_classes, temperature): (usize, f64),
+) -> usize {
+    let mut votes = vec![0.0_f64; n_classes];
+    // Relative to the nearest, so that no vote overflows.
+    let highest = voters.first().map_or(0.0, |(cosine, _)| f64::from(*cosine));
+    for (cosine, at) in voters {
+        votes[labels[*at]] += ((f64::from(*cosine) - highest) / temperature).exp();
+    }
+    let own = votes[label];
+    let ahead = |(class, votes): (usize, &f64)| *votes > own || (*votes == own && class < label);
+    votes
+        .iter()
+        .enumerate()
+        .filter(|entry| ahead(*entry))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers from −1 to 1 that look drawn.
+    fn drawn(n: usize, seed: usize) -> Vec<f32> {
+        (0..n)
+            .map(|i| (((i + seed) as f32) * 12.9898).sin() * 43_758.547 % 1.0)
+            .collect()
+    }
+
+    fn labelled(n: usize, seed: usize) -> Labelled {
+        Labelled {
+            features: drawn(n * 11, seed),
+            labels: (0..n).map(|i| (i * 7 + seed) % 4).collect(),
+        }
+    }
+
+    #[test]
+    fn it_agrees_with_the_definition_written_out() {
+        let (known, asked) = (labelled(700, 1), labelled(40, 9000));
+        let ks = [1, 5, 20, 1000];
+        let found = knn(&known, &asked, &ks, (4, 0.07));
+        for (score, k) in found.iter().zip(ks) {
+            let mut n_right = 0;
+            for (question, label) in asked.features.chunks(11).zip(&asked.labels) {
+                let length = |row: &[f32]| {
+                    row.iter()
+                        .map(|x| f64::from(*x).powi(2))
+                        .sum::<f64>()
+                        .sqrt()
+                };
+                let cosine = |row: &[f32]| {
+                    let product: f64 = row
+                        .iter()
+                        .zip(question)
+                        .map(|(a, b)| f64::from(a * b))
+                        .sum();
+                    product / length(row) / length(question)
+                };
+                let mut all: Vec<(f64, usize)> = known
+                    .features
+                    .chunks(11)
+                    .map(cosine)
+                    .zip(known.labels.iter().copied())
+                    .collect();
+                all.sort_by(|a, b| b.0.total_cmp(&a.0));
+                let mut votes = [0.0; 4];
+                for (cosine, class) in all.iter().take(k) {
+                    votes[*class] += (cosine / 0.07).exp();
+                }
+                let best = (0..4)
+                    .max_by(|a, b| votes[*a].total_cmp(&votes[*b]))
+                    .unwrap();
+                n_right += usize::from(best == *label);
+            }
+            assert!((score.top1 - n_right as f64 / 40.0).abs() < 1e-9, "{k}");
+            assert!((score.top5 - 1.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_feature_does_not_count() {
+        let known = Labelled {
+            features: vec![1.0, 0.0, 0.0, 1.0],
+            labels: vec![0, 1],
+        };
+        let asked = Labelled {
+            features: vec![900.0, 800.0, 0.001, 0.002],
+            labels: vec![0, 1],
+        };
+        let found = knn(&known, &asked, &[1, 2], (2, 0.07));
+        assert!(found.iter().all(|score| score.top1 == 1.0), "{found:?}");
+    }
+}

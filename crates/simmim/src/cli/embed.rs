@@ -1,0 +1,138 @@
+//! `simmim embed`: the features of images in a file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use simmim_data::DataSet;
+use simmim_train::embed::{Format, embed};
+use simmim_train::features::{Choice, Extractor, Pool};
+use simmim_train::in_threads;
+
+use super::failure::Usage;
+use super::{Talk, output, tell};
+
+/// Between two lines on how far it has come.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Write what a trained encoder makes of images: one vector an image.
+///
+/// Images are resized and cropped at the centre. Rows stand in the order of the images, with their names, and the file
+/// grows as they are computed, so any number of images fits. An image that cannot be read has a row of NaN and is
+/// listed.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct EmbedArgs {
+    /// A run folder of a pre-training or a fine-tuning (its best weights) or one of its checkpoints.
+    #[arg(long, value_name = "RUN|FILE")]
+    from: PathBuf,
+    /// Images, as for `simmim pretrain`.
+    #[arg(long, value_name = "PATH")]
+    data: String,
+    /// The file to write; its ending says what it is: .npy, .safetensors or .parquet.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    feature: FeatureArgs,
+    /// Images that are looked at together; the result is the same.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+    /// Threads of the computation [default: one for each core].
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+/// Which vector of an image is taken.
+#[derive(Debug, Args)]
+pub(crate) struct FeatureArgs {
+    /// The block whose tokens are taken, counted from 1 [default: the output of the last one, behind its norm].
+    #[arg(long, value_name = "N")]
+    block: Option<usize>,
+    /// How the tokens of an image become one vector.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = PoolArg::Mean)]
+    pool: PoolArg,
+}
+
+/// How tokens become one vector.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PoolArg {
+    /// The mean of the patch tokens.
+    Mean,
+    /// The class token of a vision transformer.
+    Cls,
+}
+
+impl FeatureArgs {
+    pub(crate) fn choice(&self) -> Choice {
+        Choice {
+            block: self.block,
+            pool: match self.pool {
+                PoolArg::Mean => Pool::Mean,
+                PoolArg::Cls => Pool::ClassToken,
+            },
+        }
+    }
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim embed --from runs/first --data photos/ --out features.npy
+  simmim embed --from runs/first --data 'shards/*.tar' --out features.parquet --block 8
+
+In FILE:
+  .npy          a matrix of f32; the names are in FILE with the ending .names.json
+  .safetensors  `features`, and `names`: the bytes of a JSON list
+  .parquet      the columns `path` and `features`
+Middle blocks are often better for a linear classifier or a search than the last one: `simmim knn` measures it.
+One JSON line on what was written goes to stdout.";
+
+pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
+    if args.batch_size == 0 {
+        return Err(Usage::new("--batch-size is 0", "leave it out").into());
+    }
+    Format::of(&args.out)?;
+    let extractor = Extractor::open(&args.from)?;
+    let choice = args.feature.choice();
+    extractor.width_of(choice)?;
+    let data = Arc::new(DataSet::open(&args.data)?);
+    tell(talk, format!("weights: {}", extractor.file().display()));
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    let written = in_threads(args.threads, || {
+        embed(
+            &extractor,
+            &data,
+            (choice, args.batch_size),
+            &args.out,
+            &mut |n_done| {
+                if told.elapsed() >= LINE_EVERY {
+                    told = Instant::now();
+                    let speed = n_done as f64 / begun.elapsed().as_secs_f64();
+                    tell(
+                        talk,
+                        format!("{n_done} of {} images · {speed:.1} images/s", data.len()),
+                    );
+                }
+            },
+        )
+    })?;
+    for image in &written.unreadable {
+        output::say(format!(
+            "warning: a row of NaN for the unreadable image {image}"
+        ));
+    }
+    tell(
+        talk,
+        format!("{} rows of {} values", written.n_images, written.width),
+    );
+    output::data(json!({
+        "features": args.out,
+        "names": written.names,
+        "n_images": written.n_images,
+        "width": written.width,
+        "unreadable": written.unreadable.iter().map(|image| &image.name).collect::<Vec<_>>(),
+        "weights": extractor.file(),
+    }))?;
+    Ok(())
+}

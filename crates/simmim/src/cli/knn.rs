@@ -1,0 +1,155 @@
+//! `simmim knn`: how well the nearest neighbours among features tell labels.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use simmim_data::{HeldOut, LabelledSet, Reporter};
+use simmim_train::features::Extractor;
+use simmim_train::in_threads;
+use simmim_train::knn::{Labelled, knn};
+
+use super::embed::FeatureArgs;
+use super::failure::Usage;
+use super::{Talk, output, tell};
+
+/// Measure how well the nearest neighbours among an encoder's features tell labels.
+///
+/// The training images' labels vote for those of the held-out images, by the cosine of their features. Nothing is
+/// trained, so it is quick, and a first look at what a pre-training has learned.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct KnnArgs {
+    /// A run folder of a pre-training or a fine-tuning (its best weights) or one of its checkpoints.
+    #[arg(long, value_name = "RUN|FILE")]
+    from: PathBuf,
+    /// Images with labels, as for `simmim finetune`.
+    #[arg(long, value_name = "PATH")]
+    data: String,
+    /// Neighbours that vote; several numbers are measured in one pass.
+    #[arg(long, value_name = "K", value_delimiter = ',', default_values_t = [1, 5, 20, 200])]
+    k: Vec<usize>,
+    /// How fast votes grow with the cosine: a vote is exp(cosine / temperature).
+    #[arg(long, value_name = "T", default_value_t = 0.07)]
+    temperature: f64,
+    #[command(flatten)]
+    feature: FeatureArgs,
+    /// Hold out this share of each class where the images are not divided already.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    val_share: f64,
+    /// Seed of that division.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Images that are looked at together; the result is the same.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+    /// Threads of the computation [default: one for each core].
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  simmim knn --from runs/first --data labelled/
+  simmim knn --from runs/first --data labelled/ --block 8 --k 20
+
+One JSON line for each k goes to stdout.
+Encoders of masked image modelling score low here: what tells classes apart lies in many of their features together,
+not in the ones that are largest. A linear classifier or fine-tuning brings it out; compare encoders by those.";
+
+pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
+    check(args)?;
+    let extractor = Extractor::open(&args.from)?;
+    let choice = args.feature.choice();
+    extractor.width_of(choice)?;
+    let held_out = HeldOut {
+        share: args.val_share,
+        most: usize::MAX,
+    };
+    let set = LabelledSet::open(&args.data, held_out, args.seed)?;
+    if set.labels().multi_label() {
+        let message = format!("the images of {} have several labels each", args.data);
+        return Err(Usage::new(message, "neighbours vote for one label an image").into());
+    }
+    tell(talk, format!("weights: {}", extractor.file().display()));
+    let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
+    let scores = in_threads(args.threads, || -> Result<_, simmim_train::Error> {
+        let [mut known, mut asked] = [Labelled::default(), Labelled::default()];
+        for batch in extractor.all_images(set.data(), &reporter, args.batch_size)? {
+            let batch = batch?;
+            if batch.is_empty() {
+                continue;
+            }
+            let features = extractor.features(&batch, choice);
+            let width = features.len() / batch.len();
+            for (row, entry_idx) in features.chunks(width).zip(&batch.entry_idx) {
+                let is_in = |part: &[usize]| part.binary_search(entry_idx).is_ok();
+                let part = match (is_in(set.split().train()), is_in(set.split().held_out())) {
+                    (true, _) => &mut known,
+                    (_, true) => &mut asked,
+                    _ => continue,
+                };
+                part.features.extend(row);
+                part.labels.push(set.labels().of(*entry_idx)[0] as usize);
+            }
+        }
+        Ok(if known.labels.is_empty() || asked.labels.is_empty() {
+            None
+        } else {
+            let settings = (set.labels().n_classes(), args.temperature);
+            Some((
+                knn(&known, &asked, &args.k, settings),
+                known.labels.len(),
+                asked.labels.len(),
+            ))
+        })
+    })?;
+    let Some((scores, n_known, n_asked)) = scores else {
+        let message = "there is no image to ask about, or none to know";
+        return Err(Usage::new(message, "hold some out with --val-share").into());
+    };
+    for image in reporter.list() {
+        output::say(format!("warning: left out the unreadable image {image}"));
+    }
+    tell(talk, format!("{n_known} images vote on {n_asked}"));
+    for score in scores {
+        tell(
+            talk,
+            format!(
+                "k {:>4}: top-1 {:.2} %, top-5 {:.2} %",
+                score.k,
+                100.0 * score.top1,
+                100.0 * score.top5
+            ),
+        );
+        let mut line = json!(score);
+        line["n_known"] = json!(n_known);
+        line["n_asked"] = json!(n_asked);
+        output::data(line)?;
+    }
+    tell(
+        talk,
+        "low figures are usual for masked image modelling: neighbours do not show what a linear classifier or \
+         fine-tuning brings out",
+    );
+    Ok(())
+}
+
+fn check(args: &KnnArgs) -> Result<(), Usage> {
+    if args.k.contains(&0) {
+        return Err(Usage::new("--k has 0", "one neighbour is the least"));
+    }
+    if args.temperature.is_nan() || args.temperature <= 0.0 {
+        let message = format!("--temperature is {}", args.temperature);
+        return Err(Usage::new(message, "it is above 0; 0.07 is usual"));
+    }
+    if !(0.0..1.0).contains(&args.val_share) {
+        let message = format!("--val-share is {}", args.val_share);
+        return Err(Usage::new(message, "it is 0 up to, but not, 1"));
+    }
+    if args.batch_size == 0 {
+        return Err(Usage::new("--batch-size is 0", "leave it out"));
+    }
+    Ok(())
+}
