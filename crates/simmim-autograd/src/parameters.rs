@@ -218,6 +218,7 @@ impl Parameters {
     }
 
     /// The same parameters with the same values, in memory of their own.
+    #[must_use]
     pub fn copy(&self) -> Self {
         let tensors = self.tensors.iter().map(Tensor::copy).collect();
         Self {

@@ -1,4 +1,4 @@
-//! Resampled tables against SciPy's bicubic spline and PyTorch's bicubic convolution; `golden/resample/make.py` made the file.
+//! Resampled tables against `SciPy`'s bicubic spline and PyTorch's bicubic convolution; `golden/resample/make.py` made the file.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +19,10 @@ fn tables_are_resampled_as_by_an_independent_spline() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/resample/tables.safetensors");
     let archive = Archive::open(path).unwrap();
     let mut n_cases = 0;
-    for name in archive.names().filter(|name| name.ends_with(".from")) {
-        let case = name.strip_suffix(".from").unwrap();
+    for name in archive.names() {
+        let Some(case) = name.strip_suffix(".from") else {
+            continue;
+        };
         let from = archive.array(name).unwrap();
         let to = archive.array(&format!("{case}.to")).unwrap();
         let [source, target] = [&from, &to].map(|array| [array.shape[0], array.shape[1]]);

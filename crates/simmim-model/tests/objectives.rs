@@ -39,8 +39,13 @@ impl Encoder for Merged {
         self.vit.embed(tape, images)
     }
 
-    fn encode<'a>(&'a self, tape: &mut Tape<'a>, tokens: Var) -> Var {
-        let tokens = self.vit.encode(tape, tokens); // [B, L, D]
+    fn encode_seen<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        tokens: Var,
+        seen: &mut dyn FnMut(&Var),
+    ) -> Var {
+        let tokens = self.vit.encode_seen(tape, tokens, seen); // [B, L, D]
         let (batch, [h, w], merge) = (tokens.shape()[0], self.grid(), self.merge);
         let mut order = Vec::new();
         for square in 0..batch * h * w / (merge * merge) {

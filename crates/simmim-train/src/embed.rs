@@ -76,6 +76,9 @@ pub struct Embedded {
 /// # Errors
 /// [`Error::UnknownFormat`], [`Error::NoFeature`]; [`Error::Data`] for too many unreadable images; [`Error::File`].
 /// The file that stood there is then untouched.
+///
+/// # Panics
+/// Never: names are plain JSON.
 pub fn embed(
     extractor: &Extractor,
     data: &Arc<DataSet>,
@@ -204,7 +207,7 @@ impl Rows<'_> {
 
 /// Version 1.0 of the format.
 ///
-/// Source: NumPy, `numpy.lib.format`: the magic, the version, the length of the header, a Python dictionary padded with
+/// Source: `NumPy`, `numpy.lib.format`: the magic, the version, the length of the header, a Python dictionary padded with
 /// spaces so that the values begin at a multiple of 64 bytes.
 fn write_npy(file: &mut dyn Write, [n, width]: [usize; 2], rows: &mut Rows<'_>) -> io::Result<()> {
     const BEFORE: usize = 10;
@@ -240,9 +243,9 @@ fn write_safetensors(
     file.write_all(names)
 }
 
-fn write_parquet<'n>(
+fn write_parquet(
     file: &mut (dyn Write + Send),
-    names: &mut dyn Iterator<Item = &'n str>,
+    names: &mut dyn Iterator<Item = &str>,
     rows: &mut Rows<'_>,
 ) -> Result<(), ParquetError> {
     const SCHEMA: &str = "message images {

@@ -115,14 +115,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
     let width = model.width.unwrap_or(size.width);
     let heads = model.heads.unwrap_or(size.heads()[0]);
     let patch_px = model.patch_px.unwrap_or(size.patch_px);
-    let each = 1..=MOST / MOST_STAGES;
-    if !(1..=MOST_STAGES).contains(&depths.len()) || !depths.iter().all(|n| each.contains(n)) {
-        let reason = format!(
-            "from one to {MOST_STAGES} stages, each of 1 to {} blocks",
-            each.end()
-        );
-        return Err(misfit("model.depths", format!("{depths:?}"), reason));
-    }
+    require_depths(&depths)?;
     check_sizes(config, (width, patch_px), [depths.iter().sum(), heads])?;
     let widest = width << (depths.len() - 1);
     if widest > MOST {
@@ -134,22 +127,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         return Err(misfit("model.init", model.init.word(), reason));
     }
     require_whole_heads(width, heads)?;
-    if let Some(windows) = &model.pretrained_windows {
-        let fits = size.version == SwinVersion::V2
-            && windows.len() == depths.len()
-            && windows.iter().all(|side| (1..=MOST).contains(side));
-        if !fits {
-            let reason = format!(
-                "it is for SwinV2, a number above 0 for each of the {} stages",
-                depths.len()
-            );
-            return Err(misfit(
-                "model.pretrained_windows",
-                format!("{windows:?}"),
-                reason,
-            ));
-        }
-    }
+    require_learned_windows(model, size.version, depths.len())?;
     let swin = SwinConfig {
         version: size.version,
         image_size: config.data.image_size,
@@ -168,6 +146,39 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         drop_path: model.drop_path.unwrap_or(0.0) as f32,
     };
     with_window(swin, model.window)
+}
+
+/// Refuses stages and blocks beyond any use.
+fn require_depths(depths: &[usize]) -> Result<(), Error> {
+    let each = 1..=MOST / MOST_STAGES;
+    if !(1..=MOST_STAGES).contains(&depths.len()) || !depths.iter().all(|n| each.contains(n)) {
+        let reason = format!(
+            "from one to {MOST_STAGES} stages, each of 1 to {} blocks",
+            each.end()
+        );
+        return Err(misfit("model.depths", format!("{depths:?}"), reason));
+    }
+    Ok(())
+}
+
+/// Refuses windows of a pre-training that are not one for each stage of a second version.
+fn require_learned_windows(
+    model: &config::Model,
+    version: SwinVersion,
+    n_stages: usize,
+) -> Result<(), Error> {
+    let Some(windows) = &model.pretrained_windows else {
+        return Ok(());
+    };
+    let fits = version == SwinVersion::V2
+        && windows.len() == n_stages
+        && windows.iter().all(|side| (1..=MOST).contains(side));
+    if fits {
+        return Ok(());
+    }
+    let reason = format!("it is for SwinV2, a number above 0 for each of the {n_stages} stages");
+    let found = format!("{windows:?}");
+    Err(misfit("model.pretrained_windows", found, reason))
 }
 
 /// The configuration with the window asked for, or the first usual one of which the image is a whole number.

@@ -310,13 +310,6 @@ impl Error {
             Self::File(error) => error.hint(),
             Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
             Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),
-            Self::UnknownClass { near, .. } => {
-                const MOST: usize = 10;
-                let some = near.len().min(MOST);
-                let more = if near.len() > MOST { " and more" } else { "" };
-                Some(format!("it knows {}{more}; rename or remove the folder or the lines of that class", choices(&near[..some])))
-            }
-            Self::OtherTask { command, .. } => Some(format!("use `{command}`")),
             Self::UnknownVariant { .. } => Some(format!(
                 "the variants are {}, each with the side of a patch in pixels after a slash: `vit-b/16`",
                 simmim_model::Variant::names().collect::<Vec<_>>().join(", ")
@@ -360,6 +353,20 @@ impl Error {
             Self::NotFinite { .. } => {
                 Some("lower `train.base_lr`, lengthen `train.warmup_epochs`, or look for broken images".into())
             }
+            _ => self.hint_of_use(),
+        }
+    }
+
+    /// The same for what goes wrong when a trained encoder is put to use.
+    fn hint_of_use(&self) -> Option<String> {
+        match self {
+            Self::UnknownClass { near, .. } => {
+                const MOST: usize = 10;
+                let some = near.len().min(MOST);
+                let more = if near.len() > MOST { " and more" } else { "" };
+                Some(format!("it knows {}{more}; rename or remove the folder or the lines of that class", choices(&near[..some])))
+            }
+            Self::OtherTask { command, .. } => Some(format!("use `{command}`")),
             Self::OtherEncoder { .. } => Some(
                 "leave `model.variant` away, so that it is taken from the checkpoint; `simmim inspect FILE` lists what a \
                  file holds"
@@ -369,7 +376,7 @@ impl Error {
             Self::NoFeature { has, .. } => Some(has.clone()),
             Self::SeveralLabels => Some("fine-tune a model on images with several labels, or give each image one".into()),
             Self::Scores(_) => Some("use an earlier checkpoint of the run".into()),
-            Self::NotPng { .. } | Self::Plot { .. } => None,
+            _ => None,
         }
     }
 }

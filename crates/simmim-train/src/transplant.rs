@@ -335,7 +335,6 @@ mod tests {
     use std::path::PathBuf;
 
     use simmim_autograd::{Tape, Tensor};
-    use simmim_model::Encoder as _;
     use tempfile::TempDir;
 
     use super::*;

@@ -109,7 +109,9 @@ impl LabelNetwork {
     fn to_probabilities(&self, logits: &mut [f32]) {
         for row in logits.chunks_mut(self.classes.classes.len()) {
             if self.classes.multi_label {
-                row.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp()));
+                for x in row {
+                    *x = 1.0 / (1.0 + (-*x).exp());
+                }
             } else {
                 softmax(row);
             }

@@ -173,12 +173,14 @@ fn paint(canvas: &Canvas<'_>, groups: &[Group]) -> Result<(), Fault> {
         };
         chart.draw_series(own.iter().filter_map(bar))?;
     }
-    let (x, y) = chart.plotting_area().get_base_pixel();
-    for (line, (name, colour)) in [("pre-trained", COLOURS[0]), ("from scratch", COLOURS[1])]
-        .into_iter()
-        .enumerate()
-    {
-        let (x, y) = (x + 30, y + 24 + 40 * line as i32);
+    paint_legend(canvas, chart.plotting_area().get_base_pixel())
+}
+
+/// Which colour is which, at the upper left corner of the lines.
+fn paint_legend(canvas: &Canvas<'_>, (left, top): (i32, i32)) -> Result<(), Fault> {
+    let entries = [("pre-trained", COLOURS[0]), ("from scratch", COLOURS[1])];
+    for (line, (name, colour)) in entries.into_iter().enumerate() {
+        let (x, y) = (left + 30, top + 24 + 40 * line as i32);
         canvas.draw(&Rectangle::new([(x, y), (x + 24, y + 20)], colour.filled()))?;
         canvas.draw(&Text::new(name, (x + 36, y - 4), text(TEXT_PX)))?;
     }

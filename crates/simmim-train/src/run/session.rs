@@ -24,6 +24,9 @@ use super::images::Images;
 use super::voice::{Voice, unix_secs};
 use super::{Job, Outcome, RECIPE_COMMENT};
 
+/// Makes a task and its optimiser once there is a run folder.
+type Begin<T> = dyn FnOnce(&RunFolder) -> Result<Learner<T>, Error>;
+
 /// What can be found out before the run folder is touched, and how to begin.
 pub(crate) struct Prepared<T> {
     /// The configuration, with everything in numbers that depends on the images.
@@ -34,7 +37,7 @@ pub(crate) struct Prepared<T> {
     /// Bytes that the run writes at its peak.
     pub(crate) disk_bytes: u64,
     /// Makes the task and its optimiser, as they are before the first step.
-    pub(crate) begin: Box<dyn FnOnce(&RunFolder) -> Result<Learner<T>, Error>>,
+    pub(crate) begin: Box<Begin<T>>,
 }
 
 /// A run under way.

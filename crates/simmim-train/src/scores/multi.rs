@@ -56,8 +56,9 @@ impl MultiLabelScores {
         for own in labels {
             let first = self.answers.len();
             self.answers.resize(first + self.n_classes, false);
-            own.iter()
-                .for_each(|label| self.answers[first + label] = true);
+            for label in own {
+                self.answers[first + label] = true;
+            }
         }
         Ok(())
     }
@@ -86,9 +87,9 @@ impl MultiLabelScores {
     pub fn micro_f1(&self) -> f64 {
         let all = (0..self.n_classes).map(|class| self.counts(class));
         let sum = all.fold(Counts::default(), |sum, one| Counts {
-            n_both: sum.n_both + one.n_both,
-            n_true: sum.n_true + one.n_true,
-            n_said: sum.n_said + one.n_said,
+            both: sum.both + one.both,
+            truly: sum.truly + one.truly,
+            said: sum.said + one.said,
         });
         sum.f1().unwrap_or(f64::NAN)
     }
@@ -112,7 +113,7 @@ impl MultiLabelScores {
     pub fn of_class(&self, class: usize) -> LabelScore {
         let counts = self.counts(class);
         LabelScore {
-            n_images: counts.n_true,
+            n_images: counts.truly,
             average_precision: self.average_precision(class),
             f1: counts.f1(),
         }
@@ -138,9 +139,9 @@ impl MultiLabelScores {
     fn counts(&self, class: usize) -> Counts {
         self.column(class)
             .fold(Counts::default(), |counts, (p, answer)| Counts {
-                n_both: counts.n_both + usize::from(p >= YES && answer),
-                n_true: counts.n_true + usize::from(answer),
-                n_said: counts.n_said + usize::from(p >= YES),
+                both: counts.both + usize::from(p >= YES && answer),
+                truly: counts.truly + usize::from(answer),
+                said: counts.said + usize::from(p >= YES),
             })
     }
 
@@ -153,15 +154,15 @@ impl MultiLabelScores {
 /// Images that have a label, that are said to have it, and both.
 #[derive(Default)]
 struct Counts {
-    n_both: usize,
-    n_true: usize,
-    n_said: usize,
+    both: usize,
+    truly: usize,
+    said: usize,
 }
 
 impl Counts {
     fn f1(&self) -> Option<f64> {
-        let n = self.n_true + self.n_said;
-        (n > 0).then(|| 2.0 * self.n_both as f64 / n as f64)
+        let n = self.truly + self.said;
+        (n > 0).then(|| 2.0 * self.both as f64 / n as f64)
     }
 }
 

@@ -116,17 +116,19 @@ pub(crate) fn csv<'a>(
 /// [`Error::Plot`].
 pub fn confusion_picture(scores: &Scores, classes: &[String]) -> Result<Picture, Error> {
     let layout = Layout::of(classes);
-    let side = layout.margin_px + layout.cell_px * classes.len() as i32 + Layout::EDGE_PX;
+    let side = layout.margin + layout.cell * classes.len() as i32 + Layout::EDGE_PX;
     let size = (side as u32, (side + Layout::TITLE_PX) as u32);
     chart::picture(size, |canvas| layout.paint(canvas, scores, classes))
 }
 
 /// Where the parts of the matrix stand.
 struct Layout {
-    cell_px: i32,
+    /// The side of a cell, in pixels as all of these.
+    cell: i32,
     /// Left of the cells and above them, for the names.
-    margin_px: i32,
-    text_px: i32,
+    margin: i32,
+    /// Height of the letters.
+    letters: i32,
 }
 
 impl Layout {
@@ -135,21 +137,21 @@ impl Layout {
 
     fn of(classes: &[String]) -> Self {
         let n = classes.len();
-        let cell_px = (900 / n as i32).clamp(2, 72);
-        let text_px = (cell_px * 2 / 5).clamp(11, 24);
+        let cell = (900 / n as i32).clamp(2, 72);
+        let letters = (cell * 2 / 5).clamp(11, 24);
         let longest = classes.iter().map(|name| name.chars().count()).max();
         let longest = longest.unwrap_or(0).min(Self::MOST_LETTERS) as i32;
         let named = if n <= MOST_NAMED {
-            longest * text_px * 3 / 5 + 60
+            longest * letters * 3 / 5 + 60
         } else {
             60
         };
         // A title fits over the smallest of matrices.
-        let margin_px = named.max(420 - cell_px * n as i32);
+        let margin = named.max(420 - cell * n as i32);
         Self {
-            cell_px,
-            margin_px,
-            text_px,
+            cell,
+            margin,
+            letters,
         }
     }
 
@@ -162,7 +164,7 @@ impl Layout {
         classes: &[String],
     ) -> Result<(), Fault> {
         let n = classes.len();
-        let origin = (self.margin_px, self.margin_px + Self::TITLE_PX);
+        let origin = (self.margin, self.margin + Self::TITLE_PX);
         let title = format!(
             "{:.2} % of {} images right",
             100.0 * scores.top1(),
@@ -192,10 +194,7 @@ impl Layout {
     }
 
     fn corner(&self, (x, y): (i32, i32), [row, column]: [usize; 2]) -> (i32, i32) {
-        (
-            x + self.cell_px * column as i32,
-            y + self.cell_px * row as i32,
-        )
+        (x + self.cell * column as i32, y + self.cell * row as i32)
     }
 
     fn cell(
@@ -207,15 +206,15 @@ impl Layout {
     ) -> Result<(), Fault> {
         // The root makes rare mistakes visible.
         let shade = share.sqrt();
-        let corners = [(x, y), (x + self.cell_px, y + self.cell_px)];
+        let corners = [(x, y), (x + self.cell, y + self.cell)];
         canvas.draw(&Rectangle::new(corners, FULL.mix(shade).filled()))?;
         if n <= MOST_NUMBERED && count > 0 {
             let colour = if shade > 0.6 { WHITE } else { BLACK };
             let centred = Pos::new(HPos::Center, VPos::Center);
-            let style = text(self.text_px.min(self.cell_px * 2 / 5))
+            let style = text(self.letters.min(self.cell * 2 / 5))
                 .color(&colour)
                 .pos(centred);
-            let middle = (x + self.cell_px / 2, y + self.cell_px / 2);
+            let middle = (x + self.cell / 2, y + self.cell / 2);
             canvas.draw(&Text::new(count.to_string(), middle, style))?;
         }
         Ok(())
@@ -227,7 +226,7 @@ impl Layout {
         origin: (i32, i32),
         classes: &[String],
     ) -> Result<(), Fault> {
-        let size = self.text_px.min(self.cell_px.max(7));
+        let size = self.letters.min(self.cell.max(7));
         let left = text(size).pos(Pos::new(HPos::Right, VPos::Center));
         let above = text(size)
             .transform(FontTransform::Rotate270)
@@ -235,7 +234,7 @@ impl Layout {
         for (class, name) in classes.iter().enumerate() {
             let shown: String = name.chars().take(Self::MOST_LETTERS).collect();
             let (x, y) = self.corner(origin, [class, class]);
-            let middle = self.cell_px / 2;
+            let middle = self.cell / 2;
             canvas.draw(&Text::new(
                 shown.clone(),
                 (origin.0 - 8, y + middle),

@@ -99,23 +99,20 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
     let data = Arc::new(DataSet::open(&args.data)?);
     tell(talk, format!("weights: {}", extractor.file().display()));
     let (begun, mut told) = (Instant::now(), Instant::now());
-    let written = in_threads(args.threads, || {
-        embed(
-            &extractor,
-            &data,
-            (choice, args.batch_size),
-            &args.out,
-            &mut |n_done| {
-                if told.elapsed() >= LINE_EVERY {
-                    told = Instant::now();
-                    let speed = n_done as f64 / begun.elapsed().as_secs_f64();
-                    tell(
-                        talk,
-                        format!("{n_done} of {} images · {speed:.1} images/s", data.len()),
-                    );
-                }
-            },
-        )
+    let mut seen = |n_done: usize| {
+        if told.elapsed() >= LINE_EVERY {
+            told = Instant::now();
+            let speed = n_done as f64 / begun.elapsed().as_secs_f64();
+            let n = data.len();
+            tell(
+                talk,
+                format!("{n_done} of {n} images · {speed:.1} images/s"),
+            );
+        }
+    };
+    let settings = (choice, args.batch_size);
+    let written = in_threads(args.threads, || -> anyhow::Result<_> {
+        Ok(embed(&extractor, &data, settings, &args.out, &mut seen)?)
     })?;
     for image in &written.unreadable {
         output::say(format!(

@@ -50,7 +50,7 @@ pub(crate) struct FineTuneArgs {
     /// Train on this share of each class's training images, as finetune.labels.
     #[arg(long, value_name = "SHARE")]
     labels: Option<f64>,
-    /// Hold out this share of each class where the images are not divided already, as data.held_out.
+    /// Hold out this share of each class where the images are not divided already, as `data.held_out`.
     #[arg(long, value_name = "SHARE")]
     val_share: Option<f64>,
     /// The run folder [default: runs/<recipe>-<time>].

@@ -8,7 +8,7 @@ use serde_json::json;
 use simmim_data::{HeldOut, LabelledSet, Reporter};
 use simmim_train::features::Extractor;
 use simmim_train::in_threads;
-use simmim_train::knn::{Labelled, knn};
+use simmim_train::knn::{KnnScore, Labelled, knn};
 
 use super::embed::FeatureArgs;
 use super::failure::Usage;
@@ -74,54 +74,62 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     }
     tell(talk, format!("weights: {}", extractor.file().display()));
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
-    let scores = in_threads(args.threads, || -> Result<_, simmim_train::Error> {
-        let [mut known, mut asked] = [Labelled::default(), Labelled::default()];
-        for batch in extractor.all_images(set.data(), &reporter, args.batch_size)? {
-            let batch = batch?;
-            if batch.is_empty() {
-                continue;
-            }
-            let features = extractor.features(&batch, choice);
-            let width = features.len() / batch.len();
-            for (row, entry_idx) in features.chunks(width).zip(&batch.entry_idx) {
-                let is_in = |part: &[usize]| part.binary_search(entry_idx).is_ok();
-                let part = match (is_in(set.split().train()), is_in(set.split().held_out())) {
-                    (true, _) => &mut known,
-                    (_, true) => &mut asked,
-                    _ => continue,
-                };
-                part.features.extend(row);
-                part.labels.push(set.labels().of(*entry_idx)[0] as usize);
-            }
+    let found = in_threads(args.threads, || -> anyhow::Result<_> {
+        let [known, asked] = features(&extractor, &set, &reporter, args)?;
+        let counts = [known.labels.len(), asked.labels.len()];
+        if counts.contains(&0) {
+            return Ok(None);
         }
-        Ok(if known.labels.is_empty() || asked.labels.is_empty() {
-            None
-        } else {
-            let settings = (set.labels().n_classes(), args.temperature);
-            Some((
-                knn(&known, &asked, &args.k, settings),
-                known.labels.len(),
-                asked.labels.len(),
-            ))
-        })
+        let settings = (set.labels().n_classes(), args.temperature);
+        Ok(Some((knn(&known, &asked, &args.k, settings), counts)))
     })?;
-    let Some((scores, n_known, n_asked)) = scores else {
+    let Some((scores, counts)) = found else {
         let message = "there is no image to ask about, or none to know";
         return Err(Usage::new(message, "hold some out with --val-share").into());
     };
     for image in reporter.list() {
         output::say(format!("warning: left out the unreadable image {image}"));
     }
+    report(&scores, counts, talk)
+}
+
+/// The features and labels of the images that vote, and of those that are asked about.
+fn features(
+    extractor: &Extractor,
+    set: &LabelledSet,
+    reporter: &Arc<Reporter>,
+    args: &KnnArgs,
+) -> anyhow::Result<[Labelled; 2]> {
+    let [mut known, mut asked] = [Labelled::default(), Labelled::default()];
+    for batch in extractor.all_images(set.data(), reporter, args.batch_size)? {
+        let batch = batch?;
+        if batch.is_empty() {
+            continue;
+        }
+        let features = extractor.features(&batch, args.feature.choice());
+        let width = features.len() / batch.len();
+        for (row, entry_idx) in features.chunks(width).zip(&batch.entry_idx) {
+            let is_in = |part: &[usize]| part.binary_search(entry_idx).is_ok();
+            let part = match (is_in(set.split().train()), is_in(set.split().held_out())) {
+                (true, _) => &mut known,
+                (_, true) => &mut asked,
+                _ => continue,
+            };
+            part.features.extend(row);
+            part.labels.push(set.labels().of(*entry_idx)[0] as usize);
+        }
+    }
+    Ok([known, asked])
+}
+
+fn report(scores: &[KnnScore], [n_known, n_asked]: [usize; 2], talk: Talk) -> anyhow::Result<()> {
     tell(talk, format!("{n_known} images vote on {n_asked}"));
     for score in scores {
+        let KnnScore { k, top1, top5 } = score;
+        let (top1, top5) = (100.0 * top1, 100.0 * top5);
         tell(
             talk,
-            format!(
-                "k {:>4}: top-1 {:.2} %, top-5 {:.2} %",
-                score.k,
-                100.0 * score.top1,
-                100.0 * score.top5
-            ),
+            format!("k {k:>4}: top-1 {top1:.2} %, top-5 {top5:.2} %"),
         );
         let mut line = json!(score);
         line["n_known"] = json!(n_known);

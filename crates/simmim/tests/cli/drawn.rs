@@ -25,7 +25,7 @@ pub(crate) fn labelled(class: usize, idx: usize) -> RgbImage {
     RgbImage::from_fn(36, 36, |x, y| {
         let noise = (x * 7 + y * 13 + idx as u32 * 29) % 40;
         let grey = match class {
-            0 if (x / 6 + idx as u32) % 2 == 0 => 215,
+            0 if (x / 6 + idx as u32).is_multiple_of(2) => 215,
             0 | 1 => noise,
             _ => 215 + noise,
         };

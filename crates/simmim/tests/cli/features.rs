@@ -150,10 +150,8 @@ fn peak_kib(sandbox: &Sandbox, words: &str) -> u64 {
 #[test]
 fn memory_does_not_grow_with_the_number_of_images() {
     let sandbox = pretrained(4);
-    let mut list = String::new();
-    for n in 0..10_000 {
-        list += &format!("many/{n:05}.png\n");
-    }
+    let lines: Vec<String> = (0..10_000).map(|n| format!("many/{n:05}.png\n")).collect();
+    let list = lines.concat();
     let many = sandbox.path("many");
     fs::create_dir(&many).unwrap();
     let bytes = drawn::encoded(&drawn::labelled(0, 1), image::ImageFormat::Png);

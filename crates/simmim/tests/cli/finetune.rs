@@ -1,5 +1,6 @@
 //! From a pre-trained encoder and labels to predictions.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::Stdio;
 use std::thread::sleep;
@@ -274,7 +275,7 @@ fn several_labels_an_image_are_learned_and_measured() {
     let mut table = "path,label\n".to_owned();
     for (class, labels) in [("bars", "dark;light"), ("dark", "dark"), ("light", "light")] {
         for idx in 0..12 {
-            table += &format!("labelled/{class}/{idx:03}.png,{labels}\n");
+            writeln!(table, "labelled/{class}/{idx:03}.png,{labels}").unwrap();
         }
     }
     fs::write(sandbox.path("table.csv"), table).unwrap();
