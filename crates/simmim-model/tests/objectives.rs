@@ -514,3 +514,48 @@ fn assert_counts(model: &MaskedImageModel, parameters: &Parameters, cell_px: usi
         );
     }
 }
+
+#[test]
+fn what_comes_out_of_each_block_is_seen_and_changes_nothing() {
+    let swin = SwinConfig {
+        image_size: [16, 16],
+        patch_px: 2,
+        width: 8,
+        depths: vec![2, 1],
+        heads: vec![1, 2],
+        window: 4,
+        ..SwinConfig::default()
+    };
+    let vit = VitConfig {
+        image_size: [16, 16],
+        patch_px: 4,
+        width: 12,
+        depth: 3,
+        heads: 2,
+        ..VitConfig::default()
+    };
+    let cases = [
+        (EncoderConfig::Swin(swin), vec![[64, 8], [64, 8], [16, 16]]),
+        (EncoderConfig::Vit(vit), vec![[17, 12]; 3]),
+    ];
+    for (config, expected) in cases {
+        let mut specs = ParameterSpecs::default();
+        let encoder = config.build("encoder.", &mut specs);
+        let device = CpuDevice::shared();
+        let parameters = Parameters::allocate(specs, &device, 3);
+        let pixels: Vec<f32> = (0..2 * 3 * 16 * 16).map(|i| (i as f32).sin()).collect();
+        let images = Tensor::from_slice(&device, &[2, 3, 16, 16], &pixels);
+        let mut tape = Tape::inference(&parameters);
+        let tokens = encoder.embed(&mut tape, &images);
+        let plain = encoder.encode(&mut tape, tokens.clone());
+        let mut shapes = Vec::new();
+        let seen = encoder.encode_seen(&mut tape, tokens, &mut |x| {
+            let &[2, tokens, width] = x.shape() else {
+                panic!("{:?}", x.shape())
+            };
+            shapes.push([tokens, width]);
+        });
+        assert_eq!(shapes, expected);
+        assert_eq!(seen.tensor().to_vec(), plain.tensor().to_vec());
+    }
+}

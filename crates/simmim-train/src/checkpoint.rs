@@ -14,8 +14,9 @@ use simmim_autograd::{ParameterSpecs, Parameters, Tensor};
 use simmim_checkpoint::{Archive, Entry, write_archive};
 
 use crate::Error;
-use crate::config::{Layer, RawConfig};
+use crate::config::{Layer, Precision, RawConfig};
 use crate::learner::{Learner, Task};
+use crate::run_folder::weights_of;
 
 const FIRST: &str = "optimizer.exp_avg.";
 const SECOND: &str = "optimizer.exp_avg_sq.";
@@ -146,6 +147,25 @@ pub fn origin(archive: &Archive) -> Result<Origin, Error> {
         config: RawConfig::from_layers(&[config])?,
         progress: json(archive, PROGRESS)?,
     })
+}
+
+/// Opens a run folder (its best weights, or its last where none are best) or one of its checkpoints, proves that the file is
+/// whole, and reads what it says of its run. With `precision` the model is to compute in that one instead of its own.
+///
+/// # Errors
+/// [`Error::File`] for a missing or damaged file, and those of [`origin`].
+pub(crate) fn open_own(
+    path: &Path,
+    precision: Option<Precision>,
+) -> Result<(Archive, Origin), Error> {
+    let archive = Archive::open(weights_of(path))?;
+    // Before anything is believed of what it says.
+    archive.verify()?;
+    let mut origin = origin(&archive)?;
+    if let Some(precision) = precision {
+        origin.config.train.precision = precision;
+    }
+    Ok((archive, origin))
 }
 
 /// Whether the file says that this program wrote it.

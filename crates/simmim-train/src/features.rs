@@ -4,13 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_autograd::{Parameters, Tape, Tensor};
-use simmim_checkpoint::Archive;
 use simmim_data::{Batch, BatchPlan, BatchSettings, DataSet, Loader, Pass, Reporter, Split, Views};
 use simmim_model::Encoder;
 
 use crate::config::{Precision, RawConfig};
 use crate::finetune::FineTuned;
-use crate::run_folder::weights_of;
 use crate::trained::Trained;
 use crate::{Error, checkpoint};
 
@@ -52,8 +50,8 @@ impl Extractor {
     /// # Errors
     /// Those of [`Trained::open`] and [`FineTuned::open`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let archive = Archive::open(weights_of(path))?;
-        let is_fine_tuned = checkpoint::origin(&archive)?.config.finetune.is_some();
+        let (_, origin) = checkpoint::open_own(path, None)?;
+        let is_fine_tuned = origin.config.finetune.is_some();
         let source = if is_fine_tuned {
             Source::FineTuned(Box::new(FineTuned::open_in(path, Some(Precision::Fp32))?))
         } else {

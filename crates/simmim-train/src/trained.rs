@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use simmim_checkpoint::Archive;
 use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode, read_image_file};
 use simmim_random::{Purpose, Stream};
 
@@ -13,7 +12,6 @@ use crate::config::{Precision, RawConfig};
 use crate::learner::Network;
 use crate::picture::Picture;
 use crate::plan::Plan;
-use crate::run_folder;
 
 /// A trained model with what it was trained by.
 #[derive(Debug)]
@@ -36,13 +34,8 @@ impl Trained {
 
     /// As [`Trained::open`], computing in that precision instead of the one of its training.
     pub(crate) fn open_in(path: &Path, precision: Option<Precision>) -> Result<Self, Error> {
-        let file = run_folder::weights_of(path);
-        let archive = Archive::open(&file)?;
-        // Before anything is believed of what it says.
-        archive.verify()?;
-        let mut origin = checkpoint::origin(&archive)?;
-        let trained_in = origin.config.train.precision;
-        origin.config.train.precision = precision.unwrap_or(trained_in);
+        let (archive, origin) = checkpoint::open_own(path, precision)?;
+        let file = archive.path().to_owned();
         if origin.config.finetune.is_some() {
             return Err(Error::OtherTask {
                 found: "a fine-tuned classifier, which fills in no hidden pixels",

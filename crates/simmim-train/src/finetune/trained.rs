@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use simmim_checkpoint::Archive;
 use simmim_data::{BatchPlan, BatchSettings, DataSet, Loader, Pass, Reporter, Split, Views};
 
 use crate::Error;
 use crate::checkpoint::{self, Origin};
 use crate::config::Precision;
-use crate::run_folder;
 
 use super::network::{CLASSES, LabelNetwork};
 use super::plan::{ClassList, FineTunePlan};
@@ -35,12 +33,8 @@ impl FineTuned {
 
     /// As [`FineTuned::open`], computing in that precision instead of the one of its training.
     pub(crate) fn open_in(path: &Path, precision: Option<Precision>) -> Result<Self, Error> {
-        let file = run_folder::weights_of(path);
-        let archive = Archive::open(&file)?;
-        archive.verify()?;
-        let mut origin = checkpoint::origin(&archive)?;
-        let trained_in = origin.config.train.precision;
-        origin.config.train.precision = precision.unwrap_or(trained_in);
+        let (archive, origin) = checkpoint::open_own(path, precision)?;
+        let file = archive.path().to_owned();
         if origin.config.finetune.is_none() {
             return Err(Error::OtherTask {
                 found: "a pre-trained encoder, which has learned no labels yet",

@@ -35,7 +35,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
     /// Threads of the computation [default: one for each core].
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
 
@@ -44,8 +44,8 @@ Examples:
   simmim evaluate --from runs/labels --data labelled/
   simmim evaluate --from runs/labels --data test/ --out runs/labels/test
 
-One JSON line with every figure goes to stdout, the table to stderr. The weights are the best ones on the held-out
-images of the training; --from runs/labels/checkpoints/last.safetensors measures the last ones.";
+One JSON line with every figure goes to stdout, the table to stderr. The weights are the best ones
+on the held-out images of the training; runs/labels/checkpoints/last.safetensors has the last ones.";
 
 pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
     if args.batch_size == 0 {

@@ -45,7 +45,7 @@ pub(crate) struct KnnArgs {
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
     /// Threads of the computation [default: one for each core].
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
 

@@ -52,16 +52,16 @@ struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Pretrain(pretrain::PretrainArgs),
+    Reconstruct(reconstruct::ReconstructArgs),
     #[command(name = "finetune")]
     FineTune(finetune::FineTuneArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Predict(predict::PredictArgs),
+    #[command(name = "lowshot")]
+    LowShot(lowshot::LowShotArgs),
     Embed(embed::EmbedArgs),
     #[command(name = "knn")]
     Knn(knn::KnnArgs),
-    #[command(name = "lowshot")]
-    LowShot(lowshot::LowShotArgs),
-    Predict(predict::PredictArgs),
-    Reconstruct(reconstruct::ReconstructArgs),
     Ablate(ablate::AblateArgs),
     Inspect(inspect::InspectArgs),
     Mask(mask::DrawMasksArgs),
@@ -71,10 +71,13 @@ enum Command {
 }
 
 const AFTER_HELP: &str = "\
-The three commands to begin with:
+The commands to begin with:
   simmim demo                                      see it learn, in two or three minutes
   simmim pretrain --data photos/ --out runs/first  train on your own images
   simmim reconstruct --from runs/first cat.jpg     see what it has learned
+  simmim finetune --data labelled/ --from runs/first --out runs/labels
+                                                   make a classifier of it
+  simmim predict --from runs/labels cat.jpg        and ask it
 
 Words:
   patch  a square of pixels (model.patch_px) that becomes one token of the transformer
