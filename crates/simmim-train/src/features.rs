@@ -1,5 +1,6 @@
 //! What a frozen encoder makes of images: one vector an image.
 
+use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +29,19 @@ pub struct Choice {
     pub block: Option<usize>,
     /// How its tokens become one vector.
     pub pool: Pool,
+}
+
+impl Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.block {
+            Some(block) => write!(f, "block {block}")?,
+            None => f.write_str("output")?,
+        }
+        f.write_str(match self.pool {
+            Pool::Mean => ", mean",
+            Pool::ClassToken => ", class token",
+        })
+    }
 }
 
 /// A frozen encoder, of a pre-training or a fine-tuning. It computes in f32 whatever it was trained in.
@@ -153,11 +167,8 @@ impl Extractor {
     /// When there is no such feature: [`Extractor::width_of`] proves that there is.
     pub fn features(&self, batch: &Batch, choice: Choice) -> Vec<f32> {
         let encoder = self.encoder();
-        let [channels, height, width] = batch.image_shape;
-        let shape = [batch.len(), channels, height, width];
-        let images = Tensor::from_slice(self.parameters().device(), &shape, &batch.images);
         let mut tape = Tape::inference(self.parameters());
-        let tokens = encoder.embed(&mut tape, &images);
+        let tokens = encoder.embed(&mut tape, &self.images(batch));
         let (mut number, mut found) = (0, Vec::new());
         // The class token of the output is that of the last block.
         let wanted = match (choice.block, choice.pool) {
@@ -179,6 +190,50 @@ impl Extractor {
             found = pooled(&output.tensor().to_vec(), output.shape(), 0, Pool::Mean);
         }
         found
+    }
+
+    /// Every feature that the encoder has, the first block's first, the output's last.
+    pub fn choices(&self) -> Vec<Choice> {
+        let pools: &[Pool] = match self.encoder().class_tokens() {
+            0 => &[Pool::Mean],
+            _ => &[Pool::Mean, Pool::ClassToken],
+        };
+        let blocks = (1..=self.n_blocks()).map(Some);
+        let of_blocks = blocks.flat_map(|block| pools.iter().map(move |pool| (block, *pool)));
+        let all = of_blocks.chain([(None, Pool::Mean)]);
+        all.map(|(block, pool)| Choice { block, pool }).collect()
+    }
+
+    /// All of [`Extractor::choices`] at once, for the price of one.
+    ///
+    /// # Shapes
+    /// For each choice `[B, D]`, D that of [`Extractor::width_of`].
+    pub fn all(&self, batch: &Batch) -> Vec<Vec<f32>> {
+        let encoder = self.encoder();
+        let n_class = encoder.class_tokens();
+        let mut tape = Tape::inference(self.parameters());
+        let tokens = encoder.embed(&mut tape, &self.images(batch));
+        let mut found = Vec::new();
+        let output = encoder.encode_seen(&mut tape, tokens, &mut |x| {
+            let values = x.tensor().to_vec();
+            found.push(pooled(&values, x.shape(), n_class, Pool::Mean));
+            if n_class > 0 {
+                found.push(pooled(&values, x.shape(), n_class, Pool::ClassToken));
+            }
+        });
+        found.push(pooled(
+            &output.tensor().to_vec(),
+            output.shape(),
+            0,
+            Pool::Mean,
+        ));
+        found
+    }
+
+    fn images(&self, batch: &Batch) -> Tensor {
+        let [channels, height, width] = batch.image_shape;
+        let shape = [batch.len(), channels, height, width];
+        Tensor::from_slice(self.parameters().device(), &shape, &batch.images)
     }
 
     /// All images of a data set in order, as the encoder is to see them: resized and cropped at the centre.

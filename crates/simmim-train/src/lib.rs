@@ -40,6 +40,7 @@ pub mod observer;
 pub mod picture;
 pub mod plan;
 mod pretrain;
+pub mod probe;
 pub mod recipe;
 mod run;
 pub mod run_folder;

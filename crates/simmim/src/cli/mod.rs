@@ -21,6 +21,7 @@ mod interrupt;
 mod json;
 mod output;
 mod photos;
+mod probe;
 mod progress;
 mod sources;
 
@@ -60,6 +61,7 @@ enum Command {
     #[command(name = "lowshot")]
     LowShot(lowshot::LowShotArgs),
     Embed(embed::EmbedArgs),
+    Probe(probe::ProbeArgs),
     #[command(name = "knn")]
     Knn(knn::KnnArgs),
     Ablate(ablate::AblateArgs),
@@ -143,6 +145,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk),
         Command::FineTune(args) => finetune::run(args, talk),
+        Command::Probe(args) => probe::run(args, talk),
         Command::Knn(args) => knn::run(args, talk),
         Command::Embed(args) => embed::run(args, talk),
         Command::Evaluate(args) => evaluate::run(args, talk),

@@ -125,6 +125,51 @@ fn neighbours_of_clear_classes_tell_them() {
     assert_eq!(other.stdout, ran.stdout);
 }
 
+#[test]
+fn a_linear_classifier_tells_clear_classes_and_keeps_its_features() {
+    let sandbox = pretrained(20);
+    fs::write(sandbox.path("labelled/dark/zz.png"), b"no image").unwrap();
+    let words = "probe --from run --data labelled --lambda 0.01,0.001";
+    let ran = sandbox.simmim(words).ok();
+    let line: Value = serde_json::from_str(&ran.stdout).unwrap();
+    // Two blocks with a mean and a class token each, and the output; two penalties.
+    assert_eq!(line["trials"].as_array().unwrap().len(), 10);
+    assert_eq!(line["top1"], 1.0, "{line}");
+    assert_eq!(
+        line["n_train"].as_u64().unwrap() + line["n_held_out"].as_u64().unwrap(),
+        60
+    );
+    assert!(ran.stderr.contains("kept in") && ran.stderr.contains("left out the unreadable image"));
+    let kept = sandbox.path(line["features"].as_str().unwrap());
+    assert!(kept.starts_with(sandbox.path("run/features")) && kept.is_file());
+    // Read back, and computed again elsewhere in other pieces: the same.
+    let again = sandbox.simmim(words).ok();
+    assert!(again.stderr.contains("read from"), "{again:?}");
+    assert_eq!(again.stdout, ran.stdout);
+    let other = sandbox
+        .simmim(&format!(
+            "{words} --cache elsewhere --batch-size 7 --threads 2"
+        ))
+        .ok();
+    let strip = |text: &str| {
+        let mut line: Value = serde_json::from_str(text).unwrap();
+        line["features"].take();
+        line
+    };
+    assert_eq!(strip(&other.stdout), strip(&ran.stdout));
+    let sgd = sandbox
+        .simmim(&format!("{words} --solver sgd --labels 0.5"))
+        .ok();
+    assert_eq!(strip(&sgd.stdout)["top1"], 1.0);
+    // Another encoder does not read them.
+    let other = "finetune --data labelled --from run --out tuned --set train.max_steps=1 --set train.batch_size=6 --set data.workers=1";
+    sandbox.simmim(other).ok();
+    let ran = sandbox
+        .simmim("probe --from tuned --data labelled --cache run/features --lambda 0.01")
+        .ok();
+    assert!(ran.stderr.contains("kept in"), "{ran:?}");
+}
+
 /// The most memory of a process, in KiB.
 fn peak_kib(sandbox: &Sandbox, words: &str) -> u64 {
     let program = env!("CARGO_BIN_EXE_simmim");

@@ -22,6 +22,7 @@ fn the_help_texts_are_those_of_the_file() {
         "predict",
         "lowshot",
         "embed",
+        "probe",
         "knn",
         "ablate",
         "inspect",
