@@ -45,7 +45,9 @@ pub fn features_of(
         .cloned()
         .unwrap_or_default();
     let images = set.data().fingerprint();
-    let file = folder.join(format!("features-{encoder}-{images:016x}.safetensors"));
+    // Not every system has colons in names.
+    let name = encoder.replace(':', "-");
+    let file = folder.join(format!("features-{name}-{images:016x}.safetensors"));
     let made_of = format!("encoder {encoder}, images {images:016x}");
     if let Some(found) = read(extractor, &file, &made_of)? {
         return Ok(found);
