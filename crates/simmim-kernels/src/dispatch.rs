@@ -12,8 +12,10 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
-    /// As before, and AVX-512 BF16, which only [`bf16`](crate::bf16) products use.
+    /// As before, and AVX-512 BF16, which only matrix products use.
     Avx512Bf16,
+    /// As before, and tiles of bf16 (AMX), which only [`bf16`](crate::bf16) products use.
+    Amx,
 }
 
 /// The environment variable that lowers the level.
@@ -21,7 +23,7 @@ const VARIABLE: &str = "SIMMIM_CPU";
 
 /// The level that the kernels run at, decided once: the highest that this processor has.
 ///
-/// The environment variable `SIMMIM_CPU` (`portable`, `avx2`, `avx512` or `avx512bf16`) asks for a lower one, to test or
+/// The environment variable `SIMMIM_CPU` (`portable`, `avx2`, `avx512`, `avx512bf16` or `amx`) asks for a lower one, to test or
 /// to time it. A level that the processor lacks is not run: the highest that it has is taken. Any other
 /// value is as none. The `gemm` crate chooses for itself and does not look at the variable.
 pub fn level() -> Level {
@@ -35,7 +37,8 @@ fn choose(asked: Option<&str>, detected: Level) -> Level {
         Some("portable") => Level::Portable,
         Some("avx2") => Level::Avx2,
         Some("avx512") => Level::Avx512,
-        _ => Level::Avx512Bf16,
+        Some("avx512bf16") => Level::Avx512Bf16,
+        _ => Level::Amx,
     };
     asked.min(detected)
 }
@@ -48,7 +51,13 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512vl");
     // A level may be lowered to any below it, so each includes the bits of those.
     match (is_x86_feature_detected!("avx2"), avx512) {
-        (true, true) if is_x86_feature_detected!("avx512bf16") => Level::Avx512Bf16,
+        (true, true) if is_x86_feature_detected!("avx512bf16") => {
+            if crate::avx512::has_tiles() {
+                Level::Amx
+            } else {
+                Level::Avx512Bf16
+            }
+        }
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         (false, _) => Level::Portable,
@@ -83,7 +92,9 @@ macro_rules! for_each_level {
             #[cfg(target_arch = "x86_64")]
             match $crate::dispatch::level() {
                 // SAFETY: `detect` has seen the AVX-512 F, BW, DQ and VL bits of this processor.
-                $crate::dispatch::Level::Avx512 | $crate::dispatch::Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                $crate::dispatch::Level::Avx512 | $crate::dispatch::Level::Avx512Bf16 | $crate::dispatch::Level::Amx => {
+                    return unsafe { avx512($($arg),*) }
+                }
                 // SAFETY: `detect` has seen the AVX2 bit of this processor.
                 $crate::dispatch::Level::Avx2 => return unsafe { avx2($($arg),*) },
                 $crate::dispatch::Level::Portable => {}
@@ -100,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_lower_of_the_level_asked_for_and_the_processors_is_chosen() {
-        use Level::{Avx2, Avx512, Avx512Bf16, Portable};
+        use Level::{Amx, Avx2, Avx512, Avx512Bf16, Portable};
         for (asked, detected, expected) in [
             (None, Avx512, Avx512),
             (None, Portable, Portable),
@@ -113,6 +124,10 @@ mod tests {
             (Some("avx512bf16"), Avx512Bf16, Avx512Bf16),
             (Some("avx512bf16"), Avx512, Avx512),
             (None, Avx512Bf16, Avx512Bf16),
+            (None, Amx, Amx),
+            (Some("amx"), Amx, Amx),
+            (Some("amx"), Avx512, Avx512),
+            (Some("avx512bf16"), Amx, Avx512Bf16),
             (Some("AVX3"), Avx2, Avx2),
             (Some(""), Avx2, Avx2),
         ] {

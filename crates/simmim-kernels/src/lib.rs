@@ -38,6 +38,8 @@
 pub mod activation;
 mod aligned;
 pub mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod bf16;
 mod chunks;
 pub mod classes;

@@ -1,5 +1,7 @@
 //! Matrix products over strided views of slices: in f32 by the `gemm` crate, otherwise by [`bf16`].
 
+#[cfg(target_arch = "x86_64")]
+use crate::avx512;
 use crate::bf16;
 use crate::chunks::rows_per_task;
 use gemm::{Parallelism, gemm};
@@ -255,6 +257,11 @@ fn product(
     (store, threads): (Store<'_>, Parallelism),
 ) {
     assert_fit(&result, a.shape, b.shape, store);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kind) = avx512::Kind::of(Precision::F32) {
+        let mode = avx512::Mode::new(store, !matches!(threads, Parallelism::None));
+        return avx512::product(result, a, b, (kind, mode));
+    }
     let ([m, k], [_, n]) = (a.shape, b.shape);
     let (keep, factor) = match store {
         Store::Replace => (0.0, 1.0),

@@ -83,12 +83,15 @@ fn operations(precision: Precision) -> f64 {
     let n = |values: usize| (2 * values * N_SUMS * STEPS) as f64;
     #[cfg(target_arch = "x86_64")]
     match (precision, level()) {
+        (Precision::Bf16, Level::Amx) => {
+            return crate::avx512::multiply_in_registers(STEPS);
+        }
         (Precision::Bf16, Level::Avx512Bf16) => {
             // SAFETY: `level` has seen the bits of AVX-512 F and BF16.
             black_box(unsafe { x86::dot_bf16() });
             return n(32);
         }
-        (_, Level::Avx512 | Level::Avx512Bf16) => {
+        (_, Level::Avx512 | Level::Avx512Bf16 | Level::Amx) => {
             // SAFETY: `level` has seen the bit of AVX-512 F.
             black_box(unsafe { x86::fused_avx512() });
             return n(16);

@@ -313,13 +313,13 @@ fn every_level_gives_the_same_bits() {
         return;
     }
     let place = |name: &str| {
-        ["Portable", "Avx2", "Avx512", "Avx512Bf16"]
+        ["Portable", "Avx2", "Avx512", "Avx512Bf16", "Amx"]
             .iter()
             .position(|level| *level == name)
     };
     let expected = child(None);
     assert_eq!(expected.len(), 1 + kernels().len());
-    for (idx, asked) in ["portable", "avx2", "avx512", "avx512bf16"]
+    for (idx, asked) in ["portable", "avx2", "avx512", "avx512bf16", "amx"]
         .into_iter()
         .enumerate()
     {

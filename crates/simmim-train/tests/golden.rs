@@ -27,13 +27,14 @@ const FLOOR: f64 = 1e-7;
 const BF16_LOSS: f64 = 1e-2;
 const BF16_GRADIENT: f64 = 5e-2;
 /// Files where some gradients are sums that nearly cancel, with the largest relative error of PyTorch 2.15's own bf16
-/// (`golden/autocast.py`): nothing can be expected to stay nearer than the reference does.
+/// (`golden/autocast.py`, by AVX-512 or by AMX, which sum in another order): nothing can be expected to stay nearer than the
+/// reference does.
 const BF16_OF_PYTORCH: [(&str, f64); 5] = [
     ("swin_pretrain.safetensors", 1.13e-1),
     ("swin_oblong.safetensors", 1.49e-1),
     ("swin_window6.safetensors", 1.31e-1),
-    ("swinv2.safetensors", 4.04e-1),
-    ("swinv2_oblong.safetensors", 1.57e-1),
+    ("swinv2.safetensors", 4.10e-1),
+    ("swinv2_oblong.safetensors", 1.64e-1),
 ];
 
 /// What the authors' code stores of a model besides its parameters.

@@ -12,12 +12,11 @@
 //! Source: Intel, *Architecture Instruction Set Extensions Programming Reference*, `VDPBF16PS`: "DAZ, FTZ, round to nearest
 //! even".
 
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod portable;
 
-use crate::dispatch::{Level, level};
-use crate::matmul::{Matrix, MatrixMut, Store, assert_fit};
+#[cfg(target_arch = "x86_64")]
+use crate::avx512;
+use crate::matmul::{Matrix, MatrixMut, Precision, Store, assert_fit};
 use portable::Rounded;
 
 /// to = the bf16 values nearest to `from`, to even where two are as near; what is not a number stays none.
@@ -34,16 +33,16 @@ pub struct PackedBf16(Packed);
 enum Packed {
     Rounded(Rounded),
     #[cfg(target_arch = "x86_64")]
-    Pairs(avx512::Packed),
+    Pairs(avx512::Packed, avx512::Kind),
 }
 
 impl Packed {
     fn empty() -> Self {
-        match level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 => Self::Pairs(avx512::Packed::default()),
-            _ => Self::Rounded(Rounded::default()),
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kind) = avx512::Kind::of(Precision::Bf16) {
+            return Self::Pairs(avx512::Packed::EMPTY, kind);
         }
+        Self::Rounded(Rounded::default())
     }
 }
 
@@ -60,7 +59,7 @@ impl PackedBf16 {
         match &mut self.0 {
             Packed::Rounded(rounded) => rounded.fill(b, true),
             #[cfg(target_arch = "x86_64")]
-            Packed::Pairs(pairs) => pairs.right(b),
+            Packed::Pairs(pairs, kind) => pairs.right(b, *kind),
         }
     }
 
@@ -69,7 +68,7 @@ impl PackedBf16 {
         match &self.0 {
             Packed::Rounded(rounded) => rounded.shape(),
             #[cfg(target_arch = "x86_64")]
-            Packed::Pairs(pairs) => pairs.shape(),
+            Packed::Pairs(pairs, _) => pairs.shape(),
         }
     }
 }
@@ -108,7 +107,7 @@ pub fn matmul_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &PackedBf16, store
     match &b.0 {
         Packed::Rounded(b) => portable::product(result, a, b, (store, true)),
         #[cfg(target_arch = "x86_64")]
-        Packed::Pairs(b) => avx512::product_packed(result, a, b, avx512::Mode::new(store, true)),
+        Packed::Pairs(b, _) => avx512::product_packed(result, a, b, avx512::Mode::new(store, true)),
     }
 }
 
@@ -120,15 +119,14 @@ fn product(
 ) {
     let shapes = [a, b].map(|operand| [operand.rows(), operand.columns()]);
     assert_fit(&result, shapes[0], shapes[1], store);
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512Bf16 => avx512::product(result, a, b, avx512::Mode::new(store, parallel)),
-        _ => {
-            let mut right = Rounded::default();
-            right.fill(b, parallel);
-            portable::product(result, a, &right, (store, parallel));
-        }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kind) = avx512::Kind::of(Precision::Bf16) {
+        let mode = avx512::Mode::new(store, parallel);
+        return avx512::product(result, a, b, (kind, mode));
     }
+    let mut right = Rounded::default();
+    right.fill(b, parallel);
+    portable::product(result, a, &right, (store, parallel));
 }
 
 #[cfg(test)]

@@ -1,48 +1,99 @@
-//! Products by `vdpbf16ps`: packed operands, blocks in cache, tiles in registers.
+//! Products of f32 or bf16 values by AVX-512, or of bf16 values by AMX: packed operands, blocks in cache, tiles in registers.
 //!
-//! The right operand is packed in panels of up to 64 columns: once a step for a weight, otherwise for the call. Each task
+//! Values along k lie in lanes of 32 bits, one of f32 or a pair of bf16, so that one division into blocks serves both. The
+//! right operand is packed in panels of up to 64 columns: once a step for a weight, otherwise for the call. Each task
 //! takes some rows. Rows of a left operand that lie together are packed by their task, so that only its own copy in
 //! the cache exists; a transposed left operand is packed as the right one is, some hundreds of rows at a time for all
 //! tasks. While a product runs, the memory that will be packed next is asked for.
 //!
-//! The sum of an element runs over k in order, pair by pair, in chunks that depend on the shape alone: whatever the
+//! The sum of an element runs over k in order, lane by lane, in chunks that depend on the shape alone: whatever the
 //! division among tasks, its bits are the same.
 
+mod amx;
 mod operand;
 mod pack;
 mod task;
 mod tile;
 
-use crate::matmul::{Matrix, MatrixMut, Store};
+use crate::dispatch::{Level, level};
+use crate::matmul::{Matrix, MatrixMut, Precision, Store};
+use operand::Side;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 use task::{MAX_DEPTH, Target, Task};
 
-pub(super) use operand::Packed;
+pub(crate) use amx::{has_tiles, multiply_in_registers};
+pub(crate) use operand::Packed;
 
-/// Values that a task packs at a time, about: 320 KiB once they are bf16, within the L2 cache.
-const BLOCK_VALUES: usize = 160 * 1024;
-/// Rows of a task are a multiple of this, so that tiles are whole.
-const ROWS_UNIT: usize = 24;
-/// Values of both operands that are packed for all tasks at a time, about: 768 KiB once they are bf16.
-const SHARED_VALUES: usize = 384 * 1024;
-/// Rows of both operands that are packed for all tasks at a time: the fewest and the most.
-const SHARED_ROWS: [usize; 2] = [640, 8192];
+/// Lanes that a task packs at a time, about: 320 KiB, within the L2 cache.
+const BLOCK_LANES: usize = 80 * 1024;
+/// Lanes of both operands that are packed for all tasks at a time, about: 768 KiB.
+const SHARED_LANES: usize = 192 * 1024;
+/// Lanes along k that are packed for all tasks at a time: the fewest and the most.
+const SHARED_DEPTH: [usize; 2] = [320, 4096];
 /// Tasks that a product is cut into at least, where it is large enough.
 const MIN_TASKS: usize = 24;
 /// Columns of a task at least, where there are so many.
 const MIN_COLUMNS: usize = 384;
-/// Vectors in a group of a right operand, at most.
-const RIGHT_GROUP: usize = 4;
-/// Vectors in a group of a left operand, at most: 48 rows, which are whole tiles.
-const LEFT_GROUP: usize = 3;
 /// Groups of a packed left operand that a task takes.
 const LEFT_GROUPS: usize = 2;
 
+/// How values lie along k in lanes of 32 bits, and what multiplies them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A value of f32 in each, by vectors.
+    Values,
+    /// A pair of bf16 in each, by vectors.
+    Pairs,
+    /// A pair of bf16 in each, by tiles.
+    Tiles,
+}
+
+impl Kind {
+    /// What this processor multiplies values of this precision by, if this module has it.
+    pub(crate) fn of(precision: Precision) -> Option<Self> {
+        match (level(), precision) {
+            (Level::Avx512Bf16 | Level::Amx, Precision::F32) => Some(Self::Values),
+            (Level::Avx512Bf16, Precision::Bf16) => Some(Self::Pairs),
+            (Level::Amx, Precision::Bf16) => Some(Self::Tiles),
+            _ => None,
+        }
+    }
+
+    /// Values of a lane.
+    fn values(self) -> usize {
+        if self == Self::Values { 1 } else { 2 }
+    }
+
+    /// Lanes that are multiplied at a time.
+    fn unit(self) -> usize {
+        if self == Self::Tiles { 16 } else { 1 }
+    }
+
+    /// Rows of a task are a multiple of this, so that tiles are whole.
+    fn rows(self) -> usize {
+        if self == Self::Tiles { 32 } else { 24 }
+    }
+
+    /// The lanes that `depth` values take.
+    fn lanes(self, depth: usize) -> usize {
+        depth.div_ceil(self.values()).next_multiple_of(self.unit())
+    }
+
+    /// Vectors in a group of an operand, at most. Of a left one for vectors: 48 rows, which are whole tiles of registers.
+    fn group(self, side: Side) -> usize {
+        match (self, side) {
+            (Self::Tiles, _) => 2,
+            (_, Side::Left) => 3,
+            (_, Side::Right) => 4,
+        }
+    }
+}
+
 /// What becomes of the result, and whether all threads of the pool take part.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mode<'a> {
+pub(crate) struct Mode<'a> {
     add: bool,
     bias: Option<&'a [f32]>,
     scale: f32,
@@ -50,7 +101,7 @@ pub(super) struct Mode<'a> {
 }
 
 impl<'a> Mode<'a> {
-    pub(super) fn new(store: Store<'a>, parallel: bool) -> Self {
+    pub(crate) fn new(store: Store<'a>, parallel: bool) -> Self {
         let plain = Self {
             add: false,
             bias: None,
@@ -75,21 +126,26 @@ thread_local! {
 
 impl Packed {
     /// Packs a right operand.
-    pub(super) fn right(&mut self, b: Matrix<'_>) {
-        self.pack(b, 0..b.rows(), RIGHT_GROUP, true);
+    pub(crate) fn right(&mut self, b: Matrix<'_>, kind: Kind) {
+        self.pack(b, 0..b.rows(), (kind, Side::Right), true);
     }
 }
 
 /// result = a b, or as `mode` says; b is packed for this call.
-pub(super) fn product(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, mode: Mode<'_>) {
+pub(crate) fn product(
+    result: MatrixMut<'_>,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    (kind, mode): (Kind, Mode<'_>),
+) {
     // Taken out while in use: a nested task of the pool finds an empty one instead of a borrowed one.
-    let mut operands = OPERANDS.take();
+    let mut operands = OPERANDS.replace([Packed::EMPTY; 2]);
     let target = Target::new(result);
     if mode.parallel {
         // From a thread outside the pool, the way in is taken once and not for each loop.
-        rayon::scope(|_| by_depth(&target, (a, b), &mut operands, mode));
+        rayon::scope(|_| by_depth(&target, (a, b), &mut operands, (kind, mode)));
     } else {
-        by_depth(&target, (a, b), &mut operands, mode);
+        by_depth(&target, (a, b), &mut operands, (kind, mode));
     }
     OPERANDS.replace(operands);
 }
@@ -99,20 +155,20 @@ fn by_depth(
     target: &Target<'_>,
     (a, b): (Matrix<'_>, Matrix<'_>),
     [left, right]: &mut [Packed; 2],
-    mode: Mode<'_>,
+    (kind, mode): (Kind, Mode<'_>),
 ) {
     let [m, n] = target.shape;
-    let [fewest, most] = SHARED_ROWS;
-    let most = (SHARED_VALUES / (m + n).max(1)).clamp(fewest, most);
+    let [fewest, most] = SHARED_DEPTH;
+    let most = (SHARED_LANES / (m + n).max(1)).clamp(fewest, most) * kind.values();
     let mut all = parts(a.columns(), most).peekable();
     let mut mode = mode;
     while let Some(depth) = all.next() {
-        right.pack(b, depth.clone(), RIGHT_GROUP, mode.parallel);
+        right.pack(b, depth.clone(), (kind, Side::Right), mode.parallel);
         if a.rows_are_dense() {
             by_rows(target, (a, depth), right, mode);
         } else {
             let a = a.transposed();
-            left.pack(a, depth, LEFT_GROUP, mode.parallel);
+            left.pack(a, depth, (kind, Side::Left), mode.parallel);
             let next = all.peek().cloned().unwrap_or(0..0);
             let next = [rows_that_lie(a, next.clone()), rows_that_lie(b, next)];
             by_groups(target, (left, next), right, mode);
@@ -131,13 +187,14 @@ fn rows_that_lie(operand: Matrix<'_>, rows: Range<usize>) -> &[f32] {
 }
 
 /// As [`product`], where b is packed already.
-pub(super) fn product_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &Packed, mode: Mode<'_>) {
+pub(crate) fn product_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &Packed, mode: Mode<'_>) {
     let target = Target::new(result);
     if a.rows_are_dense() {
         by_rows(&target, (a, 0..a.columns()), b, mode);
     } else {
         let mut left = Packed::EMPTY;
-        left.pack(a.transposed(), 0..a.columns(), LEFT_GROUP, mode.parallel);
+        let what = (b.kind(), Side::Left);
+        left.pack(a.transposed(), 0..a.columns(), what, mode.parallel);
         by_groups(&target, (&left, [&[]; 2]), b, mode);
     }
 }
@@ -150,7 +207,8 @@ fn by_rows(
     mode: Mode<'_>,
 ) {
     let m = target.shape[0];
-    let each = rows_of_a_task(m, depth.len(), mode.parallel);
+    let kind = b.kind();
+    let each = rows_of_a_task(m, (kind.lanes(depth.len()), kind.rows()), mode.parallel);
     in_tasks(m.div_ceil(each), (target, b), mode, |task, block| {
         let rows = block * each..((block + 1) * each).min(m);
         task.rows(a, rows, depth.clone());
@@ -216,18 +274,17 @@ fn in_tasks<'a>(
 }
 
 /// As many rows as are packed at a time, but few enough that there are tasks to share out.
-fn rows_of_a_task(m: usize, depth: usize, parallel: bool) -> usize {
-    let most = (BLOCK_VALUES / depth.clamp(64, MAX_DEPTH)).clamp(48, 256);
+fn rows_of_a_task(m: usize, (lanes, unit): (usize, usize), parallel: bool) -> usize {
+    let most = (BLOCK_LANES / lanes.clamp(32, MAX_DEPTH)).clamp(48, 256);
     let wanted = if parallel { (m / 48).min(8) } else { 1 };
     let n_blocks = m.div_ceil(most).max(wanted).max(1);
-    m.div_ceil(n_blocks)
-        .next_multiple_of(ROWS_UNIT)
-        .max(ROWS_UNIT)
+    m.div_ceil(n_blocks).max(1).next_multiple_of(unit)
 }
 
-/// 0..n in equal parts of an even length of at most `most`; one empty part where there is nothing.
+/// 0..n in equal parts of about `most` at most, all but the last a multiple of the depth of a tile; one empty part where there
+/// is nothing.
 fn parts(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let n_parts = n.div_ceil(most).max(1);
-    let each = n.div_ceil(n_parts).next_multiple_of(2);
+    let each = n.div_ceil(n_parts).next_multiple_of(32);
     (0..n_parts).map(move |i| (i * each).min(n)..((i + 1) * each).min(n))
 }

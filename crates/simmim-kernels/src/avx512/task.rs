@@ -3,16 +3,16 @@
 use super::operand::Packed;
 use super::pack::{Group, Line, pack_rows};
 use super::tile::{Base, Step, most_rows, tiles_of};
-use super::{Mode, parts};
+use super::{Kind, Mode, amx, parts};
 use crate::matmul::{Matrix, MatrixMut};
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Pairs along k that a tile sums up before it goes to the result: a panel of the right operand stays near.
-const CHUNK_PAIRS: usize = 192;
-/// Values along k that a task packs at a time, at most.
-pub(super) const MAX_DEPTH: usize = 1536;
+/// Lanes along k that a tile sums up before it goes to the result: a panel of the right operand stays near.
+const CHUNK_LANES: usize = 192;
+/// Lanes along k that a task packs at a time, at most.
+pub(super) const MAX_DEPTH: usize = 768;
 
 /// The result, written by several threads, each its own rows and columns.
 pub(super) struct Target<'a> {
@@ -53,10 +53,12 @@ struct Strip {
     /// The row of the result that they begin at.
     first: usize,
     n_rows: usize,
-    /// From one row to the next, in pairs.
+    /// From one row to the next, in lanes.
     row: usize,
-    /// From one pair of a row to the next, in pairs.
-    pair: usize,
+    /// From one lane along k of a row to the next; of tiles, from the first of one to that of the next, a sixteenth of it.
+    lane: usize,
+    /// From a row to the sixteenth after it.
+    block: usize,
 }
 
 /// Memory that the task after this one will read, to be asked for while products run.
@@ -81,34 +83,41 @@ thread_local! {
 impl Task<'_> {
     /// Packs `rows` of `a`, which lie together, and multiplies them.
     pub(super) fn rows(&self, a: Matrix<'_>, rows: Range<usize>, depth: Range<usize>) {
-        let n_rows = rows.len();
+        let (kind, n_rows) = (self.b.kind(), rows.len());
         let next = rows.end..(rows.end + n_rows).min(a.rows());
         // Taken out while in use: a nested task of the pool finds an empty one instead of a borrowed one.
         let mut lines = ROWS.take();
-        for (i, part) in parts(depth.len(), MAX_DEPTH).enumerate() {
+        for (i, part) in parts(depth.len(), MAX_DEPTH * kind.values()).enumerate() {
+            let n_lanes = kind.lanes(part.len());
             // An odd number of lines: rows at a power of two would share few sets of the cache.
-            let row_lines = part.len().div_ceil(32) | 1;
-            if lines.len() < row_lines * n_rows {
-                lines.resize(row_lines * n_rows, Line::ZERO);
+            let row_lines = n_lanes.div_ceil(16) | 1;
+            // Tiles read whole rows beyond the last; what they make of them goes nowhere.
+            let n_lines = row_lines * n_rows.next_multiple_of(16);
+            if lines.len() < n_lines {
+                lines.resize(n_lines, Line::ZERO);
             }
             let within = depth.start + part.start..depth.start + part.end;
+            let these = (rows.clone(), within);
             // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16.
-            unsafe { pack_rows(a, (rows.clone(), within), row_lines, &mut lines) };
+            unsafe {
+                if kind == Kind::Values {
+                    pack_rows::<1>(a, these, row_lines, &mut lines);
+                } else {
+                    pack_rows::<2>(a, these, row_lines, &mut lines);
+                }
+            }
             let ahead = Ahead([Cell::new(a.lines(next.clone())), Cell::new(&[])]);
             let strip = Strip {
                 start: lines.as_ptr().cast(),
                 first: rows.start,
                 n_rows,
                 row: row_lines * 16,
-                pair: 1,
+                lane: 1,
+                block: row_lines * 256,
             };
             let strips = std::iter::once(strip);
-            self.multiply(
-                strips,
-                (part.start / 2, part.len().div_ceil(2)),
-                i == 0,
-                &ahead,
-            );
+            let within = (part.start / kind.values(), n_lanes);
+            self.multiply(strips, within, i == 0, &ahead);
         }
         ROWS.replace(lines);
     }
@@ -118,43 +127,69 @@ impl Task<'_> {
         let strips = groups.map(|idx| {
             let group = a.groups().get(idx);
             let first = group.first * 16;
+            let (row, lane) = if a.kind() == Kind::Tiles {
+                (16, 16)
+            } else {
+                (1, group.width * 16)
+            };
             Strip {
                 start: a.panel(group).as_ptr().cast(),
                 first,
                 n_rows: (a.shape()[1] - first).min(group.width * 16),
-                row: 1,
-                pair: group.width * 16,
+                row,
+                lane,
+                block: a.lanes() * 16,
             }
         });
-        self.multiply(strips, (0, a.pairs()), true, &Ahead(next.map(Cell::new)));
+        self.multiply(strips, (0, a.lanes()), true, &Ahead(next.map(Cell::new)));
     }
 
     /// Groups of columns, then chunks along k, then rows: a chunk of a panel serves all rows while it is near.
     fn multiply(
         &self,
         strips: impl Iterator<Item = Strip> + Clone,
-        (first_pair, n_pairs): (usize, usize),
+        (first_lane, n_lanes): (usize, usize),
         fresh: bool,
         ahead: &Ahead<'_>,
     ) {
-        let n_chunks = n_pairs.div_ceil(CHUNK_PAIRS).max(1);
+        let uses_tiles = self.b.kind() == Kind::Tiles;
+        // SAFETY: this kind is chosen only where `dispatch` has seen that there are tiles.
+        let _configured = uses_tiles.then(|| unsafe { amx::Configured::new() });
         for group in self.groups.clone().map(|idx| self.b.groups().get(idx)) {
-            let panel = &self.b.panel(group)[first_pair * group.width..];
-            for chunk in 0..n_chunks {
-                let pairs = chunk * n_pairs / n_chunks..(chunk + 1) * n_pairs / n_chunks;
-                let b = panel[pairs.start * group.width..pairs.end * group.width].as_ptr();
-                let mut step = self.step(group, fresh && chunk == 0);
-                step.pairs = pairs.len();
+            let panel = &self.b.panel(group)[first_lane * group.width..];
+            for lanes in parts(n_lanes, CHUNK_LANES) {
+                let b = panel[lanes.start * group.width..lanes.end * group.width].as_ptr();
+                let mut step = self.step(group, fresh && lanes.start == 0);
+                step.lanes = lanes.len();
                 for strip in strips.clone() {
-                    let n_lines = pairs.len() * strip.n_rows.div_ceil(most_rows(group.width));
-                    step.ahead = ahead.take(n_lines, b);
-                    (step.a_row, step.a_pair) = (strip.row, strip.pair);
-                    // SAFETY: the pairs lie within what was packed.
-                    let a = unsafe { strip.start.add(pairs.start * strip.pair) };
-                    self.tiles((strip.first, strip.n_rows), &step, (a, b), group);
+                    (step.a_row, step.a_lane) = (strip.row, strip.lane);
+                    step.a_block = strip.block;
+                    // SAFETY: the lanes lie within what was packed.
+                    let a = unsafe { strip.start.add(lanes.start * strip.lane) };
+                    let rows = (strip.first, strip.n_rows);
+                    if uses_tiles {
+                        // SAFETY: as in `tiles`; the tiles are configured.
+                        unsafe {
+                            let c = self.place(strip.first, group, &step);
+                            amx::tiles(&step, strip.n_rows, (a, b, c), group.width);
+                        }
+                    } else {
+                        let n_lines = lanes.len() * strip.n_rows.div_ceil(most_rows(group.width));
+                        step.ahead = ahead.take(n_lines, b);
+                        self.tiles(rows, &step, (a, b), group);
+                    }
                 }
             }
         }
+    }
+
+    /// Where the result begins that a row has in a group of columns.
+    ///
+    /// # Safety
+    /// The row is the result's.
+    unsafe fn place(&self, row: usize, group: Group, step: &Step) -> *mut f32 {
+        // SAFETY: the caller's promise, and the group's columns are the result's.
+        unsafe { self.target.start.add(row * step.c_row + group.first * 16) }
     }
 
     /// What tiles of a group of columns have in common, but for the operands.
@@ -162,9 +197,10 @@ impl Task<'_> {
         let columns = self.target.shape[1] - group.first * 16;
         let beyond = (group.width * 16).saturating_sub(columns);
         Step {
-            pairs: 0,
+            lanes: 0,
             a_row: 0,
-            a_pair: 0,
+            a_lane: 0,
+            a_block: 0,
             c_row: self.target.row_stride,
             mask: (0xffff_u32 >> beyond) as u16,
             base: match (fresh, self.mode.bias) {
@@ -191,11 +227,12 @@ impl Task<'_> {
         // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F and BF16; the rows of `a` and
         // `b` lie within what was packed, the tiles within the part of the target that is this task's alone.
         unsafe {
-            let c = self.target.start.add(first * step.c_row + group.first * 16);
-            tiles_of(most, group.width)(step, n_whole, (a, b, c));
+            let c = self.place(first, group, step);
+            let values = self.b.kind().values();
+            tiles_of(values, most, group.width)(step, n_whole, (a, b, c));
             if n_rest > 0 {
                 let rest = (a.add(done * step.a_row), b, c.add(done * step.c_row));
-                tiles_of(n_rest, group.width)(step, 1, rest);
+                tiles_of(values, n_rest, group.width)(step, 1, rest);
             }
         }
     }

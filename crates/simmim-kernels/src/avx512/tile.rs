@@ -1,11 +1,11 @@
-//! The innermost product: a tile of the result in registers, a pair of k at a time.
+//! The innermost product by vectors: a tile of the result in registers, a lane along k at a time.
 
 use super::pack::Line;
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, __mmask16, _MM_HINT_ET0, _MM_HINT_T1, _mm_prefetch,
-    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512,
+    _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_si512,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512,
 };
 use std::mem::transmute;
 
@@ -23,26 +23,28 @@ pub(super) enum Base {
 /// What the tiles of one panel have in common.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
-    /// Pairs along k.
-    pub(super) pairs: usize,
-    /// From one row of a to the next, in pairs.
+    /// Lanes along k.
+    pub(super) lanes: usize,
+    /// From one row of a to the next, in lanes.
     pub(super) a_row: usize,
-    /// From one pair of a row of a to the next, in pairs.
-    pub(super) a_pair: usize,
+    /// From one lane of a row of a to the next; of tiles, from one to the next, a sixteenth of it.
+    pub(super) a_lane: usize,
+    /// From one row of a to the sixteenth after it, in lanes.
+    pub(super) a_block: usize,
     /// From one row of the result to the next, in values.
     pub(super) c_row: usize,
     /// The columns that the last vector of a row has.
     pub(super) mask: __mmask16,
     pub(super) base: Base,
     pub(super) scale: f32,
-    /// Asked for while the product runs, a line for each pair.
+    /// Asked for while the product runs, a line for each lane.
     pub(super) ahead: *const Line,
 }
 
 /// result = base + scale · a b, for `tiles` tiles one below the other.
 ///
 /// # Safety
-/// The processor has AVX-512 F and BF16. `a` points to `pairs` pairs in each of the tiles' rows, `b` to `pairs` times the
+/// The processor has AVX-512 F and BF16. `a` points to `lanes` lanes in each of the tiles' rows, `b` to `lanes` times the
 /// tiles' vectors, `c` and a bias to the tiles' values.
 pub(super) type Tiles = unsafe fn(step: &Step, tiles: usize, (*const u32, *const Line, *mut f32));
 
@@ -51,12 +53,13 @@ pub(super) const fn most_rows(vectors: usize) -> usize {
     if vectors == 4 { 6 } else { 8 }
 }
 
-/// The product for tiles of `rows` rows and `vectors` vectors of columns.
-pub(super) fn tiles_of(rows: usize, vectors: usize) -> Tiles {
+/// The product for tiles of `rows` rows and `vectors` vectors of columns, of lanes of `values` values.
+pub(super) fn tiles_of(values: usize, rows: usize, vectors: usize) -> Tiles {
     macro_rules! of {
         ($vectors:literal: $($rows:literal)*) => {
-            match rows {
-                $($rows => tiles::<$rows, $vectors>,)*
+            match (values, rows) {
+                $((1, $rows) => tiles::<1, $rows, $vectors>,)*
+                $((2, $rows) => tiles::<2, $rows, $vectors>,)*
                 _ => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -71,7 +74,7 @@ pub(super) fn tiles_of(rows: usize, vectors: usize) -> Tiles {
 }
 
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(
+unsafe fn tiles<const VALUES: usize, const ROWS: usize, const VECTORS: usize>(
     step: &Step,
     n_tiles: usize,
     (a, b, c): (*const u32, *const Line, *mut f32),
@@ -79,9 +82,10 @@ unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(
     for i in 0..n_tiles {
         // SAFETY: the caller's promise.
         unsafe {
-            let ahead = step.ahead.wrapping_add(i * step.pairs);
+            let ahead = step.ahead.wrapping_add(i * step.lanes);
             let c = c.add(i * ROWS * step.c_row);
-            let sums = product::<ROWS, VECTORS>(step, a.add(i * ROWS * step.a_row), b, (ahead, c));
+            let a = a.add(i * ROWS * step.a_row);
+            let sums = product::<VALUES, ROWS, VECTORS>(step, a, b, (ahead, c));
             put(step, sums, c);
         }
     }
@@ -89,7 +93,7 @@ unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(
 
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[inline]
-unsafe fn product<const ROWS: usize, const VECTORS: usize>(
+unsafe fn product<const VALUES: usize, const ROWS: usize, const VECTORS: usize>(
     step: &Step,
     mut a: *const u32,
     mut b: *const Line,
@@ -101,7 +105,7 @@ unsafe fn product<const ROWS: usize, const VECTORS: usize>(
         }
     }
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    for _ in 0..step.pairs {
+    for _ in 0..step.lanes {
         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
         let mut right = [_mm512_setzero_si512(); VECTORS];
         for (v, right) in right.iter_mut().enumerate() {
@@ -112,10 +116,15 @@ unsafe fn product<const ROWS: usize, const VECTORS: usize>(
             // SAFETY: the caller's promise on `a`.
             let left = _mm512_set1_epi32(unsafe { *a.add(row * step.a_row) } as i32);
             for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = dot(*sum, left, right);
+                *sum = if VALUES == 2 {
+                    dot(*sum, left, right)
+                } else {
+                    let right = _mm512_castsi512_ps(right);
+                    _mm512_fmadd_ps(_mm512_castsi512_ps(left), right, *sum)
+                };
             }
         }
-        (a, b) = (a.wrapping_add(step.a_pair), b.wrapping_add(VECTORS));
+        (a, b) = (a.wrapping_add(step.a_lane), b.wrapping_add(VECTORS));
         ahead = ahead.wrapping_add(1);
     }
     sums
@@ -128,21 +137,36 @@ unsafe fn put<const ROWS: usize, const VECTORS: usize>(
     sums: [[__m512; VECTORS]; ROWS],
     c: *mut f32,
 ) {
-    let scale = _mm512_set1_ps(step.scale);
     for (row, sums) in sums.into_iter().enumerate() {
         for (v, sum) in sums.into_iter().enumerate() {
             let mask = if v + 1 == VECTORS { step.mask } else { !0 };
-            // SAFETY: the caller's promise on `c` and the bias; the mask keeps off what lies beyond the last column.
-            unsafe {
-                let place = c.add(row * step.c_row + v * 16);
-                let base = match step.base {
-                    Base::Zero => _mm512_setzero_ps(),
-                    Base::Old => _mm512_maskz_loadu_ps(mask, place),
-                    Base::Bias(bias) => _mm512_maskz_loadu_ps(mask, bias.add(v * 16)),
-                };
-                _mm512_mask_storeu_ps(place, mask, _mm512_fmadd_ps(sum, scale, base));
-            }
+            // SAFETY: the caller's promise.
+            unsafe { put_vector(step, sum, (c.add(row * step.c_row + v * 16), v), mask) };
         }
+    }
+}
+
+/// Stores the sums of vector `v` of a row of a tile at `place`.
+///
+/// # Safety
+/// The processor has AVX-512 F. The mask's values of `place`, and of a bias, may be read and written.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) unsafe fn put_vector(
+    step: &Step,
+    sum: __m512,
+    (place, v): (*mut f32, usize),
+    mask: __mmask16,
+) {
+    // SAFETY: the caller's promise; the mask keeps off what lies beyond the last column.
+    unsafe {
+        let base = match step.base {
+            Base::Zero => _mm512_setzero_ps(),
+            Base::Old => _mm512_maskz_loadu_ps(mask, place),
+            Base::Bias(bias) => _mm512_maskz_loadu_ps(mask, bias.add(v * 16)),
+        };
+        let sum = _mm512_fmadd_ps(sum, _mm512_set1_ps(step.scale), base);
+        _mm512_mask_storeu_ps(place, mask, sum);
     }
 }
 

@@ -1,16 +1,18 @@
-//! Operands rounded to bf16 and laid out as pairs along k.
+//! Operands laid out in lanes along k: values as they are, or pairs rounded to bf16.
+//!
+//! `VALUES` is how many values a lane of 32 bits holds: one of f32, or two of bf16.
 
 use crate::matmul::Matrix;
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_cvtne2ps_pbh,
-    _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_si512, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_castps_si512,
+    _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_si512,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
 use std::ops::Range;
 
-/// A cache line of sixteen pairs.
+/// A cache line of sixteen lanes.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Line([u32; 16]);
@@ -75,10 +77,10 @@ impl Groups {
     }
 }
 
-/// Columns `depth` of the rows `rows` of `a`, which lie together: each row of pairs starts `row_lines` after the one
-/// before.
+/// Columns `depth` of the rows `rows` of `a`, which lie together: each row of lanes starts `row_lines` after the one
+/// before. What a row's last line has beyond the columns is zero.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) fn pack_rows(
+pub(super) fn pack_rows<const VALUES: usize>(
     a: Matrix<'_>,
     (rows, depth): (Range<usize>, Range<usize>),
     row_lines: usize,
@@ -90,12 +92,8 @@ pub(super) fn pack_rows(
             prefetch_all(&a.line(row + rows_ahead)[depth.clone()]);
         }
         let values = &a.line(row)[depth.clone()];
-        let (values, rest) = values.as_chunks::<32>();
-        for (values, to) in values.iter().zip(&mut *to) {
-            store(to, pairs_of(values));
-        }
-        if !rest.is_empty() {
-            store(&mut to[values.len()], pairs_of(rest));
+        for (values, to) in values.chunks(16 * VALUES).zip(to) {
+            store(to, lanes_of::<VALUES>(values));
         }
     }
 }
@@ -105,60 +103,96 @@ pub(super) fn pack_rows(
 pub(super) struct Panels {
     pub(super) start: *mut Line,
     pub(super) groups: Groups,
-    /// Pairs of a panel.
-    pub(super) pairs: usize,
-    /// The pair to write first.
-    pub(super) first_pair: usize,
+    /// Lanes of a panel along k.
+    pub(super) lanes: usize,
+    /// The lane to write first.
+    pub(super) first_lane: usize,
 }
 
-/// Pairs of the rows `depth` of `b`, which lie together, each to its place in all panels.
+/// Lanes of the rows `depth` of `b`, which lie together, each to its place in all panels.
 ///
 /// # Safety
-/// The panels' lines of these pairs are the caller's alone to write.
+/// The panels' lines of these lanes are the caller's alone to write.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn interleave(b: Matrix<'_>, depth: Range<usize>, panels: Panels) {
-    for (pair, k) in depth.clone().step_by(2).enumerate() {
+pub(super) unsafe fn interleave<const VALUES: usize>(
+    b: Matrix<'_>,
+    depth: Range<usize>,
+    panels: Panels,
+) {
+    for (lane, k) in depth.clone().step_by(VALUES).enumerate() {
         let upper = b.line(k);
-        let lower = if k + 1 < depth.end {
+        let lower = if k + 1 < depth.end && VALUES == 2 {
             b.line(k + 1)
         } else {
             &[]
         };
         for idx in 0..panels.groups.len() {
             let Group { first, width } = panels.groups.get(idx);
-            let line = panels.pairs * first + (panels.first_pair + pair) * width;
+            let line = panels.lanes * first + (panels.first_lane + lane) * width;
             for v in 0..width {
                 let start = (first + v) * 16;
                 let (upper, lower) = (from(upper, start), from(lower, start));
                 prefetch(upper);
                 prefetch(lower);
-                let pairs = interleaved(load(upper), load(lower));
+                let lanes = joined::<VALUES>(load(upper), load(lower));
                 // SAFETY: the caller's promise.
-                store(unsafe { &mut *panels.start.add(line + v) }, pairs);
+                store(unsafe { &mut *panels.start.add(line + v) }, lanes);
             }
         }
     }
 }
 
-/// Pairs of the rows `depth` of a group of columns of `b`, which lie together: each pair in as many lines as the group
+/// Lanes of the rows `depth` of a group of columns of `b`, which lie together: each lane in as many lines as the group
 /// has vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) fn turn(b: Matrix<'_>, depth: Range<usize>, group: Group, to: &mut [Line]) {
+pub(super) fn turn<const VALUES: usize>(
+    b: Matrix<'_>,
+    depth: Range<usize>,
+    group: Group,
+    to: &mut [Line],
+) {
     let width = group.width;
     for v in 0..width {
         let start = (group.first + v) * 16;
         let n_columns = (b.columns() - start).min(16);
         for (i, to) in to.chunks_mut(16 * width).enumerate() {
-            let first = depth.start + 32 * i;
-            let range = first..depth.end.min(first + 32);
+            let first = depth.start + 16 * VALUES * i;
+            let range = first..depth.end.min(first + 16 * VALUES);
             let mut block = [_mm512_setzero_si512(); 16];
-            for (column, pairs) in block.iter_mut().enumerate().take(n_columns) {
-                *pairs = pairs_of(&b.line(start + column)[range.clone()]);
+            for (column, lanes) in block.iter_mut().enumerate().take(n_columns) {
+                *lanes = lanes_of::<VALUES>(&b.line(start + column)[range.clone()]);
             }
             transpose(&mut block);
-            for (to, pairs) in to.chunks_exact_mut(width).zip(block) {
-                store(&mut to[v], pairs);
+            for (to, lanes) in to.chunks_exact_mut(width).zip(block) {
+                store(&mut to[v], lanes);
             }
+        }
+    }
+}
+
+/// Pairs of the rows `depth`, at most 32, of `b`, which lie together, as the rows of tiles: sixteen lines for sixteen
+/// columns, a column a line.
+///
+/// # Safety
+/// The panels' lines of these pairs are the caller's alone to write.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: Panels) {
+    for vector in 0..panels.groups.vectors() {
+        let mut block = [_mm512_setzero_si512(); 16];
+        for (k, pairs) in depth.clone().step_by(2).zip(&mut block) {
+            let upper = from(b.line(k), vector * 16);
+            let lower = if k + 1 < depth.end {
+                from(b.line(k + 1), vector * 16)
+            } else {
+                &[]
+            };
+            *pairs = joined::<2>(load(upper), load(lower));
+        }
+        transpose(&mut block);
+        let first = vector * panels.lanes + panels.first_lane;
+        for (i, pairs) in block.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            store(unsafe { &mut *panels.start.add(first + i) }, pairs);
         }
     }
 }
@@ -215,6 +249,19 @@ fn load_whole(values: &[f32]) -> __m512 {
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
+/// Up to sixteen lanes of values that lie together; lanes that are not there are zeros.
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn lanes_of<const VALUES: usize>(values: &[f32]) -> __m512i {
+    if VALUES == 2 {
+        pairs_of(values)
+    } else if values.len() == 16 {
+        _mm512_castps_si512(load_whole(values))
+    } else {
+        _mm512_castps_si512(load(values))
+    }
+}
+
 /// Up to 32 values as pairs; pairs that are not there are zeros.
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[inline]
@@ -224,6 +271,17 @@ fn pairs_of(values: &[f32]) -> __m512i {
         rounded(load_whole(low), load_whole(high))
     } else {
         rounded(load(low), load(high))
+    }
+}
+
+/// Lanes of sixteen columns: the values of one row, or pairs of a value of each of two.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline]
+fn joined<const VALUES: usize>(low: __m512, high: __m512) -> __m512i {
+    if VALUES == 1 {
+        _mm512_castps_si512(low)
+    } else {
+        interleaved(low, high)
     }
 }
 
@@ -294,14 +352,14 @@ mod tests {
 
     #[test]
     fn the_instruction_rounds_as_the_half_crate_does_but_takes_subnormals_for_zero() {
-        if level() != Level::Avx512Bf16 {
+        if level() < Level::Avx512Bf16 {
             return;
         }
         for values in all_upper_halves().chunks(32) {
             let mut line = [Line::ZERO];
             // SAFETY: the level says that the processor has AVX-512 BF16.
             unsafe {
-                pack_rows(
+                pack_rows::<2>(
                     Matrix::new(values, 1, values.len()),
                     (0..1, 0..values.len()),
                     1,

@@ -1,0 +1,353 @@
+//! The innermost product by the tiles of AMX: two by two of the result in tile registers, sixteen pairs of k at a time.
+//!
+//! The instructions are written as assembly, because the compiler has no stable names for them yet.
+//!
+//! Source: Intel, *Architecture Instruction Set Extensions Programming Reference*, chapter on AMX: `TDPBF16PS` rounds to nearest
+//! even and takes subnormal numbers for zero, as `VDPBF16PS` does; Linux, `Documentation/arch/x86/xstate.rst`: a process asks for
+//! the state of tiles before it uses them.
+
+use super::pack::Line;
+use super::tile::{Base, Step, put_vector};
+use std::arch::asm;
+use std::arch::x86_64::_mm512_load_ps;
+use std::sync::OnceLock;
+
+/// Rows of a tile, and lines of its memory.
+const ROWS: usize = 16;
+
+/// The memory of `LDTILECFG`: all eight tiles of 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+static CONFIGURATION: Configuration = Configuration {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+/// Two vectors of zeros.
+#[repr(C, align(64))]
+struct Zeros([f32; 32]);
+
+static ZEROS: Zeros = Zeros([0.0; 32]);
+
+/// A block of the result that is not written straight to its place.
+#[repr(C, align(64))]
+struct Block([f32; 4 * ROWS * ROWS]);
+
+/// Whether the processor has tiles of bf16 and the system lets this process use them.
+pub(crate) fn has_tiles() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| has_instructions() && is_permitted())
+}
+
+fn has_instructions() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    // Leaf 7, EDX: bit 22 is AMX-BF16, bit 24 AMX-TILE.
+    __cpuid(0).eax >= 7 && {
+        let bits = __cpuid_count(7, 0).edx;
+        bits >> 22 & 1 == 1 && bits >> 24 & 1 == 1
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_permitted() -> bool {
+    /// `ARCH_REQ_XCOMP_PERM`, and the number of the state that holds the tiles.
+    const ASK: [libc::c_long; 2] = [0x1023, 18];
+    // SAFETY: the call reads no memory; it allows all threads of this process to use tiles, or says that it does not.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ASK[0], ASK[1]) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_permitted() -> bool {
+    false
+}
+
+/// While it lives, this thread's tiles have the sizes that [`tiles`] takes them to have.
+pub(super) struct Configured(());
+
+impl Configured {
+    /// # Safety
+    /// [`has_tiles`] holds.
+    pub(super) unsafe fn new() -> Self {
+        // SAFETY: the caller's promise; the instruction reads the 64 bytes of the configuration.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _);
+        }
+        Self(())
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        // SAFETY: one of these exists only where there are tiles.
+        unsafe {
+            asm!("tilerelease", options(nostack, nomem),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _);
+        }
+    }
+}
+
+/// Where the sums of a block begin and where they go, by its two rows of tiles; strides are in bytes.
+#[repr(C)]
+struct Ends {
+    from: [*const f32; 2],
+    from_stride: usize,
+    to: [*mut f32; 2],
+    to_stride: usize,
+}
+
+/// Where the operands of a block lie; strides are in bytes.
+struct Operands {
+    /// By the two rows of tiles.
+    a: [*const u32; 2],
+    a_row: usize,
+    /// From one tile along k to the next.
+    a_tile: usize,
+    b: *const Line,
+    b_row: usize,
+    b_tile: usize,
+    /// Tiles along k, one at least.
+    n_tiles: usize,
+}
+
+/// Defines the product of a block of tiles from the instructions that are its own.
+macro_rules! block {
+    ($name:ident, start: [$($start:literal),*], step: [$($step:literal),*], end: [$($end:literal),*]) => {
+        /// # Safety
+        /// [`has_tiles`] holds and the tiles are configured; all that `ends` and `of` point to, by their strides, is the
+        /// caller's.
+        unsafe fn $name(ends: &Ends, of: &Operands) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                asm!(
+                    "mov {t}, [{e} + 16]",
+                    "mov {u}, [{e}]",
+                    $($start,)*
+                    "2:",
+                    $($step,)*
+                    "add {a0}, {a_tile}",
+                    "add {a1}, {a_tile}",
+                    "add {b}, {b_tile}",
+                    "dec {n}",
+                    "jnz 2b",
+                    "mov {t}, [{e} + 40]",
+                    "mov {u}, [{e} + 24]",
+                    $($end,)*
+                    e = in(reg) &raw const *ends,
+                    a0 = inout(reg) of.a[0] => _,
+                    a1 = inout(reg) of.a[1] => _,
+                    a_row = in(reg) of.a_row,
+                    a_tile = in(reg) of.a_tile,
+                    b = inout(reg) of.b => _,
+                    b_row = in(reg) of.b_row,
+                    b_tile = in(reg) of.b_tile,
+                    n = inout(reg) of.n_tiles => _,
+                    t = out(reg) _,
+                    u = out(reg) _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+block!(two_by_two,
+start: [
+    "tileloadd tmm0, [{u} + {t}]",
+    "tileloadd tmm1, [{u} + {t} + 64]",
+    "mov {u}, [{e} + 8]",
+    "tileloadd tmm2, [{u} + {t}]",
+    "tileloadd tmm3, [{u} + {t} + 64]"
+],
+step: [
+    "tileloadd tmm6, [{b} + {b_row}]",
+    "tileloadd tmm4, [{a0} + {a_row}]",
+    "tdpbf16ps tmm0, tmm4, tmm6",
+    "tileloadd tmm7, [{b} + {b_row} + 64]",
+    "tdpbf16ps tmm1, tmm4, tmm7",
+    "tileloadd tmm5, [{a1} + {a_row}]",
+    "tdpbf16ps tmm2, tmm5, tmm6",
+    "tdpbf16ps tmm3, tmm5, tmm7"
+],
+end: [
+    "tilestored [{u} + {t}], tmm0",
+    "tilestored [{u} + {t} + 64], tmm1",
+    "mov {u}, [{e} + 32]",
+    "tilestored [{u} + {t}], tmm2",
+    "tilestored [{u} + {t} + 64], tmm3"
+]);
+
+block!(one_by_two,
+    start: ["tileloadd tmm0, [{u} + {t}]", "tileloadd tmm1, [{u} + {t} + 64]"],
+    step: [
+        "tileloadd tmm4, [{a0} + {a_row}]",
+        "tileloadd tmm6, [{b} + {b_row}]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tileloadd tmm7, [{b} + {b_row} + 64]",
+        "tdpbf16ps tmm1, tmm4, tmm7"
+    ],
+    end: ["tilestored [{u} + {t}], tmm0", "tilestored [{u} + {t} + 64], tmm1"]);
+
+block!(two_by_one,
+    start: ["tileloadd tmm0, [{u} + {t}]", "mov {u}, [{e} + 8]", "tileloadd tmm2, [{u} + {t}]"],
+    step: [
+        "tileloadd tmm6, [{b} + {b_row}]",
+        "tileloadd tmm4, [{a0} + {a_row}]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tileloadd tmm5, [{a1} + {a_row}]",
+        "tdpbf16ps tmm2, tmm5, tmm6"
+    ],
+    end: ["tilestored [{u} + {t}], tmm0", "mov {u}, [{e} + 32]", "tilestored [{u} + {t}], tmm2"]);
+
+block!(one_by_one,
+    start: ["tileloadd tmm0, [{u} + {t}]"],
+    step: [
+        "tileloadd tmm4, [{a0} + {a_row}]",
+        "tileloadd tmm6, [{b} + {b_row}]",
+        "tdpbf16ps tmm0, tmm4, tmm6"
+    ],
+    end: ["tilestored [{u} + {t}], tmm0"]);
+
+/// result = base + scale · a b, for `n_rows` rows of one or two vectors.
+///
+/// # Safety
+/// [`has_tiles`] holds and the tiles are configured. `a` points to `lanes` lanes in each row, up to a multiple of sixteen
+/// rows, `b` to `lanes` times `width` lines, `c` and a bias to the result's values.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn tiles(
+    step: &Step,
+    n_rows: usize,
+    (a, b, c): (*const u32, *const Line, *mut f32),
+    width: usize,
+) {
+    if step.lanes == 0 {
+        // SAFETY: the caller's promise.
+        unsafe { put_block(step, &Block([0.0; 4 * ROWS * ROWS]), (c, n_rows, width)) };
+        return;
+    }
+    for first in (0..n_rows).step_by(2 * ROWS) {
+        let rows = (n_rows - first).min(2 * ROWS);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let a = a.add(first / ROWS * step.a_block);
+            let of = Operands {
+                a: [a, if rows > ROWS { a.add(step.a_block) } else { a }],
+                a_row: 4 * step.a_row,
+                a_tile: 64 * step.a_lane,
+                b,
+                b_row: 64 * width,
+                b_tile: 64 * ROWS * width,
+                n_tiles: step.lanes / ROWS,
+            };
+            block(step, &of, (c.add(first * step.c_row), rows, width));
+        }
+    }
+}
+
+/// One block of up to two by two tiles, straight to its place where it fills it.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn block(step: &Step, of: &Operands, (c, rows, width): (*mut f32, usize, usize)) {
+    let product = match (rows > ROWS, width > 1) {
+        (true, true) => two_by_two,
+        (true, false) => two_by_one,
+        (false, true) => one_by_two,
+        (false, false) => one_by_one,
+    };
+    let is_whole = rows.is_multiple_of(ROWS) && step.mask == !0 && step.scale == 1.0;
+    let zeros = (ZEROS.0.as_ptr(), 0);
+    // SAFETY: the caller's promise; a block has room for four tiles.
+    unsafe {
+        if is_whole {
+            let (from, from_row) = match step.base {
+                Base::Zero => zeros,
+                Base::Old => (c.cast_const(), step.c_row),
+                Base::Bias(bias) => (bias, 0),
+            };
+            let second = if rows > ROWS { ROWS } else { 0 };
+            let ends = Ends {
+                from: [from, from.add(second * from_row)],
+                from_stride: 4 * from_row,
+                to: [c, c.add(second * step.c_row)],
+                to_stride: 4 * step.c_row,
+            };
+            product(&ends, of);
+        } else {
+            let mut sums = Block([0.0; 4 * ROWS * ROWS]);
+            let to = sums.0.as_mut_ptr();
+            let ends = Ends {
+                from: [zeros.0; 2],
+                from_stride: 0,
+                to: [to, to.add(2 * ROWS * ROWS)],
+                to_stride: 8 * ROWS,
+            };
+            product(&ends, of);
+            put_block(step, &sums, (c, rows, width));
+        }
+    }
+}
+
+/// Stores a block's rows, two vectors each, in their place.
+#[target_feature(enable = "avx512f")]
+unsafe fn put_block(step: &Step, sums: &Block, (c, rows, width): (*mut f32, usize, usize)) {
+    for row in 0..rows {
+        // Without lanes there may be more rows than a block has, and all sums are zero.
+        let row_of_block = row % (2 * ROWS);
+        for v in 0..width {
+            let mask = if v + 1 == width { step.mask } else { !0 };
+            // SAFETY: the caller's promise; a vector of a block is aligned.
+            unsafe {
+                let sum = _mm512_load_ps(sums.0.as_ptr().add(row_of_block * 2 * ROWS + v * ROWS));
+                put_vector(step, sum, (c.add(row * step.c_row + v * ROWS), v), mask);
+            }
+        }
+    }
+}
+
+/// Floating-point operations of a loop of `n_tiles` products of tiles that all lie in the fastest cache.
+///
+/// # Panics
+/// When there are no tiles.
+pub(crate) fn multiply_in_registers(n_tiles: usize) -> f64 {
+    assert!(has_tiles(), "no tiles to multiply");
+    let mut sums = Block([0.0; 4 * ROWS * ROWS]);
+    let lines = [Line::ZERO; 2 * ROWS];
+    let to = sums.0.as_mut_ptr();
+    // SAFETY: there are tiles; each operand is read from the same place again and again, and a block holds four tiles.
+    unsafe {
+        let ends = Ends {
+            from: [ZEROS.0.as_ptr(); 2],
+            from_stride: 0,
+            to: [to, to.add(2 * ROWS * ROWS)],
+            to_stride: 8 * ROWS,
+        };
+        let a = lines.as_ptr().cast();
+        let of = Operands {
+            a: [a; 2],
+            a_row: 64,
+            a_tile: 0,
+            b: lines.as_ptr(),
+            b_row: 128,
+            b_tile: 0,
+            n_tiles,
+        };
+        let _configured = Configured::new();
+        two_by_two(&ends, &of);
+    }
+    std::hint::black_box(&sums);
+    (n_tiles * 4 * 2 * ROWS * ROWS * 2 * ROWS) as f64
+}

@@ -1,0 +1,187 @@
+//! An operand that is packed before the product: a weight, or what has its lanes along columns.
+
+use super::Kind;
+use super::pack::{Group, Groups, Line, Panels, interleave, turn, turn_to_tiles};
+use crate::matmul::Matrix;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Values that a task packs, about: 64 KiB.
+const TASK_VALUES: usize = 16 * 1024;
+
+/// Which operand is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The left one, transposed: its rows are columns here.
+    Left,
+    Right,
+}
+
+/// An operand in lanes along k: panels of the vectors of a group, lane by lane; or, where a left one is multiplied by
+/// tiles, tile by tile.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    kind: Kind,
+    lines: Vec<Line>,
+    groups: Groups,
+    depth: usize,
+    columns: usize,
+}
+
+impl Packed {
+    pub(crate) const EMPTY: Self = Self {
+        kind: Kind::Values,
+        lines: Vec::new(),
+        groups: Groups::NONE,
+        depth: 0,
+        columns: 0,
+    };
+
+    /// Packs the rows `depth` of `b` for products of this kind.
+    pub(super) fn pack(
+        &mut self,
+        b: Matrix<'_>,
+        depth: Range<usize>,
+        (kind, side): (Kind, Side),
+        parallel: bool,
+    ) {
+        (self.kind, self.depth, self.columns) = (kind, depth.len(), b.columns());
+        self.groups = Groups::new(self.columns, kind.group(side));
+        let len = self.lanes() * self.groups.vectors();
+        if self.lines.len() < len {
+            self.lines.resize(len, Line::ZERO);
+        }
+        if !b.rows_are_dense() {
+            assert!(
+                side == Side::Right,
+                "a left operand is packed by its columns"
+            );
+            self.pack_columns(b, depth, parallel);
+        } else if kind == Kind::Tiles && side == Side::Left {
+            self.pack_tiles(b, depth, parallel);
+        } else {
+            self.pack_rows(b, depth, parallel);
+        }
+    }
+
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.depth, self.columns]
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Lanes along k; the last ones may hold zeros.
+    pub(super) fn lanes(&self) -> usize {
+        self.kind.lanes(self.depth)
+    }
+
+    pub(super) fn groups(&self) -> Groups {
+        self.groups
+    }
+
+    /// The lines of a group, lane by lane.
+    pub(super) fn panel(&self, group: Group) -> &[Line] {
+        &self.lines[self.lanes() * group.first..][..self.lanes() * group.width]
+    }
+
+    /// Calls `pack` with some rows each and the panels from the lane on that begins there.
+    fn in_parts(
+        &mut self,
+        (depth, each): (Range<usize>, usize),
+        parallel: bool,
+        pack: impl Fn(Range<usize>, Panels) + Sync,
+    ) {
+        let start = Start(self.lines.as_mut_ptr());
+        let (groups, lanes, kind) = (self.groups, self.lanes(), self.kind);
+        let task = |i: usize| {
+            let rows = depth.start + i * each..depth.end.min(depth.start + (i + 1) * each);
+            let panels = Panels {
+                start: start.get(),
+                groups,
+                lanes,
+                first_lane: i * each / kind.values(),
+            };
+            pack(rows, panels);
+        };
+        let n_tasks = depth.len().div_ceil(each);
+        if parallel {
+            (0..n_tasks).into_par_iter().for_each(task);
+        } else {
+            (0..n_tasks).for_each(task);
+        }
+    }
+
+    /// Tasks of some rows each.
+    fn pack_rows(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
+        let values = self.kind.values();
+        let each = (TASK_VALUES / self.columns.max(1)).next_multiple_of(2);
+        let each = each.max(2);
+        self.in_parts((depth.clone(), each), parallel, |rows, panels| {
+            // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16; `pack` has
+            // made room for all panels, and these rows are this task's alone.
+            unsafe {
+                if values == 1 {
+                    interleave::<1>(b, rows, panels);
+                } else {
+                    interleave::<2>(b, rows, panels);
+                }
+            };
+        });
+        let (n_packed, lanes) = (depth.len().div_ceil(values), self.lanes());
+        if n_packed < lanes {
+            for group in (0..self.groups.len()).map(|idx| self.groups.get(idx)) {
+                let panel = &mut self.lines[lanes * group.first..][..lanes * group.width];
+                panel[n_packed * group.width..].fill(Line::ZERO);
+            }
+        }
+    }
+
+    /// Tasks of the rows of one tile each.
+    fn pack_tiles(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
+        self.in_parts((depth, 32), parallel, |rows, panels| {
+            // SAFETY: as above.
+            unsafe { turn_to_tiles(b, rows, panels) };
+        });
+    }
+
+    /// A task for each group.
+    fn pack_columns(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
+        let (groups, lanes, values) = (self.groups, self.lanes(), self.kind.values());
+        let mut rest = &mut self.lines[..];
+        let panels = (0..groups.len()).map(|idx| {
+            let group = groups.get(idx);
+            let (panel, others) = std::mem::take(&mut rest).split_at_mut(lanes * group.width);
+            rest = others;
+            (group, panel)
+        });
+        let task = |(group, panel): (Group, &mut [Line])| {
+            // SAFETY: as above.
+            unsafe {
+                if values == 1 {
+                    turn::<1>(b, depth.clone(), group, panel);
+                } else {
+                    turn::<2>(b, depth.clone(), group, panel);
+                }
+            };
+        };
+        if parallel {
+            panels.collect::<Vec<_>>().into_par_iter().for_each(task);
+        } else {
+            panels.for_each(task);
+        }
+    }
+}
+
+/// Where lines start that several threads write.
+struct Start(*mut Line);
+
+// SAFETY: each task writes lines of its own.
+unsafe impl Sync for Start {}
+
+impl Start {
+    fn get(&self) -> *mut Line {
+        self.0
+    }
+}
