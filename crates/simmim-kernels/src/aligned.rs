@@ -1,26 +1,107 @@
-//! Memory that starts at a cache line, so that no vector of a row lies across two.
+//! Memory that starts at a cache line, so that no vector of a row lies across two; much of it in large pages.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt::{self, Debug};
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 
 /// A cache line, which is an AVX-512 register too.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+const LINE_BYTES: usize = 64;
+/// A large page of x86-64, and of most systems of other processors.
+const PAGE_BYTES: usize = 2 << 20;
+/// Memory of this size or more is asked for in large pages: rows of activations lie some KiB apart, so with pages of 4 KiB each
+/// row has one of its own, and more of them than a processor remembers.
+const LARGE_BYTES: usize = 2 * PAGE_BYTES;
 
 /// A fixed number of values that start at a cache line.
-#[derive(Default)]
 pub struct Aligned {
-    lines: Vec<Line>,
+    start: NonNull<f32>,
     len: usize,
 }
 
+// SAFETY: the memory is this value's own, as that of a vector is.
+unsafe impl Send for Aligned {}
+// SAFETY: as above; a shared borrow only reads.
+unsafe impl Sync for Aligned {}
+
 impl Aligned {
     /// `len` zeros.
+    ///
+    /// # Panics
+    /// When there are more than an address can tell.
     pub fn zeros(len: usize) -> Self {
+        if len == 0 {
+            return Self::default();
+        }
+        let layout = layout(len);
+        // SAFETY: the layout has a size.
+        let start = unsafe { allocate(layout) };
+        let Some(start) = NonNull::new(start.cast()) else {
+            handle_alloc_error(layout);
+        };
+        Self { start, len }
+    }
+}
+
+/// The memory of `len` values.
+fn layout(len: usize) -> Layout {
+    let bytes = len.checked_mul(size_of::<f32>());
+    let align = if bytes >= Some(LARGE_BYTES) {
+        PAGE_BYTES
+    } else {
+        LINE_BYTES
+    };
+    bytes
+        .and_then(|bytes| Layout::from_size_align(bytes, align).ok())
+        .expect("as many values as an address can tell")
+}
+
+/// Memory full of zeros, in large pages if the system has them to give; null if there is none.
+///
+/// # Safety
+/// The layout has a size.
+#[cfg(all(target_os = "linux", not(miri)))]
+unsafe fn allocate(layout: Layout) -> *mut u8 {
+    if layout.align() < PAGE_BYTES {
+        // SAFETY: the caller's promise.
+        return unsafe { alloc_zeroed(layout) };
+    }
+    // SAFETY: the memory has just been handed out and is of this size; the advice changes nothing that a program can see, so
+    // a system that does not take it may say so unheard.
+    unsafe {
+        let start = std::alloc::alloc(layout);
+        if !start.is_null() {
+            libc::madvise(start.cast(), layout.size(), libc::MADV_HUGEPAGE);
+            start.write_bytes(0, layout.size());
+        }
+        start
+    }
+}
+
+/// Memory full of zeros; null if there is none.
+///
+/// # Safety
+/// The layout has a size.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+unsafe fn allocate(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe { alloc_zeroed(layout) }
+}
+
+impl Default for Aligned {
+    fn default() -> Self {
         Self {
-            lines: vec![Line([0.0; 16]); len.div_ceil(16)],
-            len,
+            start: NonNull::dangling(),
+            len: 0,
+        }
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: the memory was handed out for this layout.
+            unsafe { dealloc(self.start.as_ptr().cast(), layout(self.len)) };
         }
     }
 }
@@ -29,15 +110,15 @@ impl Deref for Aligned {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: the lines hold at least `len` values, one after the other.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: there are `len` values from `start` on, written once at least; of none the start is aligned.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
         // SAFETY: as above, and borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
@@ -53,11 +134,12 @@ mod tests {
 
     #[test]
     fn values_of_any_length_start_at_a_cache_line() {
-        for len in [0, 1, 15, 16, 17, 1000] {
+        for len in [1, 15, 16, 17, 1000, LARGE_BYTES / 4, LARGE_BYTES / 4 + 3] {
             let mut values = Aligned::zeros(len);
             assert!(values.iter().all(|value| *value == 0.0));
             values.fill(1.0);
             assert_eq!((values.len(), values.as_ptr().addr() % 64), (len, 0));
         }
+        assert!(Aligned::zeros(0).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Division of rows among threads, by shape alone.
 
 use crate::dispatch::for_each_level;
+use crate::lanes::copy;
 use crate::scratch::with_zeros;
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -108,12 +109,22 @@ impl<'a> SharedRows<'a> {
         }
     }
 
-    /// Writes one row.
+    /// Writes columns of a row, from `column` on.
     ///
     /// # Safety
-    /// Nothing else may reach this row at the same time.
-    pub(crate) unsafe fn write(&self, row: usize, values: &[f32]) {
-        // SAFETY: the caller's promise.
-        unsafe { self.rows_mut(row, 1) }.copy_from_slice(values);
+    /// Nothing else may reach these columns of this row at the same time.
+    pub(crate) unsafe fn write(&self, row: usize, column: usize, values: &[f32]) {
+        assert!(
+            row < self.n_rows
+                && column
+                    .checked_add(values.len())
+                    .is_some_and(|end| end <= self.width),
+            "columns beyond the row"
+        );
+        // SAFETY: the columns lie within the slice that this borrows, and the caller has them alone.
+        unsafe {
+            let start = self.start.add(row * self.width + column);
+            copy(values, std::slice::from_raw_parts_mut(start, values.len()));
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 pub enum Level {
     /// The baseline of the target (SSE2 on x86-64, NEON on aarch64).
     Portable,
-    /// AVX2.
+    /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
@@ -50,7 +50,8 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
     // A level may be lowered to any below it, so each includes the bits of those.
-    match (is_x86_feature_detected!("avx2"), avx512) {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    match (avx2, avx512) {
         (true, true) if is_x86_feature_detected!("avx512bf16") => {
             if crate::avx512::has_tiles() {
                 Level::Amx
@@ -82,7 +83,7 @@ macro_rules! for_each_level {
             fn portable($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $ty),*) $(-> $ret)? { portable($($arg),*) }
 
             #[cfg(target_arch = "x86_64")]
@@ -95,7 +96,7 @@ macro_rules! for_each_level {
                 $crate::dispatch::Level::Avx512 | $crate::dispatch::Level::Avx512Bf16 | $crate::dispatch::Level::Amx => {
                     return unsafe { avx512($($arg),*) }
                 }
-                // SAFETY: `detect` has seen the AVX2 bit of this processor.
+                // SAFETY: `detect` has seen the AVX2 and FMA bits of this processor.
                 $crate::dispatch::Level::Avx2 => return unsafe { avx2($($arg),*) },
                 $crate::dispatch::Level::Portable => {}
             }

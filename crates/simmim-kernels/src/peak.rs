@@ -96,12 +96,12 @@ fn operations(precision: Precision) -> f64 {
             black_box(unsafe { x86::fused_avx512() });
             return n(16);
         }
-        (_, Level::Avx2) if is_x86_feature_detected!("fma") => {
-            // SAFETY: the bits of AVX2 and FMA have been seen.
+        (_, Level::Avx2) => {
+            // SAFETY: `level` has seen the bits of AVX2 and FMA.
             black_box(unsafe { x86::fused_avx2() });
             return n(8);
         }
-        (_, Level::Avx2 | Level::Portable) => {}
+        (_, Level::Portable) => {}
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (precision, level(), Level::Portable);

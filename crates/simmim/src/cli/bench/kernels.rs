@@ -381,11 +381,11 @@ fn gelu_backward(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
 
 /// Of the logits of one head, in place and in the cache, as attention has them.
 fn softmax(tokens: usize) -> OpCost {
-    let n = tokens * tokens;
-    let mut logits = values(n);
+    let n = tokens * tokens.next_multiple_of(16);
+    let (mut logits, bias) = (values(n), vec![0.0; n]);
     repeat(|| {
         timed(2 * size_of::<f32>() * n, || {
-            softmax_rows(&mut logits, &[], &[], tokens);
+            softmax_rows(&mut logits, 0.125, &bias, &[], tokens);
         })
     })
 }
