@@ -68,6 +68,12 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Where [`Matrix::line`] `idx` starts, or would start if there were so many.
+    pub(crate) fn place(&self, idx: usize) -> *const f32 {
+        let stride = self.strides[usize::from(!self.rows_are_dense())];
+        self.data.as_ptr().wrapping_add(idx * stride)
+    }
+
     /// All that lies from the first to the last of these [`Matrix::line`]s; nothing of none.
     pub(crate) fn lines(&self, lines: Range<usize>) -> &'a [f32] {
         let stride = self.strides[usize::from(!self.rows_are_dense())];

@@ -26,15 +26,22 @@ pub(crate) fn with_scratch<const N: usize>(lens: [usize; N], f: impl FnOnce([&mu
     OF_TASKS.set(scratch);
 }
 
-/// Calls `f` with a buffer of zeros.
-pub(crate) fn with_zeros(len: usize, f: impl FnOnce(&mut [f32])) {
+/// Calls `f` with a buffer for results of parts that are to be added up, whose values are not defined.
+pub(crate) fn with_sums(len: usize, f: impl FnOnce(&mut [f32])) {
     let mut scratch = OF_SUMS.take();
     if scratch.len() < len {
         scratch.resize(len, 0.0);
     }
-    scratch[..len].fill(0.0);
     f(&mut scratch[..len]);
     OF_SUMS.set(scratch);
+}
+
+/// Calls `f` with a buffer of zeros.
+pub(crate) fn with_zeros(len: usize, f: impl FnOnce(&mut [f32])) {
+    with_sums(len, |sums| {
+        sums.fill(0.0);
+        f(sums);
+    });
 }
 
 #[cfg(test)]

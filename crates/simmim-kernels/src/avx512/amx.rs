@@ -9,7 +9,7 @@
 use super::pack::Line;
 use super::tile::{Base, Step, put_vector};
 use std::arch::asm;
-use std::arch::x86_64::_mm512_load_ps;
+use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch, _mm512_load_ps};
 use std::sync::OnceLock;
 
 /// Rows of a tile, and lines of its memory.
@@ -241,6 +241,13 @@ pub(super) unsafe fn tiles(
     }
     for first in (0..n_rows).step_by(2 * ROWS) {
         let rows = (n_rows - first).min(2 * ROWS);
+        // The rows of the next block, to be there when its sums are stored.
+        for row in first + 2 * ROWS..n_rows.min(first + 4 * ROWS) {
+            for v in 0..width {
+                let place = c.wrapping_add(row * step.c_row + v * ROWS);
+                _mm_prefetch::<_MM_HINT_ET0>(place.cast_const().cast());
+            }
+        }
         // SAFETY: the caller's promise.
         unsafe {
             let a = a.add(first / ROWS * step.a_block);

@@ -15,8 +15,10 @@ mod pack;
 mod task;
 mod tile;
 
+use crate::chunks::add;
 use crate::dispatch::{Level, level};
 use crate::matmul::{Matrix, MatrixMut, Precision, Store};
+use crate::scratch::with_sums;
 use operand::Side;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -36,6 +38,11 @@ const SHARED_DEPTH: [usize; 2] = [320, 4096];
 const MIN_TASKS: usize = 24;
 /// Columns of a task at least, where there are so many.
 const MIN_COLUMNS: usize = 384;
+/// A product is done in parts along k where this many values are read for each value of a part's result.
+const READ_FOR_RESULT: usize = 6;
+/// Parts along k: the fewest that are worth it, so that many threads have something to do, and the most.
+const MIN_PARTS: usize = 8;
+const MAX_PARTS: usize = 16;
 /// Groups of a packed left operand that a task takes.
 const LEFT_GROUPS: usize = 2;
 
@@ -138,30 +145,84 @@ pub(crate) fn product(
     b: Matrix<'_>,
     (kind, mode): (Kind, Mode<'_>),
 ) {
-    // Taken out while in use: a nested task of the pool finds an empty one instead of a borrowed one.
-    let mut operands = OPERANDS.replace([Packed::EMPTY; 2]);
+    let n_parts = parts_of_depth(result.shape(), a, mode);
+    if n_parts > 1 {
+        return in_parts(result, (a, b), n_parts, (kind, mode));
+    }
     let target = Target::new(result);
+    let all = 0..a.columns();
     if mode.parallel {
         // From a thread outside the pool, the way in is taken once and not for each loop.
-        rayon::scope(|_| by_depth(&target, (a, b), &mut operands, (kind, mode)));
+        rayon::scope(|_| by_depth(&target, (a, b), all, (kind, mode)));
     } else {
-        by_depth(&target, (a, b), &mut operands, (kind, mode));
+        by_depth(&target, (a, b), all, (kind, mode));
     }
-    OPERANDS.replace(operands);
+}
+
+/// In how many parts along k a product is done of which each has a result of its own: one where the result is so large that adding
+/// results up would cost more than it saves, or where there are no tasks to share out.
+fn parts_of_depth([m, n]: [usize; 2], a: Matrix<'_>, mode: Mode<'_>) -> usize {
+    let is_plain = mode.parallel && mode.bias.is_none() && mode.scale == 1.0;
+    if !is_plain || a.rows_are_dense() {
+        return 1;
+    }
+    let read = a.columns().saturating_mul(m + n);
+    let n_parts = (read / (READ_FOR_RESULT * m * n).max(1)).min(MAX_PARTS);
+    if n_parts < MIN_PARTS { 1 } else { n_parts }
+}
+
+/// The product in parts along k, a task each, whose results are added up: what a thread packs, it multiplies itself.
+fn in_parts(
+    result: MatrixMut<'_>,
+    (a, b): (Matrix<'_>, Matrix<'_>),
+    n_parts: usize,
+    (kind, mode): (Kind, Mode<'_>),
+) {
+    let [m, n] = result.shape();
+    let serial = Mode {
+        add: false,
+        parallel: false,
+        ..mode
+    };
+    let depths: Vec<_> = parts(a.columns(), a.columns().div_ceil(n_parts)).collect();
+    with_sums(n_parts * m * n, |sums| {
+        let tasks = sums.par_chunks_mut(m * n).zip(&depths);
+        tasks.for_each(|(sum, depth)| {
+            let target = Target::new(MatrixMut::new(sum, m, n));
+            by_depth(&target, (a, b), depth.clone(), (kind, serial));
+        });
+        let (values, row_stride) = result.into_parts();
+        let rows = values.par_chunks_mut(row_stride).take(m).enumerate();
+        rows.for_each(|(row, values)| {
+            let values = &mut values[..n];
+            if !mode.add {
+                values.fill(0.0);
+            }
+            for sum in sums.chunks_exact(m * n).take(depths.len()) {
+                add(values, &sum[row * n..][..n]);
+            }
+        });
+    });
 }
 
 /// Some rows of b at a time, and of a if its columns lie together.
 fn by_depth(
     target: &Target<'_>,
     (a, b): (Matrix<'_>, Matrix<'_>),
-    [left, right]: &mut [Packed; 2],
+    within: Range<usize>,
     (kind, mode): (Kind, Mode<'_>),
 ) {
     let [m, n] = target.shape;
     let [fewest, most] = SHARED_DEPTH;
     let most = (SHARED_LANES / (m + n).max(1)).clamp(fewest, most) * kind.values();
-    let mut all = parts(a.columns(), most).peekable();
+    let all = parts(within.len(), most);
+    let mut all = all
+        .map(|part| within.start + part.start..within.start + part.end)
+        .peekable();
     let mut mode = mode;
+    // Taken out while in use: a nested task of the pool finds an empty one instead of a borrowed one.
+    let mut operands = OPERANDS.replace([Packed::EMPTY; 2]);
+    let [left, right] = &mut operands;
     while let Some(depth) = all.next() {
         right.pack(b, depth.clone(), (kind, Side::Right), mode.parallel);
         if a.rows_are_dense() {
@@ -175,6 +236,7 @@ fn by_depth(
         }
         (mode.add, mode.bias) = (true, None);
     }
+    OPERANDS.replace(operands);
 }
 
 /// These rows of `operand`, or nothing if its columns lie together.

@@ -24,6 +24,9 @@ impl Line {
 /// How far ahead of the packing memory is asked for, in values: beyond the page, where the processor does not look.
 const AHEAD: usize = 4096;
 
+/// How many tiles ahead of their packing their memory is asked for.
+const TILES_AHEAD: usize = 4;
+
 /// The groups that the vectors of some columns are divided into, alike in size.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Groups {
@@ -177,9 +180,17 @@ pub(super) fn turn<const VALUES: usize>(
 /// The panels' lines of these pairs are the caller's alone to write.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: Panels) {
-    for vector in 0..panels.groups.vectors() {
+    let n_vectors = panels.groups.vectors();
+    for vector in 0..n_vectors {
+        // Rows as long as these are too many streams for the processor to foresee.
+        let ahead = vector + TILES_AHEAD;
+        let (rows, vectors) = (ahead / n_vectors * 32, ahead % n_vectors);
         let mut block = [_mm512_setzero_si512(); 16];
         for (k, pairs) in depth.clone().step_by(2).zip(&mut block) {
+            for k in [k, k + 1] {
+                let line = b.place(k + rows).wrapping_add(vectors * 16);
+                _mm_prefetch::<_MM_HINT_T0>(line.cast());
+            }
             let upper = from(b.line(k), vector * 16);
             let lower = if k + 1 < depth.end {
                 from(b.line(k + 1), vector * 16)
