@@ -162,8 +162,14 @@ pub trait Device: Debug + Send + Sync {
     );
     /// dx = dy w.
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer);
-    /// dw = dyᵀ x.
-    fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: LinearDims, dw: &mut Buffer);
+    /// dw = dyᵀ x; db, if there is a bias, the sum of the rows of dy.
+    fn linear_backward_weight(
+        &self,
+        dy_x: [&Buffer; 2],
+        dims: LinearDims,
+        dw: &mut Buffer,
+        db: Option<&mut Buffer>,
+    );
     /// sum `[W]` = the sum of the rows of x `[R, W]`.
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer);
     /// y `[R, W]` = x with `shift` `[W]` added to each row.

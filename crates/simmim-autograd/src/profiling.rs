@@ -139,7 +139,8 @@ impl Device for ProfilingDevice {
 
         fn linear(x: &Buffer, w_bias: (&Buffer, Option<&Buffer>), dims: LinearDims, y: &mut Buffer) = product(dims);
         fn linear_backward_input(dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) = product(dims);
-        fn linear_backward_weight(dy: &Buffer, x: &Buffer, dims: LinearDims, dw: &mut Buffer) = product(dims);
+        fn linear_backward_weight(dy_x: [&Buffer; 2], dims: LinearDims, dw: &mut Buffer, db: Option<&mut Buffer>) =
+            product(dims);
         fn sum_rows(x: &Buffer, sum: &mut Buffer) = moved([x.len(), sum.len()]);
         fn add_to_rows(x: &Buffer, shift: &Buffer, y: &mut Buffer) = moved([2 * x.len(), shift.len()]);
 

@@ -747,7 +747,7 @@ mod tests {
     fn tokens_of_different_regions_do_not_see_each_other() {
         let dims = Heads::new(1, 4, 2);
         let (order, regions) = (Order::new(&[0, 1, 2, 3]), [5, 7, 5, 7]);
-        let qkv = ramp((3 * dims.out_len()), 1.0);
+        let qkv = ramp(3 * dims.out_len(), 1.0);
         let run = |qkv: &[f32]| {
             let mut out = vec![0.0; dims.out_len()];
             let windows = Some(Windows::new(&order, &regions));

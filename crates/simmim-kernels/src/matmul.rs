@@ -4,6 +4,7 @@
 use crate::avx512;
 use crate::bf16;
 use crate::chunks::rows_per_task;
+use crate::rows::sum_rows;
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -233,6 +234,35 @@ impl Precision {
     }
 }
 
+/// result = aᵀ b and sums = the sum of each column of `a`, in one pass over `a` where there is a fast way, on all threads of the
+/// current pool: the gradients of a linear layer's weight and bias.
+///
+/// # Shapes
+/// `a` `[k, m]`, `b` `[k, n]`, `result` `[m, n]`, `sums` `[m]`.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn matmul_and_sums(
+    result: MatrixMut<'_>,
+    (a, b): (&[f32], Matrix<'_>),
+    sums: &mut [f32],
+    precision: Precision,
+) {
+    let m = sums.len();
+    assert_eq!(a.len(), b.rows() * m, "matmul: sums of another length");
+    let a_t = Matrix::new(a, b.rows(), m).transposed();
+    assert_fit(&result, a_t.shape, b.shape, Store::Replace);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kind) = avx512::Kind::of(precision)
+        && m > 1
+    {
+        let mode = avx512::Mode::new(Store::Replace, true);
+        return avx512::product_and_sums(result, (a_t, b), (kind, mode), sums);
+    }
+    precision.matmul(result, a_t, b, Store::Replace);
+    sum_rows(a, sums);
+}
+
 /// The product of `a` and `b` on all threads of the current pool.
 ///
 /// # Shapes
@@ -339,6 +369,38 @@ pub(crate) mod tests {
                         .sum();
                     let expected = [0.5 * sum, 1.0 + sum, f64::from(bias[column]) + sum][form / 4];
                     prop_assert!((f64::from(result[row * n + column]) - expected).abs() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_with_sums_is_the_product_and_the_sums() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            // In one part, and in several along k.
+            for [k, m, n] in [
+                [1, 1, 1],
+                [37, 5, 3],
+                [70, 50, 40],
+                [9000, 33, 18],
+                [64, 1, 7],
+            ] {
+                let (a, b) = (ramp(k * m, 1.3), ramp(k * n, 0.7));
+                let b = Matrix::new(&b, k, n);
+                let (mut both, mut alone) = (vec![1.0; m * n], vec![1.0; m * n]);
+                let mut sums = vec![1.0; m];
+                matmul_and_sums(
+                    MatrixMut::new(&mut both, m, n),
+                    (&a, b),
+                    &mut sums,
+                    precision,
+                );
+                let a_t = Matrix::new(&a, k, m).transposed();
+                precision.matmul(MatrixMut::new(&mut alone, m, n), a_t, b, Store::Replace);
+                assert_eq!(both, alone, "{k} x {m} x {n}");
+                for (column, found) in sums.iter().enumerate() {
+                    let exact: f64 = (0..k).map(|row| f64::from(a[row * m + column])).sum();
+                    assert!((f64::from(*found) - exact).abs() < 1e-6 * k as f64 + 1e-6);
                 }
             }
         }

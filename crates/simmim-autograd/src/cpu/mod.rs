@@ -10,7 +10,7 @@ use simmim_kernels::attention;
 use simmim_kernels::bf16::matmul_packed;
 use simmim_kernels::label_loss::{self, LabelLoss};
 use simmim_kernels::layer_norm::{self, Affine};
-use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store, matmul};
+use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store, matmul, matmul_and_sums};
 use simmim_kernels::optimiser::{self, AdamW, Moments};
 use simmim_kernels::patch::{self, Patches};
 use simmim_kernels::residual::{self, Gain};
@@ -199,10 +199,20 @@ impl Device for CpuDevice {
         }
     }
 
-    fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: LinearDims, dw: &mut Buffer) {
+    fn linear_backward_weight(
+        &self,
+        dy_x: [&Buffer; 2],
+        dims: LinearDims,
+        dw: &mut Buffer,
+        db: Option<&mut Buffer>,
+    ) {
+        let [dy, x] = dy_x.map(values);
         let dw = MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs);
-        let dy = Matrix::new(values(dy), dims.rows, dims.outputs).transposed();
-        let x = Matrix::new(values(x), dims.rows, dims.inputs);
+        let x = Matrix::new(x, dims.rows, dims.inputs);
+        if let Some(db) = db {
+            return matmul_and_sums(dw, (dy, x), values_mut(db), self.precision);
+        }
+        let dy = Matrix::new(dy, dims.rows, dims.outputs).transposed();
         self.precision.matmul(dw, dy, x, Store::Replace);
     }
 

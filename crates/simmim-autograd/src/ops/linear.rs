@@ -51,15 +51,14 @@ impl Tape<'_> {
                 });
                 sink.add(x.node(), dx);
             }
+            let mut db = bias.map(|_| device.allocate(dims.outputs));
             let dw = Tensor::build(&device, w.shape(), |dw| {
-                device.linear_backward_weight(dy.buffer(), x.tensor().buffer(), dims, dw);
+                let dy_x = [dy.buffer(), x.tensor().buffer()];
+                device.linear_backward_weight(dy_x, dims, dw, db.as_mut());
             });
             sink.add(w.node(), dw);
-            if bias.is_some() {
-                let db = Tensor::build(&device, &[dims.outputs], |db| {
-                    device.sum_rows(dy.buffer(), db);
-                });
-                sink.add(bias, db);
+            if let Some(db) = db {
+                sink.add(bias, Tensor::from_buffer(&device, &[dims.outputs], db));
             }
         })
     }

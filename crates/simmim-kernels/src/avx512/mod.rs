@@ -145,17 +145,28 @@ pub(crate) fn product(
     b: Matrix<'_>,
     (kind, mode): (Kind, Mode<'_>),
 ) {
+    product_and_sums(result, (a, b), (kind, mode), &mut []);
+}
+
+/// As [`product`]; and sums = the sum of each row of a, unless there is no room for them. For sums, columns of a lie together.
+pub(crate) fn product_and_sums(
+    result: MatrixMut<'_>,
+    (a, b): (Matrix<'_>, Matrix<'_>),
+    (kind, mode): (Kind, Mode<'_>),
+    sums: &mut [f32],
+) {
+    sums.fill(0.0);
     let n_parts = parts_of_depth(result.shape(), a, mode);
     if n_parts > 1 {
-        return in_parts(result, (a, b), n_parts, (kind, mode));
+        return in_parts(result, (a, b), (kind, mode), (n_parts, sums));
     }
     let target = Target::new(result);
     let all = 0..a.columns();
     if mode.parallel {
         // From a thread outside the pool, the way in is taken once and not for each loop.
-        rayon::scope(|_| by_depth(&target, (a, b), all, (kind, mode)));
+        rayon::scope(|_| by_depth(&target, (a, b), (all, sums), (kind, mode)));
     } else {
-        by_depth(&target, (a, b), all, (kind, mode));
+        by_depth(&target, (a, b), (all, sums), (kind, mode));
     }
 }
 
@@ -163,7 +174,7 @@ pub(crate) fn product(
 /// results up would cost more than it saves, or where there are no tasks to share out.
 fn parts_of_depth([m, n]: [usize; 2], a: Matrix<'_>, mode: Mode<'_>) -> usize {
     let is_plain = mode.parallel && mode.bias.is_none() && mode.scale == 1.0;
-    if !is_plain || a.rows_are_dense() {
+    if !is_plain || a.rows_are_dense() || m * n == 0 {
         return 1;
     }
     let read = a.columns().saturating_mul(m + n);
@@ -175,22 +186,29 @@ fn parts_of_depth([m, n]: [usize; 2], a: Matrix<'_>, mode: Mode<'_>) -> usize {
 fn in_parts(
     result: MatrixMut<'_>,
     (a, b): (Matrix<'_>, Matrix<'_>),
-    n_parts: usize,
     (kind, mode): (Kind, Mode<'_>),
+    (n_parts, row_sums): (usize, &mut [f32]),
 ) {
     let [m, n] = result.shape();
+    let (part_len, n_sums) = (m * n + row_sums.len(), row_sums.len());
     let serial = Mode {
         add: false,
         parallel: false,
         ..mode
     };
     let depths: Vec<_> = parts(a.columns(), a.columns().div_ceil(n_parts)).collect();
-    with_sums(n_parts * m * n, |sums| {
-        let tasks = sums.par_chunks_mut(m * n).zip(&depths);
+    with_sums(n_parts * part_len, |sums| {
+        let tasks = sums.par_chunks_mut(part_len).zip(&depths);
         tasks.for_each(|(sum, depth)| {
+            let (sum, row_sums) = sum.split_at_mut(m * n);
+            row_sums.fill(0.0);
             let target = Target::new(MatrixMut::new(sum, m, n));
-            by_depth(&target, (a, b), depth.clone(), (kind, serial));
+            by_depth(&target, (a, b), (depth.clone(), row_sums), (kind, serial));
         });
+        let parts = || sums.chunks_exact(part_len).take(depths.len());
+        for part in parts() {
+            add(row_sums, &part[part_len - n_sums..]);
+        }
         let (values, row_stride) = result.into_parts();
         let rows = values.par_chunks_mut(row_stride).take(m).enumerate();
         rows.for_each(|(row, values)| {
@@ -198,18 +216,18 @@ fn in_parts(
             if !mode.add {
                 values.fill(0.0);
             }
-            for sum in sums.chunks_exact(m * n).take(depths.len()) {
-                add(values, &sum[row * n..][..n]);
+            for part in parts() {
+                add(values, &part[row * n..][..n]);
             }
         });
     });
 }
 
-/// Some rows of b at a time, and of a if its columns lie together.
+/// Some rows of b at a time, and of a if its columns lie together; then what is packed of a is added to `sums`, if these are any.
 fn by_depth(
     target: &Target<'_>,
     (a, b): (Matrix<'_>, Matrix<'_>),
-    within: Range<usize>,
+    (within, sums): (Range<usize>, &mut [f32]),
     (kind, mode): (Kind, Mode<'_>),
 ) {
     let [m, n] = target.shape;
@@ -229,7 +247,11 @@ fn by_depth(
             by_rows(target, (a, depth), right, mode);
         } else {
             let a = a.transposed();
-            left.pack(a, depth, (kind, Side::Left), mode.parallel);
+            if sums.is_empty() {
+                left.pack(a, depth, (kind, Side::Left), mode.parallel);
+            } else {
+                left.pack_and_sum(a, depth, (kind, mode.parallel), sums);
+            }
             let next = all.peek().cloned().unwrap_or(0..0);
             let next = [rows_that_lie(a, next.clone()), rows_that_lie(b, next)];
             by_groups(target, (left, next), right, mode);

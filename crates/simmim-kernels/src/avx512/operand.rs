@@ -2,6 +2,7 @@
 
 use super::Kind;
 use super::pack::{Group, Groups, Line, Panels, interleave, turn, turn_to_tiles};
+use crate::chunks::add;
 use crate::matmul::Matrix;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -26,6 +27,8 @@ pub(crate) struct Packed {
     groups: Groups,
     depth: usize,
     columns: usize,
+    /// The sum of each column of the rows that a task has packed, task by task, if asked for.
+    sums: Vec<f32>,
 }
 
 impl Packed {
@@ -35,6 +38,7 @@ impl Packed {
         groups: Groups::NONE,
         depth: 0,
         columns: 0,
+        sums: Vec::new(),
     };
 
     /// Packs the rows `depth` of `b` for products of this kind.
@@ -62,6 +66,25 @@ impl Packed {
         } else {
             self.pack_rows(b, depth, parallel);
         }
+    }
+
+    /// As [`Packed::pack`] for a left operand, and adds the sum of each of its columns to `sums`.
+    pub(super) fn pack_and_sum(
+        &mut self,
+        b: Matrix<'_>,
+        depth: Range<usize>,
+        (kind, parallel): (Kind, bool),
+        sums: &mut [f32],
+    ) {
+        let n_tasks = depth.len().div_ceil(rows_of_a_task(kind, b.columns()));
+        let row_len = b.columns().next_multiple_of(16);
+        self.sums.clear();
+        self.sums.resize(n_tasks * row_len, 0.0);
+        self.pack(b, depth, (kind, Side::Left), parallel);
+        for of_task in self.sums.chunks_exact(row_len) {
+            add(sums, of_task);
+        }
+        self.sums.clear();
     }
 
     pub(crate) fn shape(&self) -> [usize; 2] {
@@ -95,6 +118,10 @@ impl Packed {
     ) {
         let start = Start(self.lines.as_mut_ptr());
         let (groups, lanes, kind) = (self.groups, self.lanes(), self.kind);
+        let row_len = 16 * groups.vectors();
+        let sums = Start(self.sums.as_mut_ptr());
+        let has_sums = !self.sums.is_empty();
+        assert!(!has_sums || self.sums.len() >= row_len * depth.len().div_ceil(each));
         let task = |i: usize| {
             let rows = depth.start + i * each..depth.end.min(depth.start + (i + 1) * each);
             let panels = Panels {
@@ -102,6 +129,7 @@ impl Packed {
                 groups,
                 lanes,
                 first_lane: i * each / kind.values(),
+                sums: has_sums.then(|| sums.get().wrapping_add(i * row_len)),
             };
             pack(rows, panels);
         };
@@ -116,8 +144,7 @@ impl Packed {
     /// Tasks of some rows each.
     fn pack_rows(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
         let values = self.kind.values();
-        let each = (TASK_VALUES / self.columns.max(1)).next_multiple_of(2);
-        let each = each.max(2);
+        let each = rows_of_a_task(Kind::Values, self.columns);
         self.in_parts((depth.clone(), each), parallel, |rows, panels| {
             // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16; `pack` has
             // made room for all panels, and these rows are this task's alone.
@@ -140,7 +167,8 @@ impl Packed {
 
     /// Tasks of the rows of one tile each.
     fn pack_tiles(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
-        self.in_parts((depth, 32), parallel, |rows, panels| {
+        let each = rows_of_a_task(self.kind, self.columns);
+        self.in_parts((depth, each), parallel, |rows, panels| {
             // SAFETY: as above.
             unsafe { turn_to_tiles(b, rows, panels) };
         });
@@ -174,14 +202,23 @@ impl Packed {
     }
 }
 
-/// Where lines start that several threads write.
-struct Start(*mut Line);
+/// Rows that a task packs of a left operand, or of a right one as if it were one of values: those of one tile, or some.
+fn rows_of_a_task(kind: Kind, columns: usize) -> usize {
+    if kind == Kind::Tiles {
+        32
+    } else {
+        (TASK_VALUES / columns.max(1)).next_multiple_of(2).max(2)
+    }
+}
 
-// SAFETY: each task writes lines of its own.
-unsafe impl Sync for Start {}
+/// Where values start that several threads write.
+struct Start<T>(*mut T);
 
-impl Start {
-    fn get(&self) -> *mut Line {
+// SAFETY: each task writes values of its own.
+unsafe impl<T> Sync for Start<T> {}
+
+impl<T> Start<T> {
+    fn get(&self) -> *mut T {
         self.0
     }
 }

@@ -4,10 +4,11 @@
 
 use crate::matmul::Matrix;
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_castps_si512,
-    _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_si512,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps,
+    _mm512_castps_si512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
+    _mm512_permutexvar_epi16, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_store_si512, _mm512_storeu_ps, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
 use std::ops::Range;
@@ -110,12 +111,32 @@ pub(super) struct Panels {
     pub(super) lanes: usize,
     /// The lane to write first.
     pub(super) first_lane: usize,
+    /// Where the sum of each column is added to, if anywhere: sixteen for each vector.
+    pub(super) sums: Option<*mut f32>,
+}
+
+impl Panels {
+    /// Adds values of the columns of vector `v` to their sums.
+    ///
+    /// # Safety
+    /// The sums are the caller's alone, and those of `v` are among them.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn add(self, v: usize, values: __m512) {
+        if let Some(sums) = self.sums {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let sums = sums.add(16 * v);
+                _mm512_storeu_ps(sums, _mm512_add_ps(_mm512_loadu_ps(sums), values));
+            }
+        }
+    }
 }
 
 /// Lanes of the rows `depth` of `b`, which lie together, each to its place in all panels.
 ///
 /// # Safety
-/// The panels' lines of these lanes are the caller's alone to write.
+/// The panels' lines of these lanes, and the sums, are the caller's alone to write.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn interleave<const VALUES: usize>(
     b: Matrix<'_>,
@@ -137,9 +158,15 @@ pub(super) unsafe fn interleave<const VALUES: usize>(
                 let (upper, lower) = (from(upper, start), from(lower, start));
                 prefetch(upper);
                 prefetch(lower);
-                let lanes = joined::<VALUES>(load(upper), load(lower));
+                let (upper, lower) = (load(upper), load(lower));
                 // SAFETY: the caller's promise.
-                store(unsafe { &mut *panels.start.add(line + v) }, lanes);
+                unsafe {
+                    panels.add(first + v, _mm512_add_ps(upper, lower));
+                    store(
+                        &mut *panels.start.add(line + v),
+                        joined::<VALUES>(upper, lower),
+                    );
+                }
             }
         }
     }
@@ -177,7 +204,7 @@ pub(super) fn turn<const VALUES: usize>(
 /// columns, a column a line.
 ///
 /// # Safety
-/// The panels' lines of these pairs are the caller's alone to write.
+/// The panels' lines of these pairs, and the sums, are the caller's alone to write.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: Panels) {
     let n_vectors = panels.groups.vectors();
@@ -186,6 +213,7 @@ pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: P
         let ahead = vector + TILES_AHEAD;
         let (rows, vectors) = (ahead / n_vectors * 32, ahead % n_vectors);
         let mut block = [_mm512_setzero_si512(); 16];
+        let mut sum = _mm512_setzero_ps();
         for (k, pairs) in depth.clone().step_by(2).zip(&mut block) {
             for k in [k, k + 1] {
                 let line = b.place(k + rows).wrapping_add(vectors * 16);
@@ -197,8 +225,12 @@ pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: P
             } else {
                 &[]
             };
-            *pairs = joined::<2>(load(upper), load(lower));
+            let (upper, lower) = (load(upper), load(lower));
+            sum = _mm512_add_ps(sum, _mm512_add_ps(upper, lower));
+            *pairs = joined::<2>(upper, lower);
         }
+        // SAFETY: the caller's promise.
+        unsafe { panels.add(vector, sum) };
         transpose(&mut block);
         let first = vector * panels.lanes + panels.first_lane;
         for (i, pairs) in block.into_iter().enumerate() {

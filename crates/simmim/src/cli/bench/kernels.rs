@@ -307,7 +307,7 @@ fn linear_backward_weight(timer: &Timer, dims: LinearDims) -> OpCost {
         timer.values(dims.rows * dims.inputs),
     );
     let mut dw = timer.values(dims.inputs * dims.outputs);
-    timer.repeat(|device| device.linear_backward_weight(&dy, &x, dims, &mut dw))
+    timer.repeat(|device| device.linear_backward_weight([&dy, &x], dims, &mut dw, None))
 }
 
 fn pattern(bias: &Buffer, [_, heads, tokens, head_dim]: [usize; 4]) -> AttentionPattern<'_> {
