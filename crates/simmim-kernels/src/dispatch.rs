@@ -25,7 +25,8 @@ const VARIABLE: &str = "SIMMIM_CPU";
 ///
 /// The environment variable `SIMMIM_CPU` (`portable`, `avx2`, `avx512`, `avx512bf16` or `amx`) asks for a lower one, to test or
 /// to time it. A level that the processor lacks is not run: the highest that it has is taken. Any other
-/// value is as none. The `gemm` crate chooses for itself and does not look at the variable.
+/// value is as none. Below `avx512bf16` matrix products are the `gemm` crate's, which chooses for itself and does not look at the
+/// variable.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| choose(std::env::var(VARIABLE).ok().as_deref(), detect()))

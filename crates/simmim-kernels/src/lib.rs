@@ -8,9 +8,11 @@
 //! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`label_loss`], [`optimiser`];
 //! [`peak`] measures what the machine can do at most.
 //!
-//! **Not done here:** f32 matrix products are the `gemm` crate's, which reaches the machine's limit in f32. It chooses its
-//! instructions and blocks by the processor, so its bits may differ between processors, not between runs on one.
-//! Every other kernel but the [`bf16`] products is one portable body, compiled for each instruction level ([`Level`]).
+//! Matrix products are written for AVX-512 with BF16 (f32 and [`bf16`]) and for AMX ([`bf16`]), both over one division into blocks.
+//! On other processors they are the `gemm` crate's, so their bits may differ between processors, not between runs on one.
+//! Every other kernel is one portable body, compiled for each instruction level ([`Level`]).
+//!
+//! **Not done here:** products by hand for AVX2, AVX-512 without BF16, and ARM: `gemm` has them.
 //!
 //! Every kernel panics when the lengths of its slices do not fit together: that is a bug of its caller.
 //!
@@ -32,7 +34,7 @@
 )]
 #![allow(
     unsafe_code,
-    reason = "the one crate that may: instruction levels and the gemm crate's raw pointers"
+    reason = "the one crate that may: instruction levels, tiles, large pages and the gemm crate's raw pointers"
 )]
 
 pub mod activation;

@@ -1,4 +1,5 @@
-//! Matrix products over strided views of slices: in f32 by the `gemm` crate, otherwise by [`bf16`].
+//! Matrix products over strided views of slices: in f32 here, by AVX-512 where the processor has its BF16 too and otherwise by the
+//! `gemm` crate; in bf16 by [`bf16`].
 
 #[cfg(target_arch = "x86_64")]
 use crate::avx512;
@@ -69,12 +70,14 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    #[cfg(target_arch = "x86_64")]
     /// Where [`Matrix::line`] `idx` starts, or would start if there were so many.
     pub(crate) fn place(&self, idx: usize) -> *const f32 {
         let stride = self.strides[usize::from(!self.rows_are_dense())];
         self.data.as_ptr().wrapping_add(idx * stride)
     }
 
+    #[cfg(target_arch = "x86_64")]
     /// All that lies from the first to the last of these [`Matrix::line`]s; nothing of none.
     pub(crate) fn lines(&self, lines: Range<usize>) -> &'a [f32] {
         let stride = self.strides[usize::from(!self.rows_are_dense())];

@@ -1,13 +1,16 @@
-//! Every instruction level and every number of threads gives the same bits. Products are apart: in f32 they are the
-//! `gemm` crate's, in bf16 they differ between levels as `bf16` says; the number of threads changes neither.
+//! Every instruction level and every number of threads gives the same bits. Products, and attention which is made of them, are
+//! apart: they differ between levels by the rounding of sums; the number of threads changes neither.
 
-use simmim_kernels::attention::{Heads, Order, Pattern, Windows, attention, attention_backward};
+use simmim_kernels::attention::{
+    Heads, Order, PADDING, Pattern, Windows, attention, attention_backward, softmax_rows,
+};
+use simmim_kernels::bf16::{PackedBf16, matmul_packed};
 use simmim_kernels::classes::{argmax, nearest, quantise};
 use simmim_kernels::cosine::{normalise, normalise_backward};
 use simmim_kernels::cross_entropy::{Answers, cross_entropy, cross_entropy_backward};
 use simmim_kernels::gelu::{gelu, gelu_backward};
 use simmim_kernels::layer_norm::{Affine, layer_norm, layer_norm_backward};
-use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store};
+use simmim_kernels::matmul::{Matrix, MatrixMut, Precision, Store, matmul_and_sums};
 use simmim_kernels::norm_target::norm_target;
 use simmim_kernels::optimiser::{AdamW, Moments, adamw, sum_of_squares};
 use simmim_kernels::pixel_loss::{PixelLoss, Weights, pixel_loss, pixel_loss_backward};
@@ -173,8 +176,18 @@ fn of_classes() -> Results {
     ])
 }
 
-/// The softmax and its backward stand between products, which are the `gemm` crate's and run at the
-/// processor's own level whatever `SIMMIM_CPU` says: so a difference is one of the kernels here.
+/// The softmax of attention, by itself.
+fn of_softmax() -> Results {
+    let (width, row_len) = (50, 64);
+    let (mut weights, mut bias) = (values(width * row_len, 0), values(width * row_len, 1));
+    for row in bias.chunks_exact_mut(row_len) {
+        row[width..].fill(PADDING);
+    }
+    let regions: Vec<f32> = (0..row_len).map(|i| (i % 3) as f32).collect();
+    softmax_rows(&mut weights, 5.0, &bias, &regions, width);
+    named([("softmax_rows", weights)])
+}
+
 fn of_attention() -> Results {
     let dims = Heads::new(3, 50, 21);
     let n_out = 20 * dims.tokens * dims.heads * dims.head_dim;
@@ -232,14 +245,14 @@ fn kernels() -> Results {
         of_rows(),
         of_images(),
         of_classes(),
-        of_attention(),
+        of_softmax(),
         of_cosines(),
     ]
     .concat()
 }
 
-/// m, k, n: of a ViT, small and odd, tall, wide, a vector on either side, and long sums.
-const SHAPES: [[usize; 3]; 10] = [
+/// m, k, n: of a ViT, small and odd, tall, wide, a vector on either side, long sums, and some that are cut along k.
+const SHAPES: [[usize; 3]; 11] = [
     [197, 384, 1536],
     [788, 192, 576],
     [13, 17, 900],
@@ -250,6 +263,7 @@ const SHAPES: [[usize; 3]; 10] = [
     [3, 5000, 4],
     [768, 1576, 48],
     [65, 257, 1030],
+    [48, 9000, 40],
 ];
 
 /// Products in the three forms that a linear layer has: x wᵀ forward, dy w and dyᵀ x backward.
@@ -271,6 +285,20 @@ fn products(precision: Precision) -> Results {
                 format!("{form} of {m} x {k} x {n} in {precision:?}"),
                 result,
             ));
+        }
+        let (mut result, mut sums) = (vec![0.0; m * n], vec![0.0; m]);
+        let view = MatrixMut::new(&mut result, m, n);
+        matmul_and_sums(view, (&a, right), &mut sums, precision);
+        result.extend(sums);
+        all.push((
+            format!("with sums, {m} x {k} x {n} in {precision:?}"),
+            result,
+        ));
+        if precision == Precision::Bf16 {
+            let mut result = vec![0.0; m * n];
+            let view = MatrixMut::new(&mut result, m, n);
+            matmul_packed(view, left, &PackedBf16::new(right), Store::Replace);
+            all.push((format!("packed, {m} x {k} x {n}"), result));
         }
     }
     all
@@ -338,7 +366,11 @@ fn every_number_of_threads_gives_the_same_bits() {
     let run = |n_threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
         let both = [Precision::F32, Precision::Bf16];
-        let results = || [&both.map(products)[..], &[kernels()]].concat().concat();
+        let results = || {
+            [&both.map(products)[..], &[kernels(), of_attention()]]
+                .concat()
+                .concat()
+        };
         lines(&pool.build().unwrap().install(results))
     };
     let expected = run(1);

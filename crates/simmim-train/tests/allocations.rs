@@ -162,7 +162,7 @@ fn warm_steps_ask_for_no_memory_of_the_size_of_an_activation() {
     }
 }
 
-/// Below bf16, and in f32, products are the `gemm` crate's, which asks for memory to pack operands in, once a product.
+/// Where f32 products are the `gemm` crate's, that asks for memory to pack operands in, once a product.
 #[test]
 fn warm_steps_in_f32_ask_for_memory_once_a_product_at_most() {
     for model in [VIT, SWIN] {

@@ -325,11 +325,11 @@ unsafe fn put_block(step: &Step, sums: &Block, (c, rows, width): (*mut f32, usiz
     }
 }
 
-/// Floating-point operations of a loop of `n_tiles` products of tiles that all lie in the fastest cache.
+/// Does `n_tiles` products of tiles that lie in the nearest cache; returns how many floating-point operations they are.
 ///
 /// # Panics
 /// When there are no tiles.
-pub(crate) fn multiply_in_registers(n_tiles: usize) -> f64 {
+pub(crate) fn multiply_nearest(n_tiles: usize) -> f64 {
     assert!(has_tiles(), "no tiles to multiply");
     let mut sums = Block([0.0; 4 * ROWS * ROWS]);
     let lines = [Line::ZERO; 2 * ROWS];

@@ -4,10 +4,12 @@
 //! right operand is packed in panels of up to 64 columns: once a step for a weight, otherwise for the call. Each task
 //! takes some rows. Rows of a left operand that lie together are packed by their task, so that only its own copy in
 //! the cache exists; a transposed left operand is packed as the right one is, some hundreds of rows at a time for all
-//! tasks. While a product runs, the memory that will be packed next is asked for.
+//! tasks. While a product by vectors runs, the memory that will be packed next is asked for; while one by tiles runs, that of
+//! its next results.
 //!
 //! The sum of an element runs over k in order, lane by lane, in chunks that depend on the shape alone: whatever the
-//! division among tasks, its bits are the same.
+//! division among tasks, its bits are the same. By tiles, blocks at the edge of a result are added to what was there after their sum,
+//! others before: there the bits of a row depend on how many rows there are.
 
 mod amx;
 mod operand;
@@ -25,7 +27,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use task::{MAX_DEPTH, Target, Task};
 
-pub(crate) use amx::{has_tiles, multiply_in_registers};
+pub(crate) use amx::{has_tiles, multiply_nearest};
 pub(crate) use operand::Packed;
 
 /// Lanes that a task packs at a time, about: 320 KiB, within the L2 cache.
@@ -155,6 +157,10 @@ pub(crate) fn product_and_sums(
     (kind, mode): (Kind, Mode<'_>),
     sums: &mut [f32],
 ) {
+    debug_assert!(
+        sums.is_empty() || !a.rows_are_dense(),
+        "sums of what is packed by rows"
+    );
     sums.fill(0.0);
     let n_parts = parts_of_depth(result.shape(), a, mode);
     if n_parts > 1 {

@@ -29,7 +29,7 @@ const AHEAD: usize = 4096;
 const TILES_AHEAD: usize = 4;
 
 /// The groups that the vectors of some columns are divided into, alike in size.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Groups {
     vectors: usize,
     n: usize,

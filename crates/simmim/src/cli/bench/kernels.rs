@@ -9,7 +9,7 @@ use simmim_autograd::{
     AdamWStep, AttentionPattern, Buffer, CpuDevice, Device, Heads, LinearDims, NormDims, OpCost,
     Precision, ProfilingDevice,
 };
-use simmim_kernels::attention::softmax_rows;
+use simmim_kernels::attention::{PADDING, softmax_rows};
 use simmim_kernels::peak;
 use simmim_train::in_threads;
 
@@ -382,7 +382,10 @@ fn gelu_backward(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
 /// Of the logits of one head, in place and in the cache, as attention has them.
 fn softmax(tokens: usize) -> OpCost {
     let n = tokens * tokens.next_multiple_of(16);
-    let (mut logits, bias) = (values(n), vec![0.0; n]);
+    let (mut logits, mut bias) = (values(n), vec![0.0; n]);
+    for row in bias.chunks_exact_mut(tokens.next_multiple_of(16)) {
+        row[tokens..].fill(PADDING);
+    }
     repeat(|| {
         timed(2 * size_of::<f32>() * n, || {
             softmax_rows(&mut logits, 0.125, &bias, &[], tokens);

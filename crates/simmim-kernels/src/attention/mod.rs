@@ -3,33 +3,30 @@
 //! out = softmax(s q kᵀ + bias) v, where s is 1/√d unless the model says otherwise. The logits of one head
 //! live only in a scratch buffer of the thread; the backward computes them again from q and k instead of
 //! keeping them. Windows, rolled or not, are an order of the tokens: no rolled or partitioned copy of an
-//! image is made, each thread gathers one head of one window at a time.
+//! image is made, each thread gathers one window, or one head of an image, at a time.
 //!
 //! Source: A. Vaswani et al., *Attention Is All You Need*, arXiv 1706.03762, eq. 1; the additive bias as in
 //! BEiT (arXiv 2106.08254) and Swin (arXiv 2103.14030, eq. 4); shifted windows, Swin §3.2. The form of the
 //! backward, with the row sums of dO∘O, as in T. Dao et al., *FlashAttention*, arXiv 2205.14135, appendix B.2.
 
+mod softmax;
+mod windows;
+
 use crate::chunks::{SharedRows, add};
-use crate::dispatch::for_each_level;
-use crate::lanes::{LANES, copy, max, sum_by};
-use crate::math::exp;
+use crate::lanes::{LANES, copy};
 use crate::matmul::{Matrix, MatrixMut, Precision, Store};
 use crate::scratch::{with_scratch, with_zeros};
 use rayon::prelude::*;
+use softmax::softmax_backward;
 use std::ops::Range;
+
+pub use softmax::{PADDING, softmax_rows};
+pub use windows::{OTHER_REGION, Order, Windows};
 
 /// The windows of a batch are divided into this many parts at most.
 const PARTS: usize = 16;
 /// As [`PARTS`], of whole images in the backward with a bias: each part has a gradient of the bias of its own.
 const BIAS_PARTS: usize = 4;
-/// The logit of what a row is padded with: nothing is left of it after the softmax.
-const PADDING: f32 = -1e30;
-
-/// Added to the logit of two tokens that only the roll has brought into one window.
-///
-/// Source: microsoft/Swin-Transformer `models/swin_transformer.py`, `SwinTransformerBlock`: −100, not −∞.
-pub const OTHER_REGION: f32 = -100.0;
-
 /// Sizes of an attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
@@ -88,61 +85,6 @@ impl Heads {
     }
 }
 
-/// The tokens of an image in an order that holds each of them once, as is proved when it is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order(Vec<u32>);
-
-impl Order {
-    /// The order in which place i has token `tokens[i]`.
-    ///
-    /// # Panics
-    /// When a token of 0 to the number of places is missing.
-    pub fn new(tokens: &[u32]) -> Self {
-        let mut seen = vec![false; tokens.len()];
-        for &token in tokens {
-            let token = token as usize;
-            assert!(
-                token < seen.len() && !seen[token],
-                "attention: windows hold each token once"
-            );
-            seen[token] = true;
-        }
-        Self(tokens.to_vec())
-    }
-}
-
-/// Which tokens of an image attend to each other.
-#[derive(Debug, Clone, Copy)]
-pub struct Windows<'a> {
-    order: &'a [u32],
-    regions: &'a [u32],
-}
-
-impl<'a> Windows<'a> {
-    /// Windows by the token at each of their places, `order` `[G, T]`, and a number for each place,
-    /// `regions` `[G, T]`: places of one window whose numbers differ see each other only by [`OTHER_REGION`].
-    /// Empty `regions` stand for equal numbers.
-    ///
-    /// # Panics
-    /// When `regions` are of another length.
-    pub fn new(order: &'a Order, regions: &'a [u32]) -> Self {
-        let order = &order.0[..];
-        assert!(
-            regions.is_empty() || regions.len() == order.len(),
-            "attention: regions of another length"
-        );
-        Self { order, regions }
-    }
-
-    /// The tokens of window `idx`, and their regions where these differ.
-    fn window(self, idx: usize, tokens: usize) -> (&'a [u32], &'a [u32]) {
-        let range = idx * tokens..(idx + 1) * tokens;
-        let regions = self.regions.get(range.clone()).unwrap_or(&[]);
-        let differ = regions.iter().any(|region| *region != regions[0]);
-        (&self.order[range], if differ { regions } else { &[] })
-    }
-}
-
 /// How tokens attend to each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Pattern<'a> {
@@ -160,7 +102,7 @@ impl<'a> Pattern<'a> {
     /// L, tokens of an image.
     fn image_tokens(self) -> usize {
         self.windows
-            .map_or(self.dims.tokens, |windows| windows.order.len())
+            .map_or(self.dims.tokens, |windows| windows.n_tokens())
     }
 
     /// Groups of tokens that attend to each other in one image.
@@ -566,69 +508,6 @@ impl Part {
 /// The first N of some items, of which there are as many.
 fn array_of<T, const N: usize>(mut items: impl Iterator<Item = T>) -> [T; N] {
     [(); N].map(|()| items.next().expect("as many as were asked for"))
-}
-
-for_each_level! {
-    /// Softmax of each row of `scale` · `logits` + `bias`, in place, where tokens of other `regions` hardly count; empty `regions`
-    /// stand for none. On the calling thread alone. Rows are padded to whole vectors of sixteen: what the padding of `logits`
-    /// holds does not matter, that of `bias` is below all logits, and that of the result is zero.
-    ///
-    /// # Shapes
-    /// `logits`, `bias` `[T, T]`, `regions` `[T]`, each row padded; T = `width`.
-    pub fn softmax_rows(logits: &mut [f32], scale: f32, bias: &[f32], regions: &[f32], width: usize) {
-        let row_len = width.next_multiple_of(LANES);
-        for (i, row) in logits.chunks_exact_mut(row_len).enumerate() {
-            row[width..].fill(0.0);
-            for (logit, bias) in row.iter_mut().zip(&bias[i * row_len..]) {
-                *logit = logit.mul_add(scale, *bias);
-            }
-            if let Some(own) = regions.get(i) {
-                for (logit, other) in row.iter_mut().zip(regions) {
-                    *logit += if own == other { 0.0 } else { OTHER_REGION };
-                }
-            }
-            let largest = max(row);
-            for value in row.iter_mut() {
-                *value = exp(*value - largest);
-            }
-            let inverse = 1.0 / sum_by([row], |[value]| value);
-            for value in row.iter_mut() {
-                *value *= inverse;
-            }
-        }
-    }
-}
-
-for_each_level! {
-    /// Turns dP into the gradient of q kᵀ, s dS with dS = P ∘ (dP − rowsum(dO ∘ O)), in place; adds dS to `dbias`, if that is not
-    /// empty. Rows of logits are padded.
-    fn softmax_backward(
-        weights: &[f32],
-        out_dout: ([&[f32]; 2], usize),
-        dims: Heads,
-        dlogits: &mut [f32],
-        dbias: &mut [f32],
-    ) {
-        let ([out, dout], width) = out_dout;
-        let row_len = dims.row_len();
-        let rows = weights.chunks_exact(row_len).zip(dlogits.chunks_exact_mut(row_len));
-        for (row, (weights, dlogits)) in rows.enumerate() {
-            let part = [out, dout].map(|values| &values[row * width..][..dims.head_dim]);
-            let delta = sum_by(part, |[out, dout]| out * dout);
-            if dbias.is_empty() {
-                for (dlogit, weight) in dlogits.iter_mut().zip(weights) {
-                    *dlogit = dims.scale * (weight * (*dlogit - delta));
-                }
-                continue;
-            }
-            let dbias = &mut dbias[row * row_len..][..row_len];
-            for ((dlogit, weight), dbias) in dlogits.iter_mut().zip(weights).zip(dbias) {
-                let gradient = weight * (*dlogit - delta);
-                *dbias += gradient;
-                *dlogit = dims.scale * gradient;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
