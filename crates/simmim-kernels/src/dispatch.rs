@@ -93,9 +93,9 @@ macro_rules! for_each_level {
 
             #[cfg(target_arch = "x86_64")]
             match $crate::dispatch::level() {
-                // SAFETY: `detect` has seen the AVX-512 F, BW, DQ and VL bits of this processor.
                 $crate::dispatch::Level::Avx512 | $crate::dispatch::Level::Avx512Bf16 | $crate::dispatch::Level::Amx => {
-                    return unsafe { avx512($($arg),*) }
+                    // SAFETY: `detect` has seen the AVX-512 F, BW, DQ and VL bits of this processor.
+                    return unsafe { avx512($($arg),*) };
                 }
                 // SAFETY: `detect` has seen the AVX2 and FMA bits of this processor.
                 $crate::dispatch::Level::Avx2 => return unsafe { avx2($($arg),*) },

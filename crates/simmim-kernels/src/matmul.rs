@@ -8,7 +8,6 @@ use crate::chunks::rows_per_task;
 use crate::rows::sum_rows;
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// A read-only matrix: a slice seen through two strides.
 #[derive(Debug, Clone, Copy)]
@@ -70,16 +69,16 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
     /// Where [`Matrix::line`] `idx` starts, or would start if there were so many.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn place(&self, idx: usize) -> *const f32 {
         let stride = self.strides[usize::from(!self.rows_are_dense())];
         self.data.as_ptr().wrapping_add(idx * stride)
     }
 
-    #[cfg(target_arch = "x86_64")]
     /// All that lies from the first to the last of these [`Matrix::line`]s; nothing of none.
-    pub(crate) fn lines(&self, lines: Range<usize>) -> &'a [f32] {
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn lines(&self, lines: std::ops::Range<usize>) -> &'a [f32] {
         let stride = self.strides[usize::from(!self.rows_are_dense())];
         match lines.clone().last() {
             Some(last) if !self.line(last).is_empty() => {
@@ -110,6 +109,7 @@ pub struct MatrixMut<'a> {
 }
 
 impl<'a> MatrixMut<'a> {
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn shape(&self) -> [usize; 2] {
         self.shape
     }
@@ -131,6 +131,7 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// The values, and how far apart rows start.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn into_parts(self) -> (&'a mut [f32], usize) {
         (self.data, self.row_stride)
     }

@@ -84,7 +84,7 @@ fn runs<'a>(precision: Precision, a: Matrix<'a>, b: Matrix<'a>, store: Store<'a>
     if precision == Precision::Bf16 {
         let packed = PackedBf16::new(b);
         all.push(Box::new(move |result| {
-            matmul_packed(result, a, &packed, store)
+            matmul_packed(result, a, &packed, store);
         }));
     }
     all

@@ -101,8 +101,7 @@ pub struct Pattern<'a> {
 impl<'a> Pattern<'a> {
     /// L, tokens of an image.
     fn image_tokens(self) -> usize {
-        self.windows
-            .map_or(self.dims.tokens, |windows| windows.n_tokens())
+        self.windows.map_or(self.dims.tokens, Windows::n_tokens)
     }
 
     /// Groups of tokens that attend to each other in one image.
@@ -310,7 +309,7 @@ fn add_unpadded(parts: &[f32], dims: Heads, dbias: &mut [f32]) {
         });
 }
 
-impl<'a> Pattern<'a> {
+impl Pattern<'_> {
     /// Calls `run` with the number of a part, some heads, and the groups of the part, in parallel. Parts depend on the number of
     /// groups alone. Of whole images a task takes one head; of windows all, so that it reads whole rows.
     fn in_parts(

@@ -107,19 +107,13 @@ mod tests {
                 width,
             );
             for (i, row) in rows.chunks_exact(width.next_multiple_of(LANES)).enumerate() {
-                let exact: Vec<f64> = (0..width)
-                    .map(|j| {
-                        let other = if regions[i] == regions[j] {
-                            0.0
-                        } else {
-                            -100.0
-                        };
-                        (3.0 * f64::from(logits[i * width + j])
-                            + f64::from(bias[i * width + j])
-                            + other)
-                            .exp()
-                    })
-                    .collect();
+                let logit = |j: usize| {
+                    let at = i * width + j;
+                    let is_other = regions[i] != regions[j];
+                    3.0 * f64::from(logits[at]) + f64::from(bias[at])
+                        - f64::from(u8::from(is_other)) * 100.0
+                };
+                let exact: Vec<f64> = (0..width).map(|j| logit(j).exp()).collect();
                 let total: f64 = exact.iter().sum();
                 for (found, exact) in row.iter().zip(&exact) {
                     assert!((f64::from(*found) - exact / total).abs() < 1e-6);

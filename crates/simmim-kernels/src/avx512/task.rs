@@ -162,24 +162,26 @@ impl Task<'_> {
                 let mut step = self.step(group, fresh && lanes.start == 0);
                 step.lanes = lanes.len();
                 for strip in strips.clone() {
-                    (step.a_row, step.a_lane) = (strip.row, strip.lane);
-                    step.a_block = strip.block;
-                    // SAFETY: the lanes lie within what was packed.
-                    let a = unsafe { strip.start.add(lanes.start * strip.lane) };
-                    let rows = (strip.first, strip.n_rows);
-                    if uses_tiles {
-                        // SAFETY: as in `tiles`; the tiles are configured.
-                        unsafe {
-                            let c = self.place(strip.first, group, &step);
-                            amx::tiles(&step, strip.n_rows, (a, b, c), group.width);
-                        }
-                    } else {
-                        let n_lines = lanes.len() * strip.n_rows.div_ceil(most_rows(group.width));
-                        step.ahead = ahead.take(n_lines, b);
-                        self.tiles(rows, &step, (a, b), group);
-                    }
+                    let lines = lanes.len() * strip.n_rows.div_ceil(most_rows(group.width));
+                    step.ahead = ahead.take(lines, b);
+                    self.strip(strip, &mut step, (lanes.start, b), group);
                 }
             }
+        }
+    }
+
+    /// Multiplies a strip from a lane on with the lanes of a group that lie at `b`.
+    fn strip(&self, strip: Strip, step: &mut Step, (lane, b): (usize, *const Line), group: Group) {
+        (step.a_row, step.a_lane, step.a_block) = (strip.row, strip.lane, strip.block);
+        // SAFETY: the lanes lie within what was packed.
+        let a = unsafe { strip.start.add(lane * strip.lane) };
+        if self.b.kind() != Kind::Tiles {
+            return self.tiles((strip.first, strip.n_rows), step, (a, b), group);
+        }
+        // SAFETY: as in `tiles`; `multiply` has configured the tiles.
+        unsafe {
+            let c = self.place(strip.first, group, step);
+            amx::tiles(step, strip.n_rows, (a, b, c), group.width);
         }
     }
 
