@@ -185,7 +185,8 @@ pub enum Error {
     },
     /// So many classes that they are likely to be something else.
     #[error(
-        "{n_classes} classes for {n_images} images in {spec}, expected at most one for two images and 20000: {examples}"
+        "{n_classes} classes for {n_images} images in {spec}, expected at most one for two images and {}: {examples}",
+        crate::label::MAX_CLASSES
     )]
     TooManyClasses {
         /// The source as given.
@@ -546,6 +547,21 @@ impl Error {
             Self::TooManyBad { .. } => {
                 "remove or repair these files, or raise the limit (data.max_bad)"
             }
+            Self::NoReadableImage { .. } => {
+                "open one of these files with an image viewer: it is empty, damaged, or of another kind than its name says"
+            }
+            Self::RandAugment { .. } => "the published setting is rand-m9-mstd0.5-inc1",
+            Self::BatchDivision { .. } => {
+                "choose a batch size that is a multiple of processes x micro-batches"
+            }
+            _ => return self.hint_of_labels().map(str::to_owned),
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The same for what is wrong with labels.
+    fn hint_of_labels(&self) -> Option<&'static str> {
+        Some(match self {
             Self::ImagesBesideClasses { .. } => {
                 "move these images into the folders of their classes, or out of the data set"
             }
@@ -567,17 +583,33 @@ impl Error {
             Self::ClassNotTrained { .. } => {
                 "use the same class names in both parts, or remove the class from the held-out images"
             }
+            Self::NoLabels { .. } => {
+                "write each image's label into the column `label` of the table"
+            }
+            Self::PartWithoutImages { .. } => {
+                "put images into that part, or do not divide at all: then a share of each class is held out"
+            }
+            Self::DuplicateImage { .. } => {
+                "name each image once: of two paths or patterns that hold the same images leave one out"
+            }
+            Self::Table { .. } => {
+                "a table is UTF-8 text, each line with as many values as the first one has columns; a value with a comma \
+                 stands in double quotes"
+            }
+            Self::TableEmpty { .. } => "write a line for each image below that of the columns",
+            Self::ListedTwice { .. } => {
+                "remove one of the two lines; an image with several labels has them in one, as in cat;dog"
+            }
+            Self::UnknownPart { .. } => {
+                "write train or val on every line, or leave the column `split` away"
+            }
+            Self::SubsetShare { .. } => "0.1 stands for a tenth of each class",
             Self::TableColumns { .. } => "the first line names the columns, separated by commas",
             Self::LabelMissing { .. } => {
                 "images may be without a label only where others have several, as in cat;dog"
             }
-            Self::RandAugment { .. } => "the published setting is rand-m9-mstd0.5-inc1",
-            Self::BatchDivision { .. } => {
-                "choose a batch size that is a multiple of processes x micro-batches"
-            }
             _ => return None,
-        };
-        Some(hint.to_owned())
+        })
     }
 
     /// The message and those of all its sources, on one line.

@@ -4,23 +4,29 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf, is_separator};
 
-use super::{Collected, Found, Part, examples};
+use super::{Collected, Found, Part, TestFolder, examples};
 use crate::Error;
 use crate::source::{DataSet, unreadable};
 
 /// The folder of training images, where there is one.
 const TRAIN: &str = "train";
 
-/// The names of the folder of held-out images, the preferred first.
-const HELD_OUT: [&str; 3] = ["val", "validation", "test"];
+/// The folder of images to measure on at the very end, where there is one.
+const TEST: &str = "test";
 
-pub(super) fn open(spec: &str) -> Result<Found, Error> {
+/// The names of the folder of held-out images, the preferred first.
+const HELD_OUT: [&str; 3] = ["val", "validation", TEST];
+
+pub(super) fn open(spec: &str, test: TestFolder) -> Result<Found, Error> {
     let data = DataSet::open(spec)?;
     refuse_duplicates(&data)?;
     let top = Root::top(spec, &data)?;
     let names = top.folders(&data);
     let held_out = HELD_OUT.into_iter().find(|name| names.contains(name));
     match held_out {
+        Some(TEST) if names.contains(TRAIN) && test == TestFolder::LeftAlone => {
+            open_without_test(data, &top)
+        }
         Some(held_out) if names.contains(TRAIN) => open_parts(data, &top, held_out),
         _ if names.len() == 1 && names.contains(TRAIN) && top.n_direct(&data) == 0 => {
             top.refuse_empty_part()?;
@@ -38,14 +44,26 @@ fn open_whole(data: DataSet, root: &Root) -> Result<Found, Error> {
         labels: labels(&data, root.depth),
         data,
         parts: None,
+        left_alone: None,
+    })
+}
+
+/// The class folders of the training images; those of the test and images elsewhere are left out.
+fn open_without_test(mut data: DataSet, top: &Root) -> Result<Found, Error> {
+    top.refuse_images_beside_parts(&data)?;
+    let is_train = |entry_idx| folders_of(&data, entry_idx).get(top.depth) == Some(&TRAIN);
+    let wanted: Vec<bool> = (0..data.len()).map(is_train).collect();
+    data.keep(&wanted);
+    let found = open_whole(data, &top.inside(TRAIN))?;
+    Ok(Found {
+        left_alone: Some(top.path.join(TEST)),
+        ..found
     })
 }
 
 /// Class folders inside two folders; images elsewhere are left out.
 fn open_parts(mut data: DataSet, top: &Root, held_out: &'static str) -> Result<Found, Error> {
-    if top.n_direct(&data) > 0 {
-        return Err(top.images_beside(&data, 2));
-    }
+    top.refuse_images_beside_parts(&data)?;
     let part_of = |data: &DataSet, entry_idx| match folders_of(data, entry_idx).get(top.depth) {
         Some(folder) if *folder == TRAIN => Some(Part::Train),
         Some(folder) if *folder == held_out => Some(Part::HeldOut),
@@ -66,6 +84,7 @@ fn open_parts(mut data: DataSet, top: &Root, held_out: &'static str) -> Result<F
         labels: labels(&data, top.depth + 1),
         data,
         parts: Some(parts),
+        left_alone: None,
     })
 }
 
@@ -172,6 +191,14 @@ impl Root {
             n_folders,
             example: example.map_or(String::new(), |entry_idx| data.name(entry_idx).to_owned()),
         }
+    }
+
+    /// Refuses images beside the folders of training and held-out images.
+    fn refuse_images_beside_parts(&self, data: &DataSet) -> Result<(), Error> {
+        if self.n_direct(data) > 0 {
+            return Err(self.images_beside(data, 2));
+        }
+        Ok(())
     }
 
     /// Refuses a folder for held-out images that has none.

@@ -5,7 +5,7 @@ mod strata;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Error;
@@ -13,8 +13,8 @@ use crate::hash::Fnv;
 use crate::order::{HeldOut, Split};
 use crate::source::DataSet;
 
-/// More classes than this are taken for a mistake, such as a folder or a label for each image.
-const MAX_CLASSES: usize = 20_000;
+/// More classes than this are taken for a mistake, such as a folder or a label for each image. ImageNet-22K has 21 841.
+pub(crate) const MAX_CLASSES: usize = 30_000;
 
 /// How many names an error lists.
 const N_EXAMPLES: usize = 5;
@@ -89,6 +89,17 @@ struct Found {
     labels: Collected,
     /// One for each image, where the source divides them.
     parts: Option<Vec<Part>>,
+    /// The folder `test` of which no image is among them.
+    left_alone: Option<PathBuf>,
+}
+
+/// What becomes of a folder `test` beside `train` where there is no other folder of held-out images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TestFolder {
+    /// Its images are the held-out ones.
+    HeldOut,
+    /// Its images are left out, and a share of the training images is held out.
+    LeftAlone,
 }
 
 /// Labels by name, image by image.
@@ -157,6 +168,7 @@ pub struct LabelledSet {
     labels: Arc<Labels>,
     split: Split,
     divided_by_source: bool,
+    left_alone: Option<PathBuf>,
 }
 
 impl LabelledSet {
@@ -181,10 +193,41 @@ impl LabelledSet {
     /// # Errors
     /// Those of [`DataSet::open`], and a distinct one for each of: images beside class folders or without
     /// any; a class folder without images, or with folders in its place; one class only; more classes
-    /// than half of the images, or than 20 000; a held-out class that is not trained on; an image named
+    /// than half of the images, or than 30 000; a held-out class that is not trained on; an image named
     /// twice; a part without images; a table with other columns, without rows, with a line without
     /// a label or with an unknown `split`, and with lines that name missing files.
     pub fn open(spec: &str, held_out: HeldOut, seed: u64) -> Result<Self, Error> {
+        let set = Self::divided(spec, TestFolder::HeldOut, (held_out, seed))?;
+        set.require_trainable(spec)?;
+        Ok(set)
+    }
+
+    /// As [`Self::open`] for a training that chooses by the held-out images, as by the best of several validations.
+    /// A folder `test` is no folder of held-out images then: it is left alone, so that it can be measured on
+    /// afterwards, and of a folder with `train` and `test` a share of `train` is held out.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_for_training(spec: &str, held_out: HeldOut, seed: u64) -> Result<Self, Error> {
+        let set = Self::divided(spec, TestFolder::LeftAlone, (held_out, seed))?;
+        set.require_trainable(spec)?;
+        Ok(set)
+    }
+
+    /// As [`Self::open`] for images that a model is measured on. They need not be such as can be learned from: they may
+    /// be of one class, of classes with an image each, or of classes that no training image of the source has.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for [`Error::OneClass`], [`Error::TooManyClasses`] and [`Error::ClassNotTrained`].
+    pub fn open_to_measure(spec: &str, held_out: HeldOut, seed: u64) -> Result<Self, Error> {
+        Self::divided(spec, TestFolder::HeldOut, (held_out, seed))
+    }
+
+    fn divided(
+        spec: &str,
+        test: TestFolder,
+        (held_out, seed): (HeldOut, u64),
+    ) -> Result<Self, Error> {
         let path = Path::new(spec);
         let is_table = path
             .extension()
@@ -192,17 +235,23 @@ impl LabelledSet {
         let found = if is_table && path.is_file() {
             table::open(path)?
         } else {
-            folders::open(spec)?
+            folders::open(spec, test)?
         };
         let Found {
             data,
             labels,
             parts,
+            left_alone,
         } = found;
         let labels = labels.sorted();
-        check_classes(spec, &labels)?;
+        if labels.classes.is_empty() {
+            return Err(Error::NoLabels {
+                spec: spec.to_owned(),
+                n_images: data.len(),
+            });
+        }
         let split = match &parts {
-            Some(parts) => fixed_split(&labels, parts)?,
+            Some(parts) => fixed_split(parts),
             None => strata::split(&data, &labels, held_out, seed),
         };
         Ok(Self {
@@ -210,7 +259,41 @@ impl LabelledSet {
             labels: Arc::new(labels),
             split,
             divided_by_source: parts.is_some(),
+            left_alone,
         })
+    }
+
+    /// Refuses labels that nothing can be learned from.
+    fn require_trainable(&self, spec: &str) -> Result<(), Error> {
+        let (spec, n_images) = (spec.to_owned(), self.data.len());
+        match self.labels.classes() {
+            [class] => Err(Error::OneClass {
+                spec,
+                class: class.clone(),
+                n_images,
+            }),
+            classes if are_too_many(classes.len(), n_images) => Err(Error::TooManyClasses {
+                spec,
+                n_classes: classes.len(),
+                n_images,
+                examples: examples(classes.iter().map(String::as_str)),
+            }),
+            _ => self.require_held_out_classes_trained(),
+        }
+    }
+
+    fn require_held_out_classes_trained(&self) -> Result<(), Error> {
+        let trained = self.labels.counts(self.split.train());
+        let held_out = self.labels.counts(self.split.held_out());
+        let counts = trained.into_iter().zip(held_out);
+        let mut classes = self.labels.classes().iter().zip(counts);
+        match classes.find(|(_, (trained, _))| *trained == 0) {
+            None => Ok(()),
+            Some((class, (_, n_images))) => Err(Error::ClassNotTrained {
+                class: class.clone(),
+                n_images,
+            }),
+        }
     }
 
     /// The images.
@@ -231,6 +314,11 @@ impl LabelledSet {
     /// Whether the source says which images are held out, rather than a share and a seed.
     pub fn divided_by_source(&self) -> bool {
         self.divided_by_source
+    }
+
+    /// The folder `test` that [`Self::open_for_training`] has left alone, where there is one.
+    pub fn left_alone(&self) -> Option<&Path> {
+        self.left_alone.as_deref()
     }
 
     /// The division with a share of the training images only: that share of each class, but at least one
@@ -264,49 +352,19 @@ impl LabelledSet {
     }
 }
 
-/// Refuses labels that nothing can be learned from.
-fn check_classes(spec: &str, labels: &Labels) -> Result<(), Error> {
-    let n_images = labels.starts.len() - 1;
-    match labels.classes() {
-        [] => Err(Error::NoLabels {
-            spec: spec.to_owned(),
-            n_images,
-        }),
-        [class] => Err(Error::OneClass {
-            spec: spec.to_owned(),
-            class: class.clone(),
-            n_images,
-        }),
-        classes if classes.len() > MAX_CLASSES || classes.len() * 2 > n_images => {
-            Err(Error::TooManyClasses {
-                spec: spec.to_owned(),
-                n_classes: classes.len(),
-                n_images,
-                examples: examples(classes.iter().map(String::as_str)),
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The division that a source states, if every held-out class is trained on.
-fn fixed_split(labels: &Labels, parts: &[Part]) -> Result<Split, Error> {
+/// The division that a source states.
+fn fixed_split(parts: &[Part]) -> Split {
     let of = |part: Part| -> Vec<usize> {
         let places = parts.iter().enumerate();
         let places = places.filter(|(_, found)| **found == part);
         places.map(|(entry_idx, _)| entry_idx).collect()
     };
-    let (train, held_out) = (of(Part::Train), of(Part::HeldOut));
-    let trained = labels.counts(&train);
-    let counts = labels.counts(&held_out);
-    let mut classes = labels.classes().iter().zip(trained.iter().zip(&counts));
-    if let Some((class, (_, n_images))) = classes.find(|(_, (trained, _))| **trained == 0) {
-        return Err(Error::ClassNotTrained {
-            class: class.clone(),
-            n_images: *n_images,
-        });
-    }
-    Ok(Split::of(train, held_out))
+    Split::of(of(Part::Train), of(Part::HeldOut))
+}
+
+/// Whether so many classes are likely to be something else.
+fn are_too_many(n_classes: usize, n_images: usize) -> bool {
+    n_classes > MAX_CLASSES || n_classes * 2 > n_images
 }
 
 /// The first few names, as an error lists them.
@@ -315,4 +373,16 @@ fn examples<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let first: Vec<&str> = names.by_ref().take(N_EXAMPLES).collect();
     let more = if names.next().is_some() { ", ..." } else { "" };
     format!("{}{more}", first.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_classes_of_all_of_imagenet_are_not_too_many_and_a_hundred_thousand_are() {
+        assert!(!are_too_many(21_841, 14_197_122));
+        assert!(are_too_many(100_000, 14_197_122));
+        assert!(are_too_many(4, 7));
+    }
 }

@@ -136,6 +136,7 @@ impl<'a> Rows<'a> {
             data: DataSet::of_table(self.table, images)?,
             labels: self.labels,
             parts: self.columns.split.map(|_| self.parts),
+            left_alone: None,
         })
     }
 }

@@ -87,6 +87,50 @@ fn train_and_val_folders_divide_the_images_and_others_are_left_out() {
 }
 
 #[test]
+fn a_training_leaves_a_test_folder_alone_and_holds_out_a_share_of_the_training_images() {
+    let folder = folders(&[
+        ("train/a", 10),
+        ("train/b", 10),
+        ("test/a", 5),
+        ("test/c", 5),
+    ]);
+    let set = LabelledSet::open_for_training(&folder.spec(""), share(0.2), 1).unwrap();
+    assert!(!set.divided_by_source());
+    assert_eq!(set.labels().classes(), ["a", "b"]);
+    assert_eq!(set.labels().counts(set.split().held_out()), [2, 2]);
+    assert_eq!(set.labels().counts(set.split().train()), [8, 8]);
+    assert!(set.left_alone().unwrap().ends_with("test"));
+    let all = 0..set.data().len();
+    assert!(
+        all.into_iter()
+            .all(|i| set.data().name(i).contains("/train/"))
+    );
+
+    // A folder that is for choosing is held out as ever.
+    let folder = folders(&[("train/a", 3), ("train/b", 3), ("val/a", 1), ("test/b", 4)]);
+    let set = LabelledSet::open_for_training(&folder.spec(""), share(0.2), 1).unwrap();
+    assert!(set.divided_by_source() && set.left_alone().is_none());
+    assert_eq!(set.split().held_out().len(), 1);
+}
+
+#[test]
+fn images_to_measure_on_may_be_such_as_nothing_can_be_learned_from() {
+    let measure = |folder: &Folder| {
+        let set = LabelledSet::open_to_measure(&folder.spec(""), share(0.2), 1);
+        set.unwrap()
+    };
+    let one_class = folders(&[("cat", 4)]);
+    assert!(open(&one_class, "").is_err());
+    assert_eq!(measure(&one_class).labels().classes(), ["cat"]);
+    let one_each = folders(&[("cat", 1), ("dog", 1), ("bird", 1)]);
+    assert!(open(&one_each, "").is_err());
+    assert_eq!(measure(&one_each).labels().n_classes(), 3);
+    let untrained = folders(&[("train/cat", 4), ("train/dog", 4), ("test/bird", 2)]);
+    assert!(open(&untrained, "").is_err());
+    assert_eq!(measure(&untrained).split().held_out().len(), 2);
+}
+
+#[test]
 fn a_train_folder_alone_is_divided_by_a_share() {
     let folder = folders(&[("train/cat", 10), ("train/dog", 10)]);
     let set = open(&folder, "").unwrap();
@@ -364,6 +408,37 @@ fn wrong_parts_and_labels_in_a_table_are_refused() {
         open(&folder, "none.csv"),
         Err(Error::NotFound { .. })
     ));
+}
+
+#[test]
+fn what_is_wrong_with_labels_comes_with_something_to_do() {
+    let folder = Folder::new();
+    let tables = [
+        "path,label\n",
+        "path,label\na.png,x\na.png,y\n",
+        "path,label\na.png,x\nb.png\n",
+        "path,label,split\na.png,x,dev\n",
+        "path,label,split\na.png,x,train\nb.png,y,train\n",
+    ];
+    let mut errors: Vec<Error> = tables
+        .iter()
+        .map(|text| table(&folder, text).unwrap_err())
+        .collect();
+    let pets = folders(&[("cat", 4), ("dog", 4)]);
+    let twice = format!("{},{}", pets.spec(""), pets.spec(""));
+    errors.push(LabelledSet::open(&twice, share(0.2), 1).unwrap_err());
+    errors.push(open(&pets, "").unwrap().subset(2.0, 1).unwrap_err());
+    errors.push(Error::NoLabels {
+        spec: String::new(),
+        n_images: 1,
+    });
+    errors.push(Error::NoReadableImage {
+        n_images: 1,
+        examples: Vec::new(),
+    });
+    for error in errors {
+        assert!(error.hint().is_some(), "{error}");
+    }
 }
 
 #[test]
