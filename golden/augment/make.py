@@ -1,7 +1,7 @@
 """Writes what Pillow and timm make of two drawn images, and of magnitudes.
 
 Command: pip install pillow==13.0.0 numpy && pip install --no-deps timm==1.0.31
-         && python3 make.py && sha256sum cases.txt cases.bin levels.txt > SHA256
+         && python3 make.py && sha256sum *.txt *.bin > SHA256
 
 The source images are formulas that the tests repeat, so only results are stored: one line a case in
 cases.txt, the bytes of the cases one after the other in cases.bin, and one line a magnitude in

@@ -95,7 +95,8 @@ impl Erasing {
         let (low, high) = (self.ratio.0.ln(), self.ratio.1.ln());
         (0..N_TRIES).find_map(|_| {
             let share = draws.uniform(self.area.0, self.area.1);
-            let area = share * height as f64 * width as f64;
+            // The whole area first, as there: half a pixel is rounded by the last digit.
+            let area = share * (height * width) as f64;
             let ratio = draws.uniform(low, high).exp();
             let h = (area * ratio).sqrt().round_ties_even() as usize;
             let w = (area / ratio).sqrt().round_ties_even() as usize;

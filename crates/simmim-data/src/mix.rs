@@ -129,7 +129,7 @@ impl Mixing {
         }
         if cutmix && (!mixup || draws.chance(self.switch)) {
             let kept = symmetric_beta(self.cutmix_alpha, draws);
-            return paste(size, kept, draws);
+            return Mix::paste(size, kept, size.map(|length| draws.below(length)));
         }
         Mix::Fade {
             kept: symmetric_beta(self.mixup_alpha, draws),
@@ -137,31 +137,38 @@ impl Mixing {
     }
 }
 
-/// A square in the shape of the image with a share `1 - kept` of its area, about a uniform place. What is
-/// outside the image is cut off, and what is kept is more by that.
-///
-/// Source: timm, `data/mixup.py`, `rand_bbox`. (Earlier versions lost a pixel of an odd side.)
-fn paste([height, width]: [usize; 2], kept: f64, draws: &mut Draws) -> Mix {
-    let share = (1.0 - kept).sqrt();
-    let mut along = |length: usize| {
-        let cut = (length as f64 * share) as usize;
-        let middle = draws.below(length);
-        let start = middle.saturating_sub(cut / 2);
-        let end = (middle + cut.div_ceil(2)).min(length);
-        (start, end - start)
-    };
-    let (top, h) = along(height);
-    let (left, w) = along(width);
-    Mix::Paste {
-        top,
-        left,
-        height: h,
-        width: w,
-        kept: 1.0 - (h * w) as f64 / (height * width) as f64,
-    }
-}
-
 impl Mix {
+    /// `CutMix` by a rectangle in the shape of the image with a share `1 - kept` of its area, about a pixel. What
+    /// would be outside of the image is cut off, and what is kept is more by that.
+    ///
+    /// Source: timm, `data/mixup.py`, `rand_bbox`, `cutmix_bbox_and_lam`. (Earlier versions lost a pixel of an
+    /// odd side.)
+    ///
+    /// # Shapes
+    /// `size`: `[H, W]`; `middle`: `[y, x]`.
+    ///
+    /// # Panics
+    /// When the middle is no pixel of the image.
+    pub fn paste(size: [usize; 2], kept: f64, middle: [usize; 2]) -> Self {
+        let share = (1.0 - kept).sqrt();
+        let along = |axis: usize| {
+            let (length, middle) = (size[axis], middle[axis]);
+            assert!(middle < length, "a middle inside of the image");
+            let cut = (length as f64 * share) as usize;
+            let start = middle.saturating_sub(cut / 2);
+            let end = (middle + cut.div_ceil(2)).min(length);
+            (start, end - start)
+        };
+        let ((top, height), (left, width)) = (along(0), along(1));
+        Self::Paste {
+            top,
+            left,
+            height,
+            width,
+            kept: 1.0 - (height * width) as f64 / (size[0] * size[1]) as f64,
+        }
+    }
+
     /// The share of a sample that is its own, and of its target.
     pub fn kept(&self) -> f64 {
         match self {
