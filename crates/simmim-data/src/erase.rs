@@ -119,6 +119,7 @@ pub(crate) fn check_probability(setting: &'static str, found: f64) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use simmim_random::{Purpose, Stream};
 
     use super::*;
@@ -157,6 +158,47 @@ mod tests {
         let mean = areas.iter().sum::<f64>() / areas.len() as f64;
         // Large rectangles of an extreme ratio do not fit and are drawn again.
         assert!((0.155..0.18).contains(&mean), "{mean}");
+    }
+
+    /// How unlikely so uneven counts of equally likely outcomes are, in standard deviations.
+    ///
+    /// Source: Wilson and Hilferty, *The Distribution of Chi-Square* (1931).
+    fn unevenness(counts: &[u32]) -> f64 {
+        let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
+        let squares = counts.iter().map(|n| (f64::from(*n) - expected).powi(2));
+        let freedom = (counts.len() - 1) as f64;
+        let variance = 2.0 / (9.0 * freedom);
+        let cube_root = (squares.sum::<f64>() / expected / freedom).cbrt();
+        (cube_root - (1.0 - variance)) / variance.sqrt()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn a_rectangle_lies_in_each_place_where_it_fits_equally_often(
+            (height, width) in (2_usize..14, 2_usize..14),
+            share in 0.01_f64..0.6,
+            ratio in 0.3_f64..3.0,
+            seed in any::<u64>(),
+        ) {
+            const N_A_PLACE: usize = 60;
+            let erasing = Erasing { probability: 1.0, area: (share, share), ratio: (ratio, ratio) };
+            let drawn = |index| {
+                let mut draws = Stream::new(seed, Purpose::Erase).at(0, index);
+                erasing.rectangle([height, width], &mut draws)
+            };
+            let Some([_, _, h, w]) = drawn(0) else { return Ok(()) };
+            let (rows, columns) = (height - h + 1, width - w + 1);
+            let mut counts = vec![0; rows * columns];
+            for index in 0..(N_A_PLACE * rows * columns) as u64 {
+                let [top, left, ..] = drawn(index).expect("it fits as the first did");
+                prop_assert!(top < rows && left < columns);
+                counts[top * columns + left] += 1;
+            }
+            // Once in a thousand million cases.
+            prop_assert!(unevenness(&counts) < 6.0, "{:?}", counts);
+        }
     }
 
     #[test]

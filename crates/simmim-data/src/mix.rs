@@ -313,6 +313,10 @@ fn ln_gamma_number(shape: f64, draws: &mut Draws) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn draws(index: u64) -> Draws {
@@ -387,11 +391,7 @@ mod tests {
     fn the_share_that_is_kept_is_the_share_of_the_pixels_that_are_kept() {
         let [h, w] = [9, 7];
         for index in 0..50 {
-            let only_cutmix = Mixing {
-                mixup_alpha: 0.0,
-                ..Mixing::default()
-            };
-            let mix = only_cutmix.draw([h, w], &mut draws(index));
+            let mix = only_cutmix(1.0).draw([h, w], &mut draws(index));
             let n = 5;
             let mut images: Vec<f32> = (0..n).flat_map(|i| vec![i as f32; 2 * h * w]).collect();
             mix.images(&mut images, n, [h, w]);
@@ -404,6 +404,86 @@ mod tests {
                 assert!((share - expected).abs() < 1e-12, "{mix:?}");
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_rectangle_that_is_not_cut_off_keeps_what_was_drawn_and_one_at_a_border_more(
+            (height, width) in (1_usize..60, 1_usize..60),
+            kept in 0.0_f64..=1.0,
+            (y, x) in (0_usize..60, 0_usize..60),
+        ) {
+            let size = [height, width];
+            let whole = Mix::paste(size, kept, [height / 2, width / 2]).kept();
+            // Each side is shorter by a part of a pixel.
+            let rounding = 1.0 / height as f64 + 1.0 / width as f64;
+            prop_assert!((-1e-9..rounding).contains(&(whole - kept)), "{whole}");
+            let anywhere = Mix::paste(size, kept, [y % height, x % width]).kept();
+            prop_assert!(anywhere >= whole);
+        }
+    }
+
+    fn only_cutmix(cutmix_alpha: f64) -> Mixing {
+        Mixing {
+            mixup_alpha: 0.0,
+            cutmix_alpha,
+            ..Mixing::default()
+        }
+    }
+
+    #[test]
+    fn drawn_rectangles_keep_what_the_beta_distribution_and_a_uniform_middle_make() {
+        const N_SHARES: usize = 200;
+        const N_DRAWS: u32 = 20_000;
+        let size = [24, 32];
+        for alpha in [1.0, 3.0] {
+            let (mut law, mut total) = ([0.0; 20], 0.0);
+            let bin = |mix: Mix| ((mix.kept() * 20.0) as usize).min(19);
+            for idx in 0..N_SHARES {
+                let share = (idx as f64 + 0.5) / N_SHARES as f64;
+                let weight = (share * (1.0 - share)).powf(alpha - 1.0);
+                for pixel in 0..size[0] * size[1] {
+                    let middle = [pixel / size[1], pixel % size[1]];
+                    law[bin(Mix::paste(size, share, middle))] += weight;
+                    total += weight;
+                }
+            }
+            let mut n_found = [0_u32; 20];
+            for index in 0..N_DRAWS {
+                n_found[bin(only_cutmix(alpha).draw(size, &mut draws(index.into())))] += 1;
+            }
+            let (mut expected, mut found) = (0.0, 0.0);
+            for (weight, n) in law.into_iter().zip(n_found) {
+                expected += weight / total;
+                found += f64::from(n) / f64::from(N_DRAWS);
+                // Kolmogorov and Smirnov's 0.014, p < 0.001, and the steps of the shares.
+                assert!((expected - found).abs() < 0.018, "{expected} {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_pixel_is_the_middle_of_a_rectangle_equally_often() {
+        // Nearly always half of the area, so that each middle has a rectangle of its own.
+        let mut counts = BTreeMap::new();
+        for index in 0..12_600 {
+            let mix = only_cutmix(1e7).draw([9, 7], &mut draws(index));
+            let Mix::Paste {
+                top,
+                left,
+                height,
+                width,
+                ..
+            } = mix
+            else {
+                panic!("{mix:?}");
+            };
+            *counts.entry([top, left, height, width]).or_insert(0_i32) += 1;
+        }
+        assert_eq!(counts.len(), 63);
+        // Five standard deviations of about 14.
+        let is_usual = |count: &i32| (count - 200).abs() < 70;
+        assert!(counts.values().all(is_usual), "{counts:?}");
     }
 
     #[test]
