@@ -79,6 +79,54 @@ fn the_three_formats_hold_the_same_rows_in_the_order_of_the_images() {
     );
 }
 
+/// The features of all labelled images by each kind of choice, to the bit.
+fn all_features(sandbox: &Sandbox, words: &str) -> Vec<Vec<u32>> {
+    let choices = ["", "--block 1", "--block 2 --pool cls"];
+    let of = |choice: &&str| {
+        let words = format!("embed --data labelled --out f.npy {choice} {words}");
+        sandbox.simmim(&words).ok();
+        let (_, values) = npy(&sandbox.path("f.npy"));
+        assert!(values.iter().all(|value| value.is_finite()));
+        values.iter().map(|value| value.to_bits()).collect()
+    };
+    choices.iter().map(of).collect()
+}
+
+#[test]
+fn features_do_not_depend_on_the_batch_size_to_the_bit() {
+    let sandbox = pretrained(7);
+    let one_by_one = all_features(&sandbox, "--from run --batch-size 1");
+    assert_eq!(one_by_one[0].len(), 21 * 24);
+    assert_ne!(one_by_one[0][..24], one_by_one[0][24..48]);
+    // A last batch of one, of five, and all in one.
+    for batch_size in [4, 8, 64] {
+        let words = format!("--from run --batch-size {batch_size}");
+        assert_eq!(all_features(&sandbox, &words), one_by_one, "{batch_size}");
+    }
+}
+
+#[test]
+fn features_do_not_depend_on_the_number_of_loader_workers_to_the_bit() {
+    let sandbox = Sandbox::with_labels(7);
+    // `embed` reads images by as many workers as its run did.
+    let [one, four] = [1, 4].map(|n_workers| {
+        let run = format!("run{n_workers}");
+        let words = format!(
+            "pretrain --config tiny.toml --out {run} --data labelled --set model.depth=2 --set data.workers={n_workers}"
+        );
+        sandbox.simmim(&words).ok();
+        let archive = Archive::open(sandbox.path(&format!("{run}/checkpoints/best.safetensors")));
+        let config = archive.unwrap().metadata()["simmim.config"].clone();
+        let kept = format!("workers = {n_workers}");
+        assert!(config.lines().any(|line| line == kept), "{config}");
+        run
+    });
+    for batch_size in [1, 2, 64] {
+        let of = |run| all_features(&sandbox, &format!("--from {run} --batch-size {batch_size}"));
+        assert_eq!(of(&one), of(&four), "{batch_size}");
+    }
+}
+
 #[test]
 fn what_an_encoder_has_not_is_said_before_any_image_is_read() {
     let sandbox = pretrained(4);
