@@ -185,15 +185,21 @@ pub(crate) fn json<T: DeserializeOwned>(archive: &Archive, key: &'static str) ->
     serde_json::from_str(text).map_err(|source| Error::Metadata { path, key, source })
 }
 
-/// Refuses a file whose arrays have not the shapes of a model's parameters, before memory is taken for that.
+/// Refuses a file whose arrays have not the shapes of a model's parameters, before memory is taken for that. They stand there
+/// under the parameters' names behind `prefix`.
 ///
 /// # Errors
 /// [`Error::File`] for a missing array, [`Error::Weights`] for one of another shape.
-pub(crate) fn require_shapes(archive: &Archive, specs: &ParameterSpecs) -> Result<(), Error> {
+pub(crate) fn require_shapes(
+    archive: &Archive,
+    prefix: &str,
+    specs: &ParameterSpecs,
+) -> Result<(), Error> {
     for spec in specs.iter() {
-        let found = archive.info(&spec.name)?.shape.clone();
+        let name = format!("{prefix}{}", spec.name);
+        let found = archive.info(&name)?.shape.clone();
         if found != spec.shape {
-            let (name, expected) = (spec.name.clone(), spec.shape.clone());
+            let expected = spec.shape.clone();
             let source = simmim_autograd::Error::Shape {
                 name,
                 expected,
@@ -206,17 +212,21 @@ pub(crate) fn require_shapes(archive: &Archive, specs: &ParameterSpecs) -> Resul
     Ok(())
 }
 
-/// Reads the weights into a network, from a file that was verified.
+/// Reads the weights into a network, from a file that was verified, in which they stand under their names behind `prefix`.
 ///
 /// # Errors
 /// [`Error::File`] for a missing tensor, [`Error::Weights`] for one of another shape.
-pub(crate) fn load_weights(archive: &Archive, parameters: &mut Parameters) -> Result<(), Error> {
+pub(crate) fn load_weights(
+    archive: &Archive,
+    prefix: &str,
+    parameters: &mut Parameters,
+) -> Result<(), Error> {
     let names: Vec<String> = parameters
         .iter()
         .map(|(_, spec, _)| spec.name.clone())
         .collect();
     for name in names {
-        let array = archive.array(&name)?;
+        let array = archive.array(&format!("{prefix}{name}"))?;
         let misfit = |source| Error::Weights {
             path: archive.path().to_owned(),
             source,
@@ -237,7 +247,7 @@ pub(crate) fn load_state<T: Task>(
     learner: &mut Learner<T>,
     steps: u64,
 ) -> Result<(), Error> {
-    load_weights(archive, learner.task.parameters_mut())?;
+    load_weights(archive, "", learner.task.parameters_mut())?;
     learner.task.restore_arrays(archive)?;
     let parameters = learner.task.parameters();
     let device = parameters.device();

@@ -56,6 +56,12 @@ impl RawConfig {
         }
     }
 
+    /// The seed that decides which labelled images are held out.
+    pub(crate) fn split_seed(&self) -> u64 {
+        let own = self.finetune.as_ref().and_then(|own| own.split_seed);
+        own.unwrap_or(self.train.seed)
+    }
+
     /// Threads that decode images: where it is left open, one for each thread of the computation.
     pub(crate) fn n_workers(&self) -> usize {
         match [self.data.workers, self.train.threads] {

@@ -57,9 +57,11 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is to be filled.
-        wanted: &'static str,
+        wanted: String,
         /// What was found.
-        found: &'static str,
+        found: String,
+        /// Whether this program wrote the file, so that it says of its geometry itself.
+        is_own: bool,
     },
 
     /// A file's name does not say in which format it is to be written.
@@ -367,9 +369,14 @@ impl Error {
                 Some(format!("it knows {}{more}; rename or remove the folder or the lines of that class", choices(&near[..some])))
             }
             Self::OtherTask { command, .. } => Some(format!("use `{command}`")),
-            Self::OtherEncoder { .. } => Some(
-                "leave `model.variant` away, so that it is taken from the checkpoint; `simmim inspect FILE` lists what a \
-                 file holds"
+            Self::OtherEncoder { is_own: true, .. } => Some(
+                "leave away the recipe or the `model.variant` that asks for the other kind, so that the geometry is taken \
+                 from the checkpoint"
+                    .into(),
+            ),
+            Self::OtherEncoder { is_own: false, .. } => Some(
+                "give the file's own geometry with `model.variant`, or name other weights; `simmim inspect FILE` lists \
+                 what a file holds"
                     .into(),
             ),
             Self::UnknownFormat { near, .. } => Some(format!("the endings are {}", choices(near))),

@@ -82,7 +82,7 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Whether it is better: by accuracy where there is one, else by the loss.
+    /// Whether it is better: by accuracy where there is one; by the loss where there is none, or the same one.
     pub fn is_better_than(&self, other: &Self) -> bool {
         match (self.accuracy, other.accuracy) {
             (Some(new), Some(old)) if new.total_cmp(&old).is_ne() => new > old,
@@ -144,7 +144,7 @@ impl<T: Task> Learner<T> {
     }
 
     /// One optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
-    /// result is that of one batch of all their images. `rate` gives the learning rate of a group from its scale.
+    /// result is that of one batch of all their images, unless the task varies each batch as a whole. `rate` gives the learning rate of a group from its scale.
     ///
     /// A loss or gradient that is not finite is returned as it is and changes no weight.
     ///

@@ -29,6 +29,7 @@ mod derived;
 pub mod embed;
 mod encoder;
 mod error;
+mod family;
 pub mod features;
 pub mod finetune;
 pub mod knn;

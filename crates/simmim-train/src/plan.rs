@@ -61,46 +61,8 @@ impl Plan {
             objective,
         };
         objective::prove(&objective, plan.geometry())?;
-        plan.require_addressable()?;
+        require_addressable(&plan.encoder, || plan.model().1.n_values())?;
         Ok(plan)
-    }
-
-    /// Refuses what no machine could hold before anything is allocated for it.
-    fn require_addressable(&self) -> Result<(), Error> {
-        const MOST_TOKENS: usize = 1 << 15;
-        const MOST_VALUES: usize = 1 << 36;
-        // 16 GiB of position bias.
-        const MOST_PAIRS: usize = 1 << 32;
-        let [h, w] = self.masks.grid();
-        let n_values = self.model().1.n_values();
-        let (key, found, reason) = if h * w > MOST_TOKENS {
-            (
-                "data.image_size",
-                h * w,
-                format!("these are its patches, {MOST_TOKENS} at the most"),
-            )
-        } else if self.encoder.position_pairs() > MOST_PAIRS {
-            (
-                "data.image_size",
-                self.encoder.position_pairs(),
-                format!(
-                    "these are pairs of tokens that see each other, for each head, {MOST_PAIRS} at the most"
-                ),
-            )
-        } else if n_values > MOST_VALUES {
-            (
-                "model.width",
-                n_values,
-                format!("these are all parameters, {MOST_VALUES} at the most"),
-            )
-        } else {
-            return Ok(());
-        };
-        Err(Error::Geometry {
-            key,
-            found: found.to_string(),
-            reason,
-        })
     }
 
     /// The configuration that it was made from.
@@ -248,6 +210,40 @@ impl Plan {
         };
         n_squares * share * kept
     }
+}
+
+/// Refuses what no machine could hold before anything is allocated for it. The parameters are counted where the tokens are
+/// not too many for that.
+pub(crate) fn require_addressable(
+    encoder: &EncoderConfig,
+    n_values: impl FnOnce() -> usize,
+) -> Result<(), Error> {
+    const MOST_TOKENS: usize = 1 << 15;
+    const MOST_VALUES: usize = 1 << 36;
+    // 16 GiB of position bias.
+    const MOST_PAIRS: usize = 1 << 32;
+    let refuse = |key, found: usize, reason| {
+        let found = found.to_string();
+        Err(Error::Geometry { key, found, reason })
+    };
+    let [h, w] = encoder.image_size().map(|side| side / encoder.patch_px());
+    if h * w > MOST_TOKENS {
+        let reason = format!("these are its patches, {MOST_TOKENS} at the most");
+        return refuse("data.image_size", h * w, reason);
+    }
+    let n_pairs = encoder.position_pairs();
+    if n_pairs > MOST_PAIRS {
+        let reason = format!(
+            "these are pairs of tokens that see each other, for each head, {MOST_PAIRS} at the most"
+        );
+        return refuse("data.image_size", n_pairs, reason);
+    }
+    let n_values = n_values();
+    if n_values > MOST_VALUES {
+        let reason = format!("these are all parameters, {MOST_VALUES} at the most");
+        return refuse("model.width", n_values, reason);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -295,6 +295,15 @@ pub(crate) fn last_of(folder: &Path) -> PathBuf {
     folder.join(CHECKPOINTS).join(LAST)
 }
 
+/// Whether the run in a folder has written a checkpoint.
+///
+/// # Errors
+/// [`Error::File`] where the folder cannot be listed.
+pub(crate) fn has_checkpoint(folder: &Path) -> Result<bool, Error> {
+    let numbered = list_steps(&folder.join(CHECKPOINTS), "safetensors")?;
+    Ok(last_of(folder).is_file() || !numbered.is_empty())
+}
+
 /// The file of the codebook of the run in a folder.
 pub(crate) fn codebook_of(folder: &Path) -> PathBuf {
     folder.join(CODEBOOK)

@@ -51,9 +51,9 @@ impl Trained {
             source: Box::new(source),
         })?;
         // Before memory is taken for a model that the file may only claim to hold.
-        checkpoint::require_shapes(&archive, &plan.model().1)?;
+        checkpoint::require_shapes(&archive, "", &plan.model().1)?;
         let mut network = Network::new(&plan, codebook)?;
-        checkpoint::load_weights(&archive, &mut network.parameters)?;
+        checkpoint::load_weights(&archive, "", &mut network.parameters)?;
         Ok(Self {
             plan,
             network,

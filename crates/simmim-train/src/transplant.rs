@@ -11,6 +11,7 @@ use simmim_checkpoint::{Archive, Array};
 use simmim_model::{EncoderConfig, SwinConfig, VitConfig};
 
 use crate::encoder::encoder_config;
+use crate::family::Family;
 use crate::{Error, checkpoint};
 
 /// Before the names of an encoder's parameters in files of pre-training.
@@ -127,25 +128,17 @@ impl<'a> Source<'a> {
     fn of(archive: &'a Archive, target: &'a EncoderConfig) -> Result<Self, Error> {
         let has_prefix = archive.names().any(|name| name.starts_with(PREFIX));
         let prefix = if has_prefix { PREFIX } else { "" };
-        let begins = |start: &str| {
-            let start = format!("{prefix}{start}");
-            archive.names().any(|name| name.starts_with(&start))
-        };
-        let found = match (begins("blocks."), begins("layers.")) {
-            (true, _) => "a vision transformer",
-            (_, true) => "a Swin transformer",
-            _ => "no encoder under the authors' names",
-        };
-        let wanted = match target {
-            EncoderConfig::Vit(_) => "a vision transformer",
-            EncoderConfig::Swin(_) => "a Swin transformer",
-        };
-        if found != wanted {
-            let path = archive.path().to_owned();
+        let (found, wanted) = (
+            Family::of_names(archive, prefix),
+            Family::of_encoder(target),
+        );
+        if found != Some(wanted) {
+            let found = found.map(|found| found.to_string());
             return Err(Error::OtherEncoder {
-                path,
-                wanted,
-                found,
+                path: archive.path().to_owned(),
+                wanted: wanted.to_string(),
+                found: found.unwrap_or_else(|| "no encoder under the authors' names".to_owned()),
+                is_own: checkpoint::is_own(archive),
             });
         }
         let own = if checkpoint::is_own(archive) {
@@ -332,9 +325,11 @@ impl Display for Sizes {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::PathBuf;
 
     use simmim_autograd::{Tape, Tensor};
+    use simmim_checkpoint::{Entry, write_archive};
     use tempfile::TempDir;
 
     use super::*;
@@ -387,8 +382,20 @@ mod tests {
         path: &std::path::Path,
         changes: &[&str],
     ) -> Result<(LabelNetwork, Transplanted), Error> {
+        let layers: Vec<Layer> = changes
+            .iter()
+            .map(|text| Layer::set(text).unwrap())
+            .collect();
+        begun_over(path, &layers)
+    }
+
+    /// The same with whole layers of changes.
+    fn begun_over(
+        path: &std::path::Path,
+        changes: &[Layer],
+    ) -> Result<(LabelNetwork, Transplanted), Error> {
         let mut layers: Vec<Layer> = crate::finetune::source_layer(path)?.into_iter().collect();
-        layers.extend(changes.iter().map(|text| Layer::set(text).unwrap()));
+        layers.extend(changes.iter().cloned());
         let classes = ClassList {
             classes: vec!["a".to_owned(), "b".to_owned()],
             multi_label: false,
@@ -524,5 +531,43 @@ mod tests {
             &of_swin,
             &["holds a vision transformer, and a Swin transformer is to be filled"],
         );
+    }
+
+    #[test]
+    fn the_versions_of_swin_transformers_are_told_apart_in_files_of_other_programs_too() {
+        let second = SWIN.replace("swin-t/2", "swinv2-t/2");
+        for (held, asked, says) in [
+            (
+                SWIN,
+                "swinv2-t/2",
+                "holds a Swin transformer, and a SwinV2 transformer is",
+            ),
+            (
+                &second,
+                "swin-t/2",
+                "holds a SwinV2 transformer, and a Swin transformer is",
+            ),
+        ] {
+            let (folder, path, _) = pretrained(held);
+            let archive = Archive::open(&path).unwrap();
+            let names: Vec<String> = archive.names().map(str::to_owned).collect();
+            let arrays: Vec<Array> = names
+                .iter()
+                .map(|name| archive.array(name).unwrap())
+                .collect();
+            let entries: Vec<Entry<'_>> = names
+                .iter()
+                .zip(&arrays)
+                .map(|(name, array)| Entry::f32(name, &array.shape, &array.values))
+                .collect();
+            let foreign = folder.path().join("foreign.safetensors");
+            write_archive(&foreign, &entries, &BTreeMap::new()).unwrap();
+            let geometry = SWIN.replace("swin-t/2", asked);
+            let layer = Layer::text("test", &geometry).unwrap();
+            let error = begun_over(&foreign, &[layer]).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+            let hint = error.hint().unwrap();
+            assert!(!hint.contains("taken from the checkpoint"), "{hint}");
+        }
     }
 }

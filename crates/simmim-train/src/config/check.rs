@@ -40,6 +40,13 @@ impl RawConfig {
 
 impl FineTune {
     fn check(&self) -> Result<(), ConfigError> {
+        for (key, seed) in [
+            ("finetune.labels_seed", Some(self.labels_seed)),
+            ("finetune.split_seed", self.split_seed),
+        ] {
+            let fits = seed.is_none_or(|seed| i64::try_from(seed).is_ok());
+            require(fits, key, &seed, "what TOML can hold, below 2^63")?;
+        }
         require(
             0.0 < self.labels && self.labels <= 1.0,
             "finetune.labels",

@@ -98,7 +98,7 @@ section! {
         mean: Option<Vec<f64>> = None,
         /// Standard deviation of each channel, of values in 0 to 1; with `mean`, takes the place of `normalise`.
         std: Option<Vec<f64>> = None,
-        /// Smallest and largest area of a crop, as shares of the image.
+        /// Smallest and largest area of a crop, as shares of the image; without effect on a fine-tuning at up to 32 px, where images are shifted by up to 4 px instead, as the authors do.
         crop_scale: [f64; 2] = [0.67, 1.0],
         /// Smallest and largest width of a crop divided by its height.
         crop_ratio: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0],
@@ -200,6 +200,8 @@ section! {
         labels: f64 = 1.0,
         /// Seed of the choice of that share.
         labels_seed: u64 = 0,
+        /// Seed of the choice of the held-out images, where the source does not divide them; unset: `train.seed`.
+        split_seed: Option<u64> = None,
         /// Factor of the learning rate from each block to the one before it; 1 = the same for all.
         layer_decay: f64 = 0.8,
         /// Share of the target that is spread over all classes.
@@ -220,7 +222,7 @@ section! {
         class_weights: ClassWeights = ClassWeights::None,
         /// Decay of a running average of the weights, which is then what is validated and kept as best; 0 = no average.
         ema: f64 = 0.0,
-        /// Validations without a better accuracy after which the run ends; 0 = it runs to its end.
+        /// Validations after which the run ends where none had a better accuracy, or the same one at a lower loss; 0 = it runs to its end.
         patience: usize = 0,
     }
 }
@@ -232,7 +234,7 @@ section! {
         epochs: usize = 100,
         /// Images of one optimiser step.
         batch_size: usize = 128,
-        /// Parts into which the batch is cut, one after the other in memory; the result is the same.
+        /// Parts into which the batch is cut, one after the other in memory; the result is the same, but for `finetune.mixup` and `finetune.cutmix`, which pair the images of a part.
         accumulation: usize = 1,
         /// Learning rate at its highest, for 512 images a step; it is multiplied by `batch_size` / 512.
         base_lr: f64 = 2e-4,

@@ -8,6 +8,7 @@ use simmim_data::{Batch, Loader, Mixing, Normalisation};
 use simmim_model::Classifier;
 
 use crate::Error;
+use crate::checkpoint::load_weights;
 use crate::learner::{Task, Validation};
 use crate::picture::Picture;
 use crate::scores::{MultiLabelScores, argmax};
@@ -15,7 +16,7 @@ use crate::scores::{MultiLabelScores, argmax};
 use super::plan::{ClassList, FineTunePlan};
 
 /// In a checkpoint, before the names of the averaged weights.
-const AVERAGE: &str = "average.";
+pub(super) const AVERAGE: &str = "average.";
 /// The classes in a checkpoint's metadata.
 pub(crate) const CLASSES: &str = "simmim.classes";
 
@@ -244,15 +245,7 @@ impl Task for LabelNetwork {
         let Some(average) = &mut self.average else {
             return Ok(());
         };
-        for (_, spec, _) in self.parameters.iter() {
-            let values = archive.array_of_shape(&format!("{AVERAGE}{}", spec.name), &spec.shape)?;
-            let set = average.parameters.set(&spec.name, &spec.shape, &values);
-            set.map_err(|source| Error::Weights {
-                path: archive.path().to_owned(),
-                source,
-            })?;
-        }
-        Ok(())
+        load_weights(archive, AVERAGE, &mut average.parameters)
     }
 
     fn more_metadata(&self) -> Vec<(String, String)> {

@@ -12,6 +12,7 @@ use simmim_model::{Classifier, Encoder, EncoderConfig, RelativePositions, Role};
 use crate::Error;
 use crate::config::{ClassWeights, FineTune, RawConfig};
 use crate::encoder::encoder_config;
+use crate::plan::require_addressable;
 
 /// What there is to tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,12 +68,14 @@ impl FineTunePlan {
             });
         }
         let encoder = applied(encoder_config(&config)?);
-        Ok(Self {
+        let plan = Self {
             config,
             encoder,
             classes,
             rand_augment,
-        })
+        };
+        require_addressable(&plan.encoder, || plan.model().1.n_values())?;
+        Ok(plan)
     }
 
     /// The configuration that it was made from.
@@ -271,6 +274,16 @@ mod tests {
         assert_eq!(weights[2], 0.0);
         let sum: f32 = weights.iter().zip(counts).map(|(w, n)| w * n as f32).sum();
         assert!((sum / 12.0 - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_image_of_more_tokens_than_a_machine_holds_is_refused() {
+        let error = plan("[data]\nimage_size = 4096").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("`data.image_size` is 65536") && text.contains("32768 at the most"),
+            "{text}"
+        );
     }
 
     #[test]

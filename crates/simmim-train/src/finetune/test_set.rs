@@ -12,7 +12,7 @@ use super::trained::FineTuned;
 /// Which images of a labelled set a model is measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measured {
-    /// All of them: the source does not divide them.
+    /// All of them: the source does not divide them, and they are not the very images of the training.
     All,
     /// Those that the source holds out.
     HeldOutBySource,
@@ -35,11 +35,12 @@ impl TestSet {
     /// the model was trained on those that were held out then; else all.
     ///
     /// # Errors
-    /// [`Error::Data`], as [`LabelledSet::open`]; [`Error::UnknownClass`] for a class that the model does not know;
+    /// [`Error::Data`], as [`LabelledSet::open_to_measure`]; [`Error::UnknownClass`] for a class that the model does not know;
     /// [`Error::SeveralLabels`] for a model of one label an image.
     pub fn open(model: &FineTuned, spec: &str) -> Result<Self, Error> {
         let config = model.plan().config();
-        let trained_on = LabelledSet::open(spec, config.held_out(), config.train.seed)?;
+        let (held_out, seed) = (config.held_out(), config.split_seed());
+        let trained_on = LabelledSet::open_to_measure(spec, held_out, seed)?;
         let fingerprint = model.origin().progress.data_fingerprint;
         let (set, measured) = if trained_on.divided_by_source() {
             (trained_on, Measured::HeldOutBySource)
@@ -50,7 +51,7 @@ impl TestSet {
                 share: 0.0,
                 ..HeldOut::default()
             };
-            (LabelledSet::open(spec, none, 0)?, Measured::All)
+            (LabelledSet::open_to_measure(spec, none, 0)?, Measured::All)
         };
         if set.labels().multi_label() && !model.network().classes().multi_label {
             return Err(Error::SeveralLabels);
@@ -96,6 +97,23 @@ impl TestSet {
     /// Whether there is no image to measure on.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Refuses a measure of no image at all.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where `n_measured` is 0.
+    pub fn require_measured(&self, n_measured: usize) -> Result<(), Error> {
+        const N_EXAMPLES: usize = 3;
+        if n_measured > 0 {
+            return Ok(());
+        }
+        let mut examples = self.unreadable();
+        examples.truncate(N_EXAMPLES);
+        Err(Error::Data(simmim_data::Error::NoReadableImage {
+            n_images: self.len(),
+            examples,
+        }))
     }
 
     /// Images that could not be read so far.

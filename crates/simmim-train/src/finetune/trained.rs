@@ -9,7 +9,7 @@ use crate::Error;
 use crate::checkpoint::{self, Origin};
 use crate::config::Precision;
 
-use super::network::{CLASSES, LabelNetwork};
+use super::network::{AVERAGE, CLASSES, LabelNetwork};
 use super::plan::{ClassList, FineTunePlan};
 
 /// A fine-tuned model with what it was trained by.
@@ -22,7 +22,8 @@ pub struct FineTuned {
 }
 
 impl FineTuned {
-    /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints.
+    /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints. Of a checkpoint
+    /// with a running average of the weights that is read, as it is what the run validates and keeps as best.
     ///
     /// # Errors
     /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
@@ -47,9 +48,11 @@ impl FineTuned {
             path: file.clone(),
             source: Box::new(source),
         })?;
-        checkpoint::require_shapes(&archive, &plan.model().1)?;
+        let is_averaged = archive.names().any(|name| name.starts_with(AVERAGE));
+        let prefix = if is_averaged { AVERAGE } else { "" };
+        checkpoint::require_shapes(&archive, prefix, &plan.model().1)?;
         let mut network = LabelNetwork::new(&plan, None);
-        checkpoint::load_weights(&archive, &mut network.parameters)?;
+        checkpoint::load_weights(&archive, prefix, &mut network.parameters)?;
         Ok(Self {
             plan,
             network,
@@ -117,5 +120,50 @@ impl FineTuned {
             masks: None,
             limits: config.decode_limits(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Progress, save_state, save_weights};
+    use crate::config::{Layer, RawConfig};
+    use crate::learner::{Learner, Task};
+
+    const TINY: &str = "[data]\nimage_size = 16\n[model]\nvariant = 'vit-t/8'\nwidth = 12\ndepth = 1\nheads = 2\n\
+        [finetune]\nema = 0.5\n";
+
+    #[test]
+    fn of_a_checkpoint_with_a_running_average_that_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let classes = ClassList {
+            classes: vec!["a".to_owned(), "b".to_owned()],
+            multi_label: false,
+        };
+        let config = RawConfig::from_layers(&[Layer::text("test", TINY).unwrap()]).unwrap();
+        let plan = FineTunePlan::new(config.clone(), classes).unwrap();
+        let mut network = LabelNetwork::new(&plan, None);
+        network.begin_average(0.5);
+        network
+            .parameters
+            .set("head.bias", &[2], &[2.0, -4.0])
+            .unwrap();
+        network.stepped();
+        let optimiser = plan.optimiser(network.model.encoder(), &network.parameters);
+        let learner = Learner::new(network, optimiser, &config);
+        let origin = Origin {
+            recipe: "test".to_owned(),
+            config,
+            progress: Progress::start(0),
+        };
+        let (last, best) = (folder.path().join("last"), folder.path().join("best"));
+        save_state(&last, &learner, &origin).unwrap();
+        save_weights(&best, &learner.task, &origin).unwrap();
+        for file in [last, best] {
+            let model = FineTuned::open(&file).unwrap();
+            let parameters = model.network().parameters();
+            let bias = parameters.get(parameters.find("head.bias").unwrap());
+            assert_eq!(bias.to_vec(), [1.0, -2.0], "{}", file.display());
+        }
     }
 }

@@ -62,7 +62,7 @@ pub struct LowShot {
     pub pretrained: RawConfig,
     /// How the same geometry is trained from scratch; the best settings may differ.
     pub scratch: RawConfig,
-    /// Shares of the labels, above 0 and up to 1.
+    /// Shares of the labels, above 0 and up to 1; one that is named twice counts once.
     pub shares: Vec<f64>,
     /// Runs of each share and start: they differ in their seed, and so in which labels they have.
     pub n_seeds: u64,
@@ -122,7 +122,13 @@ impl LowShot {
     /// Every run, the smallest shares first, both starts of a seed one after the other.
     pub(crate) fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
+        let mut shares: Vec<f64> = Vec::new();
         for share in &self.shares {
+            if !shares.contains(share) {
+                shares.push(*share);
+            }
+        }
+        for share in &shares {
             for seed in 0..self.n_seeds {
                 for start in [Start::Pretrained, Start::Scratch] {
                     points.push(self.point(*share, start, seed));
@@ -140,6 +146,8 @@ impl LowShot {
         let seed = config.train.seed + number;
         config.train.seed = seed;
         let finetune = config.finetune.get_or_insert_default();
+        // All runs hold the same images out, and where there is no other test all are measured on these.
+        finetune.split_seed = Some(self.pretrained.split_seed());
         finetune.labels = share;
         finetune.labels_seed = seed;
         finetune.weights = start == Start::Pretrained;
@@ -240,15 +248,73 @@ fn measure(comparison: &LowShot, point: &Point, run: &Path) -> Result<LowShotRes
         }
         Ok(())
     })?;
+    test.require_measured(n_images)?;
     let progress = model.origin().progress;
     Ok(LowShotResult {
         share: point.share,
         start: point.start,
         seed: point.seed,
-        accuracy: n_right as f64 / n_images.max(1) as f64,
+        accuracy: n_right as f64 / n_images as f64,
         n_images,
         n_unreadable: test.unreadable().len(),
         steps: progress.step,
         minutes: progress.seconds / 60.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::Layer;
+    use crate::finetune::open_labelled;
+
+    /// A comparison on a folder of twenty images each of two classes, of which only the names are looked at.
+    fn comparison(folder: &Path, shares: &[f64]) -> LowShot {
+        for class in ["a", "b"] {
+            fs::create_dir(folder.join(class)).unwrap();
+            for idx in 0..20 {
+                fs::write(folder.join(format!("{class}/{idx}.png")), b"").unwrap();
+            }
+        }
+        let path = Layer::set(&format!("data.path={}", folder.display())).unwrap();
+        let layers = [path, Layer::set("train.seed=7").unwrap()];
+        let config = RawConfig::from_fine_tuning(&layers).unwrap();
+        LowShot {
+            recipe: "test".to_owned(),
+            pretrained: config.clone(),
+            scratch: config,
+            shares: shares.to_vec(),
+            n_seeds: 3,
+            test: folder.display().to_string(),
+            out: folder.join("out"),
+        }
+    }
+
+    #[test]
+    fn all_runs_hold_out_the_same_images_and_learn_from_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let points = comparison(folder.path(), &[0.5]).points();
+        let mut trained = Vec::new();
+        let mut held_out = Vec::new();
+        for point in &points {
+            let set = open_labelled(&point.config).unwrap();
+            let own = point.config.of_fine_tuning();
+            let split = set.subset(own.labels, own.labels_seed).unwrap();
+            held_out.push(split.held_out().to_vec());
+            trained.push(split.train().to_vec());
+        }
+        held_out.dedup();
+        trained.dedup();
+        assert_eq!(held_out.len(), 1);
+        assert_eq!(trained.len(), 3, "one for both starts of a seed");
+    }
+
+    #[test]
+    fn a_share_that_is_named_twice_is_run_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let points = comparison(folder.path(), &[0.1, 1.0, 0.10]).points();
+        assert_eq!(points.len(), 2 * 3 * 2);
+    }
 }

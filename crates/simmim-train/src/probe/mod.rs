@@ -13,6 +13,7 @@ mod logistic;
 
 use serde::Serialize;
 use simmim_data::{Labels, Split};
+use simmim_random::{Purpose, Stream};
 
 use crate::features::Choice;
 
@@ -52,6 +53,43 @@ pub struct Probed {
     pub n_held_out: usize,
 }
 
+/// The training images' rows as the sweep uses them, each list in the order of the rows.
+struct Sweep {
+    judge: Vec<usize>,
+    fit: Vec<usize>,
+}
+
+impl Sweep {
+    /// A fifth of each class judges, as nearly as whole images allow, and each class keeps an image to be fitted to. Which
+    /// ones is drawn, because the order of the rows may follow the classes.
+    fn new(
+        rows: &[usize],
+        (n_classes, label): (usize, impl Fn(&usize) -> usize),
+        seed: u64,
+    ) -> Self {
+        let mut draws = Stream::new(seed, Purpose::Split).at(0, 1);
+        let mut classes = vec![Vec::new(); n_classes];
+        for at in draws.permutation(rows.len()) {
+            classes[label(&rows[at])].push(rows[at]);
+        }
+        // What classes have over whole fifths adds up to images of the next ones.
+        let (mut judge, mut fit, mut over) = (Vec::new(), Vec::new(), 0);
+        for class in classes {
+            over += class.len();
+            let n_judges = (over / ONE_OF).min(class.len().saturating_sub(1));
+            over -= n_judges * ONE_OF;
+            judge.extend(&class[..n_judges]);
+            fit.extend(&class[n_judges..]);
+        }
+        // Before the rows are sorted: every so many of each class.
+        let every = fit.len().div_ceil(MOST_OF_SWEEP).max(1);
+        let mut fit: Vec<usize> = fit.into_iter().step_by(every).collect();
+        judge.sort_unstable();
+        fit.sort_unstable();
+        Self { judge, fit }
+    }
+}
+
 /// Rows of one part of the images.
 struct Part {
     features: Vec<f32>,
@@ -69,12 +107,12 @@ impl Part {
     }
 }
 
-/// Tries every feature, or those of `only`, with every penalty; `told` hears of each trial. None where there are no images
-/// to judge by or to measure on.
+/// Tries every feature, or those of `only`, with every penalty; `told` hears of each trial. The seed decides which training
+/// images the trials are judged by. None where there are no images to judge by or to measure on.
 pub fn probe(
     set: &FeatureSet,
     (labels, split): (&Labels, &Split),
-    (lambdas, solver): (&[f64], Solver),
+    (lambdas, solver, seed): (&[f64], Solver, u64),
     only: Option<Choice>,
     told: &mut dyn FnMut(&Trial),
 ) -> Option<Probed> {
@@ -84,9 +122,8 @@ pub fn probe(
         (0..set.entries.len()).filter(is_in).collect()
     };
     let (train, held_out) = (rows_of(split.train()), rows_of(split.held_out()));
-    let (judge, fit): (Vec<usize>, Vec<usize>) = train.iter().partition(|row| *row % ONE_OF == 0);
-    let every = fit.len().div_ceil(MOST_OF_SWEEP).max(1);
-    let fit: Vec<usize> = fit.into_iter().step_by(every).collect();
+    let label = |row: &usize| labels.of(set.entries[*row])[0] as usize;
+    let Sweep { judge, fit } = Sweep::new(&train, (n_classes, label), seed);
     if judge.is_empty() || fit.is_empty() || held_out.is_empty() {
         return None;
     }
@@ -178,6 +215,38 @@ fn standardise(fitted: &mut [f32], others: &mut [f32], width: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_that_goes_round_the_classes_is_judged_by_all_of_them() {
+        let rows: Vec<usize> = (0..100).collect();
+        let counts = |part: &[usize]| {
+            let mut counts = [0; 5];
+            for row in part {
+                counts[row % 5] += 1;
+            }
+            counts
+        };
+        let sweep = Sweep::new(&rows, (5, |row: &usize| row % 5), 0);
+        assert_eq!(counts(&sweep.judge), [4; 5]);
+        assert_eq!(counts(&sweep.fit), [16; 5]);
+        let other = Sweep::new(&rows, (5, |row: &usize| row % 5), 1);
+        assert_eq!(counts(&other.judge), [4; 5]);
+        assert_ne!(other.judge, sweep.judge, "another seed, other images");
+
+        // More than the sweep fits to: of each class a part, whatever the order.
+        let rows: Vec<usize> = (0..60_000).collect();
+        let sweep = Sweep::new(&rows, (5, |row: &usize| row % 5), 0);
+        assert_eq!(counts(&sweep.fit), [1920; 5]);
+    }
+
+    #[test]
+    fn classes_of_few_images_judge_together_and_each_keeps_one_to_be_fitted_to() {
+        let rows: Vec<usize> = (0..20).collect();
+        let sweep = Sweep::new(&rows, (10, |row: &usize| row / 2), 0);
+        assert_eq!((sweep.judge.len(), sweep.fit.len()), (4, 16));
+        let lonely = Sweep::new(&rows, (20, |row: &usize| *row), 0);
+        assert!(lonely.judge.is_empty());
+    }
 
     #[test]
     fn features_are_standardised_by_the_part_that_is_fitted_to() {

@@ -165,7 +165,7 @@ impl<'o, T: Task> Session<'o, T> {
         })
     }
 
-    /// Whether the accuracy has not got better for as many validations as were to be waited for.
+    /// Whether nothing has got better, as [`Validation::is_better_than`] has it, for as many validations as were to be waited for.
     fn has_stalled(&self) -> bool {
         let finetune = self.origin.config.finetune.as_ref();
         let patience = finetune.map_or(0, |finetune| finetune.patience as u64);

@@ -14,6 +14,9 @@ use simmim_train::scores::{MultiLabelScores, Scores, report};
 use super::failure::Usage;
 use super::{Talk, output, tell};
 
+/// The most classes of which it is drawn which are taken for which.
+const MOST_DRAWN: usize = 1000;
+
 /// Measure a fine-tuned model on images with labels.
 ///
 /// Top-1 and top-5 accuracy, the accuracy balanced over the classes, the calibration error, a line for each class, and
@@ -28,7 +31,7 @@ pub(crate) struct EvaluateArgs {
     /// Images with labels: of a folder with train/ and val/ or test/ the held-out part, of the very images that were trained on those that were held out then, else all.
     #[arg(long, value_name = "PATH")]
     data: String,
-    /// Folder for classes.csv, confusion.csv, confusion.png and scores.json; nothing is written without it.
+    /// Folder for classes.csv, confusion.csv, confusion.png (of up to 1000 classes) and scores.json; nothing is written without it.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Images that are looked at together; the result is the same.
@@ -62,6 +65,12 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
         talk,
         format!("{} images: {}", test.len(), which(test.measured())),
     );
+    if test.measured() == Measured::All {
+        output::say(
+            "warning: these are not the images of the training as the run recorded them, so all are measured on; where \
+             training images are among them, the figures are too good",
+        );
+    }
     let (summary, files) = in_threads(args.threads, || measure(&model, &test, args, talk))?;
     let unreadable = test.unreadable();
     for image in &unreadable {
@@ -120,6 +129,7 @@ fn measure(
             single.add(&probabilities, &only.collect::<Vec<_>>())?;
         }
     }
+    test.require_measured(single.n_images() + several.n_images())?;
     if list.multi_label {
         tell(
             talk,
@@ -147,19 +157,36 @@ fn measure(
             100.0 * single.calibration_error()
         ),
     );
-    let picture = report::confusion_picture(&single, &list.classes)?;
-    let files = vec![
+    let files = match args.out {
+        Some(_) => files_of_single(&single, &list.classes, talk)?,
+        None => Vec::new(),
+    };
+    Ok((of_single(&single, &list.classes), files))
+}
+
+/// What is written of one label an image.
+fn files_of_single(scores: &Scores, classes: &[String], talk: Talk) -> anyhow::Result<Files> {
+    let mut files = vec![
         (
             "classes.csv",
-            report::classes_csv(&single, &list.classes).into_bytes(),
+            report::classes_csv(scores, classes).into_bytes(),
         ),
         (
             "confusion.csv",
-            report::confusion_csv(&single, &list.classes).into_bytes(),
+            report::confusion_csv(scores, classes).into_bytes(),
         ),
-        ("confusion.png", picture.to_png()),
     ];
-    Ok((of_single(&single, &list.classes), files))
+    if classes.len() > MOST_DRAWN {
+        let n = classes.len();
+        tell(
+            talk,
+            format!("no confusion.png: {n} classes are more than {MOST_DRAWN}"),
+        );
+    } else {
+        let picture = report::confusion_picture(scores, classes)?;
+        files.push(("confusion.png", picture.to_png()));
+    }
+    Ok(files)
 }
 
 fn of_single(scores: &Scores, classes: &[String]) -> Value {
@@ -203,4 +230,20 @@ fn write(folder: &Path, files: &[(&'static str, Vec<u8>)]) -> anyhow::Result<()>
         write_bytes_atomic(&folder.join(name), bytes)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_classes_than_can_be_seen_are_not_drawn() {
+        let names = |n: usize| {
+            let classes: Vec<String> = (0..n).map(|class| class.to_string()).collect();
+            let files = files_of_single(&Scores::new(n), &classes, Talk::Quiet).unwrap();
+            files.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(3), ["classes.csv", "confusion.csv", "confusion.png"]);
+        assert_eq!(names(1001), ["classes.csv", "confusion.csv"]);
+    }
 }

@@ -60,6 +60,7 @@ fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | G::NotAnAblation { .. },
             )
             | E::OtherTask { .. }
+            | E::OtherEncoder { .. }
             | E::NoFeature { .. }
             | E::UnknownFormat { .. }
             | E::UnknownVariant { .. }

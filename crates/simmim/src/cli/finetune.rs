@@ -25,7 +25,7 @@ const SCRATCH: &str = "scratch";
 /// The encoder of a pre-training gets a linear layer on the mean of its features, and all of it is trained on your
 /// labels. Window, image size and tables of positions may differ from those of the pre-training: they are resampled.
 /// Where the images are not divided already, a share of each class is held out to measure the accuracy on; the
-/// weights with the best one are kept.
+/// weights with the best one are kept. A folder test/ is left alone, for `simmim evaluate`.
 ///
 /// Everything goes into the run folder, and a run that was stopped or killed goes on with --resume exactly as if it
 /// had not been.

@@ -23,13 +23,13 @@ pub(crate) struct LowShotArgs {
     /// Images with labels to train on, as for `simmim finetune`.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// Images with labels to measure on: a folder of one folder a class, or a table [default: the held-out images of --data].
+    /// Images with labels to measure on: a folder of one folder a class, or a table [default: the folder test/ of --data, or else its held-out images].
     #[arg(long, value_name = "PATH")]
     test: Option<String>,
     /// The run of a pre-training or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: String,
-    /// Shares of the labels, each above 0 and up to 1.
+    /// Shares of the labels, each above 0 and up to 1; one that is named twice is run once.
     #[arg(long, value_name = "SHARES", value_delimiter = ',', default_values_t = [0.01, 0.1, 1.0])]
     shares: Vec<f64>,
     /// Runs of each share and start.

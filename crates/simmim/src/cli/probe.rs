@@ -43,7 +43,7 @@ pub(crate) struct ProbeArgs {
     /// Fit to this share of each class's training images.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     labels: f64,
-    /// Seed of the division, of that share, and of the order of SGD.
+    /// Seed of the division, of that share, of the images that judge, and of the order of SGD.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Folder that features are kept in [default: `features` in the run folder, or beside the file].
@@ -114,7 +114,7 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
                 format!("{feature:<22} penalty {lambda:<8} {accuracy:.2} %"),
             );
         };
-        let settings = (args.lambda.as_slice(), solver);
+        let settings = (args.lambda.as_slice(), solver, args.seed);
         let found = probe(&features, (set.labels(), &split), settings, None, &mut told);
         Ok((features, found))
     })?;

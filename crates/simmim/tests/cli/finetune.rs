@@ -147,6 +147,107 @@ fn a_fine_tuning_killed_at_random_moments_ends_as_one_that_was_not() {
 }
 
 #[test]
+fn a_fine_tuning_killed_before_its_first_checkpoint_begins_with_the_weights_of_the_file_again() {
+    let sandbox = pretrained(12);
+    let run = format!("finetune --data labelled --from run --val-share 0.25 {PLAIN}");
+    sandbox.simmim(&format!("{run} --out whole")).ok();
+    // What stands there between the configuration and the first checkpoint.
+    fs::create_dir(sandbox.path("killed")).unwrap();
+    fs::copy(
+        sandbox.path("whole/config.toml"),
+        sandbox.path("killed/config.toml"),
+    )
+    .unwrap();
+    let ran = sandbox.simmim("finetune --resume killed").ok();
+    assert!(ran.stderr.contains("weights from"), "{ran:?}");
+    are_equal(&sandbox.path("whole"), &sandbox.path("killed"));
+}
+
+#[test]
+fn a_test_folder_is_left_alone_in_training_and_measured_on_afterwards() {
+    let sandbox = pretrained(12);
+    for (class, name) in drawn::CLASSES.iter().enumerate() {
+        let train = sandbox.path("divided/train").join(name);
+        let test = sandbox.path("divided/test").join(name);
+        fs::create_dir_all(train.parent().unwrap()).unwrap();
+        fs::create_dir_all(&test).unwrap();
+        fs::rename(sandbox.path("labelled").join(name), train).unwrap();
+        for idx in 40..42 {
+            let path = test.join(format!("{idx}.png"));
+            drawn::labelled(class, idx).save(path).unwrap();
+        }
+    }
+    let words = "finetune --data divided --from run --val-share 0.25 --out labels --set train.max_steps=2 \
+        --set train.batch_size=6 --set train.threads=1";
+    let ran = sandbox.simmim(words).ok();
+    assert!(ran.stderr.contains("divided/test is left alone"), "{ran:?}");
+    assert!(ran.stderr.contains("27 training images"), "{ran:?}");
+    for data in ["divided", "divided/test"] {
+        let ran = sandbox
+            .simmim(&format!("evaluate --from labels --data {data}"))
+            .ok();
+        assert_eq!(lines(&ran.stdout)[0]["n_images"], 6, "{data}");
+    }
+}
+
+#[test]
+fn what_no_machine_holds_is_refused_before_there_is_a_run_folder() {
+    let sandbox = pretrained(6);
+    let words = "finetune --data labelled --from run --out labels --set data.image_size=4096";
+    let ran = sandbox.simmim(words);
+    ran.fails(2, &["`data.image_size` is 262144", "hint:"]);
+    assert!(!sandbox.path("labels").exists());
+}
+
+#[test]
+fn a_recipe_for_another_family_of_encoders_is_refused_with_the_checkpoints_own() {
+    let sandbox = pretrained(6);
+    let ran = sandbox
+        .simmim("finetune --data labelled --from run --out x --recipe finetune/swin-base-224");
+    ran.fails(
+        2,
+        &[
+            "best.safetensors holds a vision transformer (`vit-t/16`)",
+            "a Swin transformer (`swin-b`) is to be filled",
+            "hint: leave away the recipe",
+        ],
+    );
+    let swin = "--set model.variant=swin-t/2 --set model.depth=unset --set model.depths=[1,1] --set model.width=12 \
+        --set model.patch_px=unset --set mask.cell_px=4 --set train.max_steps=1 --overwrite";
+    sandbox.pretrain(&format!("--data labelled {swin}")).ok();
+    let ran = sandbox
+        .simmim("finetune --data labelled --from run --out x --set model.variant=swinv2-t/2");
+    ran.fails(
+        2,
+        &[
+            "holds a Swin transformer (`swin-t/2`)",
+            "a SwinV2 transformer",
+        ],
+    );
+}
+
+#[test]
+fn images_to_measure_on_may_be_of_one_class_and_have_to_be_readable() {
+    let sandbox = pretrained(6);
+    let words =
+        format!("finetune --data labelled --from run --out labels {PLAIN} --set train.max_steps=2");
+    sandbox.simmim(&words).ok();
+    fs::create_dir_all(sandbox.path("new/dark")).unwrap();
+    let path = sandbox.path("new/dark/0.png");
+    drawn::labelled(1, 50).save(&path).unwrap();
+    let ran = sandbox.simmim("evaluate --from labels --data new").ok();
+    assert_eq!(lines(&ran.stdout)[0]["n_images"], 1);
+    assert!(
+        ran.stderr.contains("warning: these are not the images"),
+        "{ran:?}"
+    );
+    fs::write(&path, b"no image").unwrap();
+    let ran = sandbox.simmim("evaluate --from labels --data new");
+    assert_eq!(ran.stdout, "");
+    ran.fails(1, &["none of 1 images could be read", "0.png", "hint:"]);
+}
+
+#[test]
 fn a_run_without_progress_ends_when_patience_does() {
     let sandbox = pretrained(8);
     // At a rate of nothing the accuracy stays as it is.
