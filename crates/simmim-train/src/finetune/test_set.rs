@@ -12,8 +12,10 @@ use super::trained::FineTuned;
 /// Which images of a labelled set a model is measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measured {
-    /// All of them: the source does not divide them, and they are not the very images of the training.
+    /// All of them: the source does not divide them, and is not the one that was trained on.
     All,
+    /// All of them, though the source is the one that was trained on: its images have changed since.
+    AllSinceChanged,
     /// Those that the source holds out.
     HeldOutBySource,
     /// Those that the model's own training held out.
@@ -28,6 +30,15 @@ pub struct TestSet {
     reporter: Arc<Reporter>,
     /// The model's number of each of the set's classes.
     classes: Vec<usize>,
+}
+
+/// Whether two paths lead to one place.
+fn is_same(one: &str, other: &str) -> bool {
+    one == other
+        || matches!(
+            (std::fs::canonicalize(one), std::fs::canonicalize(other)),
+            (Ok(one), Ok(other)) if one == other
+        )
 }
 
 impl TestSet {
@@ -51,7 +62,13 @@ impl TestSet {
                 share: 0.0,
                 ..HeldOut::default()
             };
-            (LabelledSet::open_to_measure(spec, none, 0)?, Measured::All)
+            let trained_on = config.data.path.as_deref().unwrap_or_default();
+            let measured = if is_same(spec, trained_on) {
+                Measured::AllSinceChanged
+            } else {
+                Measured::All
+            };
+            (LabelledSet::open_to_measure(spec, none, 0)?, measured)
         };
         if set.labels().multi_label() && !model.network().classes().multi_label {
             return Err(Error::SeveralLabels);
@@ -87,7 +104,7 @@ impl TestSet {
     /// How many images are measured on.
     pub fn len(&self) -> usize {
         match self.measured {
-            Measured::All => self.set.data().len(),
+            Measured::All | Measured::AllSinceChanged => self.set.data().len(),
             Measured::HeldOutBySource | Measured::HeldOutInTraining => {
                 self.set.split().held_out().len()
             }
@@ -131,7 +148,7 @@ impl TestSet {
         let reporter = Arc::clone(&self.reporter);
         let batches = BatchPlan::labelled(&self.set, views, split, settings, reporter)?;
         let pass = match self.measured {
-            Measured::All => Pass::All,
+            Measured::All | Measured::AllSinceChanged => Pass::All,
             Measured::HeldOutBySource | Measured::HeldOutInTraining => Pass::HeldOut,
         };
         let n_workers = model.plan().config().n_workers();

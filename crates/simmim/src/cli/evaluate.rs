@@ -65,10 +65,10 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
         talk,
         format!("{} images: {}", test.len(), which(test.measured())),
     );
-    if test.measured() == Measured::All {
+    if test.measured() == Measured::AllSinceChanged {
         output::say(
-            "warning: these are not the images of the training as the run recorded them, so all are measured on; where \
-             training images are among them, the figures are too good",
+            "warning: the run was trained on images of this source, which have changed since: all are measured on, those of \
+             the training among them, and the figures are too good",
         );
     }
     let (summary, files) = in_threads(args.threads, || measure(&model, &test, args, talk))?;
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
 
 fn which(measured: Measured) -> &'static str {
     match measured {
-        Measured::All => "all of them",
+        Measured::All | Measured::AllSinceChanged => "all of them",
         Measured::HeldOutBySource => "the held-out part of the source",
         Measured::HeldOutInTraining => "those that the training held out",
     }
