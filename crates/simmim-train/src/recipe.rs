@@ -34,6 +34,8 @@ const RECIPES: &[Recipe] = recipes! {
     "demo-swin"
     "cifar10-vit"
     "cifar10-swin"
+    "cifar10-pretrain"
+    "cifar10-finetune"
     "finetune"
     "vit-base"
     "swin-base"
