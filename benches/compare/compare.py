@@ -49,7 +49,11 @@ def of_width(width):
 # What grows, and the rows by its size; ViT-S with 196 tokens, batch 16 and bf16 where nothing else is said.
 GROWTH = {
     "batch": {n: dict(VIT_S, precision="bf16", batch=n) for n in [1, 4, 16, 64]},
-    "tokens": {n: dict(VIT_S, precision="bf16", batch=16, image_size=px) for n, px in [(49, 112), (196, 224), (784, 448)]},
+    # Cells of a patch: larger ones do not divide 112 px.
+    "tokens": {
+        n: dict(VIT_S, precision="bf16", batch=16, image_size=px, set=["mask.cell_px=16"])
+        for n, px in [(49, 112), (196, 224), (784, 448)]
+    },
     "width": {n: dict(of_width(n), precision="bf16", batch=16) for n in [192, 384, 768, 1024]},
 }
 OTHER_ROWS = ["loader", "adamw"]
