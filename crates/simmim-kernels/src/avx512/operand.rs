@@ -9,6 +9,8 @@ use std::ops::Range;
 
 /// Values that a task packs, about: 64 KiB.
 const TASK_VALUES: usize = 16 * 1024;
+/// Rows that become those of one tile: sixteen pairs.
+const TILE_ROWS: usize = 32;
 
 /// Which operand is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,11 @@ impl Packed {
         (kind, parallel): (Kind, bool),
         sums: &mut [f32],
     ) {
-        let n_tasks = depth.len().div_ceil(rows_of_a_task(kind, b.columns()));
+        let each = match kind {
+            Kind::Tiles => TILE_ROWS,
+            Kind::Values | Kind::Pairs => rows_at_a_time(b.columns()),
+        };
+        let n_tasks = depth.len().div_ceil(each);
         let row_len = b.columns().next_multiple_of(16);
         self.sums.clear();
         self.sums.resize(n_tasks * row_len, 0.0);
@@ -144,7 +150,7 @@ impl Packed {
     /// Tasks of some rows each.
     fn pack_rows(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
         let values = self.kind.values();
-        let each = rows_of_a_task(Kind::Values, self.columns);
+        let each = rows_at_a_time(self.columns);
         self.in_parts((depth.clone(), each), parallel, |rows, panels| {
             // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16; `pack` has
             // made room for all panels, and these rows are this task's alone.
@@ -167,8 +173,7 @@ impl Packed {
 
     /// Tasks of the rows of one tile each.
     fn pack_tiles(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
-        let each = rows_of_a_task(self.kind, self.columns);
-        self.in_parts((depth, each), parallel, |rows, panels| {
+        self.in_parts((depth, TILE_ROWS), parallel, |rows, panels| {
             // SAFETY: as above.
             unsafe { turn_to_tiles(b, rows, panels) };
         });
@@ -202,13 +207,9 @@ impl Packed {
     }
 }
 
-/// Rows that a task packs of a left operand, or of a right one as if it were one of values: those of one tile, or some.
-fn rows_of_a_task(kind: Kind, columns: usize) -> usize {
-    if kind == Kind::Tiles {
-        32
-    } else {
-        (TASK_VALUES / columns.max(1)).next_multiple_of(2).max(2)
-    }
+/// Rows that a task packs where they stay rows of lanes: whole pairs.
+fn rows_at_a_time(columns: usize) -> usize {
+    (TASK_VALUES / columns.max(1)).next_multiple_of(2).max(2)
 }
 
 /// Where values start that several threads write.
