@@ -4,7 +4,9 @@ use crate::device::Device;
 use crate::drop_path::DropPath;
 use crate::parameters::{Gradients, ParameterId, Parameters};
 use crate::tensor::Tensor;
+use std::cell::RefCell;
 use std::fmt::{self, Debug};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A value of the forward pass: a tensor, and its place on the tape if gradients flow through it.
@@ -56,8 +58,11 @@ enum Node<'a> {
 /// Where backward code puts the gradients of an operation's inputs.
 pub(crate) struct Sink<'g> {
     nodes: Vec<Option<Tensor>>,
-    gradients: &'g mut Gradients,
+    parameters: &'g mut Receive<'g>,
 }
+
+/// Takes what one use of a parameter adds to its gradient.
+type Receive<'g> = dyn FnMut(ParameterId, Tensor) + 'g;
 
 impl Sink<'_> {
     /// Adds `gradient` to what has come together for an input; one without a node takes none.
@@ -79,6 +84,8 @@ pub struct Tape<'a> {
     records: bool,
     checkpoints: bool,
     drop_path: Option<DropPath>,
+    /// How often each parameter was used, checkpointed parts included: its gradient is complete after as many additions.
+    uses: Rc<RefCell<Vec<u32>>>,
 }
 
 impl Debug for Tape<'_> {
@@ -96,6 +103,7 @@ impl<'a> Tape<'a> {
             records: true,
             checkpoints: false,
             drop_path: None,
+            uses: Rc::new(RefCell::new(vec![0; parameters.iter().len()])),
         }
     }
 
@@ -134,6 +142,7 @@ impl<'a> Tape<'a> {
     /// A parameter of the model.
     pub fn parameter(&mut self, id: ParameterId) -> Var {
         let tensor = self.parameters.get(id).clone();
+        self.uses.borrow_mut()[id.idx()] += 1;
         Var {
             tensor,
             node: self.push(Node::Parameter(id)),
@@ -164,6 +173,8 @@ impl<'a> Tape<'a> {
         let result = part(
             &mut Tape {
                 records: false,
+                // The uses count once: here, as nothing is known yet of the tape of the backward pass.
+                uses: Rc::clone(&self.uses),
                 ..fresh()
             },
             &constants,
@@ -179,7 +190,7 @@ impl<'a> Tape<'a> {
                 })
                 .collect();
             let result = part(&mut tape, &again);
-            let mut grads = tape.run_back(result, dy, sink.gradients);
+            let mut grads = tape.run_back(result, dy, &mut *sink.parameters);
             for (input, again) in inputs.iter().zip(&again) {
                 if let Some(gradient) = again.node.and_then(|node| grads[node].take()) {
                     sink.add(input.node, gradient);
@@ -193,14 +204,38 @@ impl<'a> Tape<'a> {
     /// # Panics
     /// When `loss` is not a single value.
     pub fn backward(self, loss: Var, gradients: &mut Gradients) {
-        assert_eq!(
-            loss.tensor.len(),
-            1,
-            "a loss is one value, not {:?}",
-            loss.shape()
-        );
-        let one = Tensor::from_slice(self.device(), loss.shape(), &[1.0]);
+        let one = self.one(&loss);
         self.backward_from(loss, one, gradients);
+    }
+
+    /// As [`Tape::backward`]; `ready` is told of each parameter as soon as its gradient is complete, in an order that
+    /// depends on the forward code alone. What nothing of the loss depends on is never ready.
+    ///
+    /// # Panics
+    /// When `loss` is not a single value.
+    pub fn backward_with(
+        self,
+        loss: Var,
+        gradients: &mut Gradients,
+        ready: &mut dyn FnMut(ParameterId, &Tensor),
+    ) {
+        let one = self.one(&loss);
+        let mut uses_left = self.uses.take();
+        self.run_back(loss, one, &mut |id, gradient| {
+            gradients.add(id, gradient);
+            let left = &mut uses_left[id.idx()];
+            *left -= 1;
+            if *left == 0 {
+                ready(id, gradients.get(id).expect("just added"));
+            }
+        });
+    }
+
+    /// The gradient of a loss with respect to itself.
+    fn one(&self, loss: &Var) -> Tensor {
+        let shape = loss.shape();
+        assert_eq!(loss.tensor.len(), 1, "a loss is one value, not {shape:?}");
+        Tensor::from_slice(self.device(), shape, &[1.0])
     }
 
     /// As [`Tape::backward`], from a given gradient of `result`.
@@ -213,7 +248,9 @@ impl<'a> Tape<'a> {
             gradient.shape(),
             "a gradient of another shape"
         );
-        self.run_back(result, gradient, gradients);
+        self.run_back(result, gradient, &mut |id, gradient| {
+            gradients.add(id, gradient);
+        });
     }
 
     /// Goes back over the nodes; what is left over are the gradients of the [`Node::Input`]s.
@@ -221,11 +258,11 @@ impl<'a> Tape<'a> {
         self,
         result: Var,
         gradient: Tensor,
-        gradients: &mut Gradients,
+        parameters: &mut Receive<'_>,
     ) -> Vec<Option<Tensor>> {
         let mut sink = Sink {
             nodes: vec![None; self.nodes.len()],
-            gradients,
+            parameters,
         };
         sink.add(result.node, gradient);
         drop(result);
@@ -237,7 +274,7 @@ impl<'a> Tape<'a> {
                 continue;
             };
             match node {
-                Node::Parameter(id) => sink.gradients.add(id, gradient),
+                Node::Parameter(id) => (sink.parameters)(id, gradient),
                 Node::Operation(backward) => backward(gradient, &mut sink),
                 Node::Input => {}
             }

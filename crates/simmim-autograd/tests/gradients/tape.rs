@@ -202,3 +202,40 @@ fn checkpointing_needs_clearly_less_memory_in_a_deep_chain() {
         "{run_again} values with checkpoints, {kept} without"
     );
 }
+
+#[test]
+fn each_gradient_is_told_once_and_only_when_it_is_complete() {
+    // The third parameter is used by every block, the last by none.
+    let shapes: [&[usize]; 4] = [&[4, 3, 6], &[6], &[6, 6], &[2]];
+    let (parameters, ids) = parameters(&shapes, &CpuDevice::shared());
+    for checkpoint in [false, true] {
+        let mut tape = Tape::recording(&parameters).with_checkpointing(checkpoint);
+        let y = network(&mut tape, &ids[..3], (3, checkpoint));
+        let loss = mean_of(&mut tape, &y);
+        let mut gradients = Gradients::new(&parameters);
+        let mut told = Vec::new();
+        tape.backward_with(loss, &mut gradients, &mut |id, gradient| {
+            told.push((id, gradient.to_vec()));
+        });
+        let order: Vec<ParameterId> = told.iter().map(|(id, _)| *id).collect();
+        assert_eq!(order.len(), 3, "{order:?}");
+        for (id, value) in told {
+            assert_eq!(gradients.get(id).unwrap().to_vec(), value, "{id:?}");
+        }
+        assert!(gradients.get(ids[3]).is_none());
+    }
+}
+
+/// The mean distance of all values from a target of zeros.
+fn mean_of(tape: &mut Tape<'_>, y: &Var) -> Var {
+    let width = y.tensor().width();
+    let rows = y.reshape(&[y.tensor().len() / width, width]);
+    let target = Tensor::zeros(tape.device(), rows.shape());
+    let weights = Tensor::from_slice(tape.device(), &[4 * 3, 1], &[1.0; 12]);
+    let counted = CountedPixels {
+        weights,
+        parts: 1,
+        side: 1,
+    };
+    tape.pixel_loss(&rows, &target, (PixelLoss::L2, &counted), 0.1)
+}
