@@ -9,7 +9,8 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate of the workspace with the crates of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("simmim-collective", &[]),
     ("simmim-kernels", &[]),
     ("simmim-random", &[]),
     ("simmim-checkpoint", &[]),
