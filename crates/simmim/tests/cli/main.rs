@@ -14,6 +14,7 @@ mod features;
 mod finetune;
 mod folders;
 mod help;
+mod old_runs;
 mod resume;
 mod sandbox;
 mod sources;
