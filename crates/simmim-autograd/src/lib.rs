@@ -38,6 +38,7 @@
 mod cpu;
 mod device;
 mod drop_path;
+mod layer;
 mod ops;
 mod optimiser;
 mod parameters;
@@ -51,6 +52,7 @@ pub use device::{
     AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
 };
 pub use drop_path::DropPath;
+pub use layer::{Layer, ParameterKind};
 pub use ops::attention::{Attend, Windows};
 pub use ops::cross_entropy::Classes;
 pub use ops::index::{Index, Permutation};

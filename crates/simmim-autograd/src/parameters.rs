@@ -1,6 +1,7 @@
 //! Names, shapes and first values of parameters; the tensors; their gradients.
 
 use crate::device::Device;
+use crate::layer::{Layer, ParameterKind};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use simmim_random::{Draws, Purpose, Stream};
@@ -81,9 +82,24 @@ pub struct ParameterSpec {
     pub shape: Vec<usize>,
     /// Its first values.
     pub init: Init,
+    /// Where in the model it lies.
+    pub layer: Layer,
+    /// What it is.
+    pub kind: ParameterKind,
 }
 
 impl ParameterSpec {
+    /// A weight of the head, which is what a parameter is unless more is said of it.
+    pub fn new(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            init,
+            layer: Layer::Head,
+            kind: ParameterKind::Weight,
+        }
+    }
+
     /// Number of values; the largest number that there is where they are more.
     #[allow(
         clippy::len_without_is_empty,
@@ -113,21 +129,22 @@ pub struct ParameterSpecs {
 }
 
 impl ParameterSpecs {
+    /// Names a parameter of which there is no more to say.
+    ///
+    /// # Panics
+    /// As [`ParameterSpecs::push`].
+    pub fn add(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> ParameterId {
+        self.push(ParameterSpec::new(name, shape, init))
+    }
+
     /// Names a parameter.
     ///
     /// # Panics
     /// When the name is taken: two parts of a model would share a checkpoint entry.
-    pub fn add(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> ParameterId {
-        let name = name.into();
-        assert!(
-            self.names.insert(name.clone()),
-            "two parameters named {name}"
-        );
-        self.specs.push(ParameterSpec {
-            name,
-            shape: shape.to_vec(),
-            init,
-        });
+    pub fn push(&mut self, spec: ParameterSpec) -> ParameterId {
+        let is_new = self.names.insert(spec.name.clone());
+        assert!(is_new, "two parameters named {}", spec.name);
+        self.specs.push(spec);
         ParameterId(self.specs.len() - 1)
     }
 

@@ -2,7 +2,8 @@
 
 use crate::encoder::Encoder;
 use crate::layers::{Linear, Norm};
-use simmim_autograd::{Init, ParameterSpecs, Tape, Tensor, Var};
+use crate::names::Names;
+use simmim_autograd::{Init, Layer, ParameterSpecs, Tape, Tensor, Var};
 
 /// ε of a fresh norm. Source: microsoft/SimMIM `models/vision_transformer.py`, which takes that of the encoder.
 const NORM_EPS: f32 = 1e-6;
@@ -28,7 +29,8 @@ impl Classifier {
         specs: &mut ParameterSpecs,
     ) -> Self {
         let width = encoder.features();
-        let norm = fresh_norm.then(|| Norm::new(specs, "fc_norm", width));
+        let mut names = Names::new(specs, "", Layer::Head);
+        let norm = fresh_norm.then(|| Norm::new(names.of("fc_norm"), width));
         // Source: the authors' trunc_normal of deviation 0.02; a ViT's is multiplied by 0.001 besides.
         let gain = if fresh_norm { 1e-3 } else { 1.0 };
         let init = Init::TruncatedNormal {
@@ -36,7 +38,7 @@ impl Classifier {
             bound: 2.0,
             gain,
         };
-        let head = Linear::new(specs, "head", &[n_labels, width], init);
+        let head = Linear::new(names.of("head"), &[n_labels, width], init);
         Self {
             encoder,
             norm,

@@ -1,7 +1,7 @@
 //! Which parameters weight decay leaves alone.
 
 use crate::encoder::Encoder;
-use simmim_autograd::ParameterSpec;
+use simmim_autograd::{ParameterKind, ParameterSpec};
 
 /// Whose rule decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,39 +13,24 @@ pub enum DecayRule {
     Paper,
 }
 
-/// Tokens, tables and networks of positions, temperatures, wherever they stand in a name.
-///
-/// Source: the keywords of microsoft/SimMIM and microsoft/Swin-Transformer `models/`, both versions.
-const POSITIONS_AND_TOKENS: [&str; 7] = [
-    "relative_position_bias_table",
-    "cpb_mlp.",
-    "logit_scale",
-    "mask_token",
-    "cls_token",
-    "pos_embed",
-    "absolute_pos_embed",
-];
-
 /// Whether a parameter is exempt from weight decay.
 ///
-/// Source: microsoft/SimMIM `optimizer.py`, `get_pretrain_param_groups`. Its list of keywords reaches the
-/// comparison with `encoder.` before each, so that no keyword ever matches and the tables decay; the
-/// [`DecayRule::Standard`] rule does what the list says.
+/// Source: [`DecayRule::Standard`] exempts what the keywords of microsoft/SimMIM and microsoft/Swin-Transformer
+/// `models/`, both versions, name. In microsoft/SimMIM `optimizer.py`, `get_pretrain_param_groups`, that list reaches
+/// the comparison with `encoder.` before each keyword, so that none ever matches and the tables decay:
+/// [`DecayRule::Paper`] does the same.
 pub fn exempt_from_decay(
     parameter: &ParameterSpec,
     rule: DecayRule,
     encoder: &dyn Encoder,
 ) -> bool {
-    let name = parameter.name.as_str();
-    if parameter.shape.len() <= 1 || name.rsplit('.').next() == Some("bias") {
+    // Biases, and the scales of norms and branches.
+    if parameter.shape.len() <= 1 {
         return true;
     }
     match rule {
-        DecayRule::Paper => {
-            let mut exempt = encoder.exempt_by_name().iter();
-            exempt.any(|known| *known == name || known.strip_prefix("encoder.") == Some(name))
-        }
-        DecayRule::Standard => POSITIONS_AND_TOKENS.iter().any(|&part| name.contains(part)),
+        DecayRule::Paper => encoder.exempt_kinds().contains(&parameter.kind),
+        DecayRule::Standard => parameter.kind != ParameterKind::Weight,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The seam between a family of transformers and everything that uses one.
 
-use simmim_autograd::{ParameterId, Tape, Tensor, Var};
+use simmim_autograd::{ParameterId, ParameterKind, Tape, Tensor, Var};
 use std::fmt::Debug;
 
 /// What an encoder is for.
@@ -51,11 +51,8 @@ pub trait Encoder: Debug + Send + Sync {
     /// The side of a feature's square in pixels.
     fn stride(&self) -> usize;
 
-    /// The depth of a parameter for layer-wise learning rates: 0 for the embedding, then a number a
-    /// block, then one for all that follows.
-    ///
-    /// Source: microsoft/SimMIM `optimizer.py`.
-    fn layer_of(&self, parameter: &str) -> usize;
+    /// Blocks of the whole encoder.
+    fn n_blocks(&self) -> usize;
 
     /// The side of a patch in pixels.
     fn patch_px(&self) -> usize;
@@ -70,6 +67,8 @@ pub trait Encoder: Debug + Send + Sync {
     /// pre-trained.
     fn mask_token(&self) -> Option<ParameterId>;
 
-    /// Parameters that the authors' code names as exempt from weight decay, besides vectors and biases.
-    fn exempt_by_name(&self) -> &'static [&'static str];
+    /// Kinds of parameters that the authors' code exempts from weight decay, besides vectors and biases.
+    ///
+    /// Source: microsoft/SimMIM `models/`, `no_weight_decay`.
+    fn exempt_kinds(&self) -> &'static [ParameterKind];
 }

@@ -1,9 +1,12 @@
 //! The families of encoders, behind the one seam.
 
 use crate::encoder::Encoder;
+use crate::layers::kept_widths;
 use crate::positions::RelativePositions;
-use crate::swin::{BIAS_HIDDEN, Swin, SwinConfig, SwinVersion};
-use crate::vit::{Vit, VitConfig};
+use crate::swin::Swin;
+use crate::swin::config::{BIAS_HIDDEN, SwinConfig, SwinVersion};
+use crate::vit::Vit;
+use crate::vit::config::VitConfig;
 use simmim_autograd::ParameterSpecs;
 
 /// The configuration of an encoder of either family.
@@ -90,16 +93,6 @@ impl EncoderConfig {
             Self::Vit(config) => vit_values(config, n_images as f64, checkpointing),
             Self::Swin(config) => swin_values(config, n_images as f64, checkpointing),
         }
-    }
-}
-
-/// Of each block: its input, two norms, q k v, attention, two branches, and the hidden values before and after
-/// GELU, in widths of a token; with checkpointing its input alone.
-pub(crate) fn kept_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
-    if checkpointing {
-        1.0
-    } else {
-        9.0 + 2.0 * mlp_ratio
     }
 }
 

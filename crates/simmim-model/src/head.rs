@@ -1,57 +1,13 @@
 //! From features to what is predicted.
 
 use crate::encoder::Encoder;
-use crate::family::kept_widths;
+use crate::head_kind::HeadKind;
 use crate::layers::Linear;
+use crate::names::Names;
 use crate::objective::Objective;
-use crate::swin::inverse::{self, InverseSwin};
-use crate::variant::SwinSize;
-use simmim_autograd::{Index, ParameterSpecs, Tape, Var};
-
-/// The form of a prediction head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HeadKind {
-    /// One linear layer.
-    #[default]
-    Linear,
-    /// Two linear layers with a GELU between them; the one in the middle is as wide as the features.
-    Mlp,
-    /// A Swin transformer of this size upside down, and a linear layer.
-    InverseSwin(SwinSize),
-}
-
-impl HeadKind {
-    /// Whether such a head can stand on a grid of features whose squares have a side of `stride` pixels.
-    pub fn fits(self, stride: usize, grid: [usize; 2]) -> bool {
-        match self {
-            Self::Linear | Self::Mlp => true,
-            Self::InverseSwin(_) => {
-                stride.is_multiple_of(inverse::DENSER) && inverse::window_for(grid).is_some()
-            }
-        }
-    }
-
-    /// The least side of the squares that a head of this kind predicts, in pixels.
-    pub(crate) fn least_square_px(self, stride: usize) -> usize {
-        match self {
-            Self::Linear | Self::Mlp => stride,
-            Self::InverseSwin(_) => stride / inverse::DENSER,
-        }
-    }
-
-    /// About how many values the head keeps of one image for the backward pass, the predictions not counted.
-    pub fn kept_values(self, grid: [usize; 2], features: usize, checkpointing: bool) -> f64 {
-        match self {
-            Self::Linear => 0.0,
-            Self::Mlp => (3 * grid[0] * grid[1] * features) as f64,
-            Self::InverseSwin(size) => inverse::kept_values(
-                &size,
-                grid,
-                kept_widths(inverse::MLP_RATIO as f64, checkpointing),
-            ),
-        }
-    }
-}
+use crate::swin::config::TokenGrid;
+use crate::swin::inverse::InverseSwin;
+use simmim_autograd::{Index, Layer, ParameterSpecs, Tape, Var};
 
 /// Predicts all values of a square of the image from the features.
 ///
@@ -87,24 +43,24 @@ impl Head {
         let (width, stride) = (encoder.features(), encoder.stride());
         let square_px = objective.square_px(stride);
         let outputs = objective.outputs(encoder.channels(), square_px);
-        let mut convolution =
-            |name: &str, outputs: usize| Linear::with_uniform(specs, name, &[outputs, width, 1, 1]);
+        let mut names = Names::new(specs, "decoder.", Layer::Head);
+        let mut convolution = |name: &str, outputs: usize| {
+            Linear::with_uniform(names.of(name), &[outputs, width, 1, 1])
+        };
         let layers = match objective.head {
-            HeadKind::Linear => Layers::Linear(convolution("decoder.0", outputs)),
-            HeadKind::Mlp => Layers::Mlp([
-                convolution("decoder.0", width),
-                convolution("decoder.2", outputs),
-            ]),
+            HeadKind::Linear => Layers::Linear(convolution("0", outputs)),
+            HeadKind::Mlp => Layers::Mlp([convolution("0", width), convolution("2", outputs)]),
             HeadKind::InverseSwin(size) => {
                 let grid = encoder
                     .grid()
                     .map(|side| side * encoder.patch_px() / stride);
                 let side = square_px / objective.head.least_square_px(stride);
-                let swin = InverseSwin::new(&size, "decoder", (grid, width), side, specs);
+                let features = TokenGrid { grid, width };
+                let swin = InverseSwin::new(&size, features, side, names.here());
                 let shape = [outputs, side * side * swin.width()];
                 Layers::InverseSwin {
                     swin: Box::new(swin),
-                    output: Linear::with_uniform(specs, "decoder.output", &shape),
+                    output: Linear::with_uniform(names.of("output"), &shape),
                 }
             }
         };
@@ -146,7 +102,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Swin, SwinConfig};
+    use crate::{Swin, SwinConfig, SwinSize};
 
     #[test]
     fn heads_on_a_swin_base_add_the_parameters_of_their_layers() {

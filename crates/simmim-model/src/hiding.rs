@@ -1,7 +1,7 @@
 //! A batch's masks in the forms that a model needs.
 
-use crate::masked::MaskedImageModel;
-use crate::objective::Scope;
+use crate::encoder::Encoder;
+use crate::objective::{Objective, Scope};
 use simmim_autograd::{CountedPixels, Device, Index, Tensor};
 use std::sync::Arc;
 
@@ -20,25 +20,33 @@ pub struct Hiding {
 }
 
 impl Hiding {
-    /// From masks over the patches of the model's grid, `true` = hidden. They hide whole cells, and a cell is
-    /// a whole number of elements of the model's objective.
+    /// From masks over the patches of the encoder's grid, `true` = hidden. They hide whole cells, and a cell is
+    /// a whole number of elements of the objective.
     ///
     /// # Shapes
-    /// `hidden` `[B, h, w]` of the model's [`Encoder::grid`](crate::Encoder::grid).
+    /// `hidden` `[B, h, w]` of [`Encoder::grid`].
     ///
     /// # Panics
     /// When `hidden` is not a whole number of grids.
-    pub fn new(model: &MaskedImageModel, device: &Arc<dyn Device>, hidden: &[bool]) -> Self {
-        let (encoder, objective) = (model.encoder(), model.objective());
+    pub fn new(
+        encoder: &dyn Encoder,
+        objective: &Objective,
+        device: &Arc<dyn Device>,
+        hidden: &[bool],
+    ) -> Self {
         let [h, w] = encoder.grid();
         let (batch, patch_px) = (hidden.len() / (h * w), encoder.patch_px());
         assert_eq!(batch * h * w, hidden.len(), "masks of another grid");
-        let (rows, weights, parts) = count(model, hidden);
-        let side = model.head().square_px() / objective.target_px;
+        let square_px = objective.square_px(encoder.stride());
+        let Counted {
+            rows,
+            weights,
+            parts,
+        } = Counted::of(encoder, objective, hidden);
         let class_weights = objective.n_classes().map(|_| {
             let n_terms = objective.terms(encoder.channels());
-            let elements = model.head().square_px() / objective.element_px();
-            let spread = spread(&weights, (parts, elements), n_terms);
+            let elements = square_px / objective.element_px();
+            let spread = spread(&weights, parts, elements, n_terms);
             Tensor::from_slice(device, &[spread.len()], &spread)
         });
         let n_patches = match objective.scope {
@@ -52,7 +60,7 @@ impl Hiding {
             pixels: CountedPixels {
                 weights: Tensor::from_slice(device, &[rows.len(), parts * parts], &weights),
                 parts,
-                side,
+                side: square_px / objective.target_px,
             },
             class_weights,
             n_counted_px: n_patches * patch_px * patch_px,
@@ -65,38 +73,52 @@ impl Hiding {
     }
 }
 
-/// The head's squares with a part that counts, what each part of them counts, and parts along a side.
-fn count(model: &MaskedImageModel, hidden: &[bool]) -> (Vec<u32>, Vec<f32>, usize) {
-    let (encoder, objective) = (model.encoder(), model.objective());
-    let ([h, w], patch_px) = (encoder.grid(), encoder.patch_px());
-    let square_px = model.head().square_px();
-    let unit_px = objective.unit_px(square_px, patch_px);
-    let parts = square_px / unit_px;
-    let [down, across] = [h, w].map(|side| side * patch_px / square_px);
-    let n_rows = hidden.len() / (h * w) * down * across;
-    let mut rows = Vec::with_capacity(n_rows);
-    let mut weights = Vec::with_capacity(n_rows * parts * parts);
-    for row in 0..n_rows {
-        let (image, top, left) = (
-            row / (down * across),
-            row / across % down * square_px,
-            row % across * square_px,
-        );
-        let part = |i: usize| {
-            let (y, x) = (top + i / parts * unit_px, left + i % parts * unit_px);
-            let is_hidden = hidden[(image * h + y / patch_px) * w + x / patch_px];
-            is_hidden || objective.scope == Scope::Full
-        };
-        if (0..parts * parts).any(part) {
-            rows.push(row as u32);
-            weights.extend((0..parts * parts).map(|i| f32::from(part(i))));
+/// The head's squares with a part that counts.
+struct Counted {
+    /// Their numbers, row by row through each image.
+    rows: Vec<u32>,
+    /// What each part of them counts.
+    weights: Vec<f32>,
+    /// Parts along a side of a square.
+    parts: usize,
+}
+
+impl Counted {
+    fn of(encoder: &dyn Encoder, objective: &Objective, hidden: &[bool]) -> Self {
+        let ([h, w], patch_px) = (encoder.grid(), encoder.patch_px());
+        let square_px = objective.square_px(encoder.stride());
+        let unit_px = objective.unit_px(square_px, patch_px);
+        let parts = square_px / unit_px;
+        let [down, across] = [h, w].map(|side| side * patch_px / square_px);
+        let n_rows = hidden.len() / (h * w) * down * across;
+        let mut rows = Vec::with_capacity(n_rows);
+        let mut weights = Vec::with_capacity(n_rows * parts * parts);
+        for row in 0..n_rows {
+            let (image, top, left) = (
+                row / (down * across),
+                row / across % down * square_px,
+                row % across * square_px,
+            );
+            let part = |i: usize| {
+                let (y, x) = (top + i / parts * unit_px, left + i % parts * unit_px);
+                let is_hidden = hidden[(image * h + y / patch_px) * w + x / patch_px];
+                is_hidden || objective.scope == Scope::Full
+            };
+            if (0..parts * parts).any(part) {
+                rows.push(row as u32);
+                weights.extend((0..parts * parts).map(|i| f32::from(part(i))));
+            }
+        }
+        Self {
+            rows,
+            weights,
+            parts,
         }
     }
-    (rows, weights, parts)
 }
 
 /// The weights of parts as weights of elements, of which there are `n_terms` planes a square.
-fn spread(weights: &[f32], (parts, elements): (usize, usize), n_terms: usize) -> Vec<f32> {
+fn spread(weights: &[f32], parts: usize, elements: usize, n_terms: usize) -> Vec<f32> {
     let each = elements / parts;
     let mut spread = Vec::with_capacity(weights.len() * each * each * n_terms);
     for square in weights.chunks_exact(parts * parts) {

@@ -1,6 +1,8 @@
 //! The layers that every family of transformers is made of.
 
-use simmim_autograd::{Init, ParameterId, ParameterSpecs, Tape, Var};
+use simmim_autograd::{Init, ParameterId, Tape, Var};
+
+use crate::names::Names;
 
 /// A weight and, mostly, a bias.
 #[derive(Debug)]
@@ -11,43 +13,33 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// A weight of `shape`, `[out, ..]`, and a bias of zeros, `[out]`.
-    pub(crate) fn new(specs: &mut ParameterSpecs, name: &str, shape: &[usize], init: Init) -> Self {
-        Self::with_bias(specs, name, shape, [init, Init::Constant(0.0)])
-    }
-
-    /// As [`Linear::new`], with first values of weight and bias.
-    pub(crate) fn with_bias(
-        specs: &mut ParameterSpecs,
-        name: &str,
-        shape: &[usize],
-        [weight, bias]: [Init; 2],
-    ) -> Self {
-        let linear = Self::without_bias(specs, name, shape, weight);
-        let bias = specs.add(format!("{name}.bias"), &shape[..1], bias);
+    pub(crate) fn new(mut names: Names<'_>, shape: &[usize], init: Init) -> Self {
+        let weight = names.add("weight", shape, init);
+        let bias = names.add("bias", &shape[..1], Init::Constant(0.0));
         Self {
+            weight,
             bias: Some(bias),
-            ..linear
         }
     }
 
     /// A weight alone.
-    pub(crate) fn without_bias(
-        specs: &mut ParameterSpecs,
-        name: &str,
-        shape: &[usize],
-        init: Init,
-    ) -> Self {
-        let weight = specs.add(format!("{name}.weight"), shape, init);
+    pub(crate) fn without_bias(mut names: Names<'_>, shape: &[usize], init: Init) -> Self {
+        let weight = names.add("weight", shape, init);
         Self { weight, bias: None }
     }
 
     /// PyTorch's default for a linear layer or a convolution: weight and bias uniform within 1/√(inputs).
-    pub(crate) fn with_uniform(specs: &mut ParameterSpecs, name: &str, shape: &[usize]) -> Self {
+    pub(crate) fn with_uniform(mut names: Names<'_>, shape: &[usize]) -> Self {
         let inputs: usize = shape[1..].iter().product();
         let init = Init::Uniform {
             bound: 1.0 / (inputs as f32).sqrt(),
         };
-        Self::with_bias(specs, name, shape, [init; 2])
+        let weight = names.add("weight", shape, init);
+        let bias = names.add("bias", &shape[..1], init);
+        Self {
+            weight,
+            bias: Some(bias),
+        }
     }
 
     /// x wᵀ + b.
@@ -61,24 +53,50 @@ impl Linear {
     }
 }
 
-/// The two layers of a block's perceptron with GELU between them.
+/// The two branches of a block, each with a residual connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Half {
+    Attention,
+    Mlp,
+}
+
+impl Half {
+    /// The number of this branch of the block `block`, by which it is decided when the branch is dropped.
+    pub(crate) fn branch_idx(self, block: usize) -> u64 {
+        let place = match self {
+            Self::Attention => 0,
+            Self::Mlp => 1,
+        };
+        2 * block as u64 + place
+    }
+}
+
+/// A block's MLP: two linear layers with GELU between them.
 #[derive(Debug)]
 pub(crate) struct Mlp {
     fc1: Linear,
     fc2: Linear,
 }
 
+/// The widths of a block's MLP and the first values of its weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MlpConfig {
+    /// D.
+    pub(crate) width: usize,
+    /// Values between the two layers.
+    pub(crate) hidden: usize,
+    pub(crate) fc1: Init,
+    pub(crate) fc2: Init,
+}
+
 impl Mlp {
-    /// Names its parameters `fc1` and `fc2`; biases start at zero, the weights as `inits` say.
-    pub(crate) fn new(
-        specs: &mut ParameterSpecs,
-        name: &str,
-        (width, hidden): (usize, usize),
-        inits: [Init; 2],
-    ) -> Self {
-        let fc1 = Linear::new(specs, &format!("{name}.fc1"), &[hidden, width], inits[0]);
-        let fc2 = Linear::new(specs, &format!("{name}.fc2"), &[width, hidden], inits[1]);
-        Self { fc1, fc2 }
+    /// Names its parameters `fc1` and `fc2`; biases start at zero.
+    pub(crate) fn new(mut names: Names<'_>, config: &MlpConfig) -> Self {
+        let (width, hidden) = (config.width, config.hidden);
+        Self {
+            fc1: Linear::new(names.of("fc1"), &[hidden, width], config.fc1),
+            fc2: Linear::new(names.of("fc2"), &[width, hidden], config.fc2),
+        }
     }
 
     /// # Shapes
@@ -104,40 +122,44 @@ enum QkvBias {
     /// One for all three.
     Whole(ParameterId),
     /// One for queries and one for values.
-    QueryValue([ParameterId; 2]),
+    QueryValue {
+        q_bias: ParameterId,
+        v_bias: ParameterId,
+    },
 }
 
 impl Qkv {
     /// A projection whose queries and values have biases of their own, `q_bias` and `v_bias`, or none; keys
     /// never have one.
     pub(crate) fn with_query_value_bias(
-        specs: &mut ParameterSpecs,
-        name: &str,
-        (width, init): (usize, Init),
+        mut names: Names<'_>,
+        width: usize,
+        init: Init,
         biased: bool,
     ) -> Self {
-        let mut zeros =
-            |which: &str| specs.add(format!("{name}.{which}"), &[width], Init::Constant(0.0));
         let bias = if biased {
-            QkvBias::QueryValue([zeros("q_bias"), zeros("v_bias")])
+            let zeros = Init::Constant(0.0);
+            let q_bias = names.add("q_bias", &[width], zeros);
+            let v_bias = names.add("v_bias", &[width], zeros);
+            QkvBias::QueryValue { q_bias, v_bias }
         } else {
             QkvBias::None
         };
-        let weight = specs.add(format!("{name}.qkv.weight"), &[3 * width, width], init);
+        let weight = names.of("qkv").add("weight", &[3 * width, width], init);
         Self { weight, bias }
     }
 
     /// A projection with one bias for all three, or none.
     pub(crate) fn with_whole_bias(
-        specs: &mut ParameterSpecs,
-        name: &str,
-        (width, init): (usize, Init),
+        mut names: Names<'_>,
+        width: usize,
+        init: Init,
         biased: bool,
     ) -> Self {
-        let weight = specs.add(format!("{name}.qkv.weight"), &[3 * width, width], init);
+        let mut names = names.of("qkv");
+        let weight = names.add("weight", &[3 * width, width], init);
         let bias = if biased {
-            let zeros = Init::Constant(0.0);
-            QkvBias::Whole(specs.add(format!("{name}.qkv.bias"), &[3 * width], zeros))
+            QkvBias::Whole(names.add("bias", &[3 * width], Init::Constant(0.0)))
         } else {
             QkvBias::None
         };
@@ -150,9 +172,9 @@ impl Qkv {
         let bias = match self.bias {
             QkvBias::None => None,
             QkvBias::Whole(bias) => Some(tape.parameter(bias)),
-            QkvBias::QueryValue([q, v]) => {
-                let (q, v) = (tape.parameter(q), tape.parameter(v));
-                Some(tape.query_value_bias(&q, &v))
+            QkvBias::QueryValue { q_bias, v_bias } => {
+                let (q_bias, v_bias) = (tape.parameter(q_bias), tape.parameter(v_bias));
+                Some(tape.query_value_bias(&q_bias, &v_bias))
             }
         };
         let weight = tape.parameter(self.weight);
@@ -168,18 +190,15 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    pub(crate) fn new(specs: &mut ParameterSpecs, name: &str, width: usize) -> Self {
-        Self::with_scale(specs, name, (width, 1.0))
+    /// γ of ones, β of zeros.
+    pub(crate) fn new(names: Names<'_>, width: usize) -> Self {
+        Self::with_scale(names, width, 1.0)
     }
 
     /// As [`Norm::new`], with the first value of γ.
-    pub(crate) fn with_scale(
-        specs: &mut ParameterSpecs,
-        name: &str,
-        (width, scale): (usize, f32),
-    ) -> Self {
-        let scale = specs.add(format!("{name}.weight"), &[width], Init::Constant(scale));
-        let shift = specs.add(format!("{name}.bias"), &[width], Init::Constant(0.0));
+    pub(crate) fn with_scale(mut names: Names<'_>, width: usize, scale: f32) -> Self {
+        let scale = names.add("weight", &[width], Init::Constant(scale));
+        let shift = names.add("bias", &[width], Init::Constant(0.0));
         Self { scale, shift }
     }
 
@@ -190,5 +209,15 @@ impl Norm {
     pub(crate) fn apply(&self, tape: &mut Tape<'_>, x: &Var, eps: f32) -> Var {
         let (scale, shift) = (tape.parameter(self.scale), tape.parameter(self.shift));
         tape.layer_norm(x, [&scale, &shift], eps)
+    }
+}
+
+/// Values that a block keeps of a token for the backward pass, in widths of a token: its input, two norms, q k v, attention, two branches, and the hidden values before and after
+/// GELU; with checkpointing its input alone.
+pub(crate) fn kept_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
+    if checkpointing {
+        1.0
+    } else {
+        9.0 + 2.0 * mlp_ratio
     }
 }

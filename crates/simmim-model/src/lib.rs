@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use simmim_autograd::{CpuDevice, Parameters, ParameterSpecs, Tape, Tensor};
-//! use simmim_model::{Hiding, MaskedImageModel, Objective, Vit, VitConfig};
+//! use simmim_model::{MaskedImageModel, Objective, Vit, VitConfig};
 //!
 //! let mut specs = ParameterSpecs::default();
 //! let config = VitConfig { image_size: [16, 16], patch_px: 8, width: 12, depth: 1, heads: 2, ..VitConfig::default() };
@@ -32,7 +32,7 @@
 //! let parameters = Parameters::allocate(specs, &device, 0);
 //!
 //! let images = Tensor::zeros(&device, &[1, 3, 16, 16]);
-//! let hiding = Hiding::new(&model, &device, &[true, false, true, true]);
+//! let hiding = model.hiding(&device, &[true, false, true, true]);
 //! let mut tape = Tape::inference(&parameters);
 //! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
 //! assert!(loss.tensor().item().is_finite());
@@ -43,10 +43,12 @@ mod decay;
 mod encoder;
 mod family;
 mod head;
+mod head_kind;
 mod hiding;
 mod kept;
 mod layers;
 mod masked;
+mod names;
 mod objective;
 mod palette;
 mod positions;
@@ -58,12 +60,15 @@ pub use classifier::Classifier;
 pub use decay::{DecayRule, exempt_from_decay};
 pub use encoder::{Encoder, Role};
 pub use family::EncoderConfig;
-pub use head::{Head, HeadKind};
+pub use head::Head;
+pub use head_kind::HeadKind;
 pub use hiding::Hiding;
 pub use masked::MaskedImageModel;
 pub use objective::{Objective, Scope, Target};
-pub use palette::Palette;
+pub use palette::{ChannelStats, Palette};
 pub use positions::{RelativePositions, relative_index};
-pub use swin::{Swin, SwinConfig, SwinVersion, usual_window};
+pub use swin::Swin;
+pub use swin::config::{SwinConfig, SwinVersion, usual_window};
 pub use variant::{SwinSize, UnknownVariant, Variant, VitSize};
-pub use vit::{InitRule, Vit, VitConfig};
+pub use vit::Vit;
+pub use vit::config::{InitRule, VitConfig};

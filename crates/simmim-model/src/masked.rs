@@ -5,7 +5,8 @@ use crate::head::Head;
 use crate::hiding::Hiding;
 use crate::objective::{Objective, Target};
 use crate::palette::Palette;
-use simmim_autograd::{Classes, Index, ParameterSpecs, Patches, Tape, Tensor, Var};
+use simmim_autograd::{Classes, Device, Index, ParameterSpecs, Patches, Tape, Tensor, Var};
+use std::sync::Arc;
 
 /// Keeps the division of the loss finite when nothing is hidden.
 ///
@@ -68,6 +69,17 @@ impl MaskedImageModel {
         &self.objective
     }
 
+    /// Masks over the patches of the encoder's grid, `true` = hidden, as this model needs them.
+    ///
+    /// # Shapes
+    /// `hidden` `[B, h, w]` of [`Encoder::grid`].
+    ///
+    /// # Panics
+    /// As [`Hiding::new`].
+    pub fn hiding(&self, device: &Arc<dyn Device>, hidden: &[bool]) -> Hiding {
+        Hiding::new(self.encoder(), &self.objective, device, hidden)
+    }
+
     /// The mean error over the pixels and channels that count.
     ///
     /// `n_counted_px` is the number of such pixels of the whole optimiser step: of this batch, or of all
@@ -89,7 +101,7 @@ impl MaskedImageModel {
         n_counted_px: usize,
     ) -> Var {
         let features = self.features(tape, images, hiding); // [B, l, D]
-        self.compare(tape, &features, images, (hiding, n_counted_px))
+        self.compare(tape, &features, images, hiding, n_counted_px)
     }
 
     /// The features of images with their hidden patches replaced by the mask token.
@@ -117,12 +129,17 @@ impl MaskedImageModel {
     ///
     /// # Panics
     /// As [`MaskedImageModel::loss`].
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what is predicted from, what is predicted, what of it counts and by how much"
+    )]
     pub fn compare<'a>(
         &'a self,
         tape: &mut Tape<'a>,
         features: &Var,
         images: &Tensor,
-        (hiding, n_counted_px): (&Hiding, usize),
+        hiding: &Hiding,
+        n_counted_px: usize,
     ) -> Var {
         let prediction = self.head.predict(tape, features, &hiding.rows); // [M, outputs]
         let target = self.target(images).patchify(hiding.pixels.side); // [B, s, C side²]

@@ -1,6 +1,6 @@
 //! What is predicted, by which head, and which errors count.
 
-use crate::head::HeadKind;
+use crate::head_kind::HeadKind;
 use simmim_autograd::PixelLoss;
 
 /// What is predicted of a square of an image.

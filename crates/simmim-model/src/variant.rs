@@ -1,6 +1,6 @@
 //! Names of model sizes.
 
-use crate::swin::SwinVersion;
+use crate::swin::config::SwinVersion;
 use std::str::FromStr;
 use thiserror::Error;
 

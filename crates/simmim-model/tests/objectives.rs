@@ -6,11 +6,11 @@
 )]
 
 use simmim_autograd::{
-    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, Index, ParameterId, ParameterSpec,
-    ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
+    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, Index, ParameterId, ParameterKind,
+    ParameterSpec, ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
 };
 use simmim_model::{
-    Encoder, EncoderConfig, HeadKind, Hiding, MaskedImageModel, Objective, Palette,
+    ChannelStats, Encoder, EncoderConfig, HeadKind, Hiding, MaskedImageModel, Objective, Palette,
     RelativePositions, Scope, SwinConfig, SwinSize, SwinVersion, Target, Vit, VitConfig,
 };
 use std::sync::Arc;
@@ -19,6 +19,10 @@ const IMAGE_PX: usize = 16;
 const BATCH: usize = 8;
 const MEAN: [f32; 3] = [0.5, 0.4, 0.3];
 const STD: [f32; 3] = [0.2, 0.25, 0.3];
+const STATS: ChannelStats<'static> = ChannelStats {
+    mean: &MEAN,
+    std: &STD,
+};
 
 /// A ViT of which four neighbouring tokens make one feature, as in a hierarchical encoder.
 #[derive(Debug)]
@@ -67,8 +71,8 @@ impl Encoder for Merged {
         self.vit.stride() * self.merge
     }
 
-    fn layer_of(&self, parameter: &str) -> usize {
-        self.vit.layer_of(parameter)
+    fn n_blocks(&self) -> usize {
+        self.vit.n_blocks()
     }
 
     fn patch_px(&self) -> usize {
@@ -87,8 +91,8 @@ impl Encoder for Merged {
         self.vit.mask_token()
     }
 
-    fn exempt_by_name(&self) -> &'static [&'static str] {
-        self.vit.exempt_by_name()
+    fn exempt_kinds(&self) -> &'static [ParameterKind] {
+        self.vit.exempt_kinds()
     }
 }
 
@@ -175,12 +179,12 @@ impl Setup {
         let mut model = MaskedImageModel::new(encoder, objective, &mut specs);
         match objective.target {
             Target::Pixels { .. } => {}
-            Target::Bins { n } => model.set_palette(Palette::of_bins(&device, [&MEAN, &STD], n)),
+            Target::Bins { n } => model.set_palette(Palette::of_bins(&device, STATS, n)),
             Target::Codewords { n, side } => {
                 let width = 3 * side * side;
                 let word = |i: usize| (i / width) as f32 / n as f32 + 0.01 * (i % width) as f32;
                 let words: Vec<f32> = (0..n * width).map(word).collect();
-                model.set_palette(Palette::new(&device, [&MEAN, &STD], &words, width));
+                model.set_palette(Palette::new(&device, STATS, &words, width));
             }
         }
         let cell_px = objective.element_px().max(patch_px);
@@ -200,7 +204,7 @@ impl Setup {
     }
 
     fn hiding(&self) -> Hiding {
-        Hiding::new(&self.model, &self.device, &self.hidden)
+        self.model.hiding(&self.device, &self.hidden)
     }
 
     /// The loss and its gradients where the predicted pixels are those of `originals`.
@@ -208,8 +212,10 @@ impl Setup {
         let hiding = self.hiding();
         let mut tape = Tape::recording(&self.parameters);
         let features = self.model.features(&mut tape, &self.images, &hiding);
-        let counted = (&hiding, hiding.n_counted_px());
-        let loss = self.model.compare(&mut tape, &features, originals, counted);
+        let n_counted_px = hiding.n_counted_px();
+        let loss = self
+            .model
+            .compare(&mut tape, &features, originals, &hiding, n_counted_px);
         let value = loss.tensor().item();
         let mut gradients = Gradients::new(&self.parameters);
         tape.backward(loss, &mut gradients);
@@ -376,7 +382,7 @@ fn the_parts_of_a_batch_add_up_to_it() {
             let shape = [BATCH / 2, 3, IMAGE_PX, IMAGE_PX];
             let images = Tensor::from_slice(&setup.device, &shape, &values[part * half..][..half]);
             let hidden = &setup.hidden[part * BATCH * 8..][..BATCH * 8];
-            let hiding = Hiding::new(&setup.model, &setup.device, hidden);
+            let hiding = setup.model.hiding(&setup.device, hidden);
             let mut tape = Tape::inference(&setup.parameters);
             let loss = setup.model.loss(&mut tape, &images, &hiding, n_counted_px);
             sum += loss.tensor().item();
@@ -486,7 +492,7 @@ fn assert_counts(model: &MaskedImageModel, parameters: &Parameters, cell_px: usi
     let [h, w] = model.encoder().grid();
     let patch = |i: usize| is_hidden(i / w * patch_px, i % w * patch_px);
     let hidden: Vec<bool> = (0..h * w).map(patch).collect();
-    let hiding = Hiding::new(model, parameters.device(), &hidden);
+    let hiding = model.hiding(parameters.device(), &hidden);
     let n_hidden = (0..24 * 48).filter(|i| is_hidden(i / 48, i % 48)).count();
     assert_eq!(hiding.n_counted_px(), n_hidden, "{:?}", model.objective());
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use simmim_autograd::{AdamW, Device, DropPath, Gradients, Parameters, Tape, Tensor, Var};
 use simmim_checkpoint::Archive;
 use simmim_data::{Batch, Loader, Normalisation};
-use simmim_model::{Hiding, MaskedImageModel, Palette, Target};
+use simmim_model::{ChannelStats, Hiding, MaskedImageModel, Palette, Target};
 
 use crate::Error;
 use crate::codebook::{CODEBOOK, Codebook};
@@ -340,10 +340,7 @@ impl Network {
         let [channels, height, width] = batch.image_shape;
         let shape = [batch.len(), channels, height, width];
         let images = Tensor::from_slice(&self.device, &shape, &batch.images);
-        (
-            images,
-            Hiding::new(&self.model, &self.device, &batch.hidden),
-        )
+        (images, self.model.hiding(&self.device, &batch.hidden))
     }
 }
 
@@ -364,10 +361,13 @@ fn palette(
         return Ok(None);
     }
     let normalisation = plan.normalisation()?.ok_or(Error::NotMeasured)?;
-    let mean_std = [normalisation.mean(), normalisation.std()];
+    let stats = ChannelStats {
+        mean: normalisation.mean(),
+        std: normalisation.std(),
+    };
     Ok(match (plan.objective().target, codebook) {
-        (Target::Bins { n }, _) => Some(Palette::of_bins(device, mean_std, n)),
-        (_, book) => book.map(|book| Palette::new(device, mean_std, book.values(), book.width())),
+        (Target::Bins { n }, _) => Some(Palette::of_bins(device, stats, n)),
+        (_, book) => book.map(|book| Palette::new(device, stats, book.values(), book.width())),
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display};
 
-use simmim_autograd::Parameters;
+use simmim_autograd::{Layer, ParameterKind, ParameterSpec, Parameters};
 use simmim_checkpoint::resample::{absolute_positions, relative_table};
 use simmim_checkpoint::{Archive, Array};
 use simmim_model::{EncoderConfig, SwinConfig, VitConfig};
@@ -17,7 +17,6 @@ use crate::{Error, checkpoint};
 /// Before the names of an encoder's parameters in files of pre-training.
 const PREFIX: &str = "encoder.";
 const SHARED_TABLE: &str = "rel_pos_bias.relative_position_bias_table";
-const TABLE: &str = "relative_position_bias_table";
 /// Rows of a ViT's table that are about its class token.
 const CLASS_ROWS: usize = 3;
 /// Parts of names that stand for things that an encoder in use has not, or makes anew.
@@ -74,22 +73,22 @@ pub(crate) fn transplant(
     let source = Source::of(archive, encoder)?;
     let mut found = Transplanted::default();
     let mut used = Vec::new();
-    let wanted: Vec<(String, Vec<usize>)> = parameters
+    let wanted: Vec<ParameterSpec> = parameters
         .iter()
-        .map(|(_, spec, _)| (spec.name.clone(), spec.shape.clone()))
-        .filter(|(name, _)| !name.starts_with("head.") && !name.starts_with("fc_norm."))
+        .map(|(_, spec, _)| spec.clone())
+        .filter(|spec| spec.layer != Layer::Head)
         .collect();
-    for (name, shape) in wanted {
-        let own = source.name_of(&name);
+    for spec in wanted {
+        let own = source.name_of(&spec);
         let array = archive.array(&own)?;
-        let array = match source.sizes_of(&name, &array, &shape) {
+        let array = match source.sizes_of(&spec, &array) {
             Some(sizes) => {
                 found.note(&sizes);
-                sizes.resample(&array, &shape)
+                sizes.resample(&array, &spec.shape)
             }
             None => array,
         };
-        let set = parameters.set(&name, &array.shape, &array.values);
+        let set = parameters.set(&spec.name, &array.shape, &array.values);
         set.map_err(|source| Error::Weights {
             path: archive.path().to_owned(),
             source,
@@ -155,33 +154,34 @@ impl<'a> Source<'a> {
     }
 
     /// The name in the file of what a parameter takes.
-    fn name_of(&self, parameter: &str) -> String {
-        let own = format!("{}{parameter}", self.prefix);
+    fn name_of(&self, parameter: &ParameterSpec) -> String {
+        let own = format!("{}{}", self.prefix, parameter.name);
         let shared = format!("{}{SHARED_TABLE}", self.prefix);
         // One table for all blocks becomes one for each.
-        let is_table = parameter.ends_with(TABLE) && parameter.starts_with("blocks.");
-        if is_table && !self.archive.contains(&own) && self.archive.contains(&shared) {
+        let is_table = parameter.kind == ParameterKind::PositionTable;
+        let is_of_vit = matches!(self.target, EncoderConfig::Vit(_));
+        if is_table && is_of_vit && !self.archive.contains(&own) && self.archive.contains(&shared) {
             return shared;
         }
         own
     }
 
     /// The sizes that a table of positions is resampled from and to; none for what is no such table or fits as it is.
-    fn sizes_of(&self, name: &str, array: &Array, shape: &[usize]) -> Option<Sizes> {
+    fn sizes_of(&self, parameter: &ParameterSpec, array: &Array) -> Option<Sizes> {
         let sizes = match (self.target, &self.own) {
             (EncoderConfig::Vit(vit), own) => {
                 let own = match own {
                     Some(EncoderConfig::Vit(own)) => Some(grid(own)),
                     _ => None,
                 };
-                of_vit(name, (array, shape), (own, grid(vit)))
+                of_vit(parameter, array, (own, grid(vit)))
             }
             (EncoderConfig::Swin(swin), own) => {
                 let own = match own {
                     Some(EncoderConfig::Swin(own)) => Some(first_grid(own)),
                     _ => None,
                 };
-                of_swin(name, (array, shape), (own, first_grid(swin)))
+                of_swin(parameter, array, (own, first_grid(swin)))
             }
         }?;
         (sizes.from != sizes.to).then_some(sizes)
@@ -198,12 +198,13 @@ fn first_grid(swin: &SwinConfig) -> [usize; 2] {
 
 /// Sizes of a ViT's tables: of the file's grid where it is known, else of a square one.
 fn of_vit(
-    name: &str,
-    (array, shape): (&Array, &[usize]),
+    parameter: &ParameterSpec,
+    array: &Array,
     (own, to): (Option<[usize; 2]>, [usize; 2]),
 ) -> Option<Sizes> {
     let offsets = |grid: [usize; 2]| grid.map(|side| 2 * side - 1);
-    if name.ends_with(TABLE) {
+    let shape = parameter.shape.as_slice();
+    if parameter.kind == ParameterKind::PositionTable {
         let &[rows, n_heads] = array.shape.as_slice() else {
             return None;
         };
@@ -216,7 +217,7 @@ fn of_vit(
         };
         return fits.then_some(Sizes { kind, from, to });
     }
-    if name != "pos_embed" {
+    if parameter.kind != ParameterKind::AbsolutePositions {
         return None;
     }
     let from = positions(array, shape, (own, 1))?;
@@ -226,11 +227,12 @@ fn of_vit(
 
 /// Sizes of a Swin transformer's tables, whose windows are square.
 fn of_swin(
-    name: &str,
-    (array, shape): (&Array, &[usize]),
+    parameter: &ParameterSpec,
+    array: &Array,
     (own, to): (Option<[usize; 2]>, [usize; 2]),
 ) -> Option<Sizes> {
-    if name.ends_with(TABLE) {
+    let shape = parameter.shape.as_slice();
+    if parameter.kind == ParameterKind::PositionTable {
         let (&[rows, n_heads], &[wanted, heads]) = (array.shape.as_slice(), shape) else {
             return None;
         };
@@ -238,7 +240,7 @@ fn of_swin(
         let kind = Kind::Relative { class_rows: 0 };
         return (n_heads == heads).then_some(Sizes { kind, from, to });
     }
-    if name != "absolute_pos_embed" {
+    if parameter.kind != ParameterKind::AbsolutePositions {
         return None;
     }
     let from = positions(array, shape, (own, 0))?;

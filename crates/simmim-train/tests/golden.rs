@@ -198,7 +198,7 @@ impl Golden {
         let images = self.tensor("input.image");
         let hidden = self.values("input.mask");
         let hidden: Vec<bool> = hidden.iter().map(|&hidden| hidden != 0.0).collect();
-        let hiding = Hiding::new(&model, &self.device, &hidden);
+        let hiding = model.hiding(&self.device, &hidden);
         let mut gradients = Gradients::new(&parameters);
         let mut tape = Tape::recording(&parameters);
         let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
@@ -322,16 +322,12 @@ impl Golden {
         tape.backward(loss, &mut gradients);
         self.compare_gradients(&parameters, &gradients, &mut worst);
         let layers = self.json("layers");
+        let n_blocks = model.encoder().n_blocks();
         for (_, spec, _) in parameters.iter() {
             let layer = layers[&spec.name]
                 .as_u64()
                 .expect("every parameter has a layer");
-            assert_eq!(
-                model.encoder().layer_of(&spec.name) as u64,
-                layer,
-                "{}",
-                spec.name
-            );
+            assert_eq!(spec.layer.number(n_blocks) as u64, layer, "{}", spec.name);
         }
         worst
     }
@@ -364,7 +360,7 @@ impl Golden {
             .iter()
             .map(|&hidden| hidden != 0.0)
             .collect();
-        let hiding = Hiding::new(&model, &self.device, &hidden);
+        let hiding = model.hiding(&self.device, &hidden);
 
         self.compare_values(&model, &parameters, (&images, &hiding), &mut worst);
 

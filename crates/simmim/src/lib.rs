@@ -58,7 +58,7 @@
 //!
 //! ```
 //! use simmim::autograd::{CpuDevice, ParameterSpecs, Parameters, Tape, Tensor};
-//! use simmim::model::{Hiding, MaskedImageModel, Objective, Vit, VitConfig};
+//! use simmim::model::{MaskedImageModel, Objective, Vit, VitConfig};
 //!
 //! let config = VitConfig { image_size: [16, 16], patch_px: 8, width: 12, depth: 1, heads: 2, ..VitConfig::default() };
 //! let mut specs = ParameterSpecs::default();
@@ -68,7 +68,7 @@
 //! let device = CpuDevice::shared();
 //! let parameters = Parameters::allocate(specs, &device, 0);
 //! let images = Tensor::zeros(&device, &[1, 3, 16, 16]); // [B, C, H, W]
-//! let hiding = Hiding::new(&model, &device, &[true, false, true, true]); // [B, h, w]
+//! let hiding = model.hiding(&device, &[true, false, true, true]); // [B, h, w]
 //! let mut tape = Tape::inference(&parameters);
 //! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
 //! assert!(loss.tensor().item().is_finite());

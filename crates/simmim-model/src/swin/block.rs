@@ -1,36 +1,21 @@
-//! One block of a Swin transformer: attention within windows and perceptron, each with its residual connection.
+//! One block of a Swin transformer: attention within windows and MLP, each with its residual connection.
 
 use std::sync::Arc;
 
 use simmim_autograd::{
-    Attend, Branch, Device, Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var, Windows,
+    Attend, Branch, Device, Index, Init, Layer, ParameterId, ParameterKind, Tape, Tensor, Var,
+    Windows,
 };
 
+use super::config::{BIAS_HIDDEN, BlockConfig, NORM_EPS, SwinVersion, normal};
 use super::window::Window;
-use super::{BIAS_HIDDEN, NORM_EPS, SwinVersion, normal};
-use crate::layers::{Linear, Mlp, Norm, Qkv};
+use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
+use crate::names::Names;
 
 /// The bound of its biases. Source: the same.
 const MOST_BIAS: f32 = 16.0;
 
-/// What all blocks of a stage have in common.
-#[derive(Debug, Clone)]
-pub(super) struct BlockConfig {
-    pub(super) version: SwinVersion,
-    /// D.
-    pub(super) width: usize,
-    /// N.
-    pub(super) heads: usize,
-    /// Hidden values of the perceptron.
-    pub(super) hidden: usize,
-    pub(super) qkv_bias: bool,
-    /// The windows of blocks with even numbers.
-    pub(super) window: Window,
-    /// The side of the window that the position biases of the second version were learned with.
-    pub(super) learned_window: usize,
-}
-
-/// x + attention(norm(x)), then x + perceptron(norm(x)); in the second version x + norm(attention(x)) and so on.
+/// x + attention(norm(x)), then x + mlp(norm(x)); in the second version x + norm(attention(x)) and so on.
 #[derive(Debug)]
 pub(super) struct Block {
     idx: usize,
@@ -43,33 +28,33 @@ pub(super) struct Block {
     drop_rate: f32,
 }
 
-/// A block's number in its stage and in the model, and the drop rate of its branches.
+/// A block's number in its stage and in the model, its layer, and the drop rate of its branches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) in_stage: usize,
     pub(super) in_model: usize,
+    pub(super) layer: Layer,
     pub(super) drop_rate: f32,
 }
 
 impl Block {
-    pub(super) fn new(
-        config: &BlockConfig,
-        name: &str,
-        place: Place,
-        specs: &mut ParameterSpecs,
-    ) -> Self {
+    pub(super) fn new(config: &BlockConfig, place: Place, mut names: Names<'_>) -> Self {
         // Norms after a branch start at zero, so that the block starts as the identity.
         // Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`, `_init_respostnorm`.
         let scale = match config.version {
             SwinVersion::V1 => 1.0,
             SwinVersion::V2 => 0.0,
         };
-        let of_width = (config.width, scale);
-        let norm1 = Norm::with_scale(specs, &format!("{name}.norm1"), of_width);
-        let attention = WindowAttention::new(config, &format!("{name}.attn"), specs);
-        let norm2 = Norm::with_scale(specs, &format!("{name}.norm2"), of_width);
-        let widths = (config.width, config.hidden);
-        let mlp = Mlp::new(specs, &format!("{name}.mlp"), widths, [normal(); 2]);
+        let norm1 = Norm::with_scale(names.of("norm1"), config.width, scale);
+        let attention = WindowAttention::new(config, names.of("attn"));
+        let norm2 = Norm::with_scale(names.of("norm2"), config.width, scale);
+        let mlp = MlpConfig {
+            width: config.width,
+            hidden: config.hidden,
+            fc1: normal(),
+            fc2: normal(),
+        };
+        let mlp = Mlp::new(names.of("mlp"), &mlp);
         Self {
             idx: place.in_model,
             version: config.version,
@@ -90,13 +75,10 @@ impl Block {
         } else {
             &positions.plain
         };
-        let attend = |tape: &mut Tape<'_>, x: &Var| {
-            self.attention.run(tape, x, (windows.clone(), positions))
-        };
-        let x = self.join(tape, x, (&self.norm1, 0), attend);
-        self.join(tape, &x, (&self.norm2, 1), |tape, x| {
-            self.mlp.apply(tape, x)
-        })
+        let attend =
+            |tape: &mut Tape<'_>, x: &Var| self.attention.run(tape, x, windows.clone(), positions);
+        let x = self.join(tape, x, Half::Attention, attend);
+        self.join(tape, &x, Half::Mlp, |tape, x| self.mlp.apply(tape, x))
     }
 
     /// x with a branch added, whose norm lies before or after it.
@@ -104,9 +86,13 @@ impl Block {
         &self,
         tape: &mut Tape<'_>,
         x: &Var,
-        (norm, branch): (&Norm, u64),
+        half: Half,
         run: impl Fn(&mut Tape<'_>, &Var) -> Var,
     ) -> Var {
+        let norm = match half {
+            Half::Attention => &self.norm1,
+            Half::Mlp => &self.norm2,
+        };
         let value = match self.version {
             SwinVersion::V1 => {
                 let normed = norm.apply(tape, x, NORM_EPS);
@@ -121,7 +107,7 @@ impl Block {
             value,
             scale: None,
             drop_rate: self.drop_rate,
-            idx: 2 * self.idx as u64 + branch,
+            idx: half.branch_idx(self.idx),
         };
         tape.residual(x, branch)
     }
@@ -182,34 +168,42 @@ enum PositionBias {
     },
 }
 
+impl PositionBias {
+    /// The second version's, of so many heads.
+    fn network(heads: usize, names: &mut Names<'_>) -> Self {
+        // Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`: log(10) at first.
+        let first = Init::Constant(10_f32.ln());
+        let mut temperature = names.of_kind(ParameterKind::Temperature);
+        let log_scale = temperature.add("logit_scale", &[heads, 1, 1], first);
+        let mut network = names.of_kind(ParameterKind::PositionNetwork);
+        let mut network = network.of("cpb_mlp");
+        let layers = [
+            Linear::new(network.of("0"), &[BIAS_HIDDEN, 2], normal()),
+            Linear::without_bias(network.of("2"), &[heads, BIAS_HIDDEN], normal()),
+        ];
+        Self::Network { log_scale, layers }
+    }
+}
+
 impl WindowAttention {
-    fn new(config: &BlockConfig, name: &str, specs: &mut ParameterSpecs) -> Self {
-        let (heads, of_width) = (config.heads, (config.width, normal()));
+    fn new(config: &BlockConfig, mut names: Names<'_>) -> Self {
+        let (heads, width) = (config.heads, config.width);
         let (bias, qkv) = match config.version {
             SwinVersion::V1 => {
-                let table = format!("{name}.relative_position_bias_table");
                 let shape = [config.window.table_rows(), heads];
-                let bias = PositionBias::Table(specs.add(table, &shape, normal()));
-                let qkv = Qkv::with_whole_bias(specs, name, of_width, config.qkv_bias);
-                (bias, qkv)
+                let mut table = names.of_kind(ParameterKind::PositionTable);
+                let table = table.add("relative_position_bias_table", &shape, normal());
+                let qkv = Qkv::with_whole_bias(names.here(), width, normal(), config.qkv_bias);
+                (PositionBias::Table(table), qkv)
             }
             SwinVersion::V2 => {
-                // Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`: log(10) at first.
-                let first = Init::Constant(10_f32.ln());
-                let log_scale = specs.add(format!("{name}.logit_scale"), &[heads, 1, 1], first);
-                let layer = |which: u8| format!("{name}.cpb_mlp.{which}");
-                let shapes = [[BIAS_HIDDEN, 2], [heads, BIAS_HIDDEN]];
-                let layers = [
-                    Linear::new(specs, &layer(0), &shapes[0], normal()),
-                    Linear::without_bias(specs, &layer(2), &shapes[1], normal()),
-                ];
-                let bias = PositionBias::Network { log_scale, layers };
-                let qkv = Qkv::with_query_value_bias(specs, name, of_width, config.qkv_bias);
+                let bias = PositionBias::network(heads, &mut names);
+                let qkv =
+                    Qkv::with_query_value_bias(names.here(), width, normal(), config.qkv_bias);
                 (bias, qkv)
             }
         };
-        let shape = [config.width, config.width];
-        let projection = Linear::new(specs, &format!("{name}.proj"), &shape, normal());
+        let projection = Linear::new(names.of("proj"), &[width, width], normal());
         Self {
             heads,
             bias,
@@ -224,7 +218,8 @@ impl WindowAttention {
         &self,
         tape: &mut Tape<'_>,
         x: &Var,
-        (windows, positions): (Option<Windows>, &Positions),
+        windows: Option<Windows>,
+        positions: &Positions,
     ) -> Var {
         let qkv = self.qkv.apply(tape, x); // [B, L, 3 D]
         let (qkv, table, scale) = match &self.bias {

@@ -1,16 +1,18 @@
 //! A Swin transformer upside down, as a head: from the features of a grid to tokens eight times as dense.
 
-use simmim_autograd::{ParameterSpecs, Permutation, Tape, Var};
+use simmim_autograd::{Layer, Permutation, Tape, Var};
 
+use super::block::Place;
+use super::config::{BlockConfig, NORM_EPS, TokenGrid, normal, usual_window};
 use super::merging::squares;
 use super::stage::{Stage, places};
 use super::window::Window;
-use super::{BlockConfig, NORM_EPS, normal, usual_window};
 use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
+use crate::names::Names;
 use crate::variant::SwinSize;
 
-/// Width of a perceptron's hidden layer, in widths of a token. Source: Swin, arXiv 2103.14030, §3.3.
+/// Width of an MLP's hidden layer, in widths of a token. Source: Swin, arXiv 2103.14030, §3.3.
 pub(crate) const MLP_RATIO: usize = 4;
 
 /// The first usual window of which all stages on this grid of features are a whole number.
@@ -57,50 +59,22 @@ pub(crate) struct InverseSwin {
 pub(crate) const DENSER: usize = 1 << (N_STAGES - 1);
 
 impl InverseSwin {
-    /// On `grid` of features of width `features`; the tokens of each square of `side` by `side` will stand in one row.
+    /// On such `features`; the tokens of each square of `side` by `side` will stand in one row.
     ///
     /// # Panics
-    /// When no window fits `grid` ([`window_for`]).
+    /// When no window fits the grid ([`window_for`]).
     pub(crate) fn new(
         size: &SwinSize,
-        name: &str,
-        (grid, features): ([usize; 2], usize),
+        features: TokenGrid,
         side: usize,
-        specs: &mut ParameterSpecs,
+        mut names: Names<'_>,
     ) -> Self {
-        let window = window_for(grid).expect("the grid was proved to have a window");
-        let n_stages = N_STAGES;
-        let widest = size.width << (n_stages - 1);
-        let shape = [widest, features];
-        let embedding = Linear::new(specs, &format!("{name}.embed"), &shape, normal());
-        let depths: Vec<usize> = size.depths.iter().rev().copied().collect();
-        let stages = places(&depths, 0.0)
-            .into_iter()
-            .enumerate()
-            .map(|(i, places)| {
-                let (grid, width) = (grid.map(|side| side << i), widest >> i);
-                let config = BlockConfig {
-                    version: size.version,
-                    width,
-                    heads: size.heads()[n_stages - 1 - i],
-                    hidden: MLP_RATIO * width,
-                    qkv_bias: true,
-                    window: Window::of_stage(grid, window),
-                    learned_window: Window::of_stage(grid, window).side,
-                };
-                let name = format!("{name}.layers.{i}");
-                let stage = Stage::new(config, &name, places.into_iter(), specs);
-                let name = format!("{name}.upsample");
-                let expanding =
-                    (i + 1 < n_stages).then(|| Expanding::new(&name, (grid, width), specs));
-                (stage, expanding)
-            });
-        let stages = stages.collect();
+        let shape = [size.width << (N_STAGES - 1), features.width];
         Self {
-            embedding,
-            stages,
-            norm: Norm::new(specs, &format!("{name}.norm"), size.width),
-            grid,
+            embedding: Linear::new(names.of("embed"), &shape, normal()),
+            stages: stages(size, features.grid, &mut names),
+            norm: Norm::new(names.of("norm"), size.width),
+            grid: features.grid,
             width: size.width,
             order: Kept::default(),
             side,
@@ -128,12 +102,45 @@ impl InverseSwin {
         let x = self.norm.apply(tape, &x, NORM_EPS);
         let grid = self.grid.map(|length| length * DENSER);
         let (device, side) = (tape.device(), self.side);
-        let make = || squares(device, batch, (grid, side));
+        let make = || squares(device, batch, grid, side);
         let order = self.order.get(device, batch, make);
         let n_squares = grid[0] * grid[1] / (side * side);
         tape.permute(&x, &order)
             .reshape(&[batch, n_squares, side * side * self.width])
     }
+}
+
+/// Names the stages on a `grid` of features, each but the last with what expands its tokens for the next.
+fn stages(
+    size: &SwinSize,
+    grid: [usize; 2],
+    names: &mut Names<'_>,
+) -> Vec<(Stage, Option<Expanding>)> {
+    let window = window_for(grid).expect("the grid was proved to have a window");
+    let depths: Vec<usize> = size.depths.iter().rev().copied().collect();
+    let stage = |(i, places): (usize, Vec<Place>)| {
+        let tokens = TokenGrid {
+            grid: grid.map(|side| side << i),
+            width: size.width << (N_STAGES - 1 - i),
+        };
+        let window = Window::of_stage(tokens.grid, window);
+        let config = BlockConfig {
+            version: size.version,
+            width: tokens.width,
+            heads: size.heads()[N_STAGES - 1 - i],
+            hidden: MLP_RATIO * tokens.width,
+            qkv_bias: true,
+            window,
+            learned_window: window.side,
+        };
+        let mut names = names.of(&format!("layers.{i}"));
+        let stage = Stage::new(config, places, &mut names);
+        let expanding = (i + 1 < N_STAGES).then(|| Expanding::new(tokens, names.of("upsample")));
+        (stage, expanding)
+    };
+    // All of them belong to the head, as far as layers are counted, and no path is dropped.
+    let places = places(&depths, 0.0, |_| Layer::Head);
+    places.into_iter().enumerate().map(stage).collect()
 }
 
 /// Each token becomes four of half the width.
@@ -147,14 +154,13 @@ struct Expanding {
 }
 
 impl Expanding {
-    /// From `grid` of tokens of `width`.
-    fn new(name: &str, (grid, width): ([usize; 2], usize), specs: &mut ParameterSpecs) -> Self {
-        let shape = [2 * width, width];
-        let name_of = |which: &str| format!("{name}.{which}");
+    fn new(from: TokenGrid, mut names: Names<'_>) -> Self {
+        let TokenGrid { grid, width } = from;
+        let expansion = names.of("expansion");
         Self {
             grid,
-            expansion: Linear::without_bias(specs, &name_of("expansion"), &shape, normal()),
-            norm: Norm::new(specs, &name_of("norm"), width / 2),
+            expansion: Linear::without_bias(expansion, &[2 * width, width], normal()),
+            norm: Norm::new(names.of("norm"), width / 2),
             order: Kept::default(),
         }
     }
@@ -169,7 +175,7 @@ impl Expanding {
         let four = wide.reshape(&[batch, 4 * tokens, width / 2]);
         let grid = self.grid.map(|side| 2 * side);
         let device = tape.device();
-        let make = || squares(device, batch, (grid, 2)).inverse();
+        let make = || squares(device, batch, grid, 2).inverse();
         let order = self.order.get(device, batch, make);
         let dense = tape.permute(&four, &order);
         let dense = dense.reshape(&[batch, 4 * tokens, width / 2]); // [B, 4 L, D/2]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use simmim_autograd::{Device, ParameterSpecs, Permutation, Tape, Var};
+use simmim_autograd::{Device, Permutation, Tape, Var};
 
-use super::{NORM_EPS, SwinVersion, normal};
+use super::config::{NORM_EPS, SwinVersion, TokenGrid, normal};
 use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
+use crate::names::Names;
 
 /// Merges the tokens of each square of two by two.
 #[derive(Debug)]
@@ -20,25 +21,19 @@ pub(super) struct Merging {
 }
 
 impl Merging {
-    /// From `grid` of tokens of `width`. The norm is of the four together, before the reduction; in the second
-    /// version it comes after.
+    /// The norm is of the four together, before the reduction; in the second version it comes after.
     ///
     /// Source: microsoft/SimMIM `models/swin_transformer.py`, `PatchMerging`; microsoft/Swin-Transformer
     /// `models/swin_transformer_v2.py`.
-    pub(super) fn new(
-        version: SwinVersion,
-        name: &str,
-        (grid, width): ([usize; 2], usize),
-        specs: &mut ParameterSpecs,
-    ) -> Self {
+    pub(super) fn new(version: SwinVersion, from: TokenGrid, mut names: Names<'_>) -> Self {
+        let TokenGrid { grid, width } = from;
         let shape = [2 * width, 4 * width];
-        let name_of = |which: &str| format!("{name}.{which}");
-        let reduction = Linear::without_bias(specs, &name_of("reduction"), &shape, normal());
+        let reduction = Linear::without_bias(names.of("reduction"), &shape, normal());
         let norm_width = match version {
             SwinVersion::V1 => 4 * width,
             SwinVersion::V2 => 2 * width,
         };
-        let norm = Norm::new(specs, &name_of("norm"), norm_width);
+        let norm = Norm::new(names.of("norm"), norm_width);
         Self {
             version,
             grid,
@@ -55,7 +50,7 @@ impl Merging {
             panic!("merging: x is {:?}", x.shape())
         };
         let device = tape.device();
-        let make = || squares(device, batch, (self.grid, 2));
+        let make = || squares(device, batch, self.grid, 2);
         let order = self.order.get(device, batch, make);
         let merged = tape
             .permute(x, &order)
@@ -79,7 +74,8 @@ impl Merging {
 pub(super) fn squares(
     device: &Arc<dyn Device>,
     batch: usize,
-    ([h, w], side): ([usize; 2], usize),
+    [h, w]: [usize; 2],
+    side: usize,
 ) -> Permutation {
     let (area, across) = (side * side, w / side);
     let rows: Vec<u32> = (0..batch * h * w)

@@ -1,10 +1,11 @@
 //! A stage: blocks on one grid at one width.
 
-use simmim_autograd::{ParameterSpecs, Tape, Var};
+use simmim_autograd::{Layer, Tape, Var};
 
+use super::block::{Block, Place, Positions};
+use super::config::BlockConfig;
 use crate::kept::Kept;
-
-use super::block::{Block, BlockConfig, Place, Positions};
+use crate::names::Names;
 
 /// Blocks on one grid, every second one with rolled windows.
 #[derive(Debug)]
@@ -16,16 +17,13 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Blocks of `config`, named `blocks.0` and on, at these `places` of the model.
-    pub(super) fn new(
-        config: BlockConfig,
-        name: &str,
-        places: impl Iterator<Item = Place>,
-        specs: &mut ParameterSpecs,
-    ) -> Self {
+    pub(super) fn new(config: BlockConfig, places: Vec<Place>, names: &mut Names<'_>) -> Self {
         let blocks = places
+            .into_iter()
             .map(|place| {
-                let name = format!("{name}.blocks.{}", place.in_stage);
-                Block::new(&config, &name, place, specs)
+                let name = format!("blocks.{}", place.in_stage);
+                let mut names = names.in_layer(place.layer);
+                Block::new(&config, place, names.of(&name))
             })
             .collect();
         Self {
@@ -60,8 +58,12 @@ impl Stage {
 }
 
 /// The places of all blocks of a model with stages of these depths, stage by stage: drop rates lie on a line from
-/// 0 at the first block to `drop_path` at the last.
-pub(super) fn places(depths: &[usize], drop_path: f32) -> Vec<Vec<Place>> {
+/// 0 at the first block to `drop_path` at the last; `layer_of` gives the layer of the block of a number.
+pub(super) fn places(
+    depths: &[usize],
+    drop_path: f32,
+    layer_of: impl Fn(usize) -> Layer,
+) -> Vec<Vec<Place>> {
     let last = depths.iter().sum::<usize>().saturating_sub(1).max(1);
     let mut in_model = 0;
     let mut stage = |depth: usize| -> Vec<Place> {
@@ -70,6 +72,7 @@ pub(super) fn places(depths: &[usize], drop_path: f32) -> Vec<Vec<Place>> {
         let place = |in_stage: usize| Place {
             in_stage,
             in_model: first + in_stage,
+            layer: layer_of(first + in_stage),
             drop_rate: drop_path * (first + in_stage) as f32 / last as f32,
         };
         (0..depth).map(place).collect()

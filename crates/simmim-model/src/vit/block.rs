@@ -1,12 +1,13 @@
-//! One block of a vision transformer: attention and perceptron, each with its residual connection.
+//! One block of a vision transformer: attention and MLP, each with its residual connection.
 
-use simmim_autograd::{Attend, Branch, Index, Init, ParameterId, ParameterSpecs, Tape, Var};
+use simmim_autograd::{Attend, Branch, Index, Init, ParameterId, ParameterKind, Tape, Var};
 
-use super::{VitConfig, table};
-use crate::layers::{Linear, Mlp, Norm, Qkv};
-use crate::positions::RelativePositions;
+use super::config::VitConfig;
+use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
+use crate::names::Names;
+use crate::positions::{RelativePositions, table_rows};
 
-/// x + attention(norm(x)), then x + perceptron(norm(x)).
+/// x + attention(norm(x)), then x + mlp(norm(x)).
 #[derive(Debug)]
 pub(super) struct Block {
     idx: usize,
@@ -20,29 +21,26 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(
-        config: &VitConfig,
-        name: &str,
-        idx: usize,
-        specs: &mut ParameterSpecs,
-    ) -> Self {
+    /// Number `idx` of the blocks, counted from 0.
+    pub(super) fn new(config: &VitConfig, idx: usize, mut names: Names<'_>) -> Self {
         let normal = config.normal(1.0);
         // The layers that write into the residual stream start smaller the deeper they lie.
         let shrunk = config.normal(1.0 / (2.0 * (idx + 1) as f32).sqrt());
-        let mut gamma = |which: u8| {
-            let value = config.layer_scale?;
-            Some(specs.add(
-                format!("{name}.gamma_{which}"),
-                &[config.width],
-                Init::Constant(value),
-            ))
+        let mut gamma = |name: &str| {
+            let value = Init::Constant(config.layer_scale?);
+            Some(names.add(name, &[config.width], value))
         };
-        let (gamma1, gamma2) = (gamma(1), gamma(2));
-        let norm1 = Norm::new(specs, &format!("{name}.norm1"), config.width);
-        let attention = Attention::new(config, &format!("{name}.attn"), shrunk, specs);
-        let norm2 = Norm::new(specs, &format!("{name}.norm2"), config.width);
-        let widths = (config.width, config.hidden());
-        let mlp = Mlp::new(specs, &format!("{name}.mlp"), widths, [normal, shrunk]);
+        let (gamma1, gamma2) = (gamma("gamma_1"), gamma("gamma_2"));
+        let norm1 = Norm::new(names.of("norm1"), config.width);
+        let attention = Attention::new(config, shrunk, names.of("attn"));
+        let norm2 = Norm::new(names.of("norm2"), config.width);
+        let mlp = MlpConfig {
+            width: config.width,
+            hidden: config.hidden(),
+            fc1: normal,
+            fc2: shrunk,
+        };
+        let mlp = Mlp::new(names.of("mlp"), &mlp);
         let last = config.depth.saturating_sub(1).max(1);
         let drop_rate = config.drop_path * idx as f32 / last as f32;
         Self {
@@ -73,30 +71,26 @@ impl Block {
         let own_bias = self.attention.own_bias(tape, index);
         let bias = own_bias.as_ref().or(inputs.get(1));
         let value = self.attention.run(tape, &normed, bias, config.heads);
-        let x = self.join(tape, &inputs[0], (value, self.gamma1), 0);
+        let x = self.join(tape, &inputs[0], value, Half::Attention);
         let normed = self.norm2.apply(tape, &x, eps);
         let value = self.mlp.apply(tape, &normed);
-        self.join(tape, &x, (value, self.gamma2), 1)
+        self.join(tape, &x, value, Half::Mlp)
     }
 
-    fn join(
-        &self,
-        tape: &mut Tape<'_>,
-        x: &Var,
-        (value, gamma): (Var, Option<ParameterId>),
-        branch: u64,
-    ) -> Var {
+    /// x with the value of a branch added.
+    fn join(&self, tape: &mut Tape<'_>, x: &Var, value: Var, half: Half) -> Var {
+        let gamma = match half {
+            Half::Attention => self.gamma1,
+            Half::Mlp => self.gamma2,
+        };
         let gamma = gamma.map(|gamma| tape.parameter(gamma));
-        let idx = 2 * self.idx as u64 + branch;
-        tape.residual(
-            x,
-            Branch {
-                value,
-                scale: gamma.as_ref(),
-                drop_rate: self.drop_rate,
-                idx,
-            },
-        )
+        let branch = Branch {
+            value,
+            scale: gamma.as_ref(),
+            drop_rate: self.drop_rate,
+            idx: half.branch_idx(self.idx),
+        };
+        tape.residual(x, branch)
     }
 }
 
@@ -109,13 +103,14 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(config: &VitConfig, name: &str, shrunk: Init, specs: &mut ParameterSpecs) -> Self {
+    /// Its last layer starts at `shrunk`.
+    fn new(config: &VitConfig, shrunk: Init, mut names: Names<'_>) -> Self {
         let width = config.width;
         let table = (config.relative_positions == RelativePositions::PerBlock)
-            .then(|| table(config, name, specs));
-        let of_width = (width, config.normal(1.0));
-        let qkv = Qkv::with_query_value_bias(specs, name, of_width, config.qkv_bias);
-        let projection = Linear::new(specs, &format!("{name}.proj"), &[width, width], shrunk);
+            .then(|| table(config, names.here()));
+        let normal = config.normal(1.0);
+        let qkv = Qkv::with_query_value_bias(names.here(), width, normal, config.qkv_bias);
+        let projection = Linear::new(names.of("proj"), &[width, width], shrunk);
         Self {
             qkv,
             table,
@@ -136,4 +131,12 @@ impl Attention {
         let out = tape.attention(&qkv, bias, &Attend::all(heads)); // [B, L, D]
         self.projection.apply(tape, &out)
     }
+}
+
+/// Names a table of biases for the offsets between the tokens of the grid, one column a head.
+pub(super) fn table(config: &VitConfig, mut names: Names<'_>) -> ParameterId {
+    let shape = [table_rows(config.grid()), config.heads];
+    let mut names = names.of_kind(ParameterKind::PositionTable);
+    let zeros = Init::Constant(0.0);
+    names.add("relative_position_bias_table", &shape, zeros)
 }

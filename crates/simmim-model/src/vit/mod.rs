@@ -4,110 +4,21 @@
 //! (`VisionTransformerForSimMIM`), which derive from BEiT.
 
 mod block;
+pub(crate) mod config;
 
-use self::block::Block;
+use simmim_autograd::{
+    Index, Layer, ParameterId, ParameterKind, ParameterSpecs, Tape, Tensor, Var,
+};
+
+use self::block::{Block, table};
+use self::config::VitConfig;
 use crate::encoder::{Encoder, Role};
 use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
-use crate::positions::{RelativePositions, relative_index, table_rows};
-use simmim_autograd::{Index, Init, ParameterId, ParameterSpecs, Tape, Tensor, Var};
+use crate::names::Names;
+use crate::positions::{RelativePositions, relative_index};
 
-/// The standard deviation of first values.
-const INIT_STD: f32 = 0.02;
-
-/// Where the normal distribution of first values is cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InitRule {
-    /// At ±2, which is a hundred standard deviations: timm's default, practically not at all.
-    Standard,
-    /// At one standard deviation, as the authors' pre-training model computes it.
-    Paper,
-}
-
-/// Everything that a vision transformer's geometry and arithmetic depend on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VitConfig {
-    /// H and W, whole numbers of patches.
-    pub image_size: [usize; 2],
-    /// C.
-    pub channels: usize,
-    /// The side of a patch in pixels.
-    pub patch_px: usize,
-    /// D, a whole number of heads.
-    pub width: usize,
-    /// Number of blocks.
-    pub depth: usize,
-    /// N.
-    pub heads: usize,
-    /// Width of the hidden layer of a block's perceptron, as a multiple of D.
-    pub mlp_ratio: f64,
-    /// Queries and values have a bias; keys never do.
-    pub qkv_bias: bool,
-    /// First value of γ in each residual connection; `None` for no layer scale.
-    pub layer_scale: Option<f32>,
-    /// A learned vector for each position.
-    pub absolute_positions: bool,
-    /// Learned biases for pairs of positions.
-    pub relative_positions: RelativePositions,
-    /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
-    pub drop_path: f32,
-    /// A layer norm after the last block.
-    pub final_norm: bool,
-    /// Whether there is a learned token for hidden patches.
-    pub role: Role,
-    /// ε of the layer norms.
-    pub norm_eps: f32,
-    /// Where first values are cut off.
-    pub init: InitRule,
-}
-
-impl Default for VitConfig {
-    /// ViT-B/16 at 224 as the authors pre-train it, without dropped paths.
-    fn default() -> Self {
-        Self {
-            image_size: [224, 224],
-            channels: 3,
-            patch_px: 16,
-            width: 768,
-            depth: 12,
-            heads: 12,
-            mlp_ratio: 4.0,
-            qkv_bias: true,
-            layer_scale: Some(0.1),
-            absolute_positions: false,
-            relative_positions: RelativePositions::Shared,
-            drop_path: 0.0,
-            final_norm: true,
-            role: Role::PreTrain,
-            norm_eps: 1e-6,
-            init: InitRule::Standard,
-        }
-    }
-}
-
-impl VitConfig {
-    fn grid(&self) -> [usize; 2] {
-        self.image_size.map(|side| side / self.patch_px)
-    }
-
-    fn hidden(&self) -> usize {
-        (self.width as f64 * self.mlp_ratio) as usize
-    }
-
-    fn normal(&self, gain: f32) -> Init {
-        let bound = match self.init {
-            InitRule::Standard => 2.0,
-            InitRule::Paper => INIT_STD,
-        };
-        Init::TruncatedNormal {
-            std: INIT_STD,
-            bound,
-            gain,
-        }
-    }
-}
-
-/// A vision transformer: patches, a class token, blocks of attention and perceptron.
+/// A vision transformer: patches, a class token, blocks of attention and MLP.
 #[derive(Debug)]
 pub struct Vit {
     config: VitConfig,
@@ -130,47 +41,40 @@ impl Vit {
     /// # Panics
     /// When the image is not a whole number of patches or the width not one of heads.
     pub fn new(config: &VitConfig, prefix: &str, specs: &mut ParameterSpecs) -> Self {
-        let whole = config
-            .image_size
-            .iter()
-            .all(|side| side % config.patch_px == 0);
-        assert!(
-            whole,
-            "{:?} is not a whole number of patches of {}",
-            config.image_size, config.patch_px
-        );
-        assert_eq!(
-            config.width % config.heads,
-            0,
-            "{} heads of width {}",
-            config.heads,
-            config.width
-        );
+        config.assert_fits();
         let normal = config.normal(1.0);
-        let name = |rest: &str| format!("{prefix}{rest}");
+        let mut names = Names::new(specs, prefix, Layer::Embedding);
         let token = [1, 1, config.width];
-        let class_token = specs.add(name("cls_token"), &token, normal);
-        let mask_token =
-            (config.role == Role::PreTrain).then(|| specs.add(name("mask_token"), &token, normal));
-        let [h, w] = config.grid();
-        let positions = config
-            .absolute_positions
-            .then(|| specs.add(name("pos_embed"), &[1, h * w + 1, config.width], normal));
+        let mut class_names = names.of_kind(ParameterKind::ClassToken);
+        let class_token = class_names.add("cls_token", &token, normal);
+        let mask_token = (config.role == Role::PreTrain).then(|| {
+            let mut names = names.of_kind(ParameterKind::MaskToken);
+            names.add("mask_token", &token, normal)
+        });
+        let positions = config.absolute_positions.then(|| {
+            let [h, w] = config.grid();
+            let mut names = names.of_kind(ParameterKind::AbsolutePositions);
+            names.add("pos_embed", &[1, h * w + 1, config.width], normal)
+        });
         let patch = [
             config.width,
             config.channels,
             config.patch_px,
             config.patch_px,
         ];
-        let embedding = Linear::new(specs, &name("patch_embed.proj"), &patch, normal);
+        let embedding = Linear::new(names.of("patch_embed").of("proj"), &patch, normal);
+        let mut names = names.in_layer(Layer::Rest);
         let shared_table = (config.relative_positions == RelativePositions::Shared)
-            .then(|| table(config, &name("rel_pos_bias"), specs));
+            .then(|| table(config, names.of("rel_pos_bias")));
         let blocks = (0..config.depth)
-            .map(|idx| Block::new(config, &name(&format!("blocks.{idx}")), idx, specs))
+            .map(|idx| {
+                let mut names = names.in_layer(Layer::Block(idx));
+                Block::new(config, idx, names.of(&format!("blocks.{idx}")))
+            })
             .collect();
         let norm = config
             .final_norm
-            .then(|| Norm::new(specs, &name("norm"), config.width));
+            .then(|| Norm::new(names.of("norm"), config.width));
         let config = config.clone();
         Self {
             config,
@@ -247,18 +151,8 @@ impl Encoder for Vit {
         self.config.patch_px
     }
 
-    fn layer_of(&self, parameter: &str) -> usize {
-        let name = parameter.strip_prefix("encoder.").unwrap_or(parameter);
-        if let Some(rest) = name.strip_prefix("blocks.") {
-            let idx = rest
-                .split('.')
-                .next()
-                .and_then(|idx| idx.parse::<usize>().ok());
-            return idx.map_or(self.config.depth + 1, |idx| idx + 1);
-        }
-        let first = ["cls_token", "mask_token", "pos_embed"].contains(&name)
-            || name.starts_with("patch_embed");
-        if first { 0 } else { self.config.depth + 1 }
+    fn n_blocks(&self) -> usize {
+        self.config.depth
     }
 
     fn patch_px(&self) -> usize {
@@ -277,8 +171,8 @@ impl Encoder for Vit {
         self.mask_token
     }
 
-    fn exempt_by_name(&self) -> &'static [&'static str] {
-        &["encoder.pos_embed", "encoder.cls_token"]
+    fn exempt_kinds(&self) -> &'static [ParameterKind] {
+        &[ParameterKind::AbsolutePositions, ParameterKind::ClassToken]
     }
 }
 
@@ -289,19 +183,12 @@ fn all_but_first(batch: usize, n_tokens: usize) -> Vec<u32> {
     (0..batch).flat_map(rows).collect()
 }
 
-fn table(config: &VitConfig, owner: &str, specs: &mut ParameterSpecs) -> ParameterId {
-    let shape = [table_rows(config.grid()), config.heads];
-    specs.add(
-        format!("{owner}.relative_position_bias_table"),
-        &shape,
-        Init::Constant(0.0),
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use simmim_autograd::Init;
+
     use super::*;
-    use crate::{MaskedImageModel, Objective};
+    use crate::{InitRule, MaskedImageModel, Objective};
 
     #[test]
     fn sizes_are_those_of_the_authors_models() {
@@ -367,17 +254,26 @@ mod tests {
 
     #[test]
     fn layers_count_from_the_embedding_through_the_blocks_to_the_rest() {
-        let vit = Vit::new(
-            &VitConfig::default(),
-            "encoder.",
-            &mut ParameterSpecs::default(),
-        );
-        let layer = |name: &str| vit.layer_of(name);
-        assert_eq!(layer("encoder.cls_token"), 0);
-        assert_eq!(layer("patch_embed.proj.weight"), 0);
-        assert_eq!(layer("blocks.0.gamma_1"), 1);
-        assert_eq!(layer("encoder.blocks.11.mlp.fc2.bias"), 12);
-        assert_eq!(layer("rel_pos_bias.relative_position_bias_table"), 13);
-        assert_eq!(layer("head.weight"), 13);
+        let config = VitConfig {
+            absolute_positions: true,
+            ..VitConfig::default()
+        };
+        let mut specs = ParameterSpecs::default();
+        let vit = Vit::new(&config, "encoder.", &mut specs);
+        MaskedImageModel::new(Box::new(vit), Objective::default(), &mut specs);
+        for (name, number) in [
+            ("encoder.cls_token", 0),
+            ("encoder.mask_token", 0),
+            ("encoder.pos_embed", 0),
+            ("encoder.patch_embed.proj.weight", 0),
+            ("encoder.blocks.0.gamma_1", 1),
+            ("encoder.blocks.11.mlp.fc2.bias", 12),
+            ("encoder.rel_pos_bias.relative_position_bias_table", 13),
+            ("encoder.norm.weight", 13),
+            ("decoder.0.weight", 13),
+        ] {
+            let spec = specs.iter().find(|spec| spec.name == name).unwrap();
+            assert_eq!(spec.layer.number(config.depth), number, "{name}");
+        }
     }
 }

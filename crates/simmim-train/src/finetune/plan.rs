@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use simmim_autograd::{AdamW, Group, ParameterSpecs, Parameters};
+use simmim_autograd::{AdamW, Group, Layer, ParameterSpecs, Parameters};
 use simmim_data::{
     Erasing, FineTuneSettings, Labels, Mixing, Normalisation, RandAugment, Transform,
 };
@@ -150,10 +150,11 @@ impl FineTunePlan {
     /// Source: microsoft/SimMIM `optimizer.py`, `get_finetune_param_groups`: the learning rate of layer i of N is that of
     /// the head times decay^(N − 1 − i).
     pub fn optimiser(&self, encoder: &dyn Encoder, parameters: &Parameters) -> AdamW {
-        let last = encoder.layer_of("head.weight");
+        let n_blocks = encoder.n_blocks();
+        let last = Layer::Head.number(n_blocks);
         let mut groups: BTreeMap<(usize, bool), Group> = BTreeMap::new();
         for (id, spec, _) in parameters.iter() {
-            let layer = encoder.layer_of(&spec.name);
+            let layer = spec.layer.number(n_blocks);
             let exempt = self.config.is_exempt(spec, encoder);
             let group = groups.entry((layer, exempt)).or_insert_with(|| {
                 let weight_decay = if exempt {

@@ -1,0 +1,122 @@
+//! The sizes and choices that make a vision transformer.
+
+use simmim_autograd::Init;
+
+use crate::encoder::Role;
+use crate::positions::RelativePositions;
+
+/// The standard deviation of first values.
+const INIT_STD: f32 = 0.02;
+
+/// Where the normal distribution of first values is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitRule {
+    /// At ±2, which is a hundred standard deviations: timm's default, practically not at all.
+    Standard,
+    /// At one standard deviation, as the authors' pre-training model computes it.
+    Paper,
+}
+
+/// Everything that a vision transformer's geometry and arithmetic depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VitConfig {
+    /// H and W, whole numbers of patches.
+    pub image_size: [usize; 2],
+    /// C.
+    pub channels: usize,
+    /// The side of a patch in pixels.
+    pub patch_px: usize,
+    /// D, a whole number of heads.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// N.
+    pub heads: usize,
+    /// Width of the hidden layer of a block's MLP, as a multiple of D.
+    pub mlp_ratio: f64,
+    /// Queries and values have a bias; keys never do.
+    pub qkv_bias: bool,
+    /// First value of γ in each residual connection; `None` for no layer scale.
+    pub layer_scale: Option<f32>,
+    /// A learned vector for each position.
+    pub absolute_positions: bool,
+    /// Learned biases for pairs of positions.
+    pub relative_positions: RelativePositions,
+    /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
+    pub drop_path: f32,
+    /// A layer norm after the last block.
+    pub final_norm: bool,
+    /// Whether there is a learned token for hidden patches.
+    pub role: Role,
+    /// ε of the layer norms.
+    pub norm_eps: f32,
+    /// Where first values are cut off.
+    pub init: InitRule,
+}
+
+impl Default for VitConfig {
+    /// ViT-B/16 at 224 as the authors pre-train it, without dropped paths.
+    fn default() -> Self {
+        Self {
+            image_size: [224, 224],
+            channels: 3,
+            patch_px: 16,
+            width: 768,
+            depth: 12,
+            heads: 12,
+            mlp_ratio: 4.0,
+            qkv_bias: true,
+            layer_scale: Some(0.1),
+            absolute_positions: false,
+            relative_positions: RelativePositions::Shared,
+            drop_path: 0.0,
+            final_norm: true,
+            role: Role::PreTrain,
+            norm_eps: 1e-6,
+            init: InitRule::Standard,
+        }
+    }
+}
+
+impl VitConfig {
+    /// # Panics
+    /// When the image is not a whole number of patches or the width not one of heads.
+    pub(super) fn assert_fits(&self) {
+        let whole = self.image_size.iter().all(|side| side % self.patch_px == 0);
+        assert!(
+            whole,
+            "{:?} is not a whole number of patches of {}",
+            self.image_size, self.patch_px
+        );
+        assert_eq!(
+            self.width % self.heads,
+            0,
+            "{} heads of width {}",
+            self.heads,
+            self.width
+        );
+    }
+
+    /// h and w, in patches.
+    pub(crate) fn grid(&self) -> [usize; 2] {
+        self.image_size.map(|side| side / self.patch_px)
+    }
+
+    /// Values between the two layers of a block's MLP.
+    pub(crate) fn hidden(&self) -> usize {
+        (self.width as f64 * self.mlp_ratio) as usize
+    }
+
+    /// First values of weights, tokens and vectors of positions, all multiplied by `gain`.
+    pub(crate) fn normal(&self, gain: f32) -> Init {
+        let bound = match self.init {
+            InitRule::Standard => 2.0,
+            InitRule::Paper => INIT_STD,
+        };
+        Init::TruncatedNormal {
+            std: INIT_STD,
+            bound,
+            gain,
+        }
+    }
+}
