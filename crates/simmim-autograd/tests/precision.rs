@@ -19,7 +19,7 @@ fn values(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| bits(i) as f32 / 8_388_608.0 - 1.0).collect()
 }
 
-/// A block of a transformer: norm, attention and a perceptron, each with its residual.
+/// A block of a transformer: norm, attention and an MLP, each with its residual.
 fn block(tape: &mut Tape<'_>, ids: &[ParameterId]) -> Var {
     let p: Vec<Var> = ids.iter().map(|&id| tape.parameter(id)).collect();
     let x = Tensor::from_slice(tape.device(), &[3, 17, WIDTH], &values(3 * 17 * WIDTH, 1));

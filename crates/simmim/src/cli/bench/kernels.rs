@@ -202,7 +202,7 @@ fn of_memory() -> Vec<Case> {
         };
         all.push(of("layer_norm", width, layer_norm));
         all.push(of("layer_norm_backward", width, layer_norm_backward));
-        // The layer in the middle of a perceptron.
+        // The layer in the middle of an MLP.
         all.push(of("gelu", 4 * width, gelu));
         all.push(of("gelu_backward", 4 * width, gelu_backward));
     }
