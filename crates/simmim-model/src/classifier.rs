@@ -58,6 +58,7 @@ impl Classifier {
     pub fn features<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
         let tokens = self.encoder.embed(tape, images); // [B, L, D]
         let features = self.encoder.encode(tape, tokens); // [B, l, D]
+        // Encoders hand over patches alone, so a class token has no part in the mean.
         let mean = tape.mean_tokens(&features); // [B, D]
         match &self.norm {
             Some(norm) => norm.apply(tape, &mean, NORM_EPS),

@@ -24,7 +24,7 @@ pub fn exempt_from_decay(
     rule: DecayRule,
     encoder: &dyn Encoder,
 ) -> bool {
-    // Biases, and the scales of norms and branches.
+    // Biases, and the scales of norms and branches; both rules agree on these.
     if parameter.shape.len() <= 1 {
         return true;
     }

@@ -28,11 +28,11 @@ pub trait Encoder: Debug + Send + Sync {
         self.encode_seen(tape, tokens, &mut |_| {})
     }
 
-    /// As [`Encoder::encode`]; `seen` is shown what comes out of each block, the first first.
+    /// As [`Encoder::encode`]; `seen` is shown the output of each block, in order.
     ///
     /// # Shapes
-    /// As [`Encoder::encode`]; a block's output is `[B, c + l, d]`, where c is [`Encoder::class_tokens`], which stand
-    /// first, l the patches of its grid and d its width.
+    /// As [`Encoder::encode`]; a block's output is `[B, c + l, d]`: c [`Encoder::class_tokens`], which come first, then
+    /// the l tokens of its grid; d is its width.
     fn encode_seen<'a>(
         &'a self,
         tape: &mut Tape<'a>,
@@ -40,7 +40,7 @@ pub trait Encoder: Debug + Send + Sync {
         seen: &mut dyn FnMut(&Var),
     ) -> Var;
 
-    /// Tokens besides those of patches that blocks work on.
+    /// Tokens that blocks work on besides those of patches.
     fn class_tokens(&self) -> usize {
         0
     }

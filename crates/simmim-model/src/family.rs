@@ -76,6 +76,7 @@ impl EncoderConfig {
             |tokens: usize, heads: usize| tokens.saturating_mul(tokens).saturating_mul(heads);
         match self {
             Self::Vit(config) => {
+                // Configurations that are too large are measured here before they are refused: nothing may overflow.
                 let [h, w] = config.image_size.map(|side| side / config.patch_px);
                 pairs(h.saturating_mul(w).saturating_add(1), config.heads)
             }

@@ -49,12 +49,13 @@ impl Head {
         };
         let layers = match objective.head {
             HeadKind::Linear => Layers::Linear(convolution("0", outputs)),
+            // Names of a `Sequential` in PyTorch: number 1 is the activation, which has no parameters.
             HeadKind::Mlp => Layers::Mlp([convolution("0", width), convolution("2", outputs)]),
             HeadKind::InverseSwin(size) => {
                 let grid = encoder
                     .grid()
                     .map(|side| side * encoder.patch_px() / stride);
-                let side = square_px / objective.head.least_square_px(stride);
+                let side = square_px / objective.head.min_square_px(stride);
                 let features = TokenGrid { grid, width };
                 let swin = InverseSwin::new(&size, features, side, names.here());
                 let shape = [outputs, side * side * swin.width()];
@@ -81,6 +82,7 @@ impl Head {
     pub fn predict<'a>(&'a self, tape: &mut Tape<'a>, features: &Var, rows: &Index) -> Var {
         match &self.layers {
             Layers::Linear(linear) => {
+                // Gathered first: the product is of the rows that count alone.
                 let rows = tape.gather(features, rows); // [M, D]
                 linear.apply(tape, &rows)
             }
@@ -91,6 +93,7 @@ impl Head {
                 second.apply(tape, &middle)
             }
             Layers::InverseSwin { swin, output } => {
+                // Its tokens attend to each other, so all of them run, and the choice of rows comes last.
                 let squares = swin.run(tape, features); // [B, s, side² D]
                 let rows = tape.gather(&squares, rows);
                 output.apply(tape, &rows)

@@ -27,8 +27,8 @@ impl HeadKind {
         }
     }
 
-    /// The least side of the squares that a head of this kind predicts, in pixels.
-    pub(crate) fn least_square_px(self, stride: usize) -> usize {
+    /// The smallest side of the squares that a head of this kind can predict, in pixels.
+    pub(crate) fn min_square_px(self, stride: usize) -> usize {
         match self {
             Self::Linear | Self::Mlp => stride,
             Self::InverseSwin(_) => stride / inverse::DENSER,
@@ -39,6 +39,7 @@ impl HeadKind {
     pub fn kept_values(self, grid: [usize; 2], features: usize, checkpointing: bool) -> f64 {
         match self {
             Self::Linear => 0.0,
+            // What goes in, and the middle before and after GELU.
             Self::Mlp => (3 * grid[0] * grid[1] * features) as f64,
             Self::InverseSwin(size) => inverse::kept_values(
                 &size,

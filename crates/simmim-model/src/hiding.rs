@@ -14,7 +14,7 @@ pub struct Hiding {
     pub(crate) rows: Index,
     /// Which pixels of those squares count.
     pub(crate) pixels: CountedPixels,
-    /// What each class of those squares counts, `[R]`; `None` where numbers are predicted.
+    /// The weight of each row of logits, `[R]`; `None` where numbers are predicted.
     pub(crate) class_weights: Option<Tensor>,
     n_counted_px: usize,
 }
@@ -43,12 +43,14 @@ impl Hiding {
             weights,
             parts,
         } = Counted::of(encoder, objective, hidden);
+        // The loss of pixels weighs parts of a square itself; that of classes wants a weight for each row of logits.
         let class_weights = objective.n_classes().map(|_| {
             let n_terms = objective.terms(encoder.channels());
             let elements = square_px / objective.element_px();
             let spread = spread(&weights, parts, elements, n_terms);
             Tensor::from_slice(device, &[spread.len()], &spread)
         });
+        // Counted by patches, not by the squares below: a square of which a part counts is not counted whole.
         let n_patches = match objective.scope {
             Scope::Masked => hidden.iter().filter(|&&hidden| hidden).count(),
             Scope::Full => hidden.len(),
@@ -87,6 +89,7 @@ impl Counted {
     fn of(encoder: &dyn Encoder, objective: &Objective, hidden: &[bool]) -> Self {
         let ([h, w], patch_px) = (encoder.grid(), encoder.patch_px());
         let square_px = objective.square_px(encoder.stride());
+        // Within a unit all pixels are hidden or none, so that a look at its corner is enough.
         let unit_px = objective.unit_px(square_px, patch_px);
         let parts = square_px / unit_px;
         let [down, across] = [h, w].map(|side| side * patch_px / square_px);

@@ -24,6 +24,7 @@ impl<T> Default for Kept<T> {
 impl<T: Clone> Kept<T> {
     /// What was made for `device` and `size` before, else what `make` makes now.
     pub(crate) fn get(&self, device: &Arc<dyn Device>, size: usize, make: impl FnOnce() -> T) -> T {
+        // A panic while it was held leaves what was made before, or nothing: both are usable.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some(made) if Arc::ptr_eq(&made.device, device) && made.size == size => {

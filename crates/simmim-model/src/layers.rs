@@ -30,6 +30,7 @@ impl Linear {
 
     /// PyTorch's default for a linear layer or a convolution: weight and bias uniform within 1/√(inputs).
     pub(crate) fn with_uniform(mut names: Names<'_>, shape: &[usize]) -> Self {
+        // Of a convolution, all values of its kernel.
         let inputs: usize = shape[1..].iter().product();
         let init = Init::Uniform {
             bound: 1.0 / (inputs as f32).sqrt(),
@@ -137,6 +138,7 @@ impl Qkv {
         init: Init,
         biased: bool,
     ) -> Self {
+        // A bias of keys would add the same to all logits of a query, which the softmax takes away again.
         let bias = if biased {
             let zeros = Init::Constant(0.0);
             let q_bias = names.add("q_bias", &[width], zeros);
@@ -145,6 +147,7 @@ impl Qkv {
         } else {
             QkvBias::None
         };
+        // One product for all three; the authors' checkpoints have one array for them, too.
         let weight = names.of("qkv").add("weight", &[3 * width, width], init);
         Self { weight, bias }
     }

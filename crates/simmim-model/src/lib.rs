@@ -16,7 +16,7 @@
 //! - [`exempt_from_decay`]: which parameters weight decay leaves alone.
 //!
 //! **Not done here:** no backward code (`simmim-autograd` has it, one operation at a time), no images
-//! and no files. Geometry is proved by the caller; what does not fit is a panic.
+//! and no files. The caller proves the geometry; what does not fit is a panic.
 //!
 //! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads.
 //!

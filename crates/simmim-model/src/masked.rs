@@ -23,8 +23,8 @@ pub struct MaskedImageModel {
 }
 
 impl MaskedImageModel {
-    /// Puts the head of `objective` on `encoder`. Where classes are predicted, the model has to be told what
-    /// they stand for before it is run: [`MaskedImageModel::set_palette`].
+    /// Puts the head of `objective` on `encoder`. Where classes are predicted, set what they stand for before
+    /// the model is run: [`MaskedImageModel::set_palette`].
     ///
     /// The encoder must have a mask token.
     pub fn new(
@@ -41,10 +41,10 @@ impl MaskedImageModel {
         }
     }
 
-    /// Tells what classes stand for.
+    /// Sets what classes stand for.
     ///
     /// # Panics
-    /// When there are not as many as the objective has.
+    /// When `palette` has another number of classes than the objective.
     pub fn set_palette(&mut self, palette: Palette) {
         assert_eq!(
             Some(palette.codewords().shape()[0]),
@@ -92,7 +92,7 @@ impl MaskedImageModel {
     /// `images` `[B, C, H, W]`; the result `[1]`.
     ///
     /// # Panics
-    /// When classes are predicted and nothing was said of what they stand for.
+    /// When classes are predicted and no palette was set.
     pub fn loss<'a>(
         &'a self,
         tape: &mut Tape<'a>,
@@ -113,6 +113,7 @@ impl MaskedImageModel {
     /// When the encoder has no mask token.
     pub fn features<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor, hiding: &Hiding) -> Var {
         let tokens = self.encoder.embed(tape, images); // [B, L, D]
+        // Hidden after the embedding: a hidden patch is one vector, whatever its pixels were.
         let mask_token = self
             .encoder
             .mask_token()
@@ -122,7 +123,7 @@ impl MaskedImageModel {
         self.encoder.encode(tape, tokens)
     }
 
-    /// As [`MaskedImageModel::loss`], of features that are there already.
+    /// As [`MaskedImageModel::loss`], from given features.
     ///
     /// # Shapes
     /// `features` `[B, l, D]`, `images` `[B, C, H, W]`; the result `[1]`.
@@ -141,11 +142,14 @@ impl MaskedImageModel {
         hiding: &Hiding,
         n_counted_px: usize,
     ) -> Var {
+        // Squares without a pixel that counts are neither predicted nor compared.
         let prediction = self.head.predict(tape, features, &hiding.rows); // [M, outputs]
         let target = self.target(images).patchify(hiding.pixels.side); // [B, s, C side²]
         let target = target.gather(&hiding.rows); // [M, C side²]
+        // Pixels of the image become elements of the target, and each element has an error for every channel, or one.
         let n_elements = n_counted_px as f64 / self.objective.element_px().pow(2) as f64;
         let count = (n_elements + COUNT_EPS) * self.objective.terms(self.encoder.channels()) as f64;
+        // In f64 until here: counts of a large step have more digits than f32.
         let factor = (1.0 / count) as f32;
         let (n_classes, numbers) = match self.objective.target {
             Target::Pixels { loss, .. } => {
@@ -156,11 +160,12 @@ impl MaskedImageModel {
         };
         let weights = hiding.class_weights.clone();
         let weights = weights.expect("masks for a model of this objective");
+        // Classes are innermost in the head's outputs, so this reads the same memory otherwise.
         let logits = prediction.reshape(&[weights.len(), n_classes]); // [R, K]
         tape.cross_entropy(&logits, &Classes { numbers, weights }, factor)
     }
 
-    /// What the model is to predict, or what its classes are of.
+    /// What the model is to predict, or the values that are sorted into classes.
     ///
     /// # Shapes
     /// `images` `[B, C, H, W]`; the result `[B, C, H, W]` divided by the objective's `target_px`.
@@ -173,6 +178,7 @@ impl MaskedImageModel {
                 ..
             } => images.norm_target(window).downscale(factor),
             Target::Pixels { .. } => images.downscale(factor),
+            // Classes are of values of 0 to 1, however the pixels were normalised.
             Target::Bins { .. } | Target::Codewords { .. } => {
                 self.palette().to_values(&images.downscale(factor))
             }
@@ -212,6 +218,7 @@ impl MaskedImageModel {
         };
         let square_px = self.head.square_px();
         let grid = [2, 3].map(|axis| images.shape()[axis] / square_px);
+        // All squares of the image, hidden or not.
         let all = numbers(0..grid[0] * grid[1], tape);
         let mut values = Vec::new();
         // One image at a time: where there are many classes, predictions are large.
@@ -227,6 +234,7 @@ impl MaskedImageModel {
         let shape = [batch, grid[0] * grid[1], dims.patch_len()];
         let rows = Tensor::from_slice(tape.device(), &shape, &values);
         let small = rows.unpatchify(Patches { grid, ..dims });
+        // What classes stand for are values of 0 to 1; pixels were predicted as they go in.
         let small = match self.objective.n_classes() {
             Some(_) => self.palette().to_normalised(&small),
             None => small,
@@ -244,6 +252,7 @@ impl MaskedImageModel {
         };
         let logits = prediction.reshape(&[prediction.len() / n_classes, n_classes]);
         let words = self.palette().codewords().gather(&logits.argmax()); // [R, ..]
+        // The centre of a bin is one value, and the bins of a square already lie as its values do.
         let Target::Codewords { side, .. } = self.objective.target else {
             return words;
         };
@@ -268,7 +277,7 @@ impl MaskedImageModel {
     fn palette(&self) -> &Palette {
         self.palette
             .as_ref()
-            .expect("what classes stand for was said before the model is run")
+            .expect("the palette is set before the model is run")
     }
 
     /// A reconstruction in the pixels of `images`: where targets are normalised, that is undone with the

@@ -80,10 +80,11 @@ impl Objective {
     /// The side of the squares that the head predicts, in pixels, on features whose squares have a side of
     /// `stride`: at least one element.
     pub fn square_px(&self, stride: usize) -> usize {
-        let least = self.head.least_square_px(stride);
+        let min_px = self.head.min_square_px(stride);
         match self.head {
-            HeadKind::Linear | HeadKind::Mlp => least,
-            HeadKind::InverseSwin(_) => least.max(self.element_px().min(stride)),
+            HeadKind::Linear | HeadKind::Mlp => min_px,
+            // Its tokens are finer than an element may be, so a square takes in as many as an element needs.
+            HeadKind::InverseSwin(_) => min_px.max(self.element_px().min(stride)),
         }
     }
 
@@ -98,7 +99,7 @@ impl Objective {
     pub fn fits(&self, stride: usize, patch_px: usize, cell_px: usize) -> bool {
         let square_px = self.square_px(stride);
         let (element_px, unit_px) = (self.element_px(), self.unit_px(square_px, patch_px));
-        square_px.is_multiple_of(self.head.least_square_px(stride))
+        square_px.is_multiple_of(self.head.min_square_px(stride))
             && stride.is_multiple_of(square_px)
             && unit_px.is_multiple_of(element_px)
             && square_px.is_multiple_of(unit_px)
@@ -123,6 +124,7 @@ impl Objective {
     pub(crate) fn terms(&self, channels: usize) -> usize {
         match self.target {
             Target::Pixels { .. } | Target::Bins { .. } => channels,
+            // A codeword is of all channels at once.
             Target::Codewords { .. } => 1,
         }
     }

@@ -64,6 +64,7 @@ impl Palette {
         width: usize,
     ) -> Self {
         let ChannelStats { mean, std } = stats;
+        // (x − mean)/std as a scale and a shift.
         let inverse: Vec<f32> = std.iter().map(|std| 1.0 / std).collect();
         let shift: Vec<f32> = mean
             .iter()

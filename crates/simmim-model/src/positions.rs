@@ -35,6 +35,7 @@ pub fn relative_index([h, w]: [usize; 2]) -> Vec<u32> {
         (Some(_), None) => rows - 2,
         (None, Some(_)) => rows - 3,
         (Some(query), Some(key)) => {
+            // Shifted by h − 1 and w − 1, so that no offset is negative.
             let down = query / w + h - 1 - key / w;
             let right = query % w + w - 1 - key % w;
             down * (2 * w - 1) + right

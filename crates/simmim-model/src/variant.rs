@@ -139,6 +139,7 @@ impl FromStr for Variant {
         let patch_px: Option<usize> = patch
             .map(|patch| patch.parse().map_err(|_| unknown()))
             .transpose()?;
+        // Sizes are divided by it.
         if patch_px == Some(0) {
             return Err(unknown());
         }
@@ -148,6 +149,7 @@ impl FromStr for Variant {
                 ..swin
             }));
         }
+        // Unlike a Swin transformer, a ViT is published with several patches, so its name has to say which.
         let &(_, width, depth, heads) = VITS
             .iter()
             .find(|known| known.0 == size)

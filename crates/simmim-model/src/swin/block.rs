@@ -12,8 +12,8 @@ use super::window::Window;
 use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
 use crate::names::Names;
 
-/// The bound of its biases. Source: the same.
-const MOST_BIAS: f32 = 16.0;
+/// The bound of position biases in the second version. Source: as [`BIAS_HIDDEN`], `16 * torch.sigmoid`.
+const MAX_BIAS: f32 = 16.0;
 
 /// x + attention(norm(x)), then x + mlp(norm(x)); in the second version x + norm(attention(x)) and so on.
 #[derive(Debug)]
@@ -128,9 +128,11 @@ impl Positions {
     pub(super) fn new(device: &Arc<dyn Device>, config: &BlockConfig) -> Self {
         let on_device = |window: Window| {
             let lists = (&window.order()[..], &window.regions()[..]);
+            // Where one window is the whole grid, attention needs no order of tokens.
             (!window.is_whole()).then(|| Windows::new(device, lists, window.tokens()))
         };
         let window = config.window;
+        // What the network of biases is asked, which is the same for all blocks and steps.
         let log_offsets = (config.version == SwinVersion::V2).then(|| {
             Tensor::from_slice(
                 device,
@@ -173,6 +175,7 @@ impl PositionBias {
     fn network(heads: usize, names: &mut Names<'_>) -> Self {
         // Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`: log(10) at first.
         let first = Init::Constant(10_f32.ln());
+        // A logarithm is learned, so that the temperature stays positive.
         let mut temperature = names.of_kind(ParameterKind::Temperature);
         let log_scale = temperature.add("logit_scale", &[heads, 1, 1], first);
         let mut network = names.of_kind(ParameterKind::PositionNetwork);
@@ -229,10 +232,12 @@ impl WindowAttention {
                 let qkv = tape.cosine(&qkv, &log_scale);
                 let offsets = positions.log_offsets.clone();
                 let offsets = tape.constant(offsets.expect("made for the second version"));
+                // For each offset, not for each pair of tokens: T² pairs have (2 side − 1)² offsets.
                 let hidden = layers[0].apply(tape, &offsets); // [R, 512]
                 let hidden = tape.relu(&hidden);
                 let table = layers[1].apply(tape, &hidden); // [R, N]
-                (qkv, tape.logistic(&table, MOST_BIAS), Some(1.0))
+                // Cosines are at most 1, so a bias without a bound could outweigh them all.
+                (qkv, tape.logistic(&table, MAX_BIAS), Some(1.0))
             }
         };
         let bias = tape.position_bias(&table, &positions.index); // [N, T, T]

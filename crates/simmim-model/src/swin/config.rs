@@ -102,6 +102,29 @@ impl Default for SwinConfig {
 }
 
 impl SwinConfig {
+    /// # Panics
+    /// When the geometry does not fit together, as [`Swin::new`](super::Swin::new) says.
+    pub(super) fn assert_fits(&self) {
+        let n_stages = self.depths.len();
+        assert!(
+            n_stages > 0 && self.fits(self.image_size),
+            "{:?} is not a whole number of windows at every stage",
+            self.image_size
+        );
+        assert!(
+            self.heads.len() == n_stages
+                && (0..n_stages).all(|i| self.stage_width(i).is_multiple_of(self.heads[i])),
+            "{:?} heads of width {}",
+            self.heads,
+            self.width
+        );
+        let learned = self.pretrained_windows.as_ref();
+        assert!(
+            learned.is_none_or(|learned| learned.len() == n_stages),
+            "{learned:?} windows of {n_stages} stages"
+        );
+    }
+
     /// The side of a feature's square in pixels: patches are merged once between two stages.
     pub fn stride(&self) -> usize {
         self.patch_px << self.depths.len().saturating_sub(1)
@@ -147,6 +170,7 @@ impl SwinConfig {
     }
 
     fn window_at(&self, image_size: [usize; 2], stage: usize) -> Window {
+        // Merging halves a grid, which is a patch of twice the side.
         let grid = image_size.map(|side| side / (self.patch_px << stage));
         Window::of_stage(grid, self.window)
     }
@@ -158,6 +182,7 @@ impl SwinConfig {
             version: self.version,
             width,
             heads: self.heads[stage],
+            // Cut off rather than rounded, as Python's `int` does in the authors' code.
             hidden: (width as f64 * self.mlp_ratio) as usize,
             qkv_bias: self.qkv_bias,
             window: self.window_at(self.image_size, stage),

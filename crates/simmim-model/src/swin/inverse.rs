@@ -26,6 +26,7 @@ pub(crate) fn window_for(grid: [usize; 2]) -> Option<usize> {
 /// About how many values it keeps of one image for the backward pass.
 pub(crate) fn kept_values(size: &SwinSize, grid: [usize; 2], widths: f64) -> f64 {
     let widest = (size.width << (N_STAGES - 1)) as f64;
+    // Each stage has four times the tokens of the one before, of half the width.
     let of_stage = |(i, depth): (usize, &usize)| {
         let tokens = (grid[0] * grid[1]) as f64 * 4_f64.powi(i as i32);
         tokens * widest / 2_f64.powi(i as i32) * (*depth as f64 * widths + 2.0)
@@ -94,6 +95,7 @@ impl InverseSwin {
         let batch = features.shape()[0];
         let mut x = self.embedding.apply(tape, features); // [B, l, 8 D]
         for (stage, expanding) in &self.stages {
+            // Features are read from the encoder's blocks, never from a head's.
             x = stage.run(tape, x, &mut |_| {});
             if let Some(expanding) = expanding {
                 x = expanding.run(tape, &x); // [B, 4 l, D/2]
@@ -117,6 +119,7 @@ fn stages(
     names: &mut Names<'_>,
 ) -> Vec<(Stage, Option<Expanding>)> {
     let window = window_for(grid).expect("the grid was proved to have a window");
+    // Read backwards, as the whole head is.
     let depths: Vec<usize> = size.depths.iter().rev().copied().collect();
     let stage = |(i, places): (usize, Vec<Place>)| {
         let tokens = TokenGrid {
@@ -171,6 +174,7 @@ impl Expanding {
         let &[batch, tokens, width] = x.shape() else {
             panic!("expanding: x is {:?}", x.shape())
         };
+        // The quarters of a wide token are its four: merging read backwards, so its order is undone too.
         let wide = self.expansion.apply(tape, x); // [B, L, 2 D]
         let four = wide.reshape(&[batch, 4 * tokens, width / 2]);
         let grid = self.grid.map(|side| 2 * side);

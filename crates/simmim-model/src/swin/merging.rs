@@ -51,6 +51,7 @@ impl Merging {
         };
         let device = tape.device();
         let make = || squares(device, batch, self.grid, 2);
+        // Rows of a permutation that are read as wider rows: the four neighbours then stand side by side without a copy.
         let order = self.order.get(device, batch, make);
         let merged = tape
             .permute(x, &order)

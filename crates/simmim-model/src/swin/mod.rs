@@ -40,23 +40,7 @@ impl Swin {
     /// pre-trained window where there are some, or its width is not one of heads.
     pub fn new(config: &SwinConfig, prefix: &str, specs: &mut ParameterSpecs) -> Self {
         let n_stages = config.depths.len();
-        assert!(
-            n_stages > 0 && config.fits(config.image_size),
-            "{:?} is not a whole number of windows at every stage",
-            config.image_size
-        );
-        assert!(
-            config.heads.len() == n_stages
-                && (0..n_stages).all(|i| config.stage_width(i).is_multiple_of(config.heads[i])),
-            "{:?} heads of width {}",
-            config.heads,
-            config.width
-        );
-        let learned = config.pretrained_windows.as_ref();
-        assert!(
-            learned.is_none_or(|learned| learned.len() == n_stages),
-            "{learned:?} windows of {n_stages} stages"
-        );
+        config.assert_fits();
         let mut names = Names::new(specs, prefix, Layer::Embedding);
         let width = config.width;
         let mask_token = (config.role == Role::PreTrain).then(|| {
@@ -64,12 +48,13 @@ impl Swin {
             names.add("mask_token", &[1, 1, width], normal())
         });
         let patch = [width, config.channels, config.patch_px, config.patch_px];
+        // The authors' code leaves this layer as PyTorch makes it; its own rule is for the linear layers of blocks.
         let mut patch_names = names.of("patch_embed");
         let embedding = Linear::with_uniform(patch_names.of("proj"), &patch);
         let patch_norm = config
             .patch_norm
             .then(|| Norm::new(patch_names.of("norm"), width));
-        // The authors' code does not count these to the embedding, as it does a ViT's.
+        // The authors' code counts a ViT's vectors of positions to the embedding, but not these.
         let mut names = names.in_layer(Layer::Rest);
         let positions = config.absolute_positions.then(|| {
             let [h, w] = config.stage_grid(0);
@@ -113,6 +98,7 @@ fn stages(config: &SwinConfig, names: &mut Names<'_>) -> Vec<(Stage, Option<Merg
 
 impl Encoder for Swin {
     fn embed<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
+        // A convolution whose stride is its kernel is a matrix product of patches.
         let patches = tape.constant(images.patchify(self.config.patch_px)); // [B, L, C p p]
         let tokens = self.embedding.apply(tape, &patches); // [B, L, D]
         match &self.patch_norm {
@@ -127,6 +113,7 @@ impl Encoder for Swin {
         tokens: Var,
         seen: &mut dyn FnMut(&Var),
     ) -> Var {
+        // Here and not in `embed`: a hidden patch keeps its position.
         let mut x = tokens; // [B, L, D]
         if let Some(positions) = self.positions {
             let positions = tape.parameter(positions);

@@ -44,9 +44,11 @@ impl Stage {
         seen: &mut dyn FnMut(&Var),
     ) -> Var {
         let device = tape.device();
+        // All blocks of a stage have the same grid, so orders and offsets are made once for them.
         let make = || Positions::new(device, &self.config);
         let positions = self.positions.get(device, 0, make);
         for block in &self.blocks {
+            // Handles of what lies on the device, for the closure that the backward pass may run once more.
             let positions = positions.clone();
             x = tape.checkpoint(&[&x], move |tape: &mut Tape<'a>, inputs: &[Var]| {
                 block.run(tape, &inputs[0], &positions)
@@ -65,6 +67,7 @@ pub(super) fn places(
     layer_of: impl Fn(usize) -> Layer,
 ) -> Vec<Vec<Place>> {
     let last = depths.iter().sum::<usize>().saturating_sub(1).max(1);
+    // Stages count on from each other: drop rates and numbers of branches are those of the whole model.
     let mut in_model = 0;
     let mut stage = |depth: usize| -> Vec<Place> {
         let first = in_model;

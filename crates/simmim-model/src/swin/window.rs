@@ -30,6 +30,7 @@ impl Window {
     /// Source: as [`Window::of_stage`]; Swin, arXiv 2103.14030, §3.2.
     #[must_use]
     pub(crate) fn shifted(self) -> Self {
+        // Windows that span one side have nothing to be joined to across it.
         let spans = self.grid.contains(&self.side);
         let shift = if spans { 0 } else { self.side / 2 };
         Self { shift, ..self }
@@ -78,6 +79,7 @@ impl Window {
         if self.shift == 0 {
             return Vec::new();
         }
+        // Only the last window each way holds tokens from both edges; within it the shift is where they meet.
         let band = |position: usize, length: usize| {
             u32::from(position >= length - self.side) + u32::from(position >= length - self.shift)
         };
@@ -122,8 +124,9 @@ impl Window {
     pub(crate) fn log_offsets(self, learned: usize) -> Vec<f32> {
         let length = 2 * self.side - 1;
         let scaled = |i: usize| {
-            let most = learned.saturating_sub(1).max(1) as f64;
-            let x = (i as f64 - (self.side - 1) as f64) / most * 8.0;
+            // A window of one token has the offset 0 alone; dividing by 1 keeps it.
+            let unit = learned.saturating_sub(1).max(1) as f64;
+            let x = (i as f64 - (self.side - 1) as f64) / unit * 8.0;
             (x.signum() * (x.abs() + 1.0).log2() / 3.0) as f32
         };
         (0..length * length)
@@ -174,10 +177,10 @@ mod tests {
     #[test]
     fn offsets_on_the_logarithmic_scale_go_from_minus_to_plus_log8_of_9() {
         let offsets = Window::of_stage([8, 8], 8).log_offsets(8);
-        let most = (9_f64.log2() / 3.0) as f32;
-        assert_eq!(offsets[..2], [-most, -most]);
+        let max = (9_f64.log2() / 3.0) as f32;
+        assert_eq!(offsets[..2], [-max, -max]);
         assert_eq!(offsets[2 * 112..2 * 113], [0.0, 0.0]);
-        assert_eq!(offsets[2 * 224..], [most, most]);
+        assert_eq!(offsets[2 * 224..], [max, max]);
         assert_eq!(Window::of_stage([1, 1], 1).log_offsets(1), [0.0, 0.0]);
         // Learned in a window of five, the offset 4 is the unit: that of the eighth token, 7, is beyond it.
         let larger = Window::of_stage([8, 8], 8).log_offsets(5);

@@ -30,6 +30,7 @@ impl Block {
             let value = Init::Constant(config.layer_scale?);
             Some(names.add(name, &[config.width], value))
         };
+        // Named before the layers that they scale, as in the authors' code.
         let (gamma1, gamma2) = (gamma("gamma_1"), gamma("gamma_2"));
         let norm1 = Norm::new(names.of("norm1"), config.width);
         let attention = Attention::new(config, shrunk, names.of("attn"));
@@ -41,6 +42,7 @@ impl Block {
             fc2: shrunk,
         };
         let mlp = Mlp::new(names.of("mlp"), &mlp);
+        // A single block is the first and the last: its rate is that of the first, 0.
         let last = config.depth.saturating_sub(1).max(1);
         let drop_rate = config.drop_path * idx as f32 / last as f32;
         Self {
@@ -68,6 +70,7 @@ impl Block {
     ) -> Var {
         let eps = config.norm_eps;
         let normed = self.norm1.apply(tape, &inputs[0], eps);
+        // A block has a table of its own, or gets the bias that all share, or has none.
         let own_bias = self.attention.own_bias(tape, index);
         let bias = own_bias.as_ref().or(inputs.get(1));
         let value = self.attention.run(tape, &normed, bias, config.heads);
@@ -137,6 +140,7 @@ impl Attention {
 pub(super) fn table(config: &VitConfig, mut names: Names<'_>) -> ParameterId {
     let shape = [table_rows(config.grid()), config.heads];
     let mut names = names.of_kind(ParameterKind::PositionTable);
+    // At first all pairs of positions are alike.
     let zeros = Init::Constant(0.0);
     names.add("relative_position_bias_table", &shape, zeros)
 }

@@ -104,6 +104,7 @@ impl VitConfig {
 
     /// Values between the two layers of a block's MLP.
     pub(crate) fn hidden(&self) -> usize {
+        // Cut off rather than rounded, as Python's `int` does in the authors' code.
         (self.width as f64 * self.mlp_ratio) as usize
     }
 

@@ -44,6 +44,7 @@ impl Vit {
         config.assert_fits();
         let normal = config.normal(1.0);
         let mut names = Names::new(specs, prefix, Layer::Embedding);
+        // The two axes of length 1 are those of the authors' checkpoints.
         let token = [1, 1, config.width];
         let mut class_names = names.of_kind(ParameterKind::ClassToken);
         let class_token = class_names.add("cls_token", &token, normal);
@@ -53,6 +54,7 @@ impl Vit {
         });
         let positions = config.absolute_positions.then(|| {
             let [h, w] = config.grid();
+            // One more than patches: the class token has a position too.
             let mut names = names.of_kind(ParameterKind::AbsolutePositions);
             names.add("pos_embed", &[1, h * w + 1, config.width], normal)
         });
@@ -63,6 +65,7 @@ impl Vit {
             config.patch_px,
         ];
         let embedding = Linear::new(names.of("patch_embed").of("proj"), &patch, normal);
+        // A table that all blocks share belongs to none of them, so it learns at the rate of what follows the blocks.
         let mut names = names.in_layer(Layer::Rest);
         let shared_table = (config.relative_positions == RelativePositions::Shared)
             .then(|| table(config, names.of("rel_pos_bias")));
@@ -93,6 +96,7 @@ impl Vit {
 
 impl Encoder for Vit {
     fn embed<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
+        // A convolution whose stride is its kernel is a matrix product of patches.
         let patches = tape.constant(images.patchify(self.config.patch_px)); // [B, L, C p p]
         self.embedding.apply(tape, &patches) // [B, L, D]
     }
@@ -106,16 +110,19 @@ impl Encoder for Vit {
         let &[batch, n_tokens, width] = tokens.shape() else {
             panic!("tokens are {:?}", tokens.shape())
         };
+        // The class token comes after hiding, so that it is never hidden.
         let class_token = tape.parameter(self.class_token);
         let mut x = tape.prepend(&tokens, &class_token); // [B, L + 1, D]
         if let Some(positions) = self.positions {
             let positions = tape.parameter(positions);
             x = tape.add_positions(&x, &positions);
         }
+        // The same list in every step: it is put on the device once.
         let device = tape.device();
         let make = || Index::new(device, &relative_index(self.config.grid()));
         let index = (self.config.relative_positions != RelativePositions::None)
             .then(|| self.pairs.get(device, 0, make));
+        // Once for all blocks, whose gradients then add up in one tensor before they reach the table.
         let bias = self.shared_table.zip(index.as_ref()).map(|(table, index)| {
             let table = tape.parameter(table);
             tape.position_bias(&table, index) // [N, L + 1, L + 1]
@@ -125,6 +132,8 @@ impl Encoder for Vit {
             let run = move |tape: &mut Tape<'a>, inputs: &[Var]| {
                 block.run(tape, &self.config, inputs, index.as_ref())
             };
+            // The shared bias is an input of each block, not something that it computes, or the backward pass of a
+            // checkpointed block would compute it again.
             x = match &bias {
                 Some(bias) => tape.checkpoint(&[&x, bias], run),
                 None => tape.checkpoint(&[&x], run),
@@ -134,6 +143,7 @@ impl Encoder for Vit {
         if let Some(norm) = &self.norm {
             x = norm.apply(tape, &x, self.config.norm_eps);
         }
+        // Heads and pools work on patches; the class token has done its part within the blocks.
         let make = || Index::new(device, &all_but_first(batch, n_tokens));
         let patches = self.patches.get(device, batch, make);
         tape.gather(&x, &patches).reshape(&[batch, n_tokens, width]) // [B, L, D]
