@@ -1,7 +1,7 @@
 //! Which samples lose a residual branch in a step.
 
-use crate::device::Device;
 use crate::tensor::Tensor;
+use simmim_device::Device;
 use simmim_random::{Purpose, Stream};
 use std::sync::Arc;
 

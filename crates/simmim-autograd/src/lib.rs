@@ -2,13 +2,12 @@
 //!
 //! The main types, in reading order:
 //!
-//! - [`Device`]: the seam to the hardware. Every operation reaches arithmetic through it; [`CpuDevice`]
-//!   is today's only implementation. Buffers belong to the device.
+//! - [`Device`], of `simmim-device`: the seam to the hardware. Every operation reaches arithmetic through it, and
+//!   buffers belong to it.
 //! - [`Tensor`]: a shape and a shared buffer.
 //! - [`ParameterSpecs`] and [`Parameters`]: names, shapes and first values; then the tensors.
 //! - [`Tape`] and [`Var`]: run the forward code, then [`Tape::backward`] fills [`Gradients`].
 //! - [`AdamW`] and [`Schedule`]: the optimiser, the clip of the global norm, the learning rate.
-//! - [`ProfilingDevice`]: times the operations of another device.
 //!
 //! **Not done here, on purpose:** no broadcasting, no lazy graph, no operation that these models do
 //! not use, no gradients of gradients. Some thirty fused operations, each with its own backward, are
@@ -17,7 +16,8 @@
 //! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads, R rows.
 //!
 //! ```
-//! use simmim_autograd::{CpuDevice, Gradients, Init, ParameterSpecs, Parameters, Tape, Tensor};
+//! use simmim_autograd::{Gradients, Init, ParameterSpecs, Parameters, Tape, Tensor};
+//! use simmim_cpu::CpuDevice;
 //!
 //! let mut specs = ParameterSpecs::default();
 //! let weight = specs.add("weight", &[1, 2], Init::Constant(0.5));
@@ -35,22 +35,15 @@
 //! assert_eq!(gradients.get(weight).expect("the loss depends on it").to_vec(), [3.0, 4.0]);
 //! ```
 
-mod cpu;
-mod device;
 mod drop_path;
 mod layer;
 mod ops;
 mod optimiser;
 mod parameters;
-mod profiling;
 mod schedule;
 mod tape;
 mod tensor;
 
-pub use cpu::CpuDevice;
-pub use device::{
-    AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LinearDims, NormDims, RowScale,
-};
 pub use drop_path::DropPath;
 pub use layer::{Layer, ParameterKind};
 pub use ops::attention::{Attend, Windows};
@@ -62,13 +55,7 @@ pub use optimiser::{AdamW, AdamWSettings, Group};
 pub use parameters::{
     Error, Gradients, Init, ParameterId, ParameterSpec, ParameterSpecs, Parameters,
 };
-pub use profiling::{OpCost, ProfilingDevice};
 pub use schedule::{Decay, Schedule};
-pub use simmim_kernels::attention::Heads;
-pub use simmim_kernels::label_loss::LabelLoss;
-pub use simmim_kernels::matmul::Precision;
-pub use simmim_kernels::optimiser::AdamW as AdamWStep;
-pub use simmim_kernels::patch::Patches;
-pub use simmim_kernels::pixel_loss::PixelLoss;
+pub use simmim_device::{Device, Heads, LabelLoss, Patches, PixelLoss, Precision};
 pub use tape::{Tape, Var};
 pub use tensor::Tensor;

@@ -1,8 +1,8 @@
 //! AdamW over groups of parameters, after the clip of the global norm.
 
-use crate::AdamWStep;
 use crate::parameters::{Gradients, ParameterId, Parameters};
 use crate::tensor::Tensor;
+use simmim_device::AdamWStep;
 
 /// Keeps the division of the clip finite, as `torch.nn.utils.clip_grad_norm_` does.
 const CLIP_EPS: f64 = 1e-6;

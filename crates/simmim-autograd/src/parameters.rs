@@ -1,9 +1,9 @@
 //! Names, shapes and first values of parameters; the tensors; their gradients.
 
-use crate::device::Device;
 use crate::layer::{Layer, ParameterKind};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
+use simmim_device::Device;
 use simmim_random::{Draws, Purpose, Stream};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -306,7 +306,7 @@ impl Gradients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CpuDevice;
+    use simmim_cpu::CpuDevice;
 
     fn drawn(init: Init) -> Vec<f32> {
         let mut specs = ParameterSpecs::default();

@@ -1,9 +1,9 @@
 //! The tape: forward code runs as written, and each operation notes how to go back.
 
-use crate::device::Device;
 use crate::drop_path::DropPath;
 use crate::parameters::{Gradients, ParameterId, Parameters};
 use crate::tensor::Tensor;
+use simmim_device::Device;
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! A shape and a shared buffer.
 
-use crate::device::{Buffer, Device};
+use simmim_device::{Buffer, Device};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 

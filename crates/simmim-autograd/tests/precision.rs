@@ -1,9 +1,10 @@
 //! Products in bf16: the gradients stay near those of f32, and a packed weight is never out of date.
 
 use simmim_autograd::{
-    AdamW, AdamWSettings, Attend, Branch, CpuDevice, Device, Gradients, Group, Init, ParameterId,
+    AdamW, AdamWSettings, Attend, Branch, Device, Gradients, Group, Init, ParameterId,
     ParameterSpecs, Parameters, Precision, Tape, Tensor, Var,
 };
+use simmim_cpu::CpuDevice;
 use std::sync::Arc;
 
 /// D, twice a width that fills no register.

@@ -46,7 +46,7 @@ impl<T: Clone> Kept<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simmim_autograd::CpuDevice;
+    use simmim_cpu::CpuDevice;
 
     #[test]
     fn a_thing_is_made_anew_for_another_device_or_size_only() {

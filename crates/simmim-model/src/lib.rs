@@ -21,7 +21,8 @@
 //! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads.
 //!
 //! ```
-//! use simmim_autograd::{CpuDevice, Parameters, ParameterSpecs, Tape, Tensor};
+//! use simmim_autograd::{Parameters, ParameterSpecs, Tape, Tensor};
+//! use simmim_cpu::CpuDevice;
 //! use simmim_model::{MaskedImageModel, Objective, Vit, VitConfig};
 //!
 //! let mut specs = ParameterSpecs::default();

@@ -6,9 +6,10 @@
 )]
 
 use simmim_autograd::{
-    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, Index, ParameterId, ParameterKind,
+    AdamW, AdamWSettings, Device, Gradients, Group, Index, ParameterId, ParameterKind,
     ParameterSpec, ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
 };
+use simmim_cpu::CpuDevice;
 use simmim_model::{
     ChannelStats, Encoder, EncoderConfig, HeadKind, Hiding, MaskedImageModel, Objective, Palette,
     RelativePositions, Scope, SwinConfig, SwinSize, SwinVersion, Target, Vit, VitConfig,

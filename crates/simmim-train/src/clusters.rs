@@ -12,8 +12,9 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use simmim_autograd::{CpuDevice, Tensor};
+use simmim_autograd::{Precision, Tensor};
 use simmim_data::{DataSet, Normalisation, Reporter, Scratch, decode};
+use simmim_device::DeviceChoice;
 use simmim_random::{Draws, Purpose, Stream};
 
 use crate::Error;
@@ -113,7 +114,8 @@ fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Err
     let mut sample = vec![0.0; transform.sample_len()];
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     let [height, width] = transform.size();
-    let image = Tensor::from_slice(&CpuDevice::shared(), &[1, channels, height, width], &sample);
+    let device = simmim_backend::open(DeviceChoice::Auto, Precision::F32);
+    let image = Tensor::from_slice(&device, &[1, channels, height, width], &sample);
     Ok(image.downscale(plan.objective().target_px).to_vec())
 }
 
@@ -136,7 +138,7 @@ fn k_means(colours: &Colours, n: usize, draws: Draws) -> Vec<f32> {
     if colours.counts.len() <= n {
         return colours.values.clone();
     }
-    let device = CpuDevice::shared();
+    let device = simmim_backend::open(DeviceChoice::Auto, Precision::F32);
     let points = Tensor::from_slice(&device, &[colours.counts.len(), channels], &colours.values);
     let mut means = first_means(colours, n, draws);
     let mut before = Vec::new();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use simmim_autograd::{
-    AdamW, AdamWSettings, CpuDevice, Decay, Device, Group, ParameterSpec, Parameters, Precision,
-    Schedule,
+    AdamW, AdamWSettings, Decay, Device, Group, ParameterSpec, Parameters, Precision, Schedule,
 };
 use simmim_data::{BatchSettings, CropSettings, DecodeLimits, HeldOut, Normalisation};
+use simmim_device::DeviceChoice;
 use simmim_model::{DecayRule, Encoder, exempt_from_decay};
 
 use crate::Error;
@@ -91,13 +91,13 @@ impl RawConfig {
         }
     }
 
-    /// Where tensors live and are computed with: this machine's cores, at the configured precision.
+    /// Where tensors live and are computed with, at the configured precision.
     pub fn device(&self) -> Arc<dyn Device> {
         let precision = match self.train.precision {
             config::Precision::Fp32 => Precision::F32,
             config::Precision::Bf16 => Precision::Bf16,
         };
-        Arc::new(CpuDevice::with_precision(precision))
+        simmim_backend::open(DeviceChoice::Auto, precision)
     }
 
     /// Whether a parameter is exempt from weight decay by the configured rule.

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use simmim_autograd::{OpCost, ProfilingDevice};
+use simmim_cpu::counting::CountingAllocator;
 use simmim_data::Batch;
-use simmim_kernels::counting::CountingAllocator;
+use simmim_device::{OpCost, ProfilingDevice};
 use simmim_random::{Purpose, Stream};
 use simmim_train::config::{Layer, RawConfig};
 use simmim_train::learner::Learner;

@@ -5,10 +5,11 @@
 
 use serde_json::Value;
 use simmim_autograd::{
-    AdamW, AdamWSettings, CpuDevice, Device, Gradients, Group, LabelLoss, ParameterId,
-    ParameterSpecs, Parameters, PixelLoss, Precision, Tape, Tensor,
+    AdamW, AdamWSettings, Device, Gradients, Group, LabelLoss, ParameterId, ParameterSpecs,
+    Parameters, PixelLoss, Precision, Tape, Tensor,
 };
 use simmim_checkpoint::Archive;
+use simmim_cpu::CpuDevice;
 use simmim_model::{
     Classifier, DecayRule, EncoderConfig, Hiding, InitRule, MaskedImageModel, Objective,
     RelativePositions, Role, SwinConfig, SwinVersion, Target, VitConfig, exempt_from_decay,

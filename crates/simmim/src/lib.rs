@@ -1,7 +1,7 @@
 //! Pre-train vision transformers on your own images by masked image modelling (SimMIM). One binary, no Python.
 //!
 //! This crate is the command line `simmim` and, as a library, one door to the crates that do the work:
-//! [`data`], [`random`], [`model`], [`autograd`], [`train`], [`checkpoint`]. It adds nothing of its own.
+//! [`data`], [`random`], [`model`], [`autograd`], [`device`], [`backend`], [`train`], [`checkpoint`]. It adds nothing of its own.
 //!
 //! # A guided tour, in the order of the paper
 //!
@@ -57,7 +57,8 @@
 //! paper's ablations do.
 //!
 //! ```
-//! use simmim::autograd::{CpuDevice, ParameterSpecs, Parameters, Tape, Tensor};
+//! use simmim::autograd::{ParameterSpecs, Parameters, Tape, Tensor};
+//! use simmim::device::{DeviceChoice, Precision};
 //! use simmim::model::{MaskedImageModel, Objective, Vit, VitConfig};
 //!
 //! let config = VitConfig { image_size: [16, 16], patch_px: 8, width: 12, depth: 1, heads: 2, ..VitConfig::default() };
@@ -65,7 +66,7 @@
 //! let vit = Vit::new(&config, "encoder.", &mut specs);
 //! let model = MaskedImageModel::new(Box::new(vit), Objective::default(), &mut specs);
 //!
-//! let device = CpuDevice::shared();
+//! let device = simmim::backend::open(DeviceChoice::Auto, Precision::F32);
 //! let parameters = Parameters::allocate(specs, &device, 0);
 //! let images = Tensor::zeros(&device, &[1, 3, 16, 16]); // [B, C, H, W]
 //! let hiding = model.hiding(&device, &[true, false, true, true]); // [B, h, w]
@@ -114,8 +115,10 @@
 //! step under way is finished and saved. `examples/pretrain.rs` of this crate is the whole job in one file.
 
 pub use simmim_autograd as autograd;
+pub use simmim_backend as backend;
 pub use simmim_checkpoint as checkpoint;
 pub use simmim_data as data;
+pub use simmim_device as device;
 pub use simmim_model as model;
 pub use simmim_random as random;
 pub use simmim_train as train;

@@ -1,10 +1,10 @@
 //! Multi-head self-attention with a position bias, and what goes before it.
 
-use crate::device::{AttentionPattern, Device};
 use crate::ops::index::Index;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_kernels::attention::Heads;
+use simmim_device::Heads;
+use simmim_device::{AttentionPattern, Device};
 use std::sync::Arc;
 
 /// Windows of the tokens of an image, kept on a device. Clones share them.

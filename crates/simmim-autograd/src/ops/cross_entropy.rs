@@ -1,9 +1,9 @@
 //! Cross-entropy of logits and classes.
 
-use crate::device::CountedClasses;
 use crate::ops::index::Index;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use simmim_device::CountedClasses;
 use std::sync::Arc;
 
 /// The class of each row, and what the row counts.

@@ -1,8 +1,8 @@
 //! Row numbers on a device, and gathering by them.
 
-use crate::device::{Buffer, Device};
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use simmim_device::{Buffer, Device};
 use std::sync::Arc;
 
 /// Row numbers, kept on a device. Clones share them.

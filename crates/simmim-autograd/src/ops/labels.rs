@@ -2,7 +2,7 @@
 
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_kernels::label_loss::LabelLoss;
+use simmim_device::LabelLoss;
 use std::sync::Arc;
 
 impl Tape<'_> {

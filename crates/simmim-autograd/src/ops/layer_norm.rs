@@ -1,8 +1,8 @@
 //! Layer normalisation of rows.
 
-use crate::device::NormDims;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use simmim_device::NormDims;
 use std::sync::Arc;
 
 impl Tape<'_> {

@@ -1,8 +1,8 @@
 //! y = x wᵀ + b.
 
-use crate::device::LinearDims;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use simmim_device::LinearDims;
 use std::sync::Arc;
 
 impl Tape<'_> {

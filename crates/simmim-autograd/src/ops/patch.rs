@@ -1,7 +1,7 @@
 //! Images to rows of patches and back: data, so no gradient flows.
 
 use crate::tensor::Tensor;
-use simmim_kernels::patch::Patches;
+use simmim_device::Patches;
 
 impl Tensor {
     /// Cuts images into rows of patches, each laid out channel by channel, row by row.

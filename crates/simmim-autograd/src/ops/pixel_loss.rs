@@ -1,9 +1,9 @@
 //! The loss over the pixels that count, in patch layout.
 
-use crate::device::CountedRows;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_kernels::pixel_loss::PixelLoss;
+use simmim_device::CountedRows;
+use simmim_device::PixelLoss;
 use std::sync::Arc;
 
 /// Which pixels of each row of squares count.

@@ -1,8 +1,8 @@
 //! The residual connection with layer scale and stochastic depth.
 
-use crate::device::RowScale;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use simmim_device::RowScale;
 use std::sync::Arc;
 
 /// A residual branch and how it is weighted.

@@ -17,10 +17,10 @@
 //! as well, against its share ‖g‖/√n.
 
 use simmim_autograd::{
-    Attend, Branch, Classes, CountedPixels, CpuDevice, Device, DropPath, Gradients, Index, Init,
-    LabelLoss, ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss, Tape, Tensor, Var,
-    Windows,
+    Attend, Branch, Classes, CountedPixels, Device, DropPath, Gradients, Index, Init, LabelLoss,
+    ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss, Tape, Tensor, Var, Windows,
 };
+use simmim_cpu::CpuDevice;
 use simmim_random::{Draws, Purpose, Stream};
 use std::sync::Arc;
 

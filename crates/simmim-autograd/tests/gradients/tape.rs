@@ -3,9 +3,10 @@
 
 use super::{parameters, weights};
 use simmim_autograd::{
-    AdamW, AdamWSettings, Attend, Branch, CountedPixels, CpuDevice, Device, DropPath, Gradients,
-    Group, Index, ParameterId, PixelLoss, Tape, Tensor, Var,
+    AdamW, AdamWSettings, Attend, Branch, CountedPixels, Device, DropPath, Gradients, Group, Index,
+    ParameterId, PixelLoss, Tape, Tensor, Var,
 };
+use simmim_cpu::CpuDevice;
 use std::sync::Arc;
 
 /// A chain of blocks with a residual each and shared values.

@@ -1,63 +1,13 @@
 //! `simmim bench kernels`: single operations.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use clap::Args;
 use serde_json::json;
-use simmim_autograd::{
-    AdamWStep, AttentionPattern, Buffer, CpuDevice, Device, Heads, LinearDims, NormDims, OpCost,
-    Precision, ProfilingDevice,
-};
-use simmim_kernels::attention::{PADDING, softmax_rows};
-use simmim_kernels::peak;
+use simmim_backend::Case;
+use simmim_device::{DeviceChoice, Precision};
 use simmim_train::in_threads;
 
 use super::super::failure::Usage;
 use super::super::{n_threads, output};
-use super::median;
-use super::profile::{Peaks, gbs, gflops};
-
-/// R, in, out: linear layers of ViT-S, ViT-B and the stages of Swin-T and Swin-B at batch 16.
-const LINEAR: [(&str, [usize; 3]); 13] = [
-    ("vit-s", [3152, 384, 1152]),
-    ("vit-s", [3152, 384, 1536]),
-    ("vit-s", [3152, 1536, 384]),
-    ("vit-b", [3152, 768, 2304]),
-    ("vit-b", [3152, 768, 3072]),
-    ("vit-b", [3152, 3072, 768]),
-    ("swin-t", [36864, 96, 288]),
-    ("swin-t", [9216, 192, 768]),
-    ("swin-t", [2304, 384, 1536]),
-    ("swin-t", [576, 768, 3072]),
-    ("swin-b", [36864, 128, 512]),
-    ("swin-b", [2304, 512, 2048]),
-    ("swin-b", [576, 1024, 4096]),
-];
-
-/// Groups of tokens, heads, tokens of a group, values of a head.
-const ATTENTION: [(&str, [usize; 4]); 5] = [
-    ("vit-s", [16, 6, 197, 64]),
-    ("vit-b", [16, 12, 197, 64]),
-    ("swin-t", [1024, 3, 36, 32]),
-    ("swin-t", [64, 12, 36, 32]),
-    ("swin-b", [256, 4, 144, 32]),
-];
-
-/// Rows and width of norms and activations.
-const ROWS: [(&str, [usize; 2]); 3] = [
-    ("vit-s", [3152, 384]),
-    ("vit-b", [3152, 768]),
-    ("swin-t", [36864, 96]),
-];
-
-/// Values of each array of the triad: 128 MiB.
-const TRIAD_LEN: usize = 32 << 20;
-/// Parameters of a ViT-B.
-const N_PARAMETERS: usize = 86_000_000;
-/// Each kernel is called for so long, and so often at least.
-const LEAST_TIME: Duration = Duration::from_millis(200);
-const LEAST_CALLS: usize = 5;
 
 /// Time single operations on the shapes of the usual models.
 ///
@@ -86,7 +36,7 @@ Names: linear, linear_backward_input, linear_backward_weight, attention, attenti
 (with the norm of the gradient that the clip needs), triad.";
 
 pub(crate) fn run(args: &KernelsArgs) -> anyhow::Result<()> {
-    let chosen = cases(args.filter.as_deref());
+    let chosen = simmim_backend::cases(args.filter.as_deref());
     if chosen.is_empty() {
         let what = format!(
             "no kernel is called `{}`",
@@ -98,328 +48,20 @@ pub(crate) fn run(args: &KernelsArgs) -> anyhow::Result<()> {
 }
 
 fn measure_all(cases: &[Case]) -> anyhow::Result<()> {
-    let peaks = [Precision::F32, Precision::Bf16].map(Peaks::measure);
+    let peaks = [Precision::F32, Precision::Bf16]
+        .map(|precision| simmim_backend::peaks(DeviceChoice::Auto, precision));
     for case in cases {
-        let cost = (case.run)(&Timer::new(case.precision));
+        let cost = case.measure();
         let peaks = peaks[usize::from(case.precision == Precision::Bf16)];
         output::data(json!({
             "name": case.name,
             "shape": case.shape,
             "threads": rayon::current_num_threads(),
             "secs": cost.secs,
-            "gflops": gflops(&cost),
-            "gbs": gbs(&cost),
+            "gflops": cost.gflops(),
+            "gbs": cost.gbs(),
             "share_of_peak": peaks.share(&cost),
         }))?;
     }
     Ok(())
-}
-
-/// A kernel to time.
-struct Case {
-    name: String,
-    shape: String,
-    precision: Precision,
-    run: Run,
-}
-
-type Run = Box<dyn Fn(&Timer) -> OpCost + Send + Sync>;
-
-impl Case {
-    fn new(
-        name: &str,
-        shape: &str,
-        run: impl Fn(&Timer) -> OpCost + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            name: name.to_owned(),
-            shape: shape.to_owned(),
-            precision: Precision::F32,
-            run: Box::new(run),
-        }
-    }
-
-    /// The kernel at a precision, which its name then says.
-    fn at(self, precision: Precision) -> Self {
-        let ending = match precision {
-            Precision::F32 => "fp32",
-            Precision::Bf16 => "bf16",
-        };
-        Self {
-            name: format!("{}.{ending}", self.name),
-            precision,
-            ..self
-        }
-    }
-}
-
-/// All kernels whose name or shape has `filter` in it.
-fn cases(filter: Option<&str>) -> Vec<Case> {
-    let wanted = |case: &Case| {
-        filter.is_none_or(|text| case.name.contains(text) || case.shape.contains(text))
-    };
-    let precisions = [Precision::F32, Precision::Bf16].into_iter();
-    let of_precision = |p: Precision| products().into_iter().map(move |case| case.at(p));
-    let all = precisions.flat_map(of_precision).chain(of_memory());
-    all.filter(wanted).collect()
-}
-
-/// Kernels with matrix products.
-fn products() -> Vec<Case> {
-    let mut all = Vec::new();
-    for (model, [rows, inputs, outputs]) in LINEAR {
-        let shape = format!("{model} {rows}x{inputs}x{outputs}");
-        let dims = LinearDims {
-            rows,
-            inputs,
-            outputs,
-        };
-        let of = |name: &str, run: fn(&Timer, LinearDims) -> OpCost| {
-            Case::new(name, &shape, move |timer| run(timer, dims))
-        };
-        all.push(of("linear", linear));
-        all.push(of("linear_backward_input", linear_backward_input));
-        all.push(of("linear_backward_weight", linear_backward_weight));
-    }
-    for (model, sizes) in ATTENTION {
-        let shape = format!("{model} {}", sizes.map(|n| n.to_string()).join("x"));
-        let of = |name: &str, run: fn(&Timer, [usize; 4]) -> OpCost| {
-            Case::new(name, &shape, move |timer| run(timer, sizes))
-        };
-        all.push(of("attention", attention));
-        all.push(of("attention_backward", attention_backward));
-    }
-    all
-}
-
-/// Kernels that the memory bounds, or the caches.
-fn of_memory() -> Vec<Case> {
-    let mut all = Vec::new();
-    for (model, [rows, width]) in ROWS {
-        let of = |name: &str, width: usize, run: fn(&Timer, [usize; 2]) -> OpCost| {
-            let shape = format!("{model} {rows}x{width}");
-            Case::new(name, &shape, move |timer| run(timer, [rows, width]))
-        };
-        all.push(of("layer_norm", width, layer_norm));
-        all.push(of("layer_norm_backward", width, layer_norm_backward));
-        // The layer in the middle of an MLP.
-        all.push(of("gelu", 4 * width, gelu));
-        all.push(of("gelu_backward", 4 * width, gelu_backward));
-    }
-    for tokens in [36, 49, 144, 197] {
-        let shape = format!("{tokens}x{tokens}");
-        all.push(Case::new("softmax", &shape, move |_| softmax(tokens)));
-    }
-    all.push(Case::new("adamw", &N_PARAMETERS.to_string(), adamw));
-    all.push(Case::new("triad", &TRIAD_LEN.to_string(), |_| triad()));
-    all
-}
-
-/// Calls operations on a device that knows their work.
-struct Timer {
-    device: ProfilingDevice,
-}
-
-impl Timer {
-    fn new(precision: Precision) -> Self {
-        let device = Arc::new(CpuDevice::with_precision(precision));
-        Self {
-            device: ProfilingDevice::new(device),
-        }
-    }
-
-    /// The median of what all operations of a call take together.
-    fn repeat(&self, mut call: impl FnMut(&dyn Device)) -> OpCost {
-        // Packs weights, asks the system for memory.
-        call(&self.device);
-        repeat(|| {
-            self.device.reset();
-            call(&self.device);
-            let costs = self.device.costs();
-            costs
-                .iter()
-                .fold(OpCost::default(), |sum, (_, cost)| OpCost {
-                    calls: sum.calls + cost.calls,
-                    secs: sum.secs + cost.secs,
-                    operations: sum.operations + cost.operations,
-                    bytes: sum.bytes + cost.bytes,
-                })
-        })
-    }
-
-    /// Small values without a pattern.
-    fn values(&self, n: usize) -> Buffer {
-        self.device.upload(&values(n))
-    }
-}
-
-fn values(n: usize) -> Vec<f32> {
-    let bits = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    (0..n).map(|i| bits(i) as f32 / 8_388_608.0 - 1.0).collect()
-}
-
-fn repeat(mut call: impl FnMut() -> OpCost) -> OpCost {
-    let (begun, mut costs) = (Instant::now(), Vec::new());
-    while costs.len() < LEAST_CALLS || begun.elapsed() < LEAST_TIME {
-        costs.push(call());
-    }
-    let secs: Vec<f64> = costs.iter().map(|cost| cost.secs).collect();
-    OpCost {
-        secs: median(&secs),
-        ..costs[0]
-    }
-}
-
-/// One call of a function that is none of a device.
-fn timed(bytes: usize, call: impl FnOnce()) -> OpCost {
-    let begun = Instant::now();
-    call();
-    OpCost {
-        calls: 1,
-        secs: begun.elapsed().as_secs_f64(),
-        operations: 0.0,
-        bytes: bytes as f64,
-    }
-}
-
-fn linear(timer: &Timer, dims: LinearDims) -> OpCost {
-    let (x, w) = (
-        timer.values(dims.rows * dims.inputs),
-        timer.values(dims.inputs * dims.outputs),
-    );
-    let bias = timer.values(dims.outputs);
-    let mut y = timer.values(dims.rows * dims.outputs);
-    timer.repeat(|device| device.linear(&x, (&w, Some(&bias)), dims, &mut y))
-}
-
-fn linear_backward_input(timer: &Timer, dims: LinearDims) -> OpCost {
-    let (dy, w) = (
-        timer.values(dims.rows * dims.outputs),
-        timer.values(dims.inputs * dims.outputs),
-    );
-    let mut dx = timer.values(dims.rows * dims.inputs);
-    timer.repeat(|device| device.linear_backward_input(&dy, &w, dims, &mut dx))
-}
-
-fn linear_backward_weight(timer: &Timer, dims: LinearDims) -> OpCost {
-    let (dy, x) = (
-        timer.values(dims.rows * dims.outputs),
-        timer.values(dims.rows * dims.inputs),
-    );
-    let mut dw = timer.values(dims.inputs * dims.outputs);
-    timer.repeat(|device| device.linear_backward_weight([&dy, &x], dims, &mut dw, None))
-}
-
-fn pattern(bias: &Buffer, [_, heads, tokens, head_dim]: [usize; 4]) -> AttentionPattern<'_> {
-    AttentionPattern {
-        dims: Heads::new(heads, tokens, head_dim),
-        bias: Some(bias),
-        windows: None,
-    }
-}
-
-fn attention(timer: &Timer, sizes: [usize; 4]) -> OpCost {
-    let [_, heads, tokens, _] = sizes;
-    let n: usize = sizes.iter().product();
-    let (qkv, bias) = (timer.values(3 * n), timer.values(heads * tokens * tokens));
-    let mut out = timer.values(n);
-    timer.repeat(|device| device.attention(&qkv, pattern(&bias, sizes), &mut out))
-}
-
-fn attention_backward(timer: &Timer, sizes: [usize; 4]) -> OpCost {
-    let [_, heads, tokens, _] = sizes;
-    let n: usize = sizes.iter().product();
-    let (qkv, bias) = (timer.values(3 * n), timer.values(heads * tokens * tokens));
-    let (out, dout, mut dqkv) = (timer.values(n), timer.values(n), timer.values(3 * n));
-    timer.repeat(|device| {
-        let pattern = pattern(&bias, sizes);
-        let dbias = device.attention_backward(&qkv, pattern, [&out, &dout], &mut dqkv);
-        if let Some(dbias) = dbias {
-            device.release(dbias);
-        }
-    })
-}
-
-fn layer_norm(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
-    let (x, scale, shift) = (
-        timer.values(rows * width),
-        timer.values(width),
-        timer.values(width),
-    );
-    let mut y = timer.values(rows * width);
-    let dims = NormDims { width, eps: 1e-6 };
-    timer.repeat(|device| device.release(device.layer_norm(&x, [&scale, &shift], dims, &mut y)))
-}
-
-fn layer_norm_backward(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
-    let (x, dy, scale) = (
-        timer.values(rows * width),
-        timer.values(rows * width),
-        timer.values(width),
-    );
-    let stats = timer.values(2 * rows);
-    let mut dx = timer.values(rows * width);
-    timer.repeat(|device| {
-        let grads = device.layer_norm_backward(&dy, [&x, &stats], &scale, &mut dx);
-        for gradient in grads {
-            device.release(gradient);
-        }
-    })
-}
-
-fn gelu(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
-    let n = rows * width;
-    let (x, mut y) = (timer.values(n), timer.values(n));
-    timer.repeat(|device| device.gelu(&x, &mut y))
-}
-
-fn gelu_backward(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
-    let n = rows * width;
-    let (x, dy, mut dx) = (timer.values(n), timer.values(n), timer.values(n));
-    timer.repeat(|device| device.gelu_backward(&x, &dy, &mut dx))
-}
-
-/// Of the logits of one head, in place and in the cache, as attention has them.
-fn softmax(tokens: usize) -> OpCost {
-    let n = tokens * tokens.next_multiple_of(16);
-    let (mut logits, mut bias) = (values(n), vec![0.0; n]);
-    for row in bias.chunks_exact_mut(tokens.next_multiple_of(16)) {
-        row[tokens..].fill(PADDING);
-    }
-    repeat(|| {
-        timed(2 * size_of::<f32>() * n, || {
-            softmax_rows(&mut logits, 0.125, &bias, &[], tokens);
-        })
-    })
-}
-
-fn adamw(timer: &Timer) -> OpCost {
-    let n = N_PARAMETERS;
-    let [mut parameter, gradient, mut first, mut second] = [0; 4].map(|_| {
-        let mut buffer = timer.device.allocate(n);
-        timer.device.fill(&mut buffer, 1e-3);
-        buffer
-    });
-    timer.repeat(|device| {
-        let norm = device.sum_of_squares(&gradient).sqrt();
-        let step = AdamWStep {
-            lr: 1e-4,
-            betas: [0.9, 0.999],
-            eps: 1e-8,
-            weight_decay: 0.05,
-            corrections: [0.5, 0.5],
-            gradient_scale: (5.0 / norm).min(1.0) as f32,
-        };
-        device.adamw(&mut parameter, [&mut first, &mut second], &gradient, step);
-    })
-}
-
-fn triad() -> OpCost {
-    let n = TRIAD_LEN;
-    let (mut a, b, c) = (values(n), values(n), values(n));
-    repeat(|| {
-        timed(3 * size_of::<f32>() * n, || {
-            peak::triad(&mut a, &b, &c, 3.0);
-        })
-    })
 }

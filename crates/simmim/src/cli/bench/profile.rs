@@ -1,44 +1,7 @@
 //! Where the time of a step goes, operation by operation.
 
 use serde_json::{Value, json};
-use simmim_autograd::{OpCost, Precision};
-use simmim_kernels::peak;
-
-/// What the machine can do at most, on the threads of the current pool.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peaks {
-    /// Of products, with operands and sums in registers.
-    pub(super) gflops: f64,
-    /// Of a stream triad.
-    pub(super) gbs: f64,
-}
-
-impl Peaks {
-    pub(super) fn measure(precision: Precision) -> Self {
-        Self {
-            gflops: peak::products_per_sec(precision) / 1e9,
-            gbs: peak::bytes_per_sec() / 1e9,
-        }
-    }
-
-    /// The share of its bound that an operation reached: products are held against the cores, all else against the
-    /// memory. What stays in the caches may move more than the memory could.
-    pub(super) fn share(self, cost: &OpCost) -> f64 {
-        if cost.operations > 0.0 {
-            gflops(cost) / self.gflops
-        } else {
-            gbs(cost) / self.gbs
-        }
-    }
-}
-
-pub(super) fn gflops(cost: &OpCost) -> f64 {
-    cost.operations / cost.secs / 1e9
-}
-
-pub(super) fn gbs(cost: &OpCost) -> f64 {
-    cost.bytes / cost.secs / 1e9
-}
+use simmim_device::{OpCost, Peaks};
 
 /// The operations of some steps.
 #[derive(Debug)]
@@ -78,8 +41,8 @@ impl Profile {
                 "op": op,
                 "calls": cost.calls as f64 / self.n_steps,
                 "secs": cost.secs / self.n_steps,
-                "gflops": gflops(cost),
-                "gbs": gbs(cost),
+                "gflops": cost.gflops(),
+                "gbs": cost.gbs(),
                 "share_of_step": cost.secs / self.total_secs,
                 "share_of_peak": self.peaks.share(cost),
             })
@@ -105,7 +68,7 @@ impl Profile {
         ];
         lines.extend(self.costs.iter().map(|(op, cost)| {
             let products = if cost.operations > 0.0 {
-                format!("{:.1}", gflops(cost))
+                format!("{:.1}", cost.gflops())
             } else {
                 "-".to_owned()
             };
@@ -113,7 +76,7 @@ impl Profile {
                 "{op:<26} {:>9.2} {:>7.0} {products:>8} {:>8.1} {:>7.1}% {:>7.0}%",
                 cost.secs / self.n_steps * 1e3,
                 cost.calls as f64 / self.n_steps,
-                gbs(cost),
+                cost.gbs(),
                 cost.secs / self.total_secs * 100.0,
                 self.peaks.share(cost) * 100.0,
             )

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
-use simmim_autograd::{Device, Precision, ProfilingDevice};
 use simmim_data::Batch;
+use simmim_device::{Device, DeviceChoice, Precision, ProfilingDevice};
 use simmim_random::{Purpose, Stream};
 use simmim_train::config::{self, Layer, RawConfig};
 use simmim_train::in_threads;
@@ -19,7 +19,7 @@ use super::super::failure::Usage;
 use super::super::mask::image_size;
 use super::super::{Talk, output, tell};
 use super::median;
-use super::profile::{Peaks, Profile};
+use super::profile::Profile;
 
 /// Steps before those that are timed: they fill the pool of buffers and the caches.
 const N_WARM_UP: u64 = 2;
@@ -156,7 +156,11 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
             config::Precision::Fp32 => Precision::F32,
             config::Precision::Bf16 => Precision::Bf16,
         };
-        Profile::new(device.costs(), Peaks::measure(precision), &step_secs)
+        Profile::new(
+            device.costs(),
+            simmim_backend::peaks(DeviceChoice::Auto, precision),
+            &step_secs,
+        )
     });
     Ok(Measured {
         step_secs,
@@ -189,7 +193,7 @@ impl Measured {
             "step_secs_most": self.step_secs.iter().copied().fold(0.0, f64::max),
             "images_per_sec": config.train.batch_size as f64 / step_secs,
             "peak_rss_gib": self.peak_rss_bytes.map(|bytes| bytes as f64 / 2_f64.powi(30)),
-            "level": format!("{:?}", simmim_kernels::level()).to_lowercase(),
+            "level": simmim_backend::level(DeviceChoice::Auto),
             "version": env!("CARGO_PKG_VERSION"),
         });
         if let Some(profile) = &self.profile {

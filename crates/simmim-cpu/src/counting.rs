@@ -1,0 +1,86 @@
+//! An allocator that counts, for tests which hold that warm code asks for no memory.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The system's allocator, which counts how often it is asked for much at a time, by all threads together.
+///
+/// ```standalone_crate
+/// use simmim_cpu::counting::CountingAllocator;
+///
+/// #[global_allocator]
+/// static ALLOCATOR: CountingAllocator = CountingAllocator::new(4096);
+///
+/// let before = ALLOCATOR.counted();
+/// let (small, large) = (vec![1_u8; 100], vec![1_u8; 10_000]);
+/// let after = ALLOCATOR.counted();
+/// assert_eq!((after.calls - before.calls, after.bytes - before.bytes), (1, 10_000));
+/// # drop((small, large));
+/// ```
+#[derive(Debug)]
+pub struct CountingAllocator {
+    least_bytes: usize,
+    calls: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What was asked for so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Requests.
+    pub calls: u64,
+    /// Bytes of all of them together.
+    pub bytes: u64,
+}
+
+impl CountingAllocator {
+    /// Counts requests for `least_bytes` and more.
+    pub const fn new(least_bytes: usize) -> Self {
+        Self {
+            least_bytes,
+            calls: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// What was asked for since the program began.
+    pub fn counted(&self) -> Counted {
+        Counted {
+            calls: self.calls.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        if bytes >= self.least_bytes {
+            self.calls.fetch_add(1, Relaxed);
+            self.bytes.fetch_add(bytes as u64, Relaxed);
+        }
+    }
+}
+
+// SAFETY: everything is handed on to the system's allocator as it comes.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.count(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.count(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        self.count(new_size);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+}

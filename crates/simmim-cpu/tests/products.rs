@@ -1,0 +1,170 @@
+//! Products in both precisions are their definition in f64, in every form, at every edge, and write nothing beside their result.
+
+use proptest::prelude::*;
+use simmim_cpu::bf16::{PackedBf16, matmul_packed};
+use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_at, matmul_serial_at};
+use simmim_device::Precision;
+
+/// Values that repeat no pattern, within ±1.
+fn ramp(n: usize, step: f32) -> Vec<f32> {
+    (0..n)
+        .map(|i| ((i as f32 * step).sin() * 10.0).fract())
+        .collect()
+}
+
+/// What a product of `k` values may be wrong by, of Σ|a b|: each of k sums of f32 rounds by ½ ε at most, and as much
+/// comes of scaling and adding to the result.
+fn tolerance(k: usize) -> f64 {
+    (k + 4) as f64 * f64::from(f32::EPSILON) / 2.0
+}
+
+/// An operand in `data`, from `offset` on and with rows `gap` apart from each other.
+struct Operand {
+    data: Vec<f32>,
+    shape: [usize; 2],
+    gap: usize,
+    offset: usize,
+    transposed: bool,
+}
+
+impl Operand {
+    fn new(
+        [rows, columns]: [usize; 2],
+        transposed: bool,
+        [gap, offset]: [usize; 2],
+        step: f32,
+    ) -> Self {
+        let lines = if transposed {
+            [columns, rows]
+        } else {
+            [rows, columns]
+        };
+        Self {
+            data: ramp(lines[0] * (lines[1] + gap) + offset, step),
+            shape: lines,
+            gap,
+            offset,
+            transposed,
+        }
+    }
+
+    fn view(&self) -> Matrix<'_> {
+        let [rows, columns] = self.shape;
+        let data = &self.data[self.offset..];
+        let view = Matrix::with_row_stride(data, rows, columns, columns + self.gap);
+        if self.transposed {
+            view.transposed()
+        } else {
+            view
+        }
+    }
+
+    /// The value there, as the precision has it.
+    fn at(&self, row: usize, column: usize, precision: Precision) -> f64 {
+        let [row, column] = if self.transposed {
+            [column, row]
+        } else {
+            [row, column]
+        };
+        let value = self.data[self.offset + row * (self.shape[1] + self.gap) + column];
+        match precision {
+            Precision::F32 => f64::from(value),
+            Precision::Bf16 => half::bf16::from_f32(value).to_f64(),
+        }
+    }
+}
+
+type Run<'a> = Box<dyn Fn(MatrixMut<'_>) + 'a>;
+
+/// The ways in which a product may be asked for.
+fn runs<'a>(precision: Precision, a: Matrix<'a>, b: Matrix<'a>, store: Store<'a>) -> Vec<Run<'a>> {
+    let mut all: Vec<Run<'a>> = vec![
+        Box::new(move |result| matmul_at(precision, result, a, b, store)),
+        Box::new(move |result| matmul_serial_at(precision, result, a, b, store)),
+    ];
+    if precision == Precision::Bf16 {
+        let packed = PackedBf16::new(b);
+        all.push(Box::new(move |result| {
+            matmul_packed(result, a, &packed, store);
+        }));
+    }
+    all
+}
+
+/// Runs one form in every way and compares each with its definition in f64.
+fn check(precision: Precision, [m, k, n]: [usize; 3], form: usize, gap_offset: [usize; 2]) {
+    let a = Operand::new([m, k], form & 1 != 0, gap_offset, 1.3);
+    let b = Operand::new([k, n], form & 2 != 0, gap_offset, 0.7);
+    let bias = ramp(n, 0.9);
+    let store = [
+        Store::Replace,
+        Store::Scaled(0.5),
+        Store::Add,
+        Store::Bias(&bias),
+    ][form / 4 % 4];
+    let [gap, offset] = gap_offset;
+    let before = ramp(m * (n + gap) + offset, 0.2);
+    for run in runs(precision, a.view(), b.view(), store) {
+        let mut result = before.clone();
+        run(MatrixMut::with_row_stride(
+            &mut result[offset..],
+            m,
+            n,
+            n + gap,
+        ));
+        for (i, (found, before)) in result.iter().zip(&before).enumerate() {
+            let place = i
+                .checked_sub(offset)
+                .map(|i| (i / (n + gap), i % (n + gap)));
+            let Some((row, column)) = place.filter(|(row, column)| *row < m && *column < n) else {
+                assert_eq!(found, before, "beside the result of {m} x {k} x {n}");
+                continue;
+            };
+            let products = (0..k).map(|i| a.at(row, i, precision) * b.at(i, column, precision));
+            let (sum, size) =
+                products.fold((0.0, 0.0), |(sum, size), p: f64| (sum + p, size + p.abs()));
+            let (base, scale) = match store {
+                Store::Replace => (0.0, 1.0),
+                Store::Scaled(scale) => (0.0, f64::from(scale)),
+                Store::Add => (f64::from(*before), 1.0),
+                Store::Bias(bias) => (f64::from(bias[column]), 1.0),
+            };
+            let (base, expected): (f64, f64) = (base, base + scale * sum);
+            let allowed = tolerance(k) * (size + base.abs()) + 1e-30;
+            assert!(
+                (f64::from(*found) - expected).abs() <= allowed,
+                "{m} x {k} x {n} in {precision:?}, form {form}: {found} is not {expected}"
+            );
+        }
+    }
+}
+
+const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+proptest! {
+    #[test]
+    fn every_form_is_its_definition(
+        m in 0_usize..70, k in 0_usize..90, n in 0_usize..150, form in 0_usize..16, gap in 0_usize..3, offset in 0_usize..3
+    ) {
+        for precision in BOTH {
+            check(precision, [m, k, n], form, [gap, offset]);
+        }
+    }
+}
+
+#[test]
+fn products_cut_along_every_axis_are_their_definition() {
+    println!("products at level {:?}", simmim_cpu::level());
+    for precision in BOTH {
+        for form in 0..16 {
+            check(precision, [5, 3201, 17], form, [0, 0]);
+            check(precision, [331, 9, 5], form, [0, 1]);
+            check(precision, [3, 35, 801], form, [1, 0]);
+            check(precision, [70, 450, 130], form, [0, 0]);
+        }
+        check(precision, [100, 20_001, 3], 1, [0, 0]);
+        // In parts along k that are added up, in place of what was there and to it.
+        check(precision, [40, 9000, 33], 1, [0, 0]);
+        check(precision, [40, 9000, 33], 9, [2, 1]);
+    }
+}

@@ -1,0 +1,50 @@
+//! The seam between the models and the hardware: what a device must be able to do, and nothing of how.
+//!
+//! The main types, in reading order:
+//!
+//! - [`Device`]: the fused operations, over [`Buffer`]s that belong to the device.
+//! - Descriptions of operations: [`LinearDims`], [`NormDims`], [`RowScale`], [`Heads`], [`AttentionPattern`], [`Patches`],
+//!   [`PixelLoss`], [`CountedRows`], [`CountedClasses`], [`LabelLoss`], [`AdamWStep`].
+//! - [`Precision`] and [`DeviceChoice`]: what a run asks of a device.
+//! - [`ProfilingDevice`]: times the operations of another device; [`Peaks`] are what they are held against.
+//!
+//! **Not done here, on purpose:** no arithmetic and no device. `simmim-cpu` implements [`Device`]; `simmim-backend` is the
+//! one place that finds a device by its name.
+//!
+//! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads, R rows.
+//!
+//! ```
+//! use simmim_device::{Device, LinearDims};
+//!
+//! /// x wᵀ on any hardware.
+//! fn product(device: &dyn Device, x: &[f32], w: &[f32], dims: LinearDims) -> Vec<f32> {
+//!     let (x, w) = (device.upload(x), device.upload(w));
+//!     let mut y = device.allocate(dims.rows * dims.outputs);
+//!     device.linear(&x, (&w, None), dims, &mut y);
+//!     let values = device.download(&y);
+//!     for buffer in [x, w, y] {
+//!         device.release(buffer);
+//!     }
+//!     values
+//! }
+//! ```
+
+mod buffer;
+mod choice;
+mod device;
+mod images;
+mod layers;
+mod losses;
+mod optimiser;
+mod precision;
+mod profiling;
+
+pub use buffer::Buffer;
+pub use choice::DeviceChoice;
+pub use device::Device;
+pub use images::Patches;
+pub use layers::{AttentionPattern, Heads, LinearDims, NormDims, RowScale};
+pub use losses::{CountedClasses, CountedRows, LabelLoss, PixelLoss};
+pub use optimiser::AdamWStep;
+pub use precision::Precision;
+pub use profiling::{OpCost, Peaks, ProfilingDevice};

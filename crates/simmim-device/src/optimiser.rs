@@ -1,0 +1,22 @@
+//! Description of a step of the optimiser.
+
+/// The numbers of one AdamW step for one parameter.
+///
+/// Source: I. Loshchilov and F. Hutter, arXiv 1711.05101, algorithm 2, in the order in which PyTorch's
+/// `torch.optim.AdamW` computes it: p ← p (1 − lr·decay); then p ← p − lr · (m/b₁)/(√(v/b₂) + ε) with
+/// bᵢ = 1 − βᵢᵗ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWStep {
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// β₁ and β₂.
+    pub betas: [f32; 2],
+    /// ε, added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay; 0 for parameters that are exempt.
+    pub weight_decay: f32,
+    /// 1 − β₁ᵗ and 1 − β₂ᵗ at step t, counted from 1.
+    pub corrections: [f32; 2],
+    /// What the gradient is multiplied by before use: the clip of the global norm.
+    pub gradient_scale: f32,
+}

@@ -1,0 +1,246 @@
+//! A device that notes how long each operation of another one takes.
+
+use crate::buffer::Buffer;
+use crate::device::Device;
+use crate::images::Patches;
+use crate::layers::{AttentionPattern, LinearDims, NormDims, RowScale};
+use crate::losses::{CountedClasses, CountedRows, LabelLoss};
+use crate::optimiser::AdamWStep;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Runs every operation on another device and adds up what it takes; without it nothing is timed.
+#[derive(Debug)]
+pub struct ProfilingDevice {
+    inner: Arc<dyn Device>,
+    costs: Mutex<BTreeMap<&'static str, OpCost>>,
+}
+
+/// What all calls of one operation took together.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OpCost {
+    /// Calls.
+    pub calls: u64,
+    /// Seconds from call to return.
+    pub secs: f64,
+    /// Floating-point operations of the matrix products in it, those that a backward does again included.
+    pub operations: f64,
+    /// Bytes of the values that it must read and write, each once.
+    pub bytes: f64,
+}
+
+impl OpCost {
+    /// Billions of floating-point operations a second.
+    pub fn gflops(&self) -> f64 {
+        self.operations / self.secs / 1e9
+    }
+
+    /// Billions of bytes a second.
+    pub fn gbs(&self) -> f64 {
+        self.bytes / self.secs / 1e9
+    }
+}
+
+/// What a device can do at most: the measure that operations are held against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peaks {
+    /// GFLOP/s of products, with operands and sums in registers.
+    pub gflops: f64,
+    /// GB/s of a stream triad.
+    pub gbs: f64,
+}
+
+impl Peaks {
+    /// The share of its bound that an operation reached: products are held against the arithmetic, all else against the
+    /// memory. What stays in the caches may move more than the memory could.
+    pub fn share(self, cost: &OpCost) -> f64 {
+        if cost.operations > 0.0 {
+            cost.gflops() / self.gflops
+        } else {
+            cost.gbs() / self.gbs
+        }
+    }
+}
+
+impl ProfilingDevice {
+    /// Notes what `inner` does.
+    pub fn new(inner: Arc<dyn Device>) -> Self {
+        Self {
+            inner,
+            costs: Mutex::default(),
+        }
+    }
+
+    /// Each operation by the name of its method, with what it took since the beginning or [`Self::reset`].
+    pub fn costs(&self) -> Vec<(&'static str, OpCost)> {
+        self.lock().iter().map(|(op, cost)| (*op, *cost)).collect()
+    }
+
+    /// Forgets what was noted.
+    pub fn reset(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, OpCost>> {
+        self.costs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn timed<T>(&self, op: &'static str, work: Work, run: impl FnOnce(&dyn Device) -> T) -> T {
+        let begun = Instant::now();
+        let result = run(&*self.inner);
+        let secs = begun.elapsed().as_secs_f64();
+        let mut costs = self.lock();
+        let cost = costs.entry(op).or_default();
+        cost.calls += 1;
+        cost.secs += secs;
+        cost.operations += work.operations;
+        cost.bytes += work.values * size_of::<f32>() as f64;
+        result
+    }
+}
+
+/// What an operation must do, whoever does it.
+struct Work {
+    operations: f64,
+    /// Read and written.
+    values: f64,
+}
+
+fn moved<const N: usize>(lens: [usize; N]) -> Work {
+    Work {
+        operations: 0.0,
+        values: lens.iter().sum::<usize>() as f64,
+    }
+}
+
+fn product(dims: LinearDims) -> Work {
+    let LinearDims {
+        rows,
+        inputs,
+        outputs,
+    } = dims;
+    Work {
+        operations: 2.0 * rows as f64 * inputs as f64 * outputs as f64,
+        values: (rows * inputs + inputs * outputs + rows * outputs) as f64,
+    }
+}
+
+/// Of so many products of the size of q kᵀ, for each head of each group of tokens.
+fn attended(
+    n_products: usize,
+    pattern: AttentionPattern<'_>,
+    out_len: usize,
+    moved: usize,
+) -> Work {
+    let bias = pattern.bias.map_or(0, Buffer::len);
+    Work {
+        operations: 2.0 * (n_products * pattern.dims.tokens) as f64 * out_len as f64,
+        values: (moved + bias) as f64,
+    }
+}
+
+/// Methods that are timed, each with its [`Work`].
+macro_rules! timed {
+    ($(fn $op:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $work:expr;)*) => {
+        $(fn $op(&self, $($arg: $type),*) $(-> $result)? {
+            let work = $work;
+            self.timed(stringify!($op), work, |device| device.$op($($arg),*))
+        })*
+    };
+}
+
+impl Device for ProfilingDevice {
+    // Two that happen inside of others, or between them.
+    fn allocate(&self, len: usize) -> Buffer {
+        self.inner.allocate(len)
+    }
+
+    fn release(&self, buffer: Buffer) {
+        self.inner.release(buffer);
+    }
+
+    timed! {
+        fn upload(values: &[f32]) -> Buffer = moved([2 * values.len()]);
+        fn upload_index(values: &[u32]) -> Buffer = moved([2 * values.len()]);
+        fn download_index(buffer: &Buffer) -> Vec<u32> = moved([2 * buffer.len()]);
+        fn download(buffer: &Buffer) -> Vec<f32> = moved([2 * buffer.len()]);
+        fn fill(buffer: &mut Buffer, value: f32) = moved([buffer.len()]);
+        fn copy(from: &Buffer, to: &mut Buffer) = moved([2 * from.len()]);
+        fn add_assign(sum: &mut Buffer, values: &Buffer) = moved([3 * values.len()]);
+        fn approach(x: &mut Buffer, y: &Buffer, share: f32) = moved([3 * y.len()]);
+
+        fn linear(x: &Buffer, w_bias: (&Buffer, Option<&Buffer>), dims: LinearDims, y: &mut Buffer) = product(dims);
+        fn linear_backward_input(dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) = product(dims);
+        fn linear_backward_weight(dy_x: [&Buffer; 2], dims: LinearDims, dw: &mut Buffer, db: Option<&mut Buffer>) =
+            product(dims);
+        fn sum_rows(x: &Buffer, sum: &mut Buffer) = moved([x.len(), sum.len()]);
+        fn add_to_rows(x: &Buffer, shift: &Buffer, y: &mut Buffer) = moved([2 * x.len(), shift.len()]);
+
+        fn layer_norm(x: &Buffer, affine: [&Buffer; 2], dims: NormDims, y: &mut Buffer) -> Buffer = moved([2 * x.len()]);
+        fn layer_norm_backward(dy: &Buffer, saved: [&Buffer; 2], scale: &Buffer, dx: &mut Buffer) -> [Buffer; 2] =
+            moved([3 * dy.len()]);
+        fn gelu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
+        fn gelu_backward(x: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * x.len()]);
+        fn relu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
+        fn relu_backward(y: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
+        fn logistic(x: &Buffer, most: f32, y: &mut Buffer) = moved([2 * x.len()]);
+        fn logistic_backward(y: &Buffer, most: f32, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
+        fn cosine(qkv: &Buffer, log_scale: &Buffer, y: &mut Buffer, head_dim: usize) = moved([2 * qkv.len()]);
+        fn cosine_backward(qkv_dy: [&Buffer; 2], log_scale: &Buffer, dqkv: &mut Buffer, head_dim: usize) -> Buffer =
+            moved([3 * dqkv.len()]);
+        fn attention(qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) =
+            attended(2, pattern, out.len(), qkv.len() + out.len());
+        fn attention_backward(
+            qkv: &Buffer, pattern: AttentionPattern<'_>, out_dout: [&Buffer; 2], dqkv: &mut Buffer
+        ) -> Option<Buffer> = attended(5, pattern, out_dout[0].len(), 2 * qkv.len() + 2 * out_dout[0].len());
+        fn residual(x: &Buffer, branch: &Buffer, gain: RowScale<'_>, y: &mut Buffer) = moved([3 * x.len()]);
+        fn residual_backward(branch: &Buffer, dy: &Buffer, gain: RowScale<'_>, dbranch: &mut Buffer) -> Option<Buffer> =
+            moved([dy.len(), dbranch.len(), gain.scale.map_or(0, |_| branch.len())]);
+
+        fn hide(x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
+        fn hide_backward(dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
+        fn prepend(x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) = moved([2 * x.len()]);
+        fn prepend_backward(dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
+        fn gather(x: &Buffer, index: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
+        fn gather_backward(dy: &Buffer, index: &Buffer, dx: &mut Buffer) = moved([2 * dy.len(), dx.len()]);
+        fn gather_columns(table: &Buffer, index: &Buffer, bias: &mut Buffer) = moved([index.len(), bias.len()]);
+        fn gather_columns_backward(dbias: &Buffer, index: &Buffer, dtable: &mut Buffer) =
+            moved([index.len(), dbias.len()]);
+        fn mean_tokens(x: &Buffer, size: [usize; 2], y: &mut Buffer) = moved([x.len(), y.len()]);
+        fn mean_tokens_backward(dy: &Buffer, size: [usize; 2], dx: &mut Buffer) = moved([dy.len(), dx.len()]);
+        fn query_value_bias(q: &Buffer, v: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
+        fn query_value_bias_backward(dy: &Buffer) -> [Buffer; 2] = moved([2 * dy.len()]);
+
+        fn patchify(images: &Buffer, dims: Patches, rows: &mut Buffer) = moved([2 * images.len()]);
+        fn unpatchify(rows: &Buffer, dims: Patches, images: &mut Buffer) = moved([2 * images.len()]);
+        fn norm_target(images: &Buffer, size: [usize; 2], window: usize, out: &mut Buffer) = moved([2 * images.len()]);
+        fn undo_norm_target(images_normalised: [&Buffer; 2], size: [usize; 2], window: usize, out: &mut Buffer) =
+            moved([3 * out.len()]);
+        fn downscale(images: &Buffer, size: [usize; 2], factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
+        fn enlarge(images: &Buffer, width: usize, factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
+        fn scale_channels(images: &Buffer, scale_shift: [&Buffer; 2], plane_len: usize, out: &mut Buffer) =
+            moved([2 * images.len()]);
+        fn quantise(values: &Buffer, n_bins: usize) -> Buffer = moved([2 * values.len()]);
+        fn nearest(rows: &Buffer, codewords: &Buffer, width: usize) -> Buffer = moved([rows.len(), codewords.len()]);
+        fn argmax(x: &Buffer, width: usize) -> Buffer = moved([x.len()]);
+
+        fn pixel_loss(pair: [&Buffer; 2], counted: CountedRows<'_>, factor: f32) -> Buffer = moved([2 * pair[0].len()]);
+        fn pixel_loss_backward(
+            pair: [&Buffer; 2], counted: CountedRows<'_>, factor_dloss: (f32, &Buffer), dprediction: &mut Buffer
+        ) = moved([3 * dprediction.len()]);
+        fn cross_entropy(logits: &Buffer, counted: CountedClasses<'_>, factor: f32) -> [Buffer; 2] = moved([logits.len()]);
+        fn cross_entropy_backward(
+            saved: [&Buffer; 2], counted: CountedClasses<'_>, factor_dloss: (f32, &Buffer), dlogits: &mut Buffer
+        ) = moved([2 * dlogits.len()]);
+        fn label_loss(logits_targets: [&Buffer; 2], width_kind: (usize, LabelLoss), factor: f32) -> Buffer =
+            moved([2 * logits_targets[0].len()]);
+        fn label_loss_backward(
+            logits_targets: [&Buffer; 2], width_kind: (usize, LabelLoss), factor_dloss: (f32, &Buffer), dlogits: &mut Buffer
+        ) = moved([3 * dlogits.len()]);
+
+        fn sum_of_squares(x: &Buffer) -> f64 = moved([x.len()]);
+        fn adamw(parameter: &mut Buffer, moments: [&mut Buffer; 2], gradient: &Buffer, step: AdamWStep) =
+            moved([7 * gradient.len()]);
+    }
+}
