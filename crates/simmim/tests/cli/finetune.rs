@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::chance::Chance;
 use crate::drawn;
-use crate::resume::{are_equal, chance};
+use crate::resume::are_equal;
 use crate::sandbox::Sandbox;
 
 /// Short, and without what makes the training images hard.
@@ -117,6 +118,7 @@ fn a_fine_tuning_killed_at_random_moments_ends_as_one_that_was_not() {
         --set finetune.ema=0.9 --set finetune.class_weights=balanced --set model.drop_path=0.2 \
         --set train.save_every_minutes=0.0003";
     sandbox.simmim(&format!("{run} --out whole")).ok();
+    let mut chance = Chance::new();
     let mut n_kills = 0;
     loop {
         let begun = sandbox.path("killed/config.toml").exists();
@@ -132,8 +134,8 @@ fn a_fine_tuning_killed_at_random_moments_ends_as_one_that_was_not() {
         let mut command = sandbox.command(&words);
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        let longest = 0.15 * (1.0 + n_kills as f64 / 4.0);
-        sleep(Duration::from_secs_f64(0.05 + chance(n_kills) * longest));
+        let longest = 0.15 * (1.0 + f64::from(n_kills) / 4.0);
+        sleep(Duration::from_secs_f64(0.05 + chance.draw() * longest));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{status}, after {n_kills} kills");
             break;
@@ -433,13 +435,14 @@ fn pretrained_and_scratch_are_compared_and_the_comparison_can_be_killed() {
         "lowshot --data labelled --test test --from run --shares 0.5,1 --seeds 2 --out few {PLAIN} \
          --set data.held_out=0 --set train.epochs=8 --set-scratch finetune.layer_decay=1"
     );
+    let mut chance = Chance::new();
     let mut n_kills = 0;
     loop {
         let mut command = sandbox.command(&words);
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         sleep(Duration::from_secs_f64(
-            0.1 + 0.3 * chance(n_kills) + 0.05 * n_kills as f64,
+            0.1 + 0.3 * chance.draw() + 0.05 * f64::from(n_kills),
         ));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{status}");

@@ -8,6 +8,7 @@ mod bad_checkpoints;
 mod bad_images;
 mod bad_settings;
 mod bench;
+mod chance;
 mod commands;
 mod drawn;
 mod features;

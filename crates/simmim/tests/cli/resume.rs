@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::chance::Chance;
 use crate::drawn;
 use crate::sandbox::{Sandbox, tensors};
 
@@ -39,21 +40,11 @@ pub(crate) fn are_equal(one: &Path, other: &Path) {
     assert_eq!(metrics(one), metrics(other));
 }
 
-/// A number from 0 to 1 that differs from call to call.
-pub(crate) fn chance(seed: u64) -> f64 {
-    use simmim::random::{Purpose, Stream};
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    Stream::new(now.as_nanos() as u64, Purpose::Survey)
-        .at(0, seed)
-        .unit()
-}
-
 #[test]
 fn a_run_killed_at_random_moments_ends_as_one_that_was_not() {
     let sandbox = Sandbox::with_photos(24);
     sandbox.simmim(&format!("{RUN} --out whole")).ok();
+    let mut chance = Chance::new();
     let mut n_kills = 0;
     loop {
         let begun = sandbox.path("killed/config.toml").exists();
@@ -70,7 +61,7 @@ fn a_run_killed_at_random_moments_ends_as_one_that_was_not() {
             .unwrap();
         // Later ones are given the time to come to the end.
         sleep(Duration::from_secs_f64(
-            0.02 + chance(n_kills) * 0.15 * (1.0 + n_kills as f64 / 4.0),
+            0.02 + chance.draw() * 0.15 * (1.0 + f64::from(n_kills) / 4.0),
         ));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{status}, after {n_kills} kills");
