@@ -1,10 +1,11 @@
 //! The folder of an ablation.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use simmim_checkpoint::write_bytes_atomic;
+use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers, write_bytes_atomic};
 use simmim_data::DataSet;
 
 use super::point::{Ablation, Point};
@@ -39,10 +40,13 @@ impl Folder {
         for point in ablation.points() {
             folder.require_same(point)?;
         }
+        // First, because by it the folder is known as an ablation's when it is killed here.
+        write_bytes_atomic(&path.join(GRID), ablation.text.as_bytes())?;
         for part in [folder.points(), folder.runs()] {
             fs::create_dir_all(&part).map_err(|source| write_error(&part, source))?;
+            remove_leftovers(&part)?;
         }
-        write_bytes_atomic(&path.join(GRID), ablation.text.as_bytes())?;
+        remove_leftovers(path)?;
         Ok(folder)
     }
 
@@ -199,9 +203,11 @@ impl Folder {
 
 /// A folder that is new, empty, or that of an ablation.
 fn admit(path: &Path) -> Result<(), GridError> {
-    let names = fs::read_dir(path).into_iter().flatten().flatten();
-    let mut others = names.filter(|entry| entry.file_name() != LOCK);
-    if path.join(GRID).is_file() || others.next().is_none() {
+    // What an ablation that was killed before it stored its grid leaves behind holds nothing to lose.
+    let is_bare =
+        |name: OsString| name == LOCK || name.to_string_lossy().starts_with(TEMPORARY_PREFIX);
+    let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
+    if path.join(GRID).is_file() || entries.all(|entry| is_bare(entry.file_name())) {
         return Ok(());
     }
     let path = path.to_owned();

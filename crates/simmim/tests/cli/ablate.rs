@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::drawn;
+use crate::kills;
 use crate::sandbox::Sandbox;
 
 const GRID: &str = "\
@@ -100,35 +99,33 @@ fn a_killed_ablation_goes_on_and_ends_as_one_that_was_not() {
     let sandbox = sandbox(GRID);
     sandbox.simmim(&format!("{RUN} --out whole")).ok();
     let (whole, killed) = (sandbox.path("whole"), sandbox.path("killed"));
-    let mut n_kills = 0;
-    loop {
-        let before = times(&killed);
-        let mut child = sandbox
-            .command(&format!("{RUN} --out killed"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Later ones are given the time to come to the end.
-        sleep(Duration::from_millis(60 + 35 * n_kills));
-        let ended = child.try_wait().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let after = times(&killed);
+    let mut before = times(&killed);
+    kills::until_the_end(0.15, || {
+        let now = times(&killed);
         for (path, time) in &before {
-            assert_eq!(after[path], *time, "{} was touched", path.display());
+            assert_eq!(&now[path], time, "{} was touched", path.display());
         }
-        if let Some(status) = ended {
-            assert!(status.success(), "{status}, after {n_kills} kills");
-            break;
-        }
-        n_kills += 1;
-    }
-    assert!(n_kills >= 2, "too short to be killed twice");
+        before = now;
+        sandbox.command(&format!("{RUN} --out killed"))
+    });
+    let after = times(&killed);
+    assert!(before.iter().all(|(path, time)| &after[path] == time));
     assert_eq!(exact(&killed), exact(&whole));
     assert!(exact(&whole).iter().all(|row| row["status"] == "finished"));
     let left = fs::read_dir(killed.join("runs")).unwrap().count();
     assert_eq!(left, 5);
+}
+
+#[test]
+fn an_ablation_killed_before_it_stored_its_grid_begins_again() {
+    let sandbox = sandbox("recipe = 'tiny.toml'\ngrid.mask.ratio = [0.5]\nset.train.max_steps = 1");
+    fs::create_dir(sandbox.path("out")).unwrap();
+    for left in ["run.lock", ".simmim-partial-aBcDeF"] {
+        fs::write(sandbox.path("out").join(left), "").unwrap();
+    }
+    sandbox.simmim(&format!("{RUN} --out out")).ok();
+    assert_eq!(rows(&sandbox.path("out"))[0]["status"], "finished");
+    assert!(!sandbox.path("out/.simmim-partial-aBcDeF").exists());
 }
 
 #[test]

@@ -2,16 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Stdio;
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::chance::Chance;
 use crate::drawn;
+use crate::kills;
 use crate::resume::are_equal;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, tensors};
 
 /// Short, and without what makes the training images hard.
 const PLAIN: &str = "--set train.epochs=12 --set train.batch_size=6 --set train.warmup_epochs=1 --set train.threads=1 \
@@ -118,33 +115,17 @@ fn a_fine_tuning_killed_at_random_moments_ends_as_one_that_was_not() {
         --set finetune.ema=0.9 --set finetune.class_weights=balanced --set model.drop_path=0.2 \
         --set train.save_every_minutes=0.0003";
     sandbox.simmim(&format!("{run} --out whole")).ok();
-    let mut chance = Chance::new();
-    let mut n_kills = 0;
-    loop {
-        let begun = sandbox.path("killed/config.toml").exists();
-        if begun {
+    kills::until_the_end(0.15, || {
+        if sandbox.path("killed/checkpoints/last.safetensors").exists() {
             // What a run came from is not needed to go on.
             let _ = fs::remove_dir_all(sandbox.path("run/checkpoints"));
         }
-        let words = if begun {
-            "finetune --resume killed".to_owned()
+        if sandbox.path("killed/config.toml").exists() {
+            sandbox.command("finetune --resume killed")
         } else {
-            format!("{run} --out killed")
-        };
-        let mut command = sandbox.command(&words);
-        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let longest = 0.15 * (1.0 + f64::from(n_kills) / 4.0);
-        sleep(Duration::from_secs_f64(0.05 + chance.draw() * longest));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{status}, after {n_kills} kills");
-            break;
+            sandbox.command(&format!("{run} --out killed"))
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        n_kills += 1;
-        assert!(n_kills < 200, "it never comes to its end");
-    }
+    });
     are_equal(&sandbox.path("whole"), &sandbox.path("killed"));
 }
 
@@ -419,6 +400,13 @@ fn several_labels_an_image_are_learned_and_measured() {
     assert!(sandbox.path("scores/classes.csv").is_file());
 }
 
+/// The rows of a comparison's table without the minutes that each took.
+fn accuracies(sandbox: &Sandbox, out: &str) -> Vec<String> {
+    let text = fs::read_to_string(sandbox.path(&format!("{out}/lowshot.csv"))).unwrap();
+    let without_minutes = |line: &str| line.rsplit_once(',').unwrap().0.to_owned();
+    text.lines().map(without_minutes).collect()
+}
+
 #[test]
 fn pretrained_and_scratch_are_compared_and_the_comparison_can_be_killed() {
     let sandbox = pretrained(12);
@@ -432,26 +420,17 @@ fn pretrained_and_scratch_are_compared_and_the_comparison_can_be_killed() {
         }
     }
     let words = format!(
-        "lowshot --data labelled --test test --from run --shares 0.5,1 --seeds 2 --out few {PLAIN} \
+        "lowshot --data labelled --test test --from run --shares 0.5,1 --seeds 2 {PLAIN} \
          --set data.held_out=0 --set train.epochs=8 --set-scratch finetune.layer_decay=1"
     );
-    let mut chance = Chance::new();
-    let mut n_kills = 0;
-    loop {
-        let mut command = sandbox.command(&words);
-        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        sleep(Duration::from_secs_f64(
-            0.1 + 0.3 * chance.draw() + 0.05 * f64::from(n_kills),
-        ));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{status}");
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        n_kills += 1;
-        assert!(n_kills < 100, "it never comes to its end");
+    kills::until_the_end(0.3, || sandbox.command(&format!("{words} --out few")));
+    sandbox.simmim(&format!("{words} --out whole")).ok();
+    assert_eq!(accuracies(&sandbox, "few"), accuracies(&sandbox, "whole"));
+    for name in ["labels-0.5-pretrained-seed1", "labels-1-scratch-seed1"] {
+        let last = |out| {
+            tensors(&sandbox.path(&format!("{out}/runs/{name}/checkpoints/last.safetensors")))
+        };
+        assert!(last("few") == last("whole"), "{name} differs");
     }
     let text = fs::read_to_string(sandbox.path("few/lowshot.csv")).unwrap();
     assert_eq!(text.lines().count(), 1 + 8, "{text}");
@@ -468,8 +447,8 @@ fn pretrained_and_scratch_are_compared_and_the_comparison_can_be_killed() {
         "{scratch}"
     );
     // Nothing is trained again, and other settings are not mixed in.
-    let again = sandbox.simmim(&words).ok();
+    let again = sandbox.simmim(&format!("{words} --out few")).ok();
     assert!(again.stderr.contains("done: 8 runs"), "{again:?}");
-    let ran = sandbox.simmim(&format!("{words} --set train.weight_decay=0.1"));
+    let ran = sandbox.simmim(&format!("{words} --out few --set train.weight_decay=0.1"));
     ran.fails(1, &["weight_decay = 0.05", "weight_decay = 0.1"]);
 }

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::chance::Chance;
 use crate::drawn;
+use crate::kills;
 use crate::sandbox::{Sandbox, tensors};
 
 /// Some hundred steps, with checkpoints in the middle of epochs.
@@ -44,34 +44,13 @@ pub(crate) fn are_equal(one: &Path, other: &Path) {
 fn a_run_killed_at_random_moments_ends_as_one_that_was_not() {
     let sandbox = Sandbox::with_photos(24);
     sandbox.simmim(&format!("{RUN} --out whole")).ok();
-    let mut chance = Chance::new();
-    let mut n_kills = 0;
-    loop {
-        let begun = sandbox.path("killed/config.toml").exists();
-        let words = if begun {
-            "pretrain --resume killed".to_owned()
+    kills::until_the_end(0.15, || {
+        if sandbox.path("killed/config.toml").exists() {
+            sandbox.command("pretrain --resume killed")
         } else {
-            format!("{RUN} --out killed")
-        };
-        let mut child = sandbox
-            .command(&words)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Later ones are given the time to come to the end.
-        sleep(Duration::from_secs_f64(
-            0.02 + chance.draw() * 0.15 * (1.0 + f64::from(n_kills) / 4.0),
-        ));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{status}, after {n_kills} kills");
-            break;
+            sandbox.command(&format!("{RUN} --out killed"))
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        n_kills += 1;
-    }
-    assert!(n_kills >= 2, "the run was too short to be killed twice");
+    });
     are_equal(&sandbox.path("whole"), &sandbox.path("killed"));
 }
 

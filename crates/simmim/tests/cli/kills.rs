@@ -1,0 +1,53 @@
+//! Processes that are killed at random moments.
+
+use std::io::{Read, Seek};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use simmim::random::{Purpose, Stream};
+
+/// The environment variable with the seed of a test that failed.
+const VARIABLE: &str = "SIMMIM_TEST_SEED";
+
+/// Starts what `next` gives, kills it at a random moment, and so on until one comes to its end: well, and after two kills
+/// at least. The moments are up to `longest_secs` after the start at first, and later ever later.
+///
+/// The seed of the moments is printed, which shows when the test fails; `SIMMIM_TEST_SEED` gives the same moments again. (How
+/// far a process has come by then is up to the machine.)
+#[track_caller]
+pub(crate) fn until_the_end(longest_secs: f64, mut next: impl FnMut() -> Command) {
+    let seed = std::env::var(VARIABLE).map_or_else(|_| clock(), |text| text.parse().unwrap());
+    eprintln!("to kill at the same moments: {VARIABLE}={seed}");
+    let chances = Stream::new(seed, Purpose::Survey);
+    for n_kills in 0..200_u32 {
+        let mut said = tempfile::tempfile().unwrap();
+        let mut command = next();
+        let command = command
+            .stdout(Stdio::null())
+            .stderr(said.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        let longest_secs = longest_secs * (1.0 + f64::from(n_kills) / 4.0);
+        let share = chances.at(0, n_kills.into()).unit();
+        sleep(Duration::from_secs_f64(0.02 + share * longest_secs));
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut stderr = String::new();
+            said.rewind().unwrap();
+            said.read_to_string(&mut stderr).unwrap();
+            assert!(
+                status.success(),
+                "{status}, after {n_kills} kills: {stderr}"
+            );
+            assert!(n_kills >= 2, "it was too short to be killed twice");
+            return;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    panic!("it never comes to its end");
+}
+
+fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap().as_micros() as u64
+}
