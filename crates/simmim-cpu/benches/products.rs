@@ -3,7 +3,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use simmim_cpu::bf16::{PackedBf16, matmul_packed};
+use simmim_cpu::matmul::bf16::{PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_at, matmul_serial_at};
 use simmim_device::Precision;
 

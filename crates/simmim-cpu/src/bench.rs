@@ -1,7 +1,7 @@
 //! Times single operations on the shapes of the usual models.
 
-use crate::CpuDevice;
 use crate::attention::{PADDING, softmax_rows};
+use crate::device::CpuDevice;
 use crate::peak;
 use simmim_device::{
     AdamWStep, AttentionPattern, Buffer, Device, Heads, LinearDims, NormDims, OpCost, Peaks,

@@ -14,7 +14,7 @@ pub enum Level {
     Avx512,
     /// As before, and AVX-512 BF16, which only matrix products use.
     Avx512Bf16,
-    /// As before, and tiles of bf16 (AMX), which only [`bf16`](crate::bf16) products use.
+    /// As before, and tiles of bf16 (AMX), which only bf16 products use.
     Amx,
 }
 
@@ -54,7 +54,7 @@ fn detect() -> Level {
     let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     match (avx2, avx512) {
         (true, true) if is_x86_feature_detected!("avx512bf16") => {
-            if crate::avx512::has_tiles() {
+            if has_tiles() {
                 Level::Amx
             } else {
                 Level::Avx512Bf16
@@ -64,6 +64,36 @@ fn detect() -> Level {
         (true, false) => Level::Avx2,
         (false, _) => Level::Portable,
     }
+}
+
+/// Whether the processor has tiles of bf16 and the system lets this process use them.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_tiles() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| has_instructions() && is_permitted())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_instructions() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    // Leaf 7, EDX: bit 22 is AMX-BF16, bit 24 AMX-TILE.
+    __cpuid(0).eax >= 7 && {
+        let bits = __cpuid_count(7, 0).edx;
+        bits >> 22 & 1 == 1 && bits >> 24 & 1 == 1
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn is_permitted() -> bool {
+    /// `ARCH_REQ_XCOMP_PERM`, and the number of the state that holds the tiles.
+    const ASK: [libc::c_long; 2] = [0x1023, 18];
+    // SAFETY: the call reads no memory; it allows all threads of this process to use tiles, or says that it does not.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ASK[0], ASK[1]) == 0 }
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn is_permitted() -> bool {
+    false
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -4,11 +4,11 @@
 //! backward. They run on the current [`rayon`] pool. Sums are divided in a way that depends
 //! only on the shapes, so results are the same for every number of threads.
 //!
-//! Reading order: [`matmul`], [`bf16`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
+//! Reading order: [`matmul`], [`matmul::bf16`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
 //! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`label_loss`], [`optimiser`];
 //! [`peak`] measures what the machine can do at most, [`bench`] single operations.
 //!
-//! Matrix products are written for AVX-512 with BF16 (f32 and [`bf16`]) and for AMX ([`bf16`]), both over one division into blocks.
+//! Matrix products are written for AVX-512 with BF16 (f32 and bf16) and for AMX (bf16), both over one division into blocks.
 //! On other processors they are the `gemm` crate's, so their bits may differ between processors, not between runs on one.
 //! Every other kernel is one portable body, compiled for each instruction level ([`Level`]).
 //!
@@ -40,10 +40,7 @@
 pub mod activation;
 mod aligned;
 pub mod attention;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 pub mod bench;
-pub mod bf16;
 mod chunks;
 pub mod classes;
 pub mod cosine;

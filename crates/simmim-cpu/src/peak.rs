@@ -84,7 +84,7 @@ fn operations(precision: Precision) -> f64 {
     #[cfg(target_arch = "x86_64")]
     match (precision, level()) {
         (Precision::Bf16, Level::Amx) => {
-            return crate::avx512::multiply_nearest(STEPS);
+            return crate::matmul::amx::multiply_nearest(STEPS);
         }
         (Precision::Bf16, Level::Avx512Bf16) => {
             // SAFETY: `level` has seen the bits of AVX-512 F and BF16.

@@ -2,14 +2,14 @@
 //! apart: they differ between levels by the rounding of sums; the number of threads changes neither.
 
 use simmim_cpu::attention::{
-    Order, PADDING, Pattern, Windows, attention, attention_backward, softmax_rows,
+    Order, PADDING, Pattern, Saved, Windows, attention, attention_backward, softmax_rows,
 };
-use simmim_cpu::bf16::{PackedBf16, matmul_packed};
 use simmim_cpu::classes::{argmax, nearest, quantise};
 use simmim_cpu::cosine::{normalise, normalise_backward};
 use simmim_cpu::cross_entropy::{Answers, cross_entropy, cross_entropy_backward};
 use simmim_cpu::gelu::{gelu, gelu_backward};
 use simmim_cpu::layer_norm::{Affine, layer_norm, layer_norm_backward};
+use simmim_cpu::matmul::bf16::{PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_and_sums, matmul_at};
 use simmim_cpu::norm_target::norm_target;
 use simmim_cpu::optimiser::{Moments, adamw, sum_of_squares};
@@ -205,7 +205,11 @@ fn of_attention() -> Results {
         };
         attention(&qkv, pattern, &mut out);
         let mut dbias = vec![0.0; dims.heads * dims.tokens * dims.tokens];
-        attention_backward(&qkv, pattern, (&out, &dout), &mut dqkv, &mut dbias);
+        let saved = Saved {
+            qkv: &qkv,
+            out: &out,
+        };
+        attention_backward(saved, pattern, &dout, &mut dqkv, &mut dbias);
         let index: Vec<u32> = (0..2500).map(|i| i % 97).collect();
         let mut dtable = vec![0.0; 97 * dims.heads];
         scatter_columns(&dbias, &index, &mut dtable);
@@ -289,7 +293,7 @@ fn products(precision: Precision) -> Results {
         }
         let (mut result, mut sums) = (vec![0.0; m * n], vec![0.0; m]);
         let view = MatrixMut::new(&mut result, m, n);
-        matmul_and_sums(view, (&a, right), &mut sums, precision);
+        matmul_and_sums(view, &a, right, &mut sums, precision);
         result.extend(sums);
         all.push((
             format!("with sums, {m} x {k} x {n} in {precision:?}"),

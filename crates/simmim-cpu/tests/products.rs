@@ -1,7 +1,7 @@
 //! Products in both precisions are their definition in f64, in every form, at every edge, and write nothing beside their result.
 
 use proptest::prelude::*;
-use simmim_cpu::bf16::{PackedBf16, matmul_packed};
+use simmim_cpu::matmul::bf16::{PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_at, matmul_serial_at};
 use simmim_device::Precision;
 

@@ -9,20 +9,21 @@
 //! BEiT (arXiv 2106.08254) and Swin (arXiv 2103.14030, eq. 4); shifted windows, Swin §3.2. The form of the
 //! backward, with the row sums of dO∘O, as in T. Dao et al., *FlashAttention*, arXiv 2205.14135, appendix B.2.
 
+mod group;
 mod padded;
+mod part;
+mod pattern;
 mod softmax;
 mod windows;
 
 use crate::chunks::{SharedRows, add};
-use crate::lanes::copy;
-use crate::matmul::{Matrix, MatrixMut, Store, matmul_serial_at};
 use crate::scratch::{with_scratch, with_zeros};
 use padded::PaddedLogits;
+use part::{Backward, Logits};
 use rayon::prelude::*;
-use simmim_device::{Heads, Precision};
-use softmax::softmax_backward;
-use std::ops::Range;
+use simmim_device::Heads;
 
+pub use pattern::Pattern;
 pub use softmax::{PADDING, softmax_rows};
 pub use windows::{OTHER_REGION, Order, Windows};
 
@@ -30,131 +31,6 @@ pub use windows::{OTHER_REGION, Order, Windows};
 const PARTS: usize = 16;
 /// As [`PARTS`], of whole images in the backward with a bias: each part has a gradient of the bias of its own.
 const BIAS_PARTS: usize = 4;
-/// How tokens attend to each other.
-#[derive(Debug, Clone, Copy)]
-pub struct Pattern<'a> {
-    /// Sizes.
-    pub dims: Heads,
-    /// `[N, T, T]`, added to the logits.
-    pub bias: Option<&'a [f32]>,
-    /// Windows of each image; without them all tokens of an image attend to each other.
-    pub windows: Option<Windows<'a>>,
-    /// Of the products; the softmax is f32 always.
-    pub precision: Precision,
-}
-
-impl<'a> Pattern<'a> {
-    /// L, tokens of an image.
-    fn image_tokens(self) -> usize {
-        self.windows.map_or(self.dims.tokens, Windows::n_tokens)
-    }
-
-    /// Groups of tokens that attend to each other in one image.
-    fn n_windows(self) -> usize {
-        self.image_tokens() / self.dims.tokens
-    }
-
-    /// The tokens of a group, among all groups of a batch.
-    fn group(self, idx: usize) -> Group<'a> {
-        let tokens = self.dims.tokens;
-        let Some(windows) = self.windows else {
-            return Group {
-                first_row: idx * tokens,
-                order: &[],
-                regions: &[],
-            };
-        };
-        let (order, regions) = windows.window(idx % self.n_windows(), tokens);
-        Group {
-            first_row: idx / self.n_windows() * self.image_tokens(),
-            order,
-            regions,
-        }
-    }
-
-    fn assert_fits(self, qkv: &[f32], out: &[f32]) {
-        let (dims, image) = (self.dims, self.image_tokens() * self.dims.width());
-        assert!(
-            out.len().is_multiple_of(image) && qkv.len() == 3 * out.len(),
-            "attention: lengths differ"
-        );
-        assert!(
-            self.image_tokens().is_multiple_of(dims.tokens),
-            "attention: {} tokens in windows of {}",
-            self.image_tokens(),
-            dims.tokens
-        );
-        let len = dims.heads * dims.logits_len();
-        assert!(
-            self.bias.is_none_or(|bias| bias.len() == len),
-            "attention: the bias is not [{}, {}, {}]",
-            dims.heads,
-            dims.tokens,
-            dims.tokens
-        );
-    }
-}
-
-/// Columns of the rows of a batch: what some heads have of them.
-#[derive(Clone, Copy)]
-struct Columns<'a> {
-    values: &'a [f32],
-    width: usize,
-    first: usize,
-    n: usize,
-}
-
-/// Tokens that attend to each other: rows of the batch.
-#[derive(Clone, Copy)]
-struct Group<'a> {
-    first_row: usize,
-    /// The row of each token from the first one on; empty where the rows lie together.
-    order: &'a [u32],
-    /// Empty where no numbers differ.
-    regions: &'a [u32],
-}
-
-impl Group<'_> {
-    /// The row of the batch that holds token `idx`.
-    fn row(self, idx: usize) -> usize {
-        self.first_row + self.order.get(idx).map_or(idx, |&row| row as usize)
-    }
-
-    /// Copies columns of this group's rows.
-    fn gather(self, from: Columns<'_>, to: &mut [f32]) {
-        for (idx, to) in to.chunks_exact_mut(from.n).enumerate() {
-            let start = self.row(idx) * from.width + from.first;
-            copy(&from.values[start..][..from.n], to);
-        }
-    }
-
-    /// Writes the columns from `column` on of this group's rows.
-    ///
-    /// # Safety
-    /// Nothing else may reach these columns of these rows at the same time.
-    unsafe fn scatter(
-        self,
-        (from, n_columns): (&[f32], usize),
-        to: &SharedRows<'_>,
-        column: usize,
-    ) {
-        for (idx, from) in from.chunks_exact(n_columns).enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { to.write(self.row(idx), column, from) };
-        }
-    }
-
-    /// The regions as the softmax takes them, padded; nothing where no numbers differ.
-    fn regions(self, to: &mut [f32]) -> &[f32] {
-        if self.regions.is_empty() {
-            return &[];
-        }
-        for (to, region) in to.iter_mut().zip(self.regions) {
-            *to = *region as f32;
-        }
-        to
-    }
-}
 
 /// out = softmax(s q kᵀ + bias) v within each image or window.
 ///
@@ -182,29 +58,45 @@ pub fn attention(qkv: &[f32], pattern: Pattern<'_>, out: &mut [f32]) {
                 let [q, k, v] = [0, 1, 2].map(|which| &qkv_part[which * one..][..one]);
                 let regions = group.regions(regions);
                 for (head, bias) in biases.chunks_exact(logits).enumerate() {
-                    part.weights([q, k], head, (bias, regions), weights);
-                    let product = (part.dims.logits(weights), part.head(v, head));
-                    part.matmul(part.head_mut(result, head), product);
+                    let of = Logits {
+                        q,
+                        k,
+                        bias,
+                        regions,
+                    };
+                    part.weights(head, of, weights);
+                    let (p, v) = (part.dims.logits(weights), part.head(v, head));
+                    part.matmul(part.head_mut(result, head), p, v);
                 }
                 // SAFETY: `Order` holds each token of an image once and each group is one window of one image, so these
                 // columns of its rows are this task's alone.
-                unsafe { group.scatter((result, part.width()), &out, part.first_column()) };
+                unsafe { group.scatter(result, part.width(), &out, part.first_column()) };
             }
         });
     });
 }
 
+/// What [`attention`] was given and what it gave.
+#[derive(Debug, Clone, Copy)]
+pub struct Saved<'a> {
+    /// `[B, L, 3, N, d]`.
+    pub qkv: &'a [f32],
+    /// `[B, L, N, d]`.
+    pub out: &'a [f32],
+}
+
 /// Gradients of [`attention`]: writes `dqkv` and, where there is a bias, `dbias`.
 ///
 /// # Shapes
-/// `qkv`, `dqkv` `[B, L, 3, N, d]`; `out`, `dout` `[B, L, N, d]`; `dbias` `[N, T, T]`, or empty without a bias.
+/// `dout` as the result, `dqkv` as `qkv`; `dbias` `[N, T, T]`, or empty without a bias.
 pub fn attention_backward(
-    qkv: &[f32],
+    saved: Saved<'_>,
     pattern: Pattern<'_>,
-    (out, dout): (&[f32], &[f32]),
+    dout: &[f32],
     dqkv: &mut [f32],
     dbias: &mut [f32],
 ) {
+    let Saved { qkv, out } = saved;
     pattern.assert_fits(qkv, out);
     assert!(
         dout.len() == out.len()
@@ -215,26 +107,33 @@ pub fn attention_backward(
     let dims = pattern.dims;
     let n_groups = out.len() / dims.out_len();
     let dqkv = SharedRows::new(dqkv, 3 * dims.width());
-    let values = (qkv, out, dout);
+    let from = Backward {
+        qkv,
+        bias: pattern.bias,
+        out,
+        dout,
+    };
     if pattern.bias.is_none() {
         pattern.in_parts(n_groups, PARTS, |_, part, groups| {
-            part.backward((pattern, groups), values, (&dqkv, &mut []));
+            let groups = groups.map(|idx| pattern.group(idx));
+            part.backward(groups, from, &dqkv, &mut []);
         });
         return;
     }
-    let most = if pattern.windows.is_some() {
+    let max_parts = if pattern.windows.is_some() {
         PARTS
     } else {
         BIAS_PARTS
     };
-    let (n_parts, padded) = (n_groups.min(most), dims.padded_len());
+    let (n_parts, padded) = (n_groups.min(max_parts), dims.padded_len());
     with_zeros(n_parts * dims.heads * padded, |sums| {
         let all = SharedRows::new(sums, padded);
         pattern.in_parts(n_groups, n_parts, |idx, part, groups| {
             let first = idx * dims.heads + part.heads.start;
             // SAFETY: each head of each part is one task's.
             let sums = unsafe { all.rows_mut(first, part.heads.len()) };
-            part.backward((pattern, groups), values, (&dqkv, sums));
+            let groups = groups.map(|idx| pattern.group(idx));
+            part.backward(groups, from, &dqkv, sums);
         });
         add_unpadded(sums, dims, dbias);
     });
@@ -254,211 +153,12 @@ fn add_unpadded(parts: &[f32], dims: Heads, dbias: &mut [f32]) {
         });
 }
 
-impl Pattern<'_> {
-    /// Calls `run` with the number of a part, some heads, and the groups of the part, in parallel. Parts depend on the number of
-    /// groups alone. Of whole images a task takes one head; of windows all, so that it reads whole rows.
-    fn in_parts(
-        self,
-        n_groups: usize,
-        n_parts: usize,
-        run: impl Fn(usize, Part, Range<usize>) + Sync,
-    ) {
-        let n_parts = n_parts.min(n_groups);
-        let (each, n_shares) = match self.windows {
-            Some(_) => (self.dims.heads, 1),
-            None => (1, self.dims.heads),
-        };
-        (0..n_parts * n_shares).into_par_iter().for_each(|task| {
-            let (part, share) = (task / n_shares, task % n_shares);
-            let groups = part * n_groups / n_parts..(part + 1) * n_groups / n_parts;
-            let heads = Part {
-                dims: self.dims,
-                heads: share * each..(share + 1) * each,
-                precision: self.precision,
-            };
-            run(part, heads, groups);
-        });
-    }
-}
-
-/// The heads of a task. What they have of q, of k, of v or of a result for one group is `[T, heads, d]`.
-struct Part {
-    dims: Heads,
-    heads: Range<usize>,
-    precision: Precision,
-}
-
-impl Part {
-    fn width(&self) -> usize {
-        self.heads.len() * self.dims.head_dim
-    }
-
-    fn len(&self) -> usize {
-        self.dims.tokens * self.width()
-    }
-
-    fn first_column(&self) -> usize {
-        self.heads.start * self.dims.head_dim
-    }
-
-    /// Columns of q, k and v.
-    fn of_qkv<'a>(&self, values: &'a [f32]) -> impl Iterator<Item = Columns<'a>> {
-        let (width, first, n) = (self.dims.width(), self.first_column(), self.width());
-        (0..3).map(move |which| Columns {
-            values,
-            width: 3 * width,
-            first: which * width + first,
-            n,
-        })
-    }
-
-    /// Columns of a result or of its gradient.
-    fn of_out<'a>(&self, values: &'a [f32]) -> Columns<'a> {
-        Columns {
-            values,
-            width: self.dims.width(),
-            first: self.first_column(),
-            n: self.width(),
-        }
-    }
-
-    /// What head `idx` of these has, `[T, d]`.
-    fn head<'a>(&self, values: &'a [f32], idx: usize) -> Matrix<'a> {
-        let Heads {
-            tokens, head_dim, ..
-        } = self.dims;
-        Matrix::with_row_stride(&values[idx * head_dim..], tokens, head_dim, self.width())
-    }
-
-    fn head_mut<'a>(&self, values: &'a mut [f32], idx: usize) -> MatrixMut<'a> {
-        let Heads {
-            tokens, head_dim, ..
-        } = self.dims;
-        MatrixMut::with_row_stride(
-            &mut values[idx * head_dim..],
-            tokens,
-            head_dim,
-            self.width(),
-        )
-    }
-
-    /// The biases of the heads as the softmax takes them, `[heads, T, T]` padded; zeros without one.
-    fn padded_biases(&self, bias: Option<&[f32]>, to: &mut [f32]) {
-        let tokens = self.dims.tokens;
-        let first_row = self.heads.start * tokens;
-        for (row, to) in to.chunks_exact_mut(self.dims.row_len()).enumerate() {
-            let (values, padding) = to.split_at_mut(tokens);
-            match bias {
-                Some(bias) => values.copy_from_slice(&bias[(first_row + row) * tokens..][..tokens]),
-                None => values.fill(0.0),
-            }
-            padding.fill(PADDING);
-        }
-    }
-
-    fn matmul(&self, result: MatrixMut<'_>, (a, b): (Matrix<'_>, Matrix<'_>)) {
-        matmul_serial_at(self.precision, result, a, b, Store::Replace);
-    }
-
-    /// softmax(s q kᵀ + bias) of one head, `[T, T]` padded.
-    fn weights(
-        &self,
-        [q, k]: [&[f32]; 2],
-        head: usize,
-        (bias, regions): (&[f32], &[f32]),
-        weights: &mut [f32],
-    ) {
-        let (q, k) = (self.head(q, head), self.head(k, head));
-        self.matmul(self.dims.logits_mut(weights), (q, k.transposed()));
-        softmax_rows(weights, self.dims.scale, bias, regions, self.dims.tokens);
-    }
-
-    /// The backward of some groups: columns of `dqkv` are written, the share of the biases' gradients is added.
-    fn backward(
-        &self,
-        (pattern, groups): (Pattern<'_>, Range<usize>),
-        (qkv, out, dout): (&[f32], &[f32], &[f32]),
-        (dqkv, dbiases): (&SharedRows<'_>, &mut [f32]),
-    ) {
-        let (one, logits, n_heads) = (self.len(), self.dims.padded_len(), self.heads.len());
-        let lens = [
-            5 * one,
-            3 * one,
-            2 * logits,
-            n_heads * logits,
-            self.dims.row_len(),
-        ];
-        with_scratch(lens, |[values, gradients, scratch, biases, regions]| {
-            self.padded_biases(pattern.bias, biases);
-            let sources = self
-                .of_qkv(qkv)
-                .chain([out, dout].map(|values| self.of_out(values)));
-            let sources: [_; 5] = array_of(sources);
-            for group in groups.map(|idx| pattern.group(idx)) {
-                for (from, to) in sources.into_iter().zip(values.chunks_exact_mut(one)) {
-                    group.gather(from, to);
-                }
-                let regions = group.regions(regions);
-                for (head, bias) in biases.chunks_exact(logits).enumerate() {
-                    let dbias = dbiases
-                        .chunks_exact_mut(logits)
-                        .nth(head)
-                        .unwrap_or(&mut []);
-                    let scratch = scratch.split_at_mut(logits);
-                    self.backward_of(head, (values, gradients), (bias, regions, dbias), scratch);
-                }
-                for (which, part) in gradients.chunks_exact(one).enumerate() {
-                    let column = which * self.dims.width() + self.first_column();
-                    // SAFETY: as in the forward: each token of an image is in one window, once.
-                    unsafe { group.scatter((part, self.width()), dqkv, column) };
-                }
-            }
-        });
-    }
-
-    /// The backward of one head of a group, from `values` (q, k, v, the result and its gradient) to `gradients` (of q, k and v).
-    fn backward_of(
-        &self,
-        head: usize,
-        (values, gradients): (&[f32], &mut [f32]),
-        (bias, regions, dbias): (&[f32], &[f32], &mut [f32]),
-        (weights, dlogits): (&mut [f32], &mut [f32]),
-    ) {
-        let (dims, one) = (self.dims, self.len());
-        let [q, k, v, out, dout] = array_of(values.chunks_exact(one));
-        let [dq, dk, dv] = array_of(gradients.chunks_exact_mut(one));
-        self.weights([q, k], head, (bias, regions), weights);
-        let dout_head = self.head(dout, head);
-        self.matmul(
-            self.head_mut(dv, head),
-            (dims.logits(weights).transposed(), dout_head),
-        );
-        self.matmul(
-            dims.logits_mut(dlogits),
-            (dout_head, self.head(v, head).transposed()),
-        );
-        let start = head * dims.head_dim;
-        let out_dout = [&out[start..], &dout[start..]];
-        softmax_backward(weights, (out_dout, self.width()), dims, dlogits, dbias);
-        let dlogits = dims.logits(dlogits);
-        self.matmul(self.head_mut(dq, head), (dlogits, self.head(k, head)));
-        self.matmul(
-            self.head_mut(dk, head),
-            (dlogits.transposed(), self.head(q, head)),
-        );
-    }
-}
-
-/// The first N of some items, of which there are as many.
-fn array_of<T, const N: usize>(mut items: impl Iterator<Item = T>) -> [T; N] {
-    [(); N].map(|()| items.next().expect("as many as were asked for"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::matmul::tests::ramp;
     use proptest::prelude::*;
+    use simmim_device::Precision;
 
     /// The definition, in f64, for one image and one head.
     fn reference(qkv: &[f32], bias: Option<&[f32]>, dims: Heads, head: usize) -> Vec<f64> {
@@ -545,9 +245,10 @@ mod tests {
             prop_assert_eq!(partition(&out), &parted_out[..]);
             let (mut dqkv, mut parted_dqkv) = (vec![0.0; qkv.len()], vec![0.0; qkv.len()]);
             let (mut dbias, mut parted_dbias) = (vec![0.0; bias.len()], vec![0.0; bias.len()]);
-            attention_backward(&qkv, windowed, (&out, &dout), &mut dqkv, &mut dbias);
-            let pair = (&parted_out[..], &partition(&dout)[..]);
-            attention_backward(&partition(&qkv), plain, pair, &mut parted_dqkv, &mut parted_dbias);
+            attention_backward(Saved { qkv: &qkv, out: &out }, windowed, &dout, &mut dqkv, &mut dbias);
+            let (parted_qkv, parted_dout) = (partition(&qkv), partition(&dout));
+            let saved = Saved { qkv: &parted_qkv, out: &parted_out };
+            attention_backward(saved, plain, &parted_dout, &mut parted_dqkv, &mut parted_dbias);
             prop_assert_eq!(partition(&dqkv), parted_dqkv);
             // The bias's gradient is summed in other parts.
             for (found, expected) in dbias.iter().zip(parted_dbias) {
@@ -616,7 +317,11 @@ mod tests {
                 let (mut out, mut dqkv) = (vec![0.0; dout.len()], vec![0.0; qkv.len()]);
                 attention(&qkv, pattern, &mut out);
                 let mut dbias = vec![0.0; dims.heads * dims.logits_len()];
-                attention_backward(&qkv, pattern, (&out, &dout), &mut dqkv, &mut dbias);
+                let saved = Saved {
+                    qkv: &qkv,
+                    out: &out,
+                };
+                attention_backward(saved, pattern, &dout, &mut dqkv, &mut dbias);
                 [out, dqkv, dbias]
             };
             for (exact, found) in run(Precision::F32).iter().zip(run(Precision::Bf16)) {

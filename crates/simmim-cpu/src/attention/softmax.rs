@@ -1,7 +1,7 @@
 //! The softmax of attention and its backward, on rows padded to whole vectors.
 
-use super::OTHER_REGION;
 use super::padded::PaddedLogits;
+use super::windows::OTHER_REGION;
 use crate::dispatch::for_each_level;
 use crate::lanes::{LANES, max, sum_by};
 use crate::math::exp;
@@ -46,21 +46,28 @@ for_each_level! {
     }
 }
 
+/// The result of a head and its gradient, rows `stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct ResultRows<'a> {
+    pub(super) out: &'a [f32],
+    pub(super) dout: &'a [f32],
+    pub(super) stride: usize,
+}
+
 for_each_level! {
     /// Turns dP into the gradient of q kᵀ, s dS with dS = P ∘ (dP − rowsum(dO ∘ O)), in place; adds dS to `dbias`, if that is not
     /// empty. Rows of logits are padded.
     pub(super) fn softmax_backward(
         weights: &[f32],
-        out_dout: ([&[f32]; 2], usize),
+        of: ResultRows<'_>,
         dims: Heads,
         dlogits: &mut [f32],
         dbias: &mut [f32],
     ) {
-        let ([out, dout], width) = out_dout;
         let row_len = dims.row_len();
         let rows = weights.chunks_exact(row_len).zip(dlogits.chunks_exact_mut(row_len));
         for (row, (weights, dlogits)) in rows.enumerate() {
-            let part = [out, dout].map(|values| &values[row * width..][..dims.head_dim]);
+            let part = [of.out, of.dout].map(|values| &values[row * of.stride..][..dims.head_dim]);
             let delta = sum_by(part, |[out, dout]| out * dout);
             if dbias.is_empty() {
                 for (dlogit, weight) in dlogits.iter_mut().zip(weights) {

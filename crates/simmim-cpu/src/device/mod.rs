@@ -4,9 +4,10 @@ mod storage;
 
 use crate::aligned::Aligned;
 use crate::attention;
-use crate::bf16::matmul_packed;
+use crate::dispatch::level;
 use crate::label_loss;
 use crate::layer_norm::{self, Affine};
+use crate::matmul::bf16::matmul_packed;
 use crate::matmul::{Matrix, MatrixMut, Store, matmul, matmul_and_sums, matmul_at};
 use crate::optimiser::{self, Moments};
 use crate::patch;
@@ -55,7 +56,7 @@ impl CpuDevice {
 
 impl Debug for CpuDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CpuDevice({:?}, {:?})", crate::level(), self.precision)
+        write!(f, "CpuDevice({:?}, {:?})", level(), self.precision)
     }
 }
 
@@ -206,7 +207,7 @@ impl Device for CpuDevice {
         let dw = MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs);
         let x = Matrix::new(x, dims.rows, dims.inputs);
         if let Some(db) = db {
-            return matmul_and_sums(dw, (dy, x), values_mut(db), self.precision);
+            return matmul_and_sums(dw, dy, x, values_mut(db), self.precision);
         }
         let dy = Matrix::new(dy, dims.rows, dims.outputs).transposed();
         matmul_at(self.precision, dw, dy, x, Store::Replace);
@@ -308,12 +309,15 @@ impl Device for CpuDevice {
         [out, dout]: [&Buffer; 2],
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
-        let pair = (values(out), values(dout));
+        let saved = attention::Saved {
+            qkv: values(qkv),
+            out: values(out),
+        };
         let mut dbias = pattern.bias.map(|bias| self.allocate(bias.len()));
         attention::attention_backward(
-            values(qkv),
+            saved,
             slices(pattern, self.precision),
-            pair,
+            values(dout),
             values_mut(dqkv),
             dbias.as_mut().map_or(&mut [], values_mut),
         );

@@ -2,8 +2,8 @@
 
 use crate::aligned::Aligned;
 use crate::attention;
-use crate::bf16::PackedBf16;
 use crate::matmul::Matrix;
+use crate::matmul::bf16::PackedBf16;
 use simmim_device::Buffer;
 use std::sync::{Mutex, OnceLock, PoisonError};
 

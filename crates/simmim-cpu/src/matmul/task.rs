@@ -1,10 +1,11 @@
 //! What one thread does of a product: some rows of the result, for some groups of its columns.
 
+use super::amx;
+use super::kind::{Kind, Mode, parts};
+use super::matrix::{Matrix, MatrixMut};
 use super::operand::Packed;
 use super::pack::{Group, Line, pack_rows};
-use super::tile::{Base, Step, most_rows, tiles_of};
-use super::{Kind, Mode, amx, parts};
-use crate::matmul::{Matrix, MatrixMut};
+use super::tile::{Base, Places, Step, most_rows, tiles_of};
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -61,6 +62,18 @@ struct Strip {
     block: usize,
 }
 
+impl Strip {
+    /// What of it lies from a lane along k on.
+    ///
+    /// # Safety
+    /// The lane is one of those that were packed.
+    unsafe fn from(self, lane: usize) -> Self {
+        // SAFETY: the caller's promise.
+        let start = unsafe { self.start.add(lane * self.lane) };
+        Self { start, ..self }
+    }
+}
+
 /// Memory that the task after this one will read, to be asked for while products run.
 struct Ahead<'a>([Cell<&'a [f32]>; 2]);
 
@@ -97,13 +110,12 @@ impl Task<'_> {
                 lines.resize(n_lines, Line::ZERO);
             }
             let within = depth.start + part.start..depth.start + part.end;
-            let these = (rows.clone(), within);
             // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16.
             unsafe {
                 if kind == Kind::Values {
-                    pack_rows::<1>(a, these, row_lines, &mut lines);
+                    pack_rows::<1>(a, rows.clone(), within, row_lines, &mut lines);
                 } else {
-                    pack_rows::<2>(a, these, row_lines, &mut lines);
+                    pack_rows::<2>(a, rows.clone(), within, row_lines, &mut lines);
                 }
             }
             let ahead = Ahead([Cell::new(a.lines(next.clone())), Cell::new(&[])]);
@@ -116,8 +128,9 @@ impl Task<'_> {
                 block: row_lines * 256,
             };
             let strips = std::iter::once(strip);
-            let within = (part.start / kind.values(), n_lanes);
-            self.multiply(strips, within, i == 0, &ahead);
+            let first_lane = part.start / kind.values();
+            let lanes = first_lane..first_lane + n_lanes;
+            self.multiply(strips, lanes, i == 0, &ahead);
         }
         ROWS.replace(lines);
     }
@@ -141,14 +154,14 @@ impl Task<'_> {
                 block: a.lanes() * 16,
             }
         });
-        self.multiply(strips, (0, a.lanes()), true, &Ahead(next.map(Cell::new)));
+        self.multiply(strips, 0..a.lanes(), true, &Ahead(next.map(Cell::new)));
     }
 
     /// Groups of columns, then chunks along k, then rows: a chunk of a panel serves all rows while it is near.
     fn multiply(
         &self,
         strips: impl Iterator<Item = Strip> + Clone,
-        (first_lane, n_lanes): (usize, usize),
+        within: Range<usize>,
         fresh: bool,
         ahead: &Ahead<'_>,
     ) {
@@ -156,32 +169,37 @@ impl Task<'_> {
         // SAFETY: this kind is chosen only where `dispatch` has seen that there are tiles.
         let _configured = uses_tiles.then(|| unsafe { amx::Configured::new() });
         for group in self.groups.clone().map(|idx| self.b.groups().get(idx)) {
-            let panel = &self.b.panel(group)[first_lane * group.width..];
-            for lanes in parts(n_lanes, CHUNK_LANES) {
+            let panel = &self.b.panel(group)[within.start * group.width..];
+            for lanes in parts(within.len(), CHUNK_LANES) {
                 let b = panel[lanes.start * group.width..lanes.end * group.width].as_ptr();
                 let mut step = self.step(group, fresh && lanes.start == 0);
                 step.lanes = lanes.len();
                 for strip in strips.clone() {
                     let lines = lanes.len() * strip.n_rows.div_ceil(most_rows(group.width));
                     step.ahead = ahead.take(lines, b);
-                    self.strip(strip, &mut step, (lanes.start, b), group);
+                    // SAFETY: the lanes lie within what was packed.
+                    let strip = unsafe { strip.from(lanes.start) };
+                    self.strip(strip, &mut step, b, group);
                 }
             }
         }
     }
 
-    /// Multiplies a strip from a lane on with the lanes of a group that lie at `b`.
-    fn strip(&self, strip: Strip, step: &mut Step, (lane, b): (usize, *const Line), group: Group) {
+    /// Multiplies a strip with the lanes of a group that lie at `b`.
+    fn strip(&self, strip: Strip, step: &mut Step, b: *const Line, group: Group) {
         (step.a_row, step.a_lane, step.a_block) = (strip.row, strip.lane, strip.block);
-        // SAFETY: the lanes lie within what was packed.
-        let a = unsafe { strip.start.add(lane * strip.lane) };
         if self.b.kind() != Kind::Tiles {
-            return self.tiles((strip.first, strip.n_rows), step, (a, b), group);
+            return self.tiles(strip, step, b, group);
         }
         // SAFETY: as in `tiles`; `multiply` has configured the tiles.
         unsafe {
             let c = self.place(strip.first, group, step);
-            amx::tiles(step, strip.n_rows, (a, b, c), group.width);
+            let at = Places {
+                a: strip.start,
+                b,
+                c,
+            };
+            amx::tiles(step, strip.n_rows, at, group.width);
         }
     }
 
@@ -216,13 +234,13 @@ impl Task<'_> {
     }
 
     /// Whole tiles down `n_rows` rows of a group, and what is left over.
-    fn tiles(
-        &self,
-        (first, n_rows): (usize, usize),
-        step: &Step,
-        (a, b): (*const u32, *const Line),
-        group: Group,
-    ) {
+    fn tiles(&self, strip: Strip, step: &Step, b: *const Line, group: Group) {
+        let Strip {
+            start: a,
+            first,
+            n_rows,
+            ..
+        } = strip;
         let most = most_rows(group.width);
         let (n_whole, n_rest) = (n_rows / most, n_rows % most);
         let done = n_whole * most;
@@ -231,9 +249,13 @@ impl Task<'_> {
         unsafe {
             let c = self.place(first, group, step);
             let values = self.b.kind().values();
-            tiles_of(values, most, group.width)(step, n_whole, (a, b, c));
+            tiles_of(values, most, group.width)(step, n_whole, Places { a, b, c });
             if n_rest > 0 {
-                let rest = (a.add(done * step.a_row), b, c.add(done * step.c_row));
+                let rest = Places {
+                    a: a.add(done * step.a_row),
+                    b,
+                    c: c.add(done * step.c_row),
+                };
                 tiles_of(values, n_rest, group.width)(step, 1, rest);
             }
         }

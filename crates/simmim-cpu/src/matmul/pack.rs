@@ -2,7 +2,7 @@
 //!
 //! `VALUES` is how many values a lane of 32 bits holds: one of f32, or two of bf16.
 
-use crate::matmul::Matrix;
+use super::matrix::Matrix;
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps,
     _mm512_castps_si512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
@@ -86,7 +86,8 @@ impl Groups {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) fn pack_rows<const VALUES: usize>(
     a: Matrix<'_>,
-    (rows, depth): (Range<usize>, Range<usize>),
+    rows: Range<usize>,
+    depth: Range<usize>,
     row_lines: usize,
     to: &mut [Line],
 ) {
@@ -390,8 +391,8 @@ fn transpose(block: &mut [__m512i; 16]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bf16::tests::all_upper_halves;
     use crate::dispatch::{Level, level};
+    use crate::matmul::bf16::tests::all_upper_halves;
 
     #[test]
     fn the_instruction_rounds_as_the_half_crate_does_but_takes_subnormals_for_zero() {
@@ -404,7 +405,8 @@ mod tests {
             unsafe {
                 pack_rows::<2>(
                     Matrix::new(values, 1, values.len()),
-                    (0..1, 0..values.len()),
+                    0..1,
+                    0..values.len(),
                     1,
                     &mut line,
                 );

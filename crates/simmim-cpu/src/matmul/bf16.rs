@@ -12,19 +12,21 @@
 //! Source: Intel, *Architecture Instruction Set Extensions Programming Reference*, `VDPBF16PS` and `TDPBF16PS`: "DAZ, FTZ, round to
 //! nearest even".
 
-mod portable;
-
 #[cfg(target_arch = "x86_64")]
-use crate::avx512;
-use crate::matmul::{Matrix, MatrixMut, Store, assert_fit};
-use portable::Rounded;
+use super::avx512::{self, Operands};
+#[cfg(target_arch = "x86_64")]
+use super::kind::{Kind, Mode};
+use super::matrix::{Matrix, MatrixMut, Store, Threads, assert_fit};
+#[cfg(target_arch = "x86_64")]
+use super::operand;
+use super::rounded::{self, Rounded};
 #[cfg(target_arch = "x86_64")]
 use simmim_device::Precision;
 
 /// to = the bf16 values nearest to `from`, to even where two are as near; what is not a number stays none.
 pub fn round(from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "round: lengths differ");
-    portable::round(from, to);
+    rounded::round(from, to);
 }
 
 /// The right operand of a product, rounded to bf16 and laid out for it, to be used more than once.
@@ -35,14 +37,14 @@ pub struct PackedBf16(Packed);
 enum Packed {
     Rounded(Rounded),
     #[cfg(target_arch = "x86_64")]
-    Pairs(avx512::Packed, avx512::Kind),
+    Pairs(operand::Packed, Kind),
 }
 
 impl Packed {
     fn empty() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let Some(kind) = avx512::Kind::of(Precision::Bf16) {
-            return Self::Pairs(avx512::Packed::EMPTY, kind);
+        if let Some(kind) = Kind::of(Precision::Bf16) {
+            return Self::Pairs(operand::Packed::EMPTY, kind);
         }
         Self::Rounded(Rounded::default())
     }
@@ -59,7 +61,7 @@ impl PackedBf16 {
     /// Packs `b` in place of what was packed before; memory is used again.
     pub fn repack(&mut self, b: Matrix<'_>) {
         match &mut self.0 {
-            Packed::Rounded(rounded) => rounded.fill(b, true),
+            Packed::Rounded(rounded) => rounded.fill(b, Threads::Pool),
             #[cfg(target_arch = "x86_64")]
             Packed::Pairs(pairs, kind) => pairs.right(b, *kind),
         }
@@ -83,7 +85,7 @@ impl PackedBf16 {
 /// # Panics
 /// When the shapes do not fit.
 pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
-    product(result, a, b, (store, true));
+    product(result, a, b, store, Threads::Pool);
 }
 
 /// As [`matmul`], on the calling thread alone: for use inside a parallel loop.
@@ -94,7 +96,7 @@ pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<
 /// # Panics
 /// When the shapes do not fit.
 pub fn matmul_serial(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
-    product(result, a, b, (store, false));
+    product(result, a, b, store, Threads::Caller);
 }
 
 /// As [`matmul`], where `b` is packed already. Sums over more than 640 values may be cut in other places.
@@ -105,11 +107,13 @@ pub fn matmul_serial(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store:
 /// # Panics
 /// When the shapes do not fit.
 pub fn matmul_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &PackedBf16, store: Store<'_>) {
-    assert_fit(&result, [a.rows(), a.columns()], b.shape(), store);
+    assert_fit(&result, a.shape(), b.shape(), store);
     match &b.0 {
-        Packed::Rounded(b) => portable::product(result, a, b, (store, true)),
+        Packed::Rounded(b) => rounded::product(result, a, b, store, Threads::Pool),
         #[cfg(target_arch = "x86_64")]
-        Packed::Pairs(b, _) => avx512::product_packed(result, a, b, avx512::Mode::new(store, true)),
+        Packed::Pairs(b, kind) => {
+            avx512::product_packed(result, a, b, Mode::new(*kind, store, Threads::Pool));
+        }
     }
 }
 
@@ -117,18 +121,17 @@ fn product(
     result: MatrixMut<'_>,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    (store, parallel): (Store<'_>, bool),
+    store: Store<'_>,
+    threads: Threads,
 ) {
-    let shapes = [a, b].map(|operand| [operand.rows(), operand.columns()]);
-    assert_fit(&result, shapes[0], shapes[1], store);
+    assert_fit(&result, a.shape(), b.shape(), store);
     #[cfg(target_arch = "x86_64")]
-    if let Some(kind) = avx512::Kind::of(Precision::Bf16) {
-        let mode = avx512::Mode::new(store, parallel);
-        return avx512::product(result, a, b, (kind, mode));
+    if let Some(kind) = Kind::of(Precision::Bf16) {
+        return avx512::product(result, Operands { a, b }, Mode::new(kind, store, threads));
     }
     let mut right = Rounded::default();
-    right.fill(b, parallel);
-    portable::product(result, a, &right, (store, parallel));
+    right.fill(b, threads);
+    rounded::product(result, a, &right, store, threads);
 }
 
 #[cfg(test)]
@@ -165,12 +168,13 @@ pub(crate) mod tests {
         let (mut fast, mut plain) = (vec![0.0; m * n], vec![0.0; m * n]);
         matmul(MatrixMut::new(&mut fast, m, n), a, b, Store::Replace);
         let mut right = Rounded::default();
-        right.fill(b, true);
-        portable::product(
+        right.fill(b, Threads::Pool);
+        rounded::product(
             MatrixMut::new(&mut plain, m, n),
             a,
             &right,
-            (Store::Replace, true),
+            Store::Replace,
+            Threads::Pool,
         );
         // Each of k sums of f32 rounds by half of ε at most, in both, and no product is larger than one.
         let allowed = (k * (k + 4)) as f32 * f32::EPSILON;

@@ -1,7 +1,9 @@
 //! The specification: operands rounded to bf16, then an f32 product.
 
+use super::matrix::{Matrix, MatrixMut, Store, Threads};
+use super::portable;
 use crate::dispatch::for_each_level;
-use crate::matmul::{self, Matrix, MatrixMut, Store};
+
 use rayon::prelude::*;
 
 /// Values that a task rounds, about: 64 KiB.
@@ -45,7 +47,7 @@ pub(super) struct Rounded {
 
 impl Rounded {
     /// The values of `from` rounded, in the order in which they lie.
-    pub(super) fn fill(&mut self, from: Matrix<'_>, parallel: bool) {
+    pub(super) fn fill(&mut self, from: Matrix<'_>, threads: Threads) {
         self.shape = [from.rows(), from.columns()];
         self.transposed = !from.rows_are_dense();
         let [rows, columns] = self.shape;
@@ -56,16 +58,18 @@ impl Rounded {
         };
         self.values.resize(n_lines * len, 0.0);
         let lines = |(idx, to): (usize, &mut [f32])| round(from.line(idx), to);
-        if parallel {
-            let chunks = self.values.par_chunks_mut(len.max(1)).enumerate();
-            chunks
-                .with_min_len((TASK_VALUES / len.max(1)).max(1))
-                .for_each(lines);
-        } else {
-            self.values
+        match threads {
+            Threads::Pool => {
+                let chunks = self.values.par_chunks_mut(len.max(1)).enumerate();
+                chunks
+                    .with_min_len((TASK_VALUES / len.max(1)).max(1))
+                    .for_each(lines);
+            }
+            Threads::Caller => self
+                .values
                 .chunks_mut(len.max(1))
                 .enumerate()
-                .for_each(lines);
+                .for_each(lines),
         }
     }
 
@@ -88,13 +92,10 @@ pub(super) fn product(
     result: MatrixMut<'_>,
     a: Matrix<'_>,
     b: &Rounded,
-    (store, parallel): (Store<'_>, bool),
+    store: Store<'_>,
+    threads: Threads,
 ) {
     let mut left = Rounded::default();
-    left.fill(a, parallel);
-    if parallel {
-        matmul::matmul(result, left.matrix(), b.matrix(), store);
-    } else {
-        matmul::matmul_serial(result, left.matrix(), b.matrix(), store);
-    }
+    left.fill(a, threads);
+    portable::product(result, left.matrix(), b.matrix(), store, threads);
 }

@@ -1,9 +1,9 @@
 //! An operand that is packed before the product: a weight, or what has its lanes along columns.
 
-use super::Kind;
+use super::kind::{Kind, Packing, Side};
+use super::matrix::{Matrix, Threads};
 use super::pack::{Group, Groups, Line, Panels, interleave, turn, turn_to_tiles};
 use crate::chunks::add;
-use crate::matmul::Matrix;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -12,18 +12,10 @@ const TASK_VALUES: usize = 16 * 1024;
 /// Rows that become those of one tile: sixteen pairs.
 const TILE_ROWS: usize = 32;
 
-/// Which operand is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    /// The left one, transposed: its rows are columns here.
-    Left,
-    Right,
-}
-
 /// An operand in lanes along k: panels of the vectors of a group, lane by lane; or, where a left one is multiplied by
 /// tiles, tile by tile.
 #[derive(Debug, Clone)]
-pub(crate) struct Packed {
+pub(super) struct Packed {
     kind: Kind,
     lines: Vec<Line>,
     groups: Groups,
@@ -34,7 +26,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    pub(crate) const EMPTY: Self = Self {
+    pub(super) const EMPTY: Self = Self {
         kind: Kind::Values,
         lines: Vec::new(),
         groups: Groups::NONE,
@@ -43,14 +35,23 @@ impl Packed {
         sums: Vec::new(),
     };
 
-    /// Packs the rows `depth` of `b` for products of this kind.
-    pub(super) fn pack(
-        &mut self,
-        b: Matrix<'_>,
-        depth: Range<usize>,
-        (kind, side): (Kind, Side),
-        parallel: bool,
-    ) {
+    /// Packs a right operand, on all threads of the current pool.
+    pub(super) fn right(&mut self, b: Matrix<'_>, kind: Kind) {
+        let packing = Packing {
+            kind,
+            side: Side::Right,
+            threads: Threads::Pool,
+        };
+        self.pack(b, 0..b.rows(), packing);
+    }
+
+    /// Packs the rows `depth` of `b`.
+    pub(super) fn pack(&mut self, b: Matrix<'_>, depth: Range<usize>, packing: Packing) {
+        let Packing {
+            kind,
+            side,
+            threads,
+        } = packing;
         (self.kind, self.depth, self.columns) = (kind, depth.len(), b.columns());
         self.groups = Groups::new(self.columns, kind.group(side));
         let len = self.lanes() * self.groups.vectors();
@@ -62,11 +63,11 @@ impl Packed {
                 side == Side::Right,
                 "a left operand is packed by its columns"
             );
-            self.pack_columns(b, depth, parallel);
+            self.pack_columns(b, depth, threads);
         } else if kind == Kind::Tiles && side == Side::Left {
-            self.pack_tiles(b, depth, parallel);
+            self.pack_tiles(b, depth, threads);
         } else {
-            self.pack_rows(b, depth, parallel);
+            self.pack_rows(b, depth, threads);
         }
     }
 
@@ -75,10 +76,10 @@ impl Packed {
         &mut self,
         b: Matrix<'_>,
         depth: Range<usize>,
-        (kind, parallel): (Kind, bool),
+        packing: Packing,
         sums: &mut [f32],
     ) {
-        let each = match kind {
+        let each = match packing.kind {
             Kind::Tiles => TILE_ROWS,
             Kind::Values | Kind::Pairs => rows_at_a_time(b.columns()),
         };
@@ -86,14 +87,14 @@ impl Packed {
         let row_len = b.columns().next_multiple_of(16);
         self.sums.clear();
         self.sums.resize(n_tasks * row_len, 0.0);
-        self.pack(b, depth, (kind, Side::Left), parallel);
+        self.pack(b, depth, packing);
         for of_task in self.sums.chunks_exact(row_len) {
             add(sums, of_task);
         }
         self.sums.clear();
     }
 
-    pub(crate) fn shape(&self) -> [usize; 2] {
+    pub(super) fn shape(&self) -> [usize; 2] {
         [self.depth, self.columns]
     }
 
@@ -118,8 +119,9 @@ impl Packed {
     /// Calls `pack` with some rows each and the panels from the lane on that begins there.
     fn in_parts(
         &mut self,
-        (depth, each): (Range<usize>, usize),
-        parallel: bool,
+        depth: Range<usize>,
+        each: usize,
+        threads: Threads,
         pack: impl Fn(Range<usize>, Panels) + Sync,
     ) {
         let start = Start(self.lines.as_mut_ptr());
@@ -140,18 +142,17 @@ impl Packed {
             pack(rows, panels);
         };
         let n_tasks = depth.len().div_ceil(each);
-        if parallel {
-            (0..n_tasks).into_par_iter().for_each(task);
-        } else {
-            (0..n_tasks).for_each(task);
+        match threads {
+            Threads::Pool => (0..n_tasks).into_par_iter().for_each(task),
+            Threads::Caller => (0..n_tasks).for_each(task),
         }
     }
 
     /// Tasks of some rows each.
-    fn pack_rows(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
+    fn pack_rows(&mut self, b: Matrix<'_>, depth: Range<usize>, threads: Threads) {
         let values = self.kind.values();
         let each = rows_at_a_time(self.columns);
-        self.in_parts((depth.clone(), each), parallel, |rows, panels| {
+        self.in_parts(depth.clone(), each, threads, |rows, panels| {
             // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16; `pack` has
             // made room for all panels, and these rows are this task's alone.
             unsafe {
@@ -172,15 +173,15 @@ impl Packed {
     }
 
     /// Tasks of the rows of one tile each.
-    fn pack_tiles(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
-        self.in_parts((depth, TILE_ROWS), parallel, |rows, panels| {
+    fn pack_tiles(&mut self, b: Matrix<'_>, depth: Range<usize>, threads: Threads) {
+        self.in_parts(depth, TILE_ROWS, threads, |rows, panels| {
             // SAFETY: as above.
             unsafe { turn_to_tiles(b, rows, panels) };
         });
     }
 
     /// A task for each group.
-    fn pack_columns(&mut self, b: Matrix<'_>, depth: Range<usize>, parallel: bool) {
+    fn pack_columns(&mut self, b: Matrix<'_>, depth: Range<usize>, threads: Threads) {
         let (groups, lanes, values) = (self.groups, self.lanes(), self.kind.values());
         let mut rest = &mut self.lines[..];
         let panels = (0..groups.len()).map(|idx| {
@@ -199,10 +200,9 @@ impl Packed {
                 }
             };
         };
-        if parallel {
-            panels.collect::<Vec<_>>().into_par_iter().for_each(task);
-        } else {
-            panels.for_each(task);
+        match threads {
+            Threads::Pool => panels.collect::<Vec<_>>().into_par_iter().for_each(task),
+            Threads::Caller => panels.for_each(task),
         }
     }
 }

@@ -41,12 +41,20 @@ pub(super) struct Step {
     pub(super) ahead: *const Line,
 }
 
+/// Where the operands of tiles begin, and their results.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) a: *const u32,
+    pub(super) b: *const Line,
+    pub(super) c: *mut f32,
+}
+
 /// result = base + scale · a b, for `tiles` tiles one below the other.
 ///
 /// # Safety
 /// The processor has AVX-512 F and BF16. `a` points to `lanes` lanes in each of the tiles' rows, `b` to `lanes` times the
 /// tiles' vectors, `c` and a bias to the tiles' values.
-pub(super) type Tiles = unsafe fn(step: &Step, tiles: usize, (*const u32, *const Line, *mut f32));
+pub(super) type Tiles = unsafe fn(step: &Step, tiles: usize, at: Places);
 
 /// The most rows of a tile that is `vectors` wide: as many as leave registers for the operands.
 pub(super) const fn most_rows(vectors: usize) -> usize {
@@ -77,16 +85,19 @@ pub(super) fn tiles_of(values: usize, rows: usize, vectors: usize) -> Tiles {
 unsafe fn tiles<const VALUES: usize, const ROWS: usize, const VECTORS: usize>(
     step: &Step,
     n_tiles: usize,
-    (a, b, c): (*const u32, *const Line, *mut f32),
+    at: Places,
 ) {
     for i in 0..n_tiles {
         // SAFETY: the caller's promise.
         unsafe {
             let ahead = step.ahead.wrapping_add(i * step.lanes);
-            let c = c.add(i * ROWS * step.c_row);
-            let a = a.add(i * ROWS * step.a_row);
-            let sums = product::<VALUES, ROWS, VECTORS>(step, a, b, (ahead, c));
-            put(step, sums, c);
+            let at = Places {
+                a: at.a.add(i * ROWS * step.a_row),
+                c: at.c.add(i * ROWS * step.c_row),
+                ..at
+            };
+            let sums = product::<VALUES, ROWS, VECTORS>(step, at, ahead);
+            put(step, sums, at.c);
         }
     }
 }
@@ -95,10 +106,10 @@ unsafe fn tiles<const VALUES: usize, const ROWS: usize, const VECTORS: usize>(
 #[inline]
 unsafe fn product<const VALUES: usize, const ROWS: usize, const VECTORS: usize>(
     step: &Step,
-    mut a: *const u32,
-    mut b: *const Line,
-    (mut ahead, c): (*const Line, *const f32),
+    at: Places,
+    mut ahead: *const Line,
 ) -> [[__m512; VECTORS]; ROWS] {
+    let Places { mut a, mut b, c } = at;
     for row in 0..ROWS {
         for v in 0..VECTORS {
             _mm_prefetch::<_MM_HINT_ET0>(c.wrapping_add(row * step.c_row + v * 16).cast());
@@ -141,7 +152,7 @@ unsafe fn put<const ROWS: usize, const VECTORS: usize>(
         for (v, sum) in sums.into_iter().enumerate() {
             let mask = if v + 1 == VECTORS { step.mask } else { !0 };
             // SAFETY: the caller's promise.
-            unsafe { put_vector(step, sum, (c.add(row * step.c_row + v * 16), v), mask) };
+            unsafe { put_vector(step, sum, c.add(row * step.c_row + v * 16), v, mask) };
         }
     }
 }
@@ -155,7 +166,8 @@ unsafe fn put<const ROWS: usize, const VECTORS: usize>(
 pub(super) unsafe fn put_vector(
     step: &Step,
     sum: __m512,
-    (place, v): (*mut f32, usize),
+    place: *mut f32,
+    v: usize,
     mask: __mmask16,
 ) {
     // SAFETY: the caller's promise; the mask keeps off what lies beyond the last column.

@@ -7,10 +7,10 @@
 //! the state of tiles before it uses them.
 
 use super::pack::Line;
-use super::tile::{Base, Step, put_vector};
+use super::tile::{Base, Places, Step, put_vector};
+use crate::dispatch::has_tiles;
 use std::arch::asm;
 use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch, _mm512_load_ps};
-use std::sync::OnceLock;
 
 /// Rows of a tile, and lines of its memory.
 const ROWS: usize = 16;
@@ -42,34 +42,6 @@ static ZEROS: Zeros = Zeros([0.0; 32]);
 /// A block of the result that is not written straight to its place.
 #[repr(C, align(64))]
 struct Block([f32; 4 * ROWS * ROWS]);
-
-/// Whether the processor has tiles of bf16 and the system lets this process use them.
-pub(crate) fn has_tiles() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| has_instructions() && is_permitted())
-}
-
-fn has_instructions() -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
-    // Leaf 7, EDX: bit 22 is AMX-BF16, bit 24 AMX-TILE.
-    __cpuid(0).eax >= 7 && {
-        let bits = __cpuid_count(7, 0).edx;
-        bits >> 22 & 1 == 1 && bits >> 24 & 1 == 1
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn is_permitted() -> bool {
-    /// `ARCH_REQ_XCOMP_PERM`, and the number of the state that holds the tiles.
-    const ASK: [libc::c_long; 2] = [0x1023, 18];
-    // SAFETY: the call reads no memory; it allows all threads of this process to use tiles, or says that it does not.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, ASK[0], ASK[1]) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_permitted() -> bool {
-    false
-}
 
 /// While it lives, this thread's tiles have the sizes that [`tiles`] takes them to have.
 pub(super) struct Configured(());
@@ -228,15 +200,21 @@ block!(one_by_one,
 /// [`has_tiles`] holds and the tiles are configured. `a` points to `lanes` lanes in each row, up to a multiple of sixteen
 /// rows, `b` to `lanes` times `width` lines, `c` and a bias to the result's values.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn tiles(
-    step: &Step,
-    n_rows: usize,
-    (a, b, c): (*const u32, *const Line, *mut f32),
-    width: usize,
-) {
+pub(super) unsafe fn tiles(step: &Step, n_rows: usize, at: Places, width: usize) {
+    let Places { a, b, c } = at;
     if step.lanes == 0 {
         // SAFETY: the caller's promise.
-        unsafe { put_block(step, &Block([0.0; 4 * ROWS * ROWS]), (c, n_rows, width)) };
+        unsafe {
+            put_block(
+                step,
+                &Block([0.0; 4 * ROWS * ROWS]),
+                Area {
+                    c,
+                    rows: n_rows,
+                    width,
+                },
+            );
+        };
         return;
     }
     for first in (0..n_rows).step_by(2 * ROWS) {
@@ -260,15 +238,29 @@ pub(super) unsafe fn tiles(
                 b_tile: 64 * ROWS * width,
                 n_tiles: step.lanes / ROWS,
             };
-            block(step, &of, (c.add(first * step.c_row), rows, width));
+            let area = Area {
+                c: c.add(first * step.c_row),
+                rows,
+                width,
+            };
+            block(step, &of, area);
         }
     }
+}
+
+/// Where rows of one or two vectors of the result lie.
+#[derive(Clone, Copy)]
+struct Area {
+    c: *mut f32,
+    rows: usize,
+    width: usize,
 }
 
 /// One block of up to two by two tiles, straight to its place where it fills it.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn block(step: &Step, of: &Operands, (c, rows, width): (*mut f32, usize, usize)) {
+unsafe fn block(step: &Step, of: &Operands, area: Area) {
+    let Area { c, rows, width } = area;
     let product = match (rows > ROWS, width > 1) {
         (true, true) => two_by_two,
         (true, false) => two_by_one,
@@ -303,14 +295,15 @@ unsafe fn block(step: &Step, of: &Operands, (c, rows, width): (*mut f32, usize, 
                 to_stride: 8 * ROWS,
             };
             product(&ends, of);
-            put_block(step, &sums, (c, rows, width));
+            put_block(step, &sums, area);
         }
     }
 }
 
 /// Stores a block's rows, two vectors each, in their place.
 #[target_feature(enable = "avx512f")]
-unsafe fn put_block(step: &Step, sums: &Block, (c, rows, width): (*mut f32, usize, usize)) {
+unsafe fn put_block(step: &Step, sums: &Block, area: Area) {
+    let Area { c, rows, width } = area;
     for row in 0..rows {
         // Without lanes there may be more rows than a block has, and all sums are zero.
         let row_of_block = row % (2 * ROWS);
@@ -319,7 +312,7 @@ unsafe fn put_block(step: &Step, sums: &Block, (c, rows, width): (*mut f32, usiz
             // SAFETY: the caller's promise; a vector of a block is aligned.
             unsafe {
                 let sum = _mm512_load_ps(sums.0.as_ptr().add(row_of_block * 2 * ROWS + v * ROWS));
-                put_vector(step, sum, (c.add(row * step.c_row + v * ROWS), v), mask);
+                put_vector(step, sum, c.add(row * step.c_row + v * ROWS), v, mask);
             }
         }
     }
