@@ -5,20 +5,23 @@ use simmim_device::Device;
 use simmim_random::{Purpose, Stream};
 use std::sync::Arc;
 
-/// The decisions of stochastic depth for one batch: a pure function of seed, step, branch and sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The decisions of stochastic depth for one batch: a pure function of seed, step, branch and the sample's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DropPath {
     /// The run's seed.
     pub seed: u64,
     /// The optimiser step.
     pub step: u64,
-    /// The place of this batch's first sample in the step's samples, so that a batch cut into parts
-    /// draws what the whole one would.
-    pub first_sample: usize,
+    /// The place of each sample of this batch among all samples of the step, `[B]`, so that a batch cut into parts,
+    /// or shared out among processes, draws what the whole one would.
+    pub places: Arc<[usize]>,
 }
 
 impl DropPath {
     /// 0 for each dropped sample and 1/(1 − rate) for each kept one, `[B]`.
+    ///
+    /// # Panics
+    /// When there are not `batch` places.
     pub(crate) fn keep(
         &self,
         rate: f32,
@@ -26,6 +29,7 @@ impl DropPath {
         batch: usize,
         device: &Arc<dyn Device>,
     ) -> Tensor {
+        assert_eq!(self.places.len(), batch, "drop path: a place a sample");
         let mut draws = Stream::new(self.seed, Purpose::DropPath).at(self.step, branch_idx);
         let kept = 1.0 / (1.0 - rate);
         let mut draw = || {
@@ -35,7 +39,10 @@ impl DropPath {
                 kept
             }
         };
-        let all: Vec<f32> = (0..self.first_sample + batch).map(|_| draw()).collect();
-        Tensor::from_slice(device, &[batch], &all[self.first_sample..])
+        // A draw is found only by making those before it: the p-th is that of the sample at place p.
+        let n_drawn = self.places.iter().max().map_or(0, |last| last + 1);
+        let drawn: Vec<f32> = (0..n_drawn).map(|_| draw()).collect();
+        let keep: Vec<f32> = self.places.iter().map(|place| drawn[*place]).collect();
+        Tensor::from_slice(device, &[batch], &keep)
     }
 }

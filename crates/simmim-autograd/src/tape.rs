@@ -160,9 +160,9 @@ impl<'a> Tape<'a> {
         if !self.checkpoints || !self.records {
             return part(self, &inputs);
         }
-        let (parameters, drop_path) = (self.parameters, self.drop_path);
+        let (parameters, drop_path) = (self.parameters, self.drop_path.clone());
         let fresh = move || Tape {
-            drop_path,
+            drop_path: drop_path.clone(),
             ..Tape::recording(parameters)
         };
         let values: Vec<Tensor> = inputs.iter().map(|input| input.tensor.clone()).collect();
@@ -306,7 +306,7 @@ impl<'a> Tape<'a> {
 
     /// What a residual branch is multiplied by for each sample, `[B]`; `None` when nothing is dropped.
     pub(crate) fn keep(&self, rate: f32, branch_idx: u64, batch: usize) -> Option<Tensor> {
-        let drop_path = self.drop_path.filter(|_| rate > 0.0)?;
+        let drop_path = self.drop_path.as_ref().filter(|_| rate > 0.0)?;
         Some(drop_path.keep(rate, branch_idx, batch, self.device()))
     }
 }

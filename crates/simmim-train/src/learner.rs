@@ -202,7 +202,7 @@ impl<T: Task> Learner<T> {
         let drop_path = DropPath {
             seed: self.seed,
             step: batch.step,
-            first_sample,
+            places: (first_sample..first_sample + batch.len()).collect(),
         };
         let mut tape = Tape::recording(self.task.parameters())
             .with_drop_path(drop_path)

@@ -91,8 +91,8 @@ struct Check<'s, F> {
 impl<F: for<'t> Fn(&mut Tape<'t>, &[Var]) -> Var> Check<'_, F> {
     /// Runs the operation on `tape`.
     fn run<'a>(&self, tape: Tape<'a>, ids: &[ParameterId]) -> (Tape<'a>, Var) {
-        let mut tape = match self.drop_path {
-            Some(drop_path) => tape.with_drop_path(drop_path),
+        let mut tape = match &self.drop_path {
+            Some(drop_path) => tape.with_drop_path(drop_path.clone()),
             None => tape,
         };
         let inputs: Vec<Var> = ids.iter().map(|&id| tape.parameter(id)).collect();
@@ -322,12 +322,12 @@ fn residual_with_dropped_samples() {
     let drop_path = Some(DropPath {
         seed: 4,
         step: 2,
-        first_sample: 1,
+        places: (1..7).collect(),
     });
     for shapes in [&RESIDUAL[..2], &RESIDUAL] {
         let check = Check {
             shapes,
-            drop_path,
+            drop_path: drop_path.clone(),
             forward: |tape: &mut Tape<'_>, p: &[Var]| residual(tape, p, 0.4),
         };
         check.assert();

@@ -49,7 +49,7 @@ fn checkpointing_changes_no_bit_of_values_or_gradients() {
         let drop_path = DropPath {
             seed: 1,
             step: 5,
-            first_sample: 0,
+            places: (0..4).collect(),
         };
         let mut tape = Tape::recording(&parameters)
             .with_drop_path(drop_path)
@@ -71,11 +71,12 @@ fn checkpointing_changes_no_bit_of_values_or_gradients() {
 #[test]
 fn drop_path_drops_at_its_rate_and_continues_across_parts_of_a_batch() {
     let (parameters, ids) = parameters(&[&[1000, 1, 1], &[1000, 1, 1]], &CpuDevice::shared());
-    let kept = |first_sample: usize, n: usize| {
+    let kept = |places: Vec<usize>| {
+        let n = places.len();
         let drop_path = DropPath {
             seed: 3,
             step: 9,
-            first_sample,
+            places: places.into(),
         };
         let mut tape = Tape::inference(&parameters).with_drop_path(drop_path);
         let zeros = Tensor::zeros(tape.device(), &[n, 1, 1]);
@@ -93,8 +94,12 @@ fn drop_path_drops_at_its_rate_and_continues_across_parts_of_a_batch() {
         .tensor()
         .to_vec()
     };
-    let all = kept(0, 1000);
-    assert_eq!(all[400..], kept(400, 600));
+    let all = kept((0..1000).collect());
+    assert_eq!(all[400..], kept((400..1000).collect()));
+    // What a process holds need not lie together, nor in order.
+    let places: Vec<usize> = (0..300).map(|i| (i * 77 + 5) % 1000).collect();
+    let expected: Vec<f32> = places.iter().map(|place| all[*place]).collect();
+    assert_eq!(kept(places), expected);
     let dropped = all.iter().filter(|&&keep| keep == 0.0).count();
     // 200 expected; four standard deviations of a binomial are 51.
     assert!(
@@ -168,7 +173,7 @@ fn after_the_first_step_no_step_takes_more_memory() {
         let drop_path = DropPath {
             seed: 1,
             step,
-            first_sample: 0,
+            places: (0..2).collect(),
         };
         let mut gradients = Gradients::new(&parameters);
         let mut tape = Tape::recording(&parameters).with_drop_path(drop_path);
