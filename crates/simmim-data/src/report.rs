@@ -1,6 +1,7 @@
 //! Unreadable images: counted, listed, capped by a limit, never skipped in silence.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +9,9 @@ use crate::Error;
 
 /// How many unreadable images an error message names.
 const N_EXAMPLES: usize = 5;
+
+/// The reason of an image that only another process has tried to read.
+const ELSEWHERE: &str = "another process could not read it";
 
 /// An image that could not be read, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +36,15 @@ impl fmt::Display for BadImage {
 #[derive(Debug)]
 pub struct Reporter {
     limit: usize,
-    bad: Mutex<BTreeMap<usize, BadImage>>,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    /// All unreadable images, whoever found them.
+    bad: BTreeMap<usize, BadImage>,
+    /// Those found here that [`Reporter::take_found`] has not given out yet.
+    found: Vec<usize>,
 }
 
 impl Reporter {
@@ -40,7 +52,7 @@ impl Reporter {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
-            bad: Mutex::default(),
+            record: Mutex::default(),
         }
     }
 
@@ -59,44 +71,86 @@ impl Reporter {
     /// # Errors
     /// [`Error::TooManyBad`] once more images are recorded than the limit allows.
     pub fn record(&self, entry_idx: usize, name: &str, error: &Error) -> Result<(), Error> {
-        let mut bad = self.lock();
-        bad.entry(entry_idx).or_insert_with(|| BadImage {
-            name: name.to_owned(),
-            reason: error.chain(),
-        });
-        if bad.len() <= self.limit {
+        let mut record = self.lock();
+        if record.insert(entry_idx, name, || error.chain()) {
+            record.found.push(entry_idx);
+        }
+        self.check(&record)
+    }
+
+    /// Records that another process cannot read an image, which from then on no batch of this process shows either.
+    /// An image that is recorded already stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::record`]: the limit is one for all processes that tell each other what they find.
+    pub fn mark(&self, entry_idx: usize, name: &str) -> Result<(), Error> {
+        let mut record = self.lock();
+        record.insert(entry_idx, name, || ELSEWHERE.to_owned());
+        self.check(&record)
+    }
+
+    /// Which images this process has found unreadable since the last call, by their place in the data set: what other
+    /// processes are to [`Self::mark`]. In ascending order.
+    pub fn take_found(&self) -> Vec<usize> {
+        let mut found = std::mem::take(&mut self.lock().found);
+        // Threads find images in an order of chance.
+        found.sort_unstable();
+        found
+    }
+
+    fn check(&self, record: &Record) -> Result<(), Error> {
+        let count = record.bad.len();
+        if count <= self.limit {
             return Ok(());
         }
         Err(Error::TooManyBad {
-            count: bad.len(),
+            count,
             limit: self.limit,
-            examples: bad.values().take(N_EXAMPLES).cloned().collect(),
+            examples: record.examples(),
         })
     }
 
     /// Whether an image is recorded as unreadable.
     pub fn is_bad(&self, entry_idx: usize) -> bool {
-        self.lock().contains_key(&entry_idx)
+        self.lock().bad.contains_key(&entry_idx)
     }
 
     /// How many images are recorded.
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().bad.len()
     }
 
     /// The recorded images in the order of the data set.
     pub fn list(&self) -> Vec<BadImage> {
-        self.lock().values().cloned().collect()
+        self.lock().bad.values().cloned().collect()
     }
 
     pub(crate) fn none_readable(&self, n_images: usize) -> Error {
-        let examples = self.lock().values().take(N_EXAMPLES).cloned().collect();
+        let examples = self.lock().examples();
         Error::NoReadableImage { n_images, examples }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, BadImage>> {
-        // A map insertion leaves nothing half done, so a poisoned lock still guards a whole map.
-        self.bad.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        // No code that can panic runs between the two changes of a record, so even a poisoned lock guards a whole one.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    /// Whether the image was not recorded before.
+    fn insert(&mut self, entry_idx: usize, name: &str, reason: impl FnOnce() -> String) -> bool {
+        let Entry::Vacant(vacant) = self.bad.entry(entry_idx) else {
+            return false;
+        };
+        vacant.insert(BadImage {
+            name: name.to_owned(),
+            reason: reason(),
+        });
+        true
+    }
+
+    fn examples(&self) -> Vec<BadImage> {
+        self.bad.values().take(N_EXAMPLES).cloned().collect()
     }
 }
 
@@ -120,6 +174,30 @@ mod tests {
             "2 images are unreadable, over the limit of 1; the first: \
              b.jpg (the JPEG data ends early); d.jpg (the JPEG data ends early)"
         );
+    }
+
+    #[test]
+    fn what_another_process_found_counts_and_is_not_told_again() {
+        let reporter = Reporter::new(2);
+        let error = Error::CutShort {
+            format: crate::Format::Jpeg,
+        };
+        reporter.record(7, "g.jpg", &error).unwrap();
+        reporter.record(3, "c.jpg", &error).unwrap();
+        reporter.mark(3, "c.jpg").unwrap();
+        assert_eq!(reporter.take_found(), [3, 7]);
+        assert!(reporter.list()[0].reason.contains("ends early"));
+
+        let other = Reporter::new(2);
+        other.mark(3, "c.jpg").unwrap();
+        other.mark(7, "g.jpg").unwrap();
+        assert!(other.is_bad(3) && other.is_bad(7));
+        assert_eq!(other.take_found(), []);
+        // Its own attempt comes too late to be news.
+        other.record(3, "c.jpg", &error).unwrap();
+        assert_eq!((other.take_found(), other.count()), (vec![], 2));
+        let stop = other.mark(1, "a.jpg").unwrap_err();
+        assert!(matches!(stop, Error::TooManyBad { count: 3, .. }));
     }
 
     #[test]
