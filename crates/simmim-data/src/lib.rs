@@ -14,7 +14,7 @@
 //! 4. [`MaskPlan`]: which patches are hidden, with the same count in every [`Mask`].
 //! 5. [`LabelledSet`]: class folders or a table, checked and divided, with its [`Labels`].
 //! 6. [`BatchPlan`]: what is in batch *n*, as a pure function of the settings and *n*; masked
-//!    ([`BatchPlan::new`]) or labelled ([`BatchPlan::labelled`]). [`Mixing`] mixes a labelled batch.
+//!    ([`BatchPlan::new`]) or labelled ([`BatchPlan::labelled`]), and then mixed by [`Mixing`].
 //! 7. [`Loader`]: the same batches, made ahead on threads.
 //! 8. [`Reporter`]: unreadable images, counted and listed up to a limit; nothing is skipped in
 //!    silence. [`Survey`] tells what a data set's images are like.
@@ -64,8 +64,10 @@
 //! - Palette, floating-point and JPEG-compressed TIFF are refused with an error.
 
 mod augment;
+mod batch;
 mod crop;
 mod decode;
+mod division;
 mod erase;
 mod error;
 mod hash;
@@ -78,13 +80,16 @@ mod order;
 mod plan;
 mod report;
 mod resize;
+mod sample;
 mod source;
 mod survey;
 mod transform;
 
 pub use augment::{Distortion, Interpolation, RandAugment};
+pub use batch::{Batch, FIXED_EPOCH};
 pub use crop::{Crop, CropSettings};
 pub use decode::{DecodeLimits, Format, Header, Image, Samples, decode, probe};
+pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;
 pub use label::{LabelledSet, Labels};
@@ -93,9 +98,10 @@ pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
 pub use mix::{Mix, Mixing, smooth};
 pub use normalise::Normalisation;
 pub use order::{HeldOut, Split};
-pub use plan::{Batch, BatchPlan, BatchSettings, FIXED_EPOCH, Views};
+pub use plan::BatchPlan;
 pub use report::{BadImage, Reporter};
 pub use resize::{Filter, Scratch, resize};
+pub use sample::Views;
 pub use source::{DataSet, MAX_IMAGE_FILE_BYTES, read_image_file};
 pub use survey::Survey;
 pub use transform::{Counter, FineTuneSettings, Transform};

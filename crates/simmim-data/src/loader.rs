@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::Error;
-use crate::plan::{Batch, BatchPlan, Job};
+use crate::batch::Batch;
+use crate::plan::{BatchPlan, Job};
 use crate::resize::Scratch;
 
 /// Batches for each worker that may be ready or under way at a time.

@@ -39,9 +39,6 @@ pub trait Task: Debug + Send {
         self.parameters()
     }
 
-    /// Changes a training batch before it is learned from.
-    fn vary(&self, _batch: &mut Batch) {}
-
     /// The share of a batch in the loss of a step of `n_parts` such batches.
     fn loss<'a>(&'a self, tape: &mut Tape<'a>, batch: &Batch, n_parts: usize) -> Var;
 
@@ -144,7 +141,7 @@ impl<T: Task> Learner<T> {
     }
 
     /// One optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
-    /// result is that of one batch of all their images, unless the task varies each batch as a whole. `rate` gives the learning rate of a group from its scale.
+    /// result is that of one batch of all their images. `rate` gives the learning rate of a group from its scale.
     ///
     /// A loss or gradient that is not finite is returned as it is and changes no weight.
     ///
@@ -158,11 +155,10 @@ impl<T: Task> Learner<T> {
     ) -> Result<StepResult, Error> {
         self.gradients.clear();
         let (mut loss, mut wait_secs) = (0.0, 0.0);
-        for part in 0..n_parts {
-            let mut batch = next(loader)?;
-            self.task.vary(&mut batch);
+        for _ in 0..n_parts {
+            let batch = next(loader)?;
             wait_secs += loader.last_wait_secs();
-            loss += self.accumulate(&batch, part * batch.len(), n_parts);
+            loss += self.accumulate(&batch, batch.places.as_slice().into(), n_parts);
             loader.recycle(batch);
         }
         Ok(StepResult {
@@ -174,7 +170,7 @@ impl<T: Task> Learner<T> {
     /// As a step of training, on a batch that is there, with the same learning rate for all groups.
     pub fn step_on(&mut self, batch: &Batch, lr: f64) -> StepResult {
         self.gradients.clear();
-        let loss = self.accumulate(batch, 0, 1);
+        let loss = self.accumulate(batch, (0..batch.len()).collect(), 1);
         self.update(loss, |scale| lr * scale)
     }
 
@@ -197,12 +193,13 @@ impl<T: Task> Learner<T> {
         }
     }
 
-    /// Adds the gradients of one part of a step; returns its share of the step's loss.
-    fn accumulate(&mut self, batch: &Batch, first_sample: usize, n_parts: usize) -> f64 {
+    /// Adds the gradients of one part of a step, whose samples have these places in it; returns its share of the
+    /// step's loss.
+    fn accumulate(&mut self, batch: &Batch, places: Arc<[usize]>, n_parts: usize) -> f64 {
         let drop_path = DropPath {
             seed: self.seed,
             step: batch.step,
-            places: (first_sample..first_sample + batch.len()).collect(),
+            places,
         };
         let mut tape = Tape::recording(self.task.parameters())
             .with_drop_path(drop_path)

@@ -41,6 +41,11 @@ fn transform(size: usize) -> Transform {
 }
 
 fn plan_of(folder: &Folder, seed: u64) -> (LabelledSet, Arc<BatchPlan>) {
+    let (set, plan) = plain_plan_of(folder, seed);
+    (set, Arc::new(plan))
+}
+
+fn plain_plan_of(folder: &Folder, seed: u64) -> (LabelledSet, BatchPlan) {
     let held_out = HeldOut {
         share: 0.25,
         most: 100,
@@ -54,7 +59,7 @@ fn plan_of(folder: &Folder, seed: u64) -> (LabelledSet, Arc<BatchPlan>) {
     let settings = BatchSettings { seed, ..SETTINGS };
     let reporter = Arc::new(Reporter::new(10));
     let plan = BatchPlan::labelled(&set, views, set.split().clone(), settings, reporter);
-    (set, Arc::new(plan.unwrap()))
+    (set, plan.unwrap())
 }
 
 fn train(plan: &Arc<BatchPlan>, first_step: u64, n_workers: usize, n: usize) -> Vec<Batch> {
@@ -93,17 +98,15 @@ fn labelled_batches_do_not_depend_on_the_number_of_workers() {
 #[test]
 fn mixed_batches_depend_on_seed_step_and_micro_batch_alone() {
     let folder = pictures();
-    let (_, plan) = plan_of(&folder, 5);
-    let mixed = |seed| -> Vec<Batch> {
-        let mut batches = train(&plan, 0, 2, 6);
-        for batch in &mut batches {
-            Mixing::default().apply(seed, batch);
-        }
-        batches
+    let mixed = |seed, n_workers| -> Vec<Batch> {
+        let (_, plan) = plain_plan_of(&folder, seed);
+        let plan = plan.with_mixing(Mixing::default()).unwrap();
+        train(&Arc::new(plan), 0, n_workers, 6)
     };
-    let once = mixed(1);
-    assert_eq!(once, mixed(1));
-    assert_ne!(once, mixed(2));
+    let once = mixed(1, 1);
+    assert_eq!(once, mixed(1, 2));
+    assert_eq!(once, mixed(1, 5));
+    assert_ne!(once, mixed(2, 2));
     for batch in once {
         let sums = batch.targets.chunks(3).map(|row| row.iter().sum::<f32>());
         assert!(sums.into_iter().all(|sum| (sum - 1.0).abs() < 1e-5));

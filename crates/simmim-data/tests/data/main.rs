@@ -11,4 +11,5 @@ mod formats;
 mod labels;
 mod masks;
 mod resizing;
+mod sharing;
 mod sources;

@@ -87,6 +87,7 @@ fn prepare(job: &Job) -> Result<Prepared<LabelNetwork>, Error> {
         limits: config.decode_limits(),
     };
     let batches = BatchPlan::labelled(&set, views, split, config.batches(), reporter)?;
+    let batches = batches.with_mixing(plan.mixing())?;
     let images = Images::new(batches, config, set.fingerprint())?;
     notes.extend(notes::of_settings(config));
     let from = from.as_deref();

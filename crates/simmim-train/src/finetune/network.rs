@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use simmim_autograd::{Device, LabelLoss, Parameters, Tape, Tensor, Var};
 use simmim_checkpoint::Archive;
-use simmim_data::{Batch, Loader, Mixing, Normalisation};
+use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::Classifier;
 
 use crate::Error;
@@ -27,16 +27,9 @@ pub struct LabelNetwork {
     pub(crate) parameters: Parameters,
     classes: ClassList,
     device: Arc<dyn Device>,
-    variation: Variation,
-    average: Option<Average>,
-}
-
-/// What is done to the batches and targets of training.
-#[derive(Debug)]
-struct Variation {
-    mixing: Mixing,
+    /// How much each class weighs in the loss of training; `None` where all weigh the same.
     class_weights: Option<Vec<f32>>,
-    seed: u64,
+    average: Option<Average>,
 }
 
 /// A running average of the parameters.
@@ -53,17 +46,12 @@ impl LabelNetwork {
         let (model, specs) = plan.model();
         let seed = plan.config().train.seed;
         let parameters = Parameters::allocate(specs, &device, seed);
-        let mixing = plan.mixing();
         Self {
             model,
             parameters,
             classes: plan.classes().clone(),
             device,
-            variation: Variation {
-                mixing,
-                class_weights,
-                seed,
-            },
+            class_weights,
             average: None,
         }
     }
@@ -142,14 +130,35 @@ impl LabelNetwork {
         Tensor::from_slice(&self.device, &shape, &batch.targets)
     }
 
-    fn label_loss(&self, tape: &mut Tape<'_>, logits: &Var, batch: &Batch, n_images: usize) -> Var {
+    /// The targets of training, in which classes weigh as they are to.
+    fn weighted_targets(&self, batch: &Batch) -> Tensor {
+        let Some(weights) = &self.class_weights else {
+            return self.targets(batch);
+        };
+        let weights = weights.iter().cycle();
+        let targets: Vec<f32> = batch
+            .targets
+            .iter()
+            .zip(weights)
+            .map(|(t, w)| t * w)
+            .collect();
+        Tensor::from_slice(&self.device, &[batch.len(), batch.n_classes], &targets)
+    }
+
+    fn label_loss(
+        &self,
+        tape: &mut Tape<'_>,
+        logits: &Var,
+        targets: &Tensor,
+        n_images: usize,
+    ) -> Var {
         let (kind, n_terms) = if self.classes.multi_label {
-            (LabelLoss::Questions, n_images * batch.n_classes)
+            (LabelLoss::Questions, n_images * self.classes.classes.len())
         } else {
             (LabelLoss::Shares, n_images)
         };
         let factor = 1.0 / n_terms as f32;
-        tape.label_loss(logits, &self.targets(batch), kind, factor)
+        tape.label_loss(logits, targets, kind, factor)
     }
 }
 
@@ -169,19 +178,10 @@ impl Task for LabelNetwork {
         average.map_or(&self.parameters, |average| &average.parameters)
     }
 
-    fn vary(&self, batch: &mut Batch) {
-        let variation = &self.variation;
-        variation.mixing.apply(variation.seed, batch);
-        if let Some(weights) = &variation.class_weights {
-            for row in batch.targets.chunks_mut(weights.len()) {
-                row.iter_mut().zip(weights).for_each(|(t, w)| *t *= w);
-            }
-        }
-    }
-
     fn loss<'a>(&'a self, tape: &mut Tape<'a>, batch: &Batch, n_parts: usize) -> Var {
         let logits = self.model.logits(tape, &self.images(batch));
-        self.label_loss(tape, &logits, batch, batch.len() * n_parts)
+        let targets = self.weighted_targets(batch);
+        self.label_loss(tape, &logits, &targets, batch.len() * n_parts)
     }
 
     fn stepped(&mut self) {
@@ -201,7 +201,8 @@ impl Task for LabelNetwork {
             }
             let mut tape = Tape::inference(self.best_parameters());
             let logits = self.model.logits(&mut tape, &self.images(&batch));
-            let mean = self.label_loss(&mut tape, &logits, &batch, batch.len());
+            let targets = self.targets(&batch);
+            let mean = self.label_loss(&mut tape, &logits, &targets, batch.len());
             loss += f64::from(mean.tensor().item()) * batch.len() as f64;
             let mut outputs = logits.tensor().to_vec();
             if self.classes.multi_label {

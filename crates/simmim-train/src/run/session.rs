@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use simmim_autograd::Schedule;
 use simmim_checkpoint::{Archive, TEMPORARY_PREFIX, write_atomic, write_bytes_atomic};
-use simmim_data::{Batch, Loader, Pass};
+use simmim_data::{Loader, Pass};
 
 use crate::Error;
 use crate::checkpoint::{self, Origin, Progress};
@@ -261,11 +261,11 @@ impl<'o, T: Task> Session<'o, T> {
             return Ok(());
         }
         let batches = &self.images.batches;
-        let batch = match batches.n_held_out_batches() {
+        let mut batch = match batches.n_held_out_batches() {
             0 => batches.all_batch(0)?,
             _ => batches.held_out_batch(0)?,
         };
-        let batch = first_images(batch, n_images);
+        batch.truncate(n_images);
         if batch.is_empty() {
             return Ok(());
         }
@@ -445,14 +445,4 @@ fn keep_numbered(last: &Path, numbered: &Path) -> Result<(), Error> {
     Ok(write_atomic(numbered, |file| {
         std::io::copy(&mut fs::File::open(last)?, file).map(|_| ())
     })?)
-}
-
-fn first_images(mut batch: Batch, n_images: usize) -> Batch {
-    let n_images = n_images.min(batch.len());
-    let per_image = |len: usize| len / batch.len().max(1) * n_images;
-    let (pixels, patches) = (per_image(batch.images.len()), per_image(batch.hidden.len()));
-    batch.images.truncate(pixels);
-    batch.hidden.truncate(patches);
-    batch.entry_idx.truncate(n_images);
-    batch
 }

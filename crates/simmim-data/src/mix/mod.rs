@@ -1,17 +1,21 @@
 //! Mixup and `CutMix`: the samples of a batch mixed in pairs, with their targets.
 
-use std::ops::Range;
+mod beta;
+mod pairs;
 
-use simmim_random::{Draws, Purpose, Stream};
+use simmim_random::Draws;
 
 use crate::Error;
+use crate::batch::Batch;
 use crate::erase::check_probability;
-use crate::plan::Batch;
+
+use beta::symmetric_beta;
+use pairs::{fade, pairs, swap_rows};
 
 /// How batches are mixed.
 ///
-/// Every sample is mixed with the one at the same place from the end of its batch, all in the same way,
-/// which is drawn anew for each batch: faded together (mixup) or with a rectangle of the other pasted in
+/// Every sample is mixed with the one at the same place from the end of its micro-batch, all in the same way,
+/// which is drawn anew for each micro-batch: faded together (mixup) or with a rectangle of the other pasted in
 /// (`CutMix`).
 ///
 /// Source: Zhang et al. (arXiv 1710.09412), Yun et al. (arXiv 1905.04899), in the
@@ -100,16 +104,13 @@ impl Mixing {
         Ok(())
     }
 
-    /// Mixes a training batch with labels and smooths its targets: a pure function of the seed, the batch
-    /// and its step and micro-batch.
+    /// Smooths the targets of a training batch and does to it what was drawn.
     ///
     /// # Panics
     /// When the batch has no targets.
-    pub fn apply(&self, seed: u64, batch: &mut Batch) {
+    pub(crate) fn apply(&self, mix: &Mix, batch: &mut Batch) {
         assert!(batch.n_classes > 0, "a batch with targets");
         let [_, height, width] = batch.image_shape;
-        let mut draws = Stream::new(seed, Purpose::Mix).at(batch.step, batch.micro_idx as u64);
-        let mix = self.draw([height, width], &mut draws);
         let n = batch.len();
         smooth(
             &mut batch.targets,
@@ -218,44 +219,6 @@ impl Mix {
     }
 }
 
-/// Swaps parts of all planes of two samples.
-fn swap_rows(one: &mut [f32], other: &mut [f32], plane_len: usize, rows: &[Range<usize>]) {
-    let planes = one.chunks_exact_mut(plane_len);
-    for (one, other) in planes.zip(other.chunks_exact_mut(plane_len)) {
-        for row in rows {
-            one[row.clone()].swap_with_slice(&mut other[row.clone()]);
-        }
-    }
-}
-
-/// `kept * row + (1 - kept) * partner` for each row and its partner. The middle of an odd number is its
-/// own partner and stays.
-fn fade(rows: &mut [f32], n: usize, kept: f32) {
-    pairs(rows, n, |first, last| {
-        for (one, other) in first.iter_mut().zip(last) {
-            let (a, b) = (*one, *other);
-            *one = a * kept + b * (1.0 - kept);
-            *other = b * kept + a * (1.0 - kept);
-        }
-    });
-}
-
-/// Calls `mix` with each row of the first half and its partner from the end.
-fn pairs(rows: &mut [f32], n: usize, mut mix: impl FnMut(&mut [f32], &mut [f32])) {
-    if n < 2 {
-        return;
-    }
-    let row_len = rows.len() / n;
-    assert_eq!(rows.len(), n * row_len, "{n} rows");
-    let (first, last) = rows.split_at_mut(n / 2 * row_len);
-    // At least one number a row, so that there are chunks.
-    let row_len = row_len.max(1);
-    let partners = last.rchunks_exact_mut(row_len);
-    for (one, other) in first.chunks_exact_mut(row_len).zip(partners) {
-        mix(one, other);
-    }
-}
-
 /// Smooths targets of 0 and 1 in place.
 ///
 /// With one label an image, each class gets `smoothing / K` and the label the rest; with several, each
@@ -281,69 +244,17 @@ pub fn smooth(targets: &mut [f32], n_classes: usize, smoothing: f32, multi_label
     }
 }
 
-/// A number of the distribution Beta(alpha, alpha).
-///
-/// Computed from the logarithms of two Gamma numbers, which a small `alpha` cannot round to zero.
-fn symmetric_beta(alpha: f64, draws: &mut Draws) -> f64 {
-    let (x, y) = (ln_gamma_number(alpha, draws), ln_gamma_number(alpha, draws));
-    1.0 / (1.0 + (y - x).exp())
-}
-
-/// The logarithm of a number of the distribution Gamma(shape, 1).
-///
-/// Source: Marsaglia and Tsang, *A Simple Method for Generating Gamma Variables* (2000), also for shapes
-/// below 1, by `gamma(shape) = gamma(shape + 1) · u^(1 / shape)`.
-fn ln_gamma_number(shape: f64, draws: &mut Draws) -> f64 {
-    if shape < 1.0 {
-        // One minus: a logarithm of zero would be infinite.
-        let boost = (1.0 - draws.unit()).ln() / shape;
-        return ln_gamma_number(shape + 1.0, draws) + boost;
-    }
-    let d = shape - 1.0 / 3.0;
-    let c = 1.0 / (9.0 * d).sqrt();
-    loop {
-        let x = draws.normal();
-        let v = (1.0 + c * x).powi(3);
-        let u = 1.0 - draws.unit();
-        if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-            return d.ln() + v.ln();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use simmim_random::{Purpose, Stream};
 
     use super::*;
 
     fn draws(index: u64) -> Draws {
         Stream::new(8, Purpose::Mix).at(0, index)
-    }
-
-    #[test]
-    fn beta_numbers_have_the_moments_of_their_distribution() {
-        for alpha in [0.1, 0.8, 1.0, 4.0] {
-            let n = 40_000;
-            let mut draws = draws(0);
-            let values: Vec<f64> = (0..n).map(|_| symmetric_beta(alpha, &mut draws)).collect();
-            assert!(values.iter().all(|v| (0.0..=1.0).contains(v)));
-            let mean = values.iter().sum::<f64>() / f64::from(n);
-            let centred = |power| {
-                let powers = values.iter().map(|v: &f64| (v - 0.5).powi(power));
-                powers.sum::<f64>() / f64::from(n)
-            };
-            // Var = 1 / (4 (2a + 1)); the fourth moment is 3 / (16 (2a + 1) (2a + 3)).
-            let variance = 0.25 / (2.0 * alpha + 1.0);
-            let fourth = 3.0 / (16.0 * (2.0 * alpha + 1.0) * (2.0 * alpha + 3.0));
-            assert!((mean - 0.5).abs() < 0.01, "{alpha}: {mean}");
-            assert!((centred(2) / variance - 1.0).abs() < 0.03, "{alpha}");
-            assert!((centred(4) / fourth - 1.0).abs() < 0.05, "{alpha}");
-        }
-        let extreme = symmetric_beta(f64::MIN_POSITIVE, &mut draws(1));
-        assert!((0.0..=1.0).contains(&extreme), "{extreme}");
     }
 
     #[test]
@@ -487,13 +398,6 @@ mod tests {
     }
 
     #[test]
-    fn fading_mixes_with_the_batch_in_reverse() {
-        let mut rows = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0];
-        Mix::Fade { kept: 0.75 }.images(&mut rows, 3, [1, 2]);
-        assert_eq!(rows, [1.5, 15.0, 2.0, 20.0, 2.5, 25.0]);
-    }
-
-    #[test]
     fn a_mixed_batch_has_mixed_smoothed_targets_that_sum_to_one() {
         let batch = |multi_label| Batch {
             images: (0..4 * 3 * 2).map(|v| v as f32).collect(),
@@ -502,13 +406,13 @@ mod tests {
             n_classes: 3,
             multi_label,
             entry_idx: vec![0, 1, 2, 3],
-            step: 7,
             ..Batch::default()
         };
         let mixing = Mixing::default();
         let mixed = |seed, multi_label| {
             let mut batch = batch(multi_label);
-            mixing.apply(seed, &mut batch);
+            let mut draws = Stream::new(seed, Purpose::Mix).at(7, 0);
+            mixing.apply(&mixing.draw([3, 2], &mut draws), &mut batch);
             batch
         };
         assert_eq!(mixed(1, false), mixed(1, false));
@@ -524,7 +428,7 @@ mod tests {
         assert!((several[0] - 0.95).abs() < 1e-6 && (several[1] - 0.05).abs() < 1e-6);
 
         let mut plain = batch(false);
-        Mixing::smoothing_only(0.0).apply(1, &mut plain);
+        Mixing::smoothing_only(0.0).apply(&Mix::Keep, &mut plain);
         assert_eq!(plain, batch(false));
     }
 
