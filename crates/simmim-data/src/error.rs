@@ -601,7 +601,7 @@ impl Error {
                 "remove one of the two lines; an image with several labels has them in one, as in cat;dog"
             }
             Self::UnknownPart { .. } => {
-                "write train or val on every line, or leave the column `split` away"
+                "write train or val on every line, or leave out the column `split`"
             }
             Self::SubsetShare { .. } => "0.1 stands for a tenth of each class",
             Self::TableColumns { .. } => "the first line names the columns, separated by commas",

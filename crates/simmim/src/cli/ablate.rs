@@ -13,39 +13,39 @@ use super::{Talk, interrupt, output, sources};
 
 /// Train every combination of a grid of settings, and compare them in a table and a plot.
 ///
-/// A grid is a TOML file that names a recipe and, for some keys, lists of values. Each combination becomes a run
-/// folder like those of `simmim pretrain`. After every run the table and the plot are written again.
+/// A grid is a TOML file that names a recipe and, for some keys, lists of values. Each combination becomes a run folder
+/// like those of `simmim pretrain`. The table and the plot are written again after every run.
 ///
-/// Started again, the command skips the runs that are finished and goes on exactly with the one that had begun,
-/// whether it was stopped or killed. It refuses a grid that has changed in what a run was made with.
+/// Run the same command again to continue after a stop or a kill: it skips finished runs and resumes the one that had
+/// begun, exactly. It refuses a grid that has changed for a run that is there already.
 ///
-/// Losses under different masks cannot be compared, so the encoder of every run is also measured under one common
-/// mask, on images that were never trained on.
+/// Losses under different masks cannot be compared, so every encoder is also measured under one common mask, on images
+/// that were never trained on.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct AblateArgs {
     /// The grid: a name that --list shows, or a TOML file.
     #[arg(value_name = "GRID", required_unless_present = "list")]
     grid: Option<String>,
-    /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a pattern of those, in quotes.
+    /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a quoted pattern of those.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// The folder for the runs, the table and the plot [default: runs/ablation-<grid>].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Overlay one key for all runs; can be repeated. `simmim recipes keys` lists them.
+    /// Set one key for all runs; can be repeated. `simmim recipes keys` lists the keys.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Threads of the computation, as train.threads [default: one for each core].
+    /// Threads to compute with (train.threads) [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// List the runs with their AvgDist and their number of parameters, and run nothing.
+    /// List the runs with their AvgDist and number of parameters, and run nothing.
     #[arg(long)]
     dry_run: bool,
     /// List the grids that come with the program.
     #[arg(long, conflicts_with_all = ["grid", "data", "out", "set", "threads", "dry_run", "print"])]
     list: bool,
-    /// Print the grid, to read or to start one of your own from.
+    /// Print the grid, to read or to begin one of your own with.
     #[arg(long, conflicts_with_all = ["data", "out", "set", "threads", "dry_run"])]
     print: bool,
 }
@@ -59,7 +59,7 @@ Examples:
 
 A grid:
   recipe = \"cifar10-vit\"            # a recipe's name, or a file beside the grid
-  seeds = [0, 1]                    # each point once a seed; the table has mean and spread
+  seeds = [0, 1]                    # each point once for each seed; the table has mean and spread
   skip_misfits = true               # leave out what does not fit; without it, refuse to start
   [set]                             # for all runs
   train.epochs = 2
@@ -71,10 +71,10 @@ A grid:
   [score]                           # the common mask: kind, cell_px, ratio [default: the recipe's]
   ratio = 0.6
 
-In FOLDER: ablation.csv has a row a run, ablation.md a row a point, ablation.png the loss at the
-common mask against AvgDist. A run whose loss becomes no number is listed as diverged.
-Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one ends at once (130 or 143).
-The path of ablation.md goes to stdout; with --json every event does, one JSON line each.";
+In FOLDER: ablation.csv has a row for each run, ablation.md a row for each point, ablation.png the
+loss at the common mask against AvgDist. A run whose loss is not a number is listed as diverged.
+Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one exits at once (130 or 143).
+Prints the path of ablation.md to stdout; with --json, one JSON line for each event.";
 
 pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
     let Some(name) = args.grid.as_deref().filter(|_| !args.list) else {
@@ -214,7 +214,7 @@ fn report(summary: &Summary, progress: &Progress, talk: Talk) -> anyhow::Result<
     } = summary;
     if *n_diverged > 0 {
         say(format!(
-            "diverged: {n_diverged} of the runs, their status says when"
+            "diverged: {n_diverged} of the runs; their status says when"
         ));
     }
     say(format!("table: {}", summary.table.display()));
@@ -223,7 +223,7 @@ fn report(summary: &Summary, progress: &Progress, talk: Talk) -> anyhow::Result<
         say(format!("done: {n_runs} runs"));
     } else {
         say(format!(
-            "saved; {n_finished} of {n_runs} runs are finished. To go on, give the same command again"
+            "saved; {n_finished} of {n_runs} runs are finished. To continue, run the same command again"
         ));
     }
     if talk == Talk::Json {

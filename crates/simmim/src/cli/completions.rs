@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::output;
 
-/// Print the completions for a shell.
+/// Print completions for a shell.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct CompletionsArgs {

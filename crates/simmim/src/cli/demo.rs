@@ -32,8 +32,8 @@ impl Family {
 
 /// See it learn: train a tiny model for two or three minutes on photographs that come with the program.
 ///
-/// Nothing else is needed. At the end there is a picture: photographs that the model never trained on, parts of them
-/// hidden, and what the model makes of these parts.
+/// It needs nothing else. At the end it draws a picture: photographs that the model never trained on, with parts
+/// hidden, and what the model predicts there.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DemoArgs {
@@ -43,10 +43,10 @@ pub(crate) struct DemoArgs {
     /// The kind of model.
     #[arg(long, value_name = "FAMILY", default_value = "vit")]
     model: Family,
-    /// Stop after so many steps: quicker, and a worse picture [default: the recipe's].
+    /// Stop after this many steps: faster, with a worse picture [default: the recipe's].
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Threads of the computation, as train.threads [default: one for each core].
+    /// Threads to compute with (train.threads) [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -58,7 +58,7 @@ Examples:
   simmim demo --model swin
 
 FOLDER/images holds the photographs, FOLDER/run is the run folder. `simmim recipes show demo` prints
-what is trained. The path of the picture goes to stdout.";
+the recipe. Prints the path of the picture to stdout.";
 
 pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
     let name = args.model.recipe();

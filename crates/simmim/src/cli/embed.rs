@@ -17,29 +17,28 @@ use super::{Talk, output, tell};
 /// Between two lines on how far it has come.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Write what a trained encoder makes of images: one vector an image.
+/// Write an encoder's features of images to a file: one vector for each image.
 ///
-/// Images are resized and cropped at the centre. Rows stand in the order of the images, with their names, and the file
-/// grows as they are computed, so any number of images fits. An image that cannot be read has a row of NaN and is
-/// listed.
+/// Images are resized and cropped at the centre. Rows are in the order of the images, with their names. They are
+/// written as they are computed, so any number of images fits. An unreadable image gets a row of NaN and is listed.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct EmbedArgs {
-    /// A run folder of a pre-training or a fine-tuning (its best weights) or one of its checkpoints.
+    /// A run folder of `simmim pretrain` or `simmim finetune` (its best weights), or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: PathBuf,
     /// Images, as for `simmim pretrain`.
     #[arg(long, value_name = "PATH")]
     data: String,
-    /// The file to write; its ending says what it is: .npy, .safetensors or .parquet.
+    /// The file to write; its extension gives the format: .npy, .safetensors or .parquet.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     feature: FeatureArgs,
-    /// Images that are looked at together; the result is the same.
+    /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
@@ -47,7 +46,7 @@ pub(crate) struct EmbedArgs {
 /// Which vector of an image is taken.
 #[derive(Debug, Args)]
 pub(crate) struct FeatureArgs {
-    /// The block whose tokens are taken, counted from 1 [default: the output of the last one, behind its norm].
+    /// Take the tokens of this block, counted from 1 [default: the encoder's output, after its last norm].
     #[arg(long, value_name = "N")]
     block: Option<usize>,
     /// How the tokens of an image become one vector.
@@ -82,15 +81,19 @@ Examples:
   simmim embed --from runs/first --data 'shards/*.tar' --out features.parquet --block 8
 
 In FILE:
-  .npy          a matrix of f32; the names are in FILE with the ending .names.json
+  .npy          a matrix of f32; the names are in FILE with the extension .names.json
   .safetensors  `features`, and `names`: the bytes of a JSON list
   .parquet      the columns `path` and `features`
 Middle blocks are often better for a linear classifier or a search than the last one: `simmim knn` measures it.
-One JSON line on what was written goes to stdout.";
+Prints one JSON line about the file to stdout.";
 
 pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
     if args.batch_size == 0 {
-        return Err(Usage::new("--batch-size is 0", "leave it out").into());
+        return Err(Usage::new(
+            "--batch-size is 0",
+            "leave out --batch-size, or use 1 or more",
+        )
+        .into());
     }
     Format::of(&args.out)?;
     let extractor = Extractor::open(&args.from)?;

@@ -19,25 +19,27 @@ const MOST_DRAWN: usize = 1000;
 
 /// Measure a fine-tuned model on images with labels.
 ///
-/// Top-1 and top-5 accuracy, the accuracy balanced over the classes, the calibration error, a line for each class, and
-/// which classes are taken for which. Every image counts exactly once; one that cannot be read counts neither way and
-/// is listed. Of images with several labels: average precision, F1, exact match.
+/// Prints top-1 and top-5 accuracy, balanced accuracy, calibration error, a line for each class, and which classes are
+/// confused with which. Every image counts exactly once; unreadable images are listed and not counted. For images with
+/// several labels it prints average precision, F1 and exact match.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct EvaluateArgs {
-    /// A run folder of `simmim finetune` (its best weights) or one of its checkpoints.
+    /// A run folder of `simmim finetune` (its best weights), or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: PathBuf,
-    /// Images with labels: of a folder with train/ and val/ or test/ the held-out part, of the very images that were trained on those that were held out then, else all.
+    /// Images with labels. Of a folder with train/ and val/ or test/, the held-out part is measured; of the images of
+    /// the training itself, those that it held out; of any others, all.
     #[arg(long, value_name = "PATH")]
     data: String,
-    /// Folder for classes.csv, confusion.csv, confusion.png (of up to 1000 classes) and scores.json; nothing is written without it.
+    /// Folder for classes.csv, confusion.csv, confusion.png (up to 1000 classes) and scores.json; leave it out to write
+    /// nothing.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Images that are looked at together; the result is the same.
+    /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
@@ -52,7 +54,11 @@ on the held-out images of the training; runs/labels/checkpoints/last.safetensors
 
 pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
     if args.batch_size == 0 {
-        return Err(Usage::new("--batch-size is 0", "leave it out").into());
+        return Err(Usage::new(
+            "--batch-size is 0",
+            "leave out --batch-size, or use 1 or more",
+        )
+        .into());
     }
     let model = FineTuned::open(&args.from)?;
     let test = TestSet::open(&model, &args.data)?;
@@ -67,8 +73,8 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
     );
     if test.measured() == Measured::AllSinceChanged {
         output::say(
-            "warning: the run was trained on images of this source, which have changed since: all are measured on, those of \
-             the training among them, and the figures are too good",
+            "warning: the images of this source have changed since the run was trained on them: all are measured, those of \
+             the training too, so the figures are too good",
         );
     }
     let (summary, files) = in_threads(args.threads, || measure(&model, &test, args, talk))?;
@@ -99,7 +105,7 @@ fn which(measured: Measured) -> &'static str {
     match measured {
         Measured::All | Measured::AllSinceChanged => "all of them",
         Measured::HeldOutBySource => "the held-out part of the source",
-        Measured::HeldOutInTraining => "those that the training held out",
+        Measured::HeldOutInTraining => "those held out by the training",
     }
 }
 
@@ -180,7 +186,9 @@ fn files_of_single(scores: &Scores, classes: &[String], talk: Talk) -> anyhow::R
         let n = classes.len();
         tell(
             talk,
-            format!("no confusion.png: {n} classes are more than {MOST_DRAWN}"),
+            format!(
+                "no confusion.png: it is drawn for at most {MOST_DRAWN} classes, and there are {n}"
+            ),
         );
     } else {
         let picture = report::confusion_picture(scores, classes)?;

@@ -22,41 +22,42 @@ const SCRATCH: &str = "scratch";
 
 /// Fine-tune a pre-trained encoder on images with labels.
 ///
-/// The encoder of a pre-training gets a linear layer on the mean of its features, and all of it is trained on your
-/// labels. Window, image size and tables of positions may differ from those of the pre-training: they are resampled.
-/// Where the images are not divided already, a share of each class is held out to measure the accuracy on; the
-/// weights with the best one are kept. A folder test/ is left alone, for `simmim evaluate`.
+/// Puts a linear layer on the mean of a pre-trained encoder's features and trains all of it on your labels. Image size
+/// and window may differ from the pre-training: tables of positions are resampled. If the images are not divided
+/// already, a share of each class is held out to measure accuracy, and the most accurate weights are kept. A folder
+/// test/ is left alone, for `simmim evaluate`.
 ///
-/// Everything goes into the run folder, and a run that was stopped or killed goes on with --resume exactly as if it
-/// had not been.
+/// Everything goes into the run folder. A run that was stopped or killed continues with --resume exactly as if it had
+/// never stopped.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct FineTuneArgs {
-    /// Images with labels: a folder with train/ and val/ of one folder a class, one folder of those, or a table (.csv) with the columns path and label.
+    /// Images with labels: a folder with train/ and val/, each with one folder for each class; one such folder alone;
+    /// or a table (.csv) with the columns path and label.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// The run of a pre-training or one of its checkpoints, other weights in safetensors, or "scratch".
+    /// A run of `simmim pretrain`, one of its checkpoints, other weights as safetensors, or "scratch".
     #[arg(long, value_name = "RUN|FILE|scratch")]
     from: Option<String>,
     /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file [default: finetune].
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
-    /// Overlay one key; can be repeated. `simmim recipes keys` lists them.
+    /// Set one key; can be repeated. `simmim recipes keys` lists the keys.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Take the geometry of --from and not its weights: the other half of a fair comparison.
+    /// Take the geometry of --from but not its weights: the other half of a fair comparison.
     #[arg(long)]
     fresh_weights: bool,
-    /// Train on this share of each class's training images, as finetune.labels.
+    /// Train on this share of each class's training images (finetune.labels).
     #[arg(long, value_name = "SHARE")]
     labels: Option<f64>,
-    /// Hold out this share of each class where the images are not divided already, as `data.held_out`.
+    /// Hold out this share of each class if the images are not divided already (`data.held_out`).
     #[arg(long, value_name = "SHARE")]
     val_share: Option<f64>,
     /// The run folder [default: runs/<recipe>-<time>].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder; its own configuration holds, so no other option goes with it.
+    /// Continue the run in this folder. It keeps its own configuration, so no other option can be given.
     #[arg(
         long,
         value_name = "RUN",
@@ -65,13 +66,13 @@ pub(crate) struct FineTuneArgs {
         ]
     )]
     resume: Option<PathBuf>,
-    /// Remove the run that --out holds, and start anew.
+    /// Delete the run in --out and start again.
     #[arg(long, requires = "out")]
     overwrite: bool,
-    /// Threads of the computation, as train.threads [default: one for each core].
+    /// Threads to compute with (train.threads) [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Seed of every random decision, as train.seed [default: 0].
+    /// Seed of all random decisions (train.seed) [default: 0].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
@@ -85,7 +86,7 @@ Examples:
 
 Then: simmim evaluate --from RUN --data labelled/, and simmim predict --from RUN IMAGE...
 Later layers win: the encoder's own configuration, then the recipe, then --set and the other options.
-The path of the run folder goes to stdout; with --json every event does, one JSON line each.";
+Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
 pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
@@ -102,7 +103,7 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
 fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
     let from = args.from.as_deref().ok_or_else(|| {
         Usage::new(
-            "no encoder is named",
+            "no encoder is given",
             "pass --from RUN with a run of `simmim pretrain`, or --from scratch",
         )
     })?;
@@ -198,7 +199,7 @@ fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
         lines.push(format!("  simmim predict --from {run} IMAGE"));
     } else {
         let (done, total) = (outcome.done_steps, outcome.total_steps);
-        lines.push(format!("saved after step {done} of {total}. To go on:"));
+        lines.push(format!("saved after step {done} of {total}. To continue:"));
         lines.push(format!("  simmim finetune --resume {run}"));
     }
     lines

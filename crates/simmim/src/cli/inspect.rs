@@ -14,9 +14,9 @@ use super::{Talk, output};
 /// Tensors of this prefix are the optimiser's, not the model's.
 const OPTIMIZER: &str = "optimizer.";
 
-/// List what a file of weights holds: tensors, number of parameters, where it comes from.
+/// List what a weights file holds: tensors, number of parameters, where it comes from.
 ///
-/// Any safetensors file will do. The whole file is read and held against its checksum.
+/// Takes any safetensors file. Reads the whole file and verifies its checksum.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct InspectArgs {

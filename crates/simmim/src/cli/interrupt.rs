@@ -26,7 +26,8 @@ pub(crate) fn stop_flag(progress: &Progress) -> anyhow::Result<StopFlag> {
         while !watched.is_raised() {
             thread::sleep(ANSWER);
         }
-        voice.say("stopping after this step, then saving; once more ends at once, without saving");
+        voice
+            .say("stopping after this step, then saving; once more to exit at once without saving");
     });
     Ok(stop)
 }

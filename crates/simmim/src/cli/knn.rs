@@ -14,20 +14,20 @@ use super::embed::FeatureArgs;
 use super::failure::Usage;
 use super::{Talk, output, tell};
 
-/// Measure how well the nearest neighbours among an encoder's features tell labels.
+/// Measure how well nearest neighbours in an encoder's features predict labels.
 ///
-/// The training images' labels vote for those of the held-out images, by the cosine of their features. Nothing is
-/// trained, so it is quick, and a first look at what a pre-training has learned.
+/// The labels of the training images vote for those of the held-out images, by the cosine of their features. Nothing is
+/// trained, so it is a quick first look at what a pre-training has learned.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct KnnArgs {
-    /// A run folder of a pre-training or a fine-tuning (its best weights) or one of its checkpoints.
+    /// A run folder of `simmim pretrain` or `simmim finetune` (its best weights), or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: PathBuf,
     /// Images with labels, as for `simmim finetune`.
     #[arg(long, value_name = "PATH")]
     data: String,
-    /// Neighbours that vote; several numbers are measured in one pass.
+    /// Number of neighbours that vote; several numbers are measured in one pass.
     #[arg(long, value_name = "K", value_delimiter = ',', default_values_t = [1, 5, 20, 200])]
     k: Vec<usize>,
     /// How fast votes grow with the cosine: a vote is exp(cosine / temperature).
@@ -35,16 +35,16 @@ pub(crate) struct KnnArgs {
     temperature: f64,
     #[command(flatten)]
     feature: FeatureArgs,
-    /// Hold out this share of each class where the images are not divided already.
+    /// Hold out this share of each class if the images are not divided already.
     #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     val_share: f64,
     /// Seed of that division.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Images that are looked at together; the result is the same.
+    /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
@@ -54,9 +54,10 @@ Examples:
   simmim knn --from runs/first --data labelled/
   simmim knn --from runs/first --data labelled/ --block 8 --k 20
 
-One JSON line for each k goes to stdout.
-Encoders of masked image modelling score low here: what tells classes apart lies in many of their features together,
-not in the ones that are largest. A linear classifier or fine-tuning brings it out; compare encoders by those.";
+Prints one JSON line for each k to stdout.
+Encoders of masked image modelling score low here: what tells classes apart lies in many of their
+features together, not in the largest ones. Compare encoders by a linear classifier or fine-tuning,
+which bring it out.";
 
 pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     check(args)?;
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
         Ok(Some((knn(&known, &asked, &args.k, settings), counts)))
     })?;
     let Some((scores, counts)) = found else {
-        let message = "there is no image to ask about, or none to know";
+        let message = "there are no held-out images, or none to vote";
         return Err(Usage::new(message, "hold some out with --val-share").into());
     };
     for image in reporter.list() {
@@ -146,18 +147,24 @@ fn report(scores: &[KnnScore], [n_known, n_asked]: [usize; 2], talk: Talk) -> an
 
 fn check(args: &KnnArgs) -> Result<(), Usage> {
     if args.k.contains(&0) {
-        return Err(Usage::new("--k has 0", "one neighbour is the least"));
+        return Err(Usage::new("--k has 0", "use at least one neighbour"));
     }
     if args.temperature.is_nan() || args.temperature <= 0.0 {
         let message = format!("--temperature is {}", args.temperature);
-        return Err(Usage::new(message, "it is above 0; 0.07 is usual"));
+        return Err(Usage::new(
+            message,
+            "use a temperature above 0; 0.07 is usual",
+        ));
     }
     if !(0.0..1.0).contains(&args.val_share) {
         let message = format!("--val-share is {}", args.val_share);
-        return Err(Usage::new(message, "it is 0 up to, but not, 1"));
+        return Err(Usage::new(message, "a share is at least 0 and below 1"));
     }
     if args.batch_size == 0 {
-        return Err(Usage::new("--batch-size is 0", "leave it out"));
+        return Err(Usage::new(
+            "--batch-size is 0",
+            "leave out --batch-size, or use 1 or more",
+        ));
     }
     Ok(())
 }

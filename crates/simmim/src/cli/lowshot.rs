@@ -14,37 +14,38 @@ use super::{Talk, finetune, interrupt, output};
 
 /// Compare a pre-trained encoder with training from scratch on shares of the labels.
 ///
-/// Every share is fine-tuned with several seeds, from the pre-trained weights and from scratch, each time on other
-/// labels, and all runs are measured on the same test images by their last weights. Stopped or killed, it goes on when
-/// the same command is given again.
+/// Fine-tunes on each share with several seeds, from the pre-trained weights and from scratch; each seed draws other
+/// labels. All runs are measured on the same test images, with their last weights. Run the same command again to
+/// continue after a stop or a kill.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct LowShotArgs {
     /// Images with labels to train on, as for `simmim finetune`.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// Images with labels to measure on: a folder of one folder a class, or a table [default: the folder test/ of --data, or else its held-out images].
+    /// Images with labels to measure on: a folder with one folder for each class, or a table [default: the folder test/
+    /// of --data, else its held-out images].
     #[arg(long, value_name = "PATH")]
     test: Option<String>,
-    /// The run of a pre-training or one of its checkpoints.
+    /// A run of `simmim pretrain`, or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: String,
-    /// Shares of the labels, each above 0 and up to 1; one that is named twice is run once.
+    /// Shares of the labels, each above 0 and at most 1; a share that is given twice runs once.
     #[arg(long, value_name = "SHARES", value_delimiter = ',', default_values_t = [0.01, 0.1, 1.0])]
     shares: Vec<f64>,
-    /// Runs of each share and start.
+    /// Runs for each share and start.
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: u64,
     /// A recipe of fine-tuning: a name that `simmim recipes` lists, or a TOML file [default: finetune].
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
-    /// Overlay one key of all runs; can be repeated.
+    /// Set one key for all runs; can be repeated.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Overlay one key of the runs from scratch: they may need other settings to be at their best; can be repeated.
+    /// Set one key for the runs from scratch only, which may need other settings to do their best; can be repeated.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set_scratch: Vec<String>,
-    /// Where everything goes.
+    /// The folder for everything.
     #[arg(long, value_name = "FOLDER", default_value = "runs/lowshot")]
     out: PathBuf,
 }
@@ -64,11 +65,11 @@ pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
         .iter()
         .find(|share| !(0.0 < **share && **share <= 1.0));
     if let Some(share) = bad_share {
-        let message = format!("--shares has {share}, and a share is above 0 and up to 1");
-        return Err(Usage::new(message, "for example --shares 0.01,0.1,1").into());
+        let message = format!("--shares has {share}; a share is above 0 and at most 1");
+        return Err(Usage::new(message, "use for example --shares 0.01,0.1,1").into());
     }
     if args.seeds == 0 {
-        return Err(Usage::new("--seeds is 0", "one run of each share is the least").into());
+        return Err(Usage::new("--seeds is 0", "use at least one run for each share").into());
     }
     let mut progress = Progress::new(talk);
     let comparison = comparison(args)?;
@@ -115,7 +116,7 @@ fn report(summary: &LowShotSummary, progress: &Progress, talk: Talk) -> anyhow::
         say(format!("done: {n_runs} runs"));
     } else {
         say(format!(
-            "saved; {n_done} of {n_runs} runs are finished. To go on, give the same command again"
+            "saved; {n_done} of {n_runs} runs are finished. To continue, run the same command again"
         ));
     }
     if talk == Talk::Json {

@@ -31,7 +31,7 @@ pub(crate) struct MaskArgs {
     /// Side of a cell, the unit of masking: a whole number of patches.
     #[arg(long, value_name = "PX")]
     cell_px: Option<usize>,
-    /// Share of the cells that is hidden, above 0 and up to 1.
+    /// Share of cells to hide, above 0 and at most 1.
     #[arg(long, value_name = "SHARE")]
     ratio: Option<f64>,
 }
@@ -54,8 +54,8 @@ impl MaskArgs {
 
 /// Draw a few masks on an image, and measure them.
 ///
-/// AvgDist is the mean distance of a hidden pixel to the nearest visible one. Too small, and the model only has to
-/// copy what stands beside; too large, and there is nothing to predict from. The paper found 10 to 20 px best, for
+/// AvgDist is the mean distance of a hidden pixel to the nearest visible one. If it is too small, the model only has to
+/// copy its surroundings; if it is too large, there is nothing to predict from. The paper found 10 to 20 px best, for
 /// images of 192 px; the range is scaled to the size of the image.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -73,10 +73,10 @@ pub(crate) struct DrawMasksArgs {
     patch_px: usize,
     #[command(flatten)]
     mask: MaskArgs,
-    /// How many masks are drawn.
+    /// Number of masks to draw.
     #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
     n: u64,
-    /// Another seed draws other masks.
+    /// Seed of the masks: another seed draws other masks.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
@@ -89,7 +89,7 @@ Examples:
   simmim mask --cell-px 16 --ratio 0.75
   simmim mask cat.jpg --image-size 192x256 --patch-px 16 --kind blockwise -n 8
 
-The measures go to stdout.";
+Prints the measures to stdout.";
 
 /// One number, or height and width.
 pub(crate) fn image_size(text: &str) -> Result<[usize; 2], String> {

@@ -35,14 +35,14 @@ use simmim_train::config::MOST_THREADS;
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///
 /// Parts of each image are hidden, and a vision transformer learns to predict the hidden pixels. It needs no labels,
-/// and what it has learned is a start for any task on such images.
+/// and what it learns is a good start for any task on such images.
 #[derive(Debug, Parser)]
 #[command(name = "simmim", version, after_help = AFTER_HELP, max_term_width = 100, subcommand_required = true)]
 struct Cli {
-    /// Say nothing but errors.
+    /// Print errors only.
     #[arg(long, short, global = true, display_order = 100)]
     quiet: bool,
-    /// Write JSON to stdout, for programs, and say nothing but errors.
+    /// Write JSON to stdout, for programs; print errors only.
     #[arg(long, global = true, display_order = 101)]
     json: bool,
     #[command(subcommand)]
@@ -73,29 +73,28 @@ enum Command {
 }
 
 const AFTER_HELP: &str = "\
-The commands to begin with:
+Begin with:
   simmim demo                                      see it learn, in two or three minutes
   simmim pretrain --data photos/ --out runs/first  train on your own images
   simmim reconstruct --from runs/first cat.jpg     see what it has learned
   simmim finetune --data labelled/ --from runs/first --out runs/labels
-                                                   make a classifier of it
-  simmim predict --from runs/labels cat.jpg        and ask it
+                                                   turn it into a classifier
+  simmim predict --from runs/labels cat.jpg        and use it
 
 Words:
   patch  a square of pixels (model.patch_px) that becomes one token of the transformer
   cell   the unit of masking (mask.cell_px): a square of whole patches, hidden or visible as one
   ratio  the share of the cells that is hidden (mask.ratio); the paper: 0.6, of cells of 32 px
   loss   the mean error over the hidden pixels; held-out: on images that are never trained on
-  run    a folder with everything of one training; --resume goes on with it
+  run    a folder that holds everything of one training; --resume continues it
 
-Data goes to stdout, talk to stderr. NO_COLOR is obeyed.
+Results go to stdout, messages to stderr. NO_COLOR is respected.
 
 Exit codes:
   0  done; or stopped by a signal, and saved
-  1  the run failed: images, weights or folders that cannot be used, a loss that is no number,
-     a full disk
+  1  the run failed: unusable images, weights or folders, a loss that is not a number, a full disk
   2  the command line or the configuration is wrong: options, keys, values, sizes that do not
-     fit together, a folder for a new run that is not empty, a run to resume that is none";
+     fit together, a new run's folder that is not empty, a folder to resume that holds no run";
 
 /// How much is said, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

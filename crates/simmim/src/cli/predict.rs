@@ -12,27 +12,26 @@ use simmim_train::in_threads;
 use super::failure::Usage;
 use super::{Talk, output, tell};
 
-/// Say which labels a fine-tuned model gives to images.
+/// Predict the labels of images with a fine-tuned model.
 ///
-/// One JSON line an image goes to stdout, in the order of the images: its file, and the likeliest labels with their
-/// probabilities. An image that cannot be read gets a line with the reason instead, after the others, and the exit
-/// code is 1.
+/// Prints one JSON line for each image, in order: its file, and the most likely labels with their probabilities. An
+/// unreadable image gets a line with the reason, after the others, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct PredictArgs {
-    /// A run folder of `simmim finetune` (its best weights) or one of its checkpoints.
+    /// A run folder of `simmim finetune` (its best weights), or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: PathBuf,
     /// Images: files, folders, archives, lists (.txt), or patterns in quotes.
     #[arg(required = true, value_name = "PATH")]
     images: Vec<String>,
-    /// Labels that are given for each image, the likeliest first.
+    /// Labels to print for each image, the most likely first.
     #[arg(long, value_name = "K", default_value_t = 5)]
     top: usize,
-    /// Images that are looked at together; the result is the same.
+    /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
@@ -46,7 +45,11 @@ A line: {\"file\":\"cat.jpg\",\"labels\":[{\"label\":\"cat\",\"probability\":0.9
 
 pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
     if args.top == 0 || args.batch_size == 0 {
-        return Err(Usage::new("--top and --batch-size are 1 or more", "leave them out").into());
+        return Err(Usage::new(
+            "--top or --batch-size is 0",
+            "use 1 or more, or leave it out",
+        )
+        .into());
     }
     let model = FineTuned::open(&args.from)?;
     tell(talk, format!("weights: {}", model.file().display()));
@@ -56,7 +59,7 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
             .sum::<anyhow::Result<usize>>()
     })?;
     if n_bad > 0 {
-        anyhow::bail!("{n_bad} images could not be read; each has a line that says why");
+        anyhow::bail!("{n_bad} images could not be read; each has a line with the reason");
     }
     Ok(())
 }

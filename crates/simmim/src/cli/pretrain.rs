@@ -12,44 +12,44 @@ use super::{Talk, interrupt, json, output, sources};
 
 /// Pre-train a vision transformer on a folder of images.
 ///
-/// Parts of each image are hidden, and the model learns to predict the hidden pixels from the visible ones. No
-/// labels are needed. Without --recipe and --config the program looks at the images and the machine, chooses a
-/// configuration, and says what and why.
+/// Parts of each image are hidden, and the model learns to predict the hidden pixels from the visible ones. It needs no
+/// labels. Without --recipe and --config the program looks at the images and the machine, chooses a configuration, and
+/// prints its choices with the reasons.
 ///
-/// Everything goes into the run folder: the configuration, metrics, checkpoints, pictures of reconstructions. A run
-/// that was stopped or killed at any moment goes on with --resume exactly as if it had not been.
+/// Everything goes into the run folder: configuration, metrics, checkpoints, pictures of reconstructions. A run that
+/// was stopped or killed at any moment continues with --resume exactly as if it had never stopped.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct PretrainArgs {
-    /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a pattern of those, in quotes.
+    /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a quoted pattern of those.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
     /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file.
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) recipe: Option<String>,
-    /// Overlay the recipe with a TOML file of your own.
+    /// Override the recipe with a TOML file of your own.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Overlay one key; can be repeated. `simmim recipes keys` lists them.
+    /// Set one key; can be repeated. `simmim recipes keys` lists the keys.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// The run folder [default: runs/<recipe>-<time>].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// Go on with the run in this folder; its own configuration holds, so no other option goes with it.
+    /// Continue the run in this folder. It keeps its own configuration, so no other option can be given.
     #[arg(
         long,
         value_name = "RUN",
         conflicts_with_all = ["data", "recipe", "config", "set", "out", "overwrite", "threads", "seed"]
     )]
     pub(crate) resume: Option<PathBuf>,
-    /// Remove the run that --out holds, and start anew.
+    /// Delete the run in --out and start again.
     #[arg(long, requires = "out")]
     pub(crate) overwrite: bool,
-    /// Threads of the computation, as train.threads [default: one for each core].
+    /// Threads to compute with (train.threads) [default: one for each core].
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Seed of every random decision, as train.seed [default: 0].
+    /// Seed of all random decisions (train.seed) [default: 0].
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }
@@ -62,8 +62,8 @@ Examples:
   simmim pretrain --resume runs/first
 
 Later layers win: recipe, then --config, then --set and the other options.
-Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one ends at once (130 or 143).
-The path of the run folder goes to stdout; with --json every event does, one JSON line each.";
+Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one exits at once (130 or 143).
+Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
 pub(crate) fn run(args: &PretrainArgs, talk: Talk) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
@@ -142,7 +142,7 @@ pub(crate) fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
         lines.push(format!("  simmim reconstruct --from {run} IMAGE"));
     } else {
         let (done, total) = (outcome.done_steps, outcome.total_steps);
-        lines.push(format!("saved after step {done} of {total}. To go on:"));
+        lines.push(format!("saved after step {done} of {total}. To continue:"));
         lines.push(format!("  simmim pretrain --resume {run}"));
     }
     lines

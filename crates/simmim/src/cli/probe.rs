@@ -19,13 +19,13 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Fit a linear classifier to an encoder's frozen features.
 ///
-/// One pass over the images computes the features of every block, which are kept on disk for the next time. Every block and
-/// pooling is tried with every penalty and judged on a fifth of the training images; the best is then fitted to all of
-/// them and measured once on the held-out images.
+/// Computes the features of every block in one pass over the images and keeps them on disk for the next time. Tries
+/// every block and pooling with every penalty, judged on a fifth of the training images. Then fits the best to all
+/// training images and measures it once on the held-out ones.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ProbeArgs {
-    /// A run folder of a pre-training or a fine-tuning (its best weights) or one of its checkpoints.
+    /// A run folder of `simmim pretrain` or `simmim finetune` (its best weights), or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: PathBuf,
     /// Images with labels, as for `simmim finetune`.
@@ -37,22 +37,22 @@ pub(crate) struct ProbeArgs {
     /// Penalties on the squared weights; the strongest first saves time.
     #[arg(long, value_name = "L", value_delimiter = ',', default_values_t = [1e-1, 1e-2, 1e-3, 1e-4])]
     lambda: Vec<f64>,
-    /// Hold out this share of each class where the images are not divided already.
+    /// Hold out this share of each class if the images are not divided already.
     #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     val_share: f64,
     /// Fit to this share of each class's training images.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     labels: f64,
-    /// Seed of the division, of that share, of the images that judge, and of the order of SGD.
+    /// Seed of the division, of that share, of the images to judge by, and of the order of SGD.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Folder that features are kept in [default: `features` in the run folder, or beside the file].
+    /// Folder to keep features in [default: `features` in the run folder, or beside the file].
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
-    /// Images that are looked at together; the result is the same.
+    /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
@@ -190,14 +190,17 @@ fn check(args: &ProbeArgs) -> Result<(), Usage> {
         .any(|lambda| !(lambda.is_finite() && *lambda >= 0.0))
     {
         let message = format!("--lambda has {:?}", args.lambda);
-        return Err(Usage::new(message, "a penalty is a number, 0 or more"));
+        return Err(Usage::new(message, "use numbers of 0 or more"));
     }
     if !(0.0..1.0).contains(&args.val_share) {
         let message = format!("--val-share is {}", args.val_share);
-        return Err(Usage::new(message, "it is 0 up to, but not, 1"));
+        return Err(Usage::new(message, "a share is at least 0 and below 1"));
     }
     if args.batch_size == 0 {
-        return Err(Usage::new("--batch-size is 0", "leave it out"));
+        return Err(Usage::new(
+            "--batch-size is 0",
+            "leave out --batch-size, or use 1 or more",
+        ));
     }
     Ok(())
 }

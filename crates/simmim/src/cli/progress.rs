@@ -98,7 +98,7 @@ impl Progress {
         self.images_per_sec = None;
         if done_steps > 0 && done_steps < total_steps {
             self.voice.say(&format!(
-                "going on after step {done_steps} of {total_steps}"
+                "continuing after step {done_steps} of {total_steps}"
             ));
         }
         if self.has_bar {
@@ -176,7 +176,7 @@ impl Progress {
         if let (false, Some(value)) = (self.is_deaf, json::event(event)) {
             self.is_deaf = output::data(value).is_err();
             if self.is_deaf {
-                output::say("warning: stdout is closed, the run goes on without JSON lines");
+                output::say("warning: stdout is closed; the run continues without JSON lines");
             }
         }
     }

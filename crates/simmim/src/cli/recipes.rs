@@ -9,9 +9,9 @@ use super::{Talk, output};
 
 /// List the recipes, print one, or list every key that a recipe can set.
 ///
-/// A recipe is one TOML file. Its header says the command, the cost, the result to expect and the source. A file that
-/// begins with `extends = "NAME"` takes the values of the recipe of that name and overlays them with its own. The value
-/// "unset" takes away what a recipe gives to a key that may be left unset.
+/// A recipe is one TOML file. Its header gives the command, the cost, the result to expect and the source. A file that
+/// begins with `extends = "NAME"` takes the values of that recipe and overrides some of them. The value "unset" removes
+/// a recipe's value of a key that may be left unset.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RecipesArgs {
@@ -21,14 +21,14 @@ pub(crate) struct RecipesArgs {
 
 #[derive(Debug, Subcommand)]
 enum RecipesCommand {
-    /// Name and summary of each recipe.
+    /// List the name and summary of each recipe.
     List,
-    /// The TOML of a recipe, to read or to start one of your own from.
+    /// Print a recipe's TOML, to read or to begin one of your own with.
     Show {
-        /// Its name.
+        /// The recipe's name.
         name: String,
     },
-    /// Every key with what it takes, its default, and what it means.
+    /// List every key with its values, its default, and what it means.
     Keys,
 }
 

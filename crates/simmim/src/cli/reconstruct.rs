@@ -18,17 +18,17 @@ const MOST_OF_A_FOLDER: usize = 16;
 /// Rows of a picture: more are not looked at, and all are computed at once.
 const MOST_ROWS: usize = 64;
 
-/// Hide parts of images and draw what a trained model makes of them.
+/// Hide parts of images and draw what a trained model predicts there.
 ///
-/// The picture has one row an image: the original, what the model sees, its prediction, and the prediction in the
-/// place of what was hidden.
+/// The picture has one row for each image: the original, what the model sees, its prediction, and the prediction in
+/// place of the hidden parts.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ReconstructArgs {
-    /// A run folder (its best weights) or one of its checkpoints.
+    /// A run folder (its best weights), or one of its checkpoints.
     #[arg(long, value_name = "RUN|FILE")]
     from: PathBuf,
-    /// Images; of a folder, the first 16.
+    /// Images; the first 16 of a folder.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// The picture to write, a PNG file.
@@ -36,23 +36,23 @@ pub(crate) struct ReconstructArgs {
     out: PathBuf,
     #[command(flatten)]
     mask: MaskArgs,
-    /// Another seed hides other cells.
+    /// Seed of the masks: another seed hides other cells.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = n_threads())]
     threads: usize,
 }
 
 const AFTER_HELP: &str = "\
-Masks are those of the training unless options say otherwise.
+The masks are those of the training unless options change them.
 
 Examples:
   simmim reconstruct --from runs/first cat.jpg --out cat.png
   simmim reconstruct --from runs/first photos/ --ratio 0.4 --seed 7
   simmim reconstruct --from runs/first/checkpoints/last.safetensors cat.jpg --mask-kind square
 
-The path of the picture goes to stdout.";
+Prints the path of the picture to stdout.";
 
 pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
     let images = expand(&args.images, talk)?;
@@ -98,10 +98,14 @@ fn expand(arguments: &[PathBuf], talk: Talk) -> anyhow::Result<Vec<PathBuf>> {
     }
     if images.len() > MOST_ROWS {
         let message = format!(
-            "{} images are too many for one picture, the most is {MOST_ROWS}",
+            "{} images are too many for one picture, which holds {MOST_ROWS}",
             images.len()
         );
-        return Err(Usage::new(message, "name fewer, in several calls").into());
+        return Err(Usage::new(
+            message,
+            "name fewer images, and call the command several times",
+        )
+        .into());
     }
     Ok(images)
 }

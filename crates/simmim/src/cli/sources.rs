@@ -125,7 +125,7 @@ fn value_of(assignment: &str) -> Result<usize, ParseIntError> {
 pub(crate) fn data_path(data: Option<&str>, config: &RawConfig) -> anyhow::Result<String> {
     let missing = || {
         Usage::new(
-            "no images are named",
+            "no images are given",
             "pass --data PATH: a folder, a .tar, or a list of images",
         )
     };

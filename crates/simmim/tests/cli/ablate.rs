@@ -325,7 +325,7 @@ fn folders_and_images_of_something_else_are_refused() {
     );
     sandbox
         .simmim("ablate ./grid.toml")
-        .fails(2, &["no images are named", "hint: pass --data"]);
+        .fails(2, &["no images are given", "hint: pass --data"]);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn a_command_line_that_says_too_little_or_too_much_is_a_usage_error() {
     let sandbox = Sandbox::new();
     sandbox
         .simmim("pretrain")
-        .fails(2, &["no images are named", "hint: pass --data"]);
+        .fails(2, &["no images are given", "hint: pass --data"]);
     for other in [
         "--data x",
         "--seed 1",

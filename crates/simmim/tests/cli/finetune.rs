@@ -61,7 +61,7 @@ fn a_pretrained_encoder_learns_labels_and_predicts_them() {
     assert_eq!(scores["top1"], 1.0);
     assert_eq!(scores["classes"][1]["class"], "dark");
     assert!(
-        ran.stderr.contains("those that the training held out"),
+        ran.stderr.contains("those held out by the training"),
         "{ran:?}"
     );
     for file in [
@@ -230,7 +230,11 @@ fn images_of_the_training_that_have_changed_are_not_measured_on_without_a_warnin
     let ran = sandbox
         .simmim("evaluate --from labels --data labelled")
         .ok();
-    assert!(ran.stderr.contains("which have changed since"), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("warning: the images of this source have changed since"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -331,7 +335,7 @@ fn runs_and_settings_of_another_task_are_told_where_they_belong() {
     );
     refuse(
         "finetune --data labelled",
-        &["no encoder is named", "--from scratch"],
+        &["no encoder is given", "--from scratch"],
     );
     refuse(
         "finetune --data labelled --from run --out x --set mask.ratio=0.5",

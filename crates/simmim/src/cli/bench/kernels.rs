@@ -11,16 +11,16 @@ use super::super::{n_threads, output};
 
 /// Time single operations on the shapes of the usual models.
 ///
-/// Each runs for a fifth of a second or five times; one JSON line says the median. Products and attention are held against
-/// the fastest product that the cores could do, all else against the memory, as a stream triad shows it: what stays in
-/// the caches can be faster.
+/// Runs each for a fifth of a second, at least five times, and prints one JSON line with the median. Products and
+/// attention are compared with the fastest product that the cores can do, all else with the memory bandwidth of a
+/// stream triad: what stays in the caches can be faster.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct KernelsArgs {
-    /// Only kernels whose name or shape has this in it.
+    /// Time only kernels whose name or shape contains this.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = n_threads())]
     threads: usize,
 }
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &KernelsArgs) -> anyhow::Result<()> {
     let chosen = simmim_backend::cases(args.filter.as_deref());
     if chosen.is_empty() {
         let what = format!(
-            "no kernel is called `{}`",
+            "no kernel is named `{}`",
             args.filter.as_deref().unwrap_or_default()
         );
         return Err(Usage::new(what, "`simmim bench kernels --help` lists their names").into());

@@ -19,21 +19,21 @@ const N_PASSES: u64 = 3;
 
 /// Time the loader: read, decode, crop, resize, flip, normalise, draw masks.
 ///
-/// Batches are made as for training, in three passes over all images; each pass starts its threads anew. Images that do
-/// not fill a last batch are left out. Prints one JSON line with the best and the median pass, in images a second.
+/// Makes batches as for training, in three passes over all images; each pass starts new threads. Leaves out images that
+/// do not fill a last batch. Prints one JSON line with the best and the median pass, in images a second.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct LoaderArgs {
-    /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a pattern of those, in quotes.
+    /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a quoted pattern of those.
     #[arg(long, value_name = "PATH")]
     data: String,
-    /// Size of the crops, as `data.image_size`.
+    /// Size of the crops (`data.image_size`).
     #[arg(long, value_name = "N|HxW", default_value = "224", value_parser = mask::image_size)]
     size: [usize; 2],
     /// Threads that decode images.
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
-    /// Images of a batch.
+    /// Images in a batch.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch: usize,
 }

@@ -11,12 +11,12 @@ use super::Talk;
 
 /// Measure how fast this machine trains, reads images, and computes.
 ///
-/// `step` times whole training steps on images made up once, `loader` the way from image files to batches, `kernels` single
-/// operations. Each prints JSON, so that runs can be compared. The slower of `step` and `loader`, in images a second, is
-/// what a training will do.
+/// `step` times whole training steps on made-up images, `loader` times reading image files into batches, `kernels`
+/// times single operations. Each prints JSON, so that runs can be compared. Training runs at the slower of `step` and
+/// `loader`, in images a second.
 ///
-/// Other programs at work on the same cores spoil the figures. To compare two programs, run them in turn, A B A B, and
-/// compare medians: `benches/compare` of the repository does that with PyTorch.
+/// Other programs on the same cores spoil the figures. To compare two programs, run them in turn, A B A B, and compare
+/// medians: `benches/compare` in the repository does that with PyTorch.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct BenchArgs {

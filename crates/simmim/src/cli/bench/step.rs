@@ -26,40 +26,39 @@ const N_WARM_UP: u64 = 2;
 
 /// Time whole training steps: forward, backward, clip, AdamW.
 ///
-/// The step is that of `simmim pretrain`, on images made up once, so that no file is read. Two steps go before those that
-/// are timed. One JSON line says what came of it: `step_secs` is the median, `peak_rss_gib` the most memory that the process
-/// ever held.
+/// The step is that of `simmim pretrain`, on made-up images, so that no file is read. Two steps run before the timed
+/// ones. Prints one JSON line: `step_secs` is the median, `peak_rss_gib` the peak memory of the process.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct StepArgs {
-    /// Geometry of the model, as model.variant.
+    /// Geometry of the model (model.variant).
     #[arg(long, value_name = "NAME", default_value = "vit-b/16")]
     variant: String,
-    /// Size of the images, as `data.image_size`.
+    /// Size of the images (`data.image_size`).
     #[arg(long, value_name = "N|HxW", default_value = "224", value_parser = image_size)]
     image_size: [usize; 2],
-    /// Side of a Swin transformer's windows in tokens, as model.window [default: the usual one that fits].
+    /// Side of a Swin transformer's windows in tokens (model.window) [default: the usual one that fits].
     #[arg(long, value_name = "TOKENS")]
     window: Option<usize>,
-    /// Precision of the matrix products, as train.precision.
+    /// Precision of the matrix products (train.precision).
     #[arg(long, value_name = "fp32|bf16", default_value = "fp32")]
     precision: String,
-    /// Images of a step.
+    /// Images in a step.
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
-    /// Steps that are timed.
+    /// Steps to time.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Threads of the computation [default: one for each core].
+    /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
-    /// Compute activations again in the backward pass, as train.checkpointing: less memory, more time.
+    /// Compute activations again in the backward pass (train.checkpointing): less memory, more time.
     #[arg(long)]
     checkpointing: bool,
-    /// Say where the time goes: a table of all operations on stderr, and the same in the JSON.
+    /// Show where the time goes: a table of all operations on stderr, and the same in the JSON.
     #[arg(long)]
     profile: bool,
-    /// Overlay one key; can be repeated. `simmim recipes keys` lists them.
+    /// Set one key; can be repeated. `simmim recipes keys` lists the keys.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 }
@@ -80,7 +79,7 @@ pub(crate) fn run(args: &StepArgs, talk: Talk) -> anyhow::Result<()> {
     let measured = in_threads(threads, || measure(&plan, args))?;
     ensure!(
         measured.is_finite,
-        "the loss is no number: a learning rate as high as this measures nothing"
+        "the loss is not a number: the learning rate is too high to measure with"
     );
     if let Some(profile) = &measured.profile {
         tell(talk, profile.to_table());
@@ -104,11 +103,11 @@ fn plan(args: &StepArgs) -> anyhow::Result<Plan> {
     let layers: Result<Vec<Layer>, _> = keys.iter().map(|key| Layer::set(key)).collect();
     let plan = Plan::new(RawConfig::from_layers(&layers?)?)?;
     if plan.codebook().is_some() {
-        let what = "images that are made up have no codebook";
+        let what = "made-up images have no codebook";
         return Err(Usage::new(what, "measure objective.target = \"pixels\" or \"bins\"").into());
     }
     if plan.config().train.accumulation > 1 {
-        let what = "a step is measured in one part, so train.accumulation is to be 1";
+        let what = "a step is measured in one part, so train.accumulation must be 1";
         return Err(Usage::new(what, "measure one part: pass its size as --batch").into());
     }
     Ok(plan)
