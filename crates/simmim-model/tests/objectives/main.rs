@@ -5,14 +5,18 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod geometry;
+mod merged;
+
+use self::merged::Merged;
 use simmim_autograd::{
-    AdamW, AdamWSettings, Device, Gradients, Group, Index, ParameterId, ParameterKind,
-    ParameterSpec, ParameterSpecs, Parameters, PixelLoss, Tape, Tensor, Var,
+    AdamW, AdamWSettings, Device, Gradients, Group, ParameterId, ParameterSpecs, Parameters,
+    PixelLoss, Tape, Tensor,
 };
 use simmim_cpu::CpuDevice;
 use simmim_model::{
     ChannelStats, Encoder, EncoderConfig, HeadKind, Hiding, MaskedImageModel, Objective, Palette,
-    RelativePositions, Scope, SwinConfig, SwinSize, SwinVersion, Target, Vit, VitConfig,
+    Scope, SwinConfig, SwinSize, SwinVersion, Target, VitConfig,
 };
 use std::sync::Arc;
 
@@ -24,78 +28,6 @@ const STATS: ChannelStats<'static> = ChannelStats {
     mean: &MEAN,
     std: &STD,
 };
-
-/// A ViT of which four neighbouring tokens make one feature, as in a hierarchical encoder.
-#[derive(Debug)]
-struct Merged {
-    vit: Vit,
-    merge: usize,
-}
-
-impl Merged {
-    fn new(config: &VitConfig, merge: usize, specs: &mut ParameterSpecs) -> Self {
-        let vit = Vit::new(config, "encoder.", specs);
-        Self { vit, merge }
-    }
-}
-
-impl Encoder for Merged {
-    fn embed<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
-        self.vit.embed(tape, images)
-    }
-
-    fn encode_seen<'a>(
-        &'a self,
-        tape: &mut Tape<'a>,
-        tokens: Var,
-        seen: &mut dyn FnMut(&Var),
-    ) -> Var {
-        let tokens = self.vit.encode_seen(tape, tokens, seen); // [B, L, D]
-        let (batch, [h, w], merge) = (tokens.shape()[0], self.grid(), self.merge);
-        let mut order = Vec::new();
-        for square in 0..batch * h * w / (merge * merge) {
-            let (line, column) = (square / (w / merge), square % (w / merge));
-            for part in 0..merge * merge {
-                let (y, x) = (line * merge + part / merge, column * merge + part % merge);
-                order.push((y * w + x) as u32);
-            }
-        }
-        let merged = tape.gather(&tokens, &Index::new(tape.device(), &order));
-        merged.reshape(&[batch, h * w / (merge * merge), self.features()])
-    }
-
-    fn grid(&self) -> [usize; 2] {
-        self.vit.grid()
-    }
-
-    fn stride(&self) -> usize {
-        self.vit.stride() * self.merge
-    }
-
-    fn n_blocks(&self) -> usize {
-        self.vit.n_blocks()
-    }
-
-    fn patch_px(&self) -> usize {
-        self.vit.patch_px()
-    }
-
-    fn channels(&self) -> usize {
-        self.vit.channels()
-    }
-
-    fn features(&self) -> usize {
-        self.vit.features() * self.merge * self.merge
-    }
-
-    fn mask_token(&self) -> Option<ParameterId> {
-        self.vit.mask_token()
-    }
-
-    fn exempt_kinds(&self) -> &'static [ParameterKind] {
-        self.vit.exempt_kinds()
-    }
-}
 
 /// Every target and loss.
 const TARGETS: [Target; 7] = {
@@ -422,103 +354,6 @@ fn a_class_is_drawn_as_what_it_stands_for() {
             };
             assert!(is_one, "value {i} of {target:?} is {value}");
         }
-    }
-}
-
-/// A model of that geometry whose predictions are all 1, if it fits.
-fn geometry(
-    objective: Objective,
-    [patch_px, square_px, cell_px]: [usize; 3],
-    device: &Arc<dyn Device>,
-) -> Option<(MaskedImageModel, Parameters)> {
-    let is_whole = square_px.is_multiple_of(patch_px) && cell_px.is_multiple_of(patch_px);
-    if !is_whole || !objective.fits(square_px, patch_px, cell_px) {
-        return None;
-    }
-    let config = VitConfig {
-        image_size: [24, 48],
-        channels: 2,
-        patch_px,
-        width: 2,
-        depth: 0,
-        heads: 1,
-        relative_positions: RelativePositions::None,
-        ..VitConfig::default()
-    };
-    let mut specs = ParameterSpecs::default();
-    let encoder = Merged::new(&config, square_px / patch_px, &mut specs);
-    let model = MaskedImageModel::new(Box::new(encoder), objective, &mut specs);
-    let head: Vec<ParameterSpec> = specs
-        .iter()
-        .filter(|spec| spec.name.starts_with("decoder."))
-        .cloned()
-        .collect();
-    let mut parameters = Parameters::allocate(specs, device, 0);
-    for spec in head {
-        let value = f32::from(spec.name.ends_with("bias"));
-        let values = vec![value; spec.len()];
-        parameters.set(&spec.name, &spec.shape, &values).unwrap();
-    }
-    Some((model, parameters))
-}
-
-#[test]
-fn every_geometry_that_fits_counts_each_hidden_pixel_and_no_other() {
-    const SIZES: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 24];
-    let device = CpuDevice::shared();
-    let mut n_checked = 0;
-    for i in 0..SIZES.len().pow(4) {
-        let [target_px, patch_px, square_px, cell_px] =
-            [1, 8, 64, 512].map(|digit| SIZES[i / digit % SIZES.len()]);
-        let objective = Objective {
-            target_px,
-            ..Objective::default()
-        };
-        if let Some((model, parameters)) =
-            geometry(objective, [patch_px, square_px, cell_px], &device)
-        {
-            assert_counts(&model, &parameters, cell_px);
-            n_checked += 1;
-        }
-    }
-    assert!(n_checked > 100, "{n_checked} geometries");
-}
-
-/// Where all predictions are 1 and all targets 0, the gradient of the head's bias says at which places errors
-/// were counted, and how often.
-fn assert_counts(model: &MaskedImageModel, parameters: &Parameters, cell_px: usize) {
-    let (patch_px, square_px) = (model.encoder().patch_px(), model.head().square_px());
-    let target_px = model.objective().target_px;
-    let is_hidden = |y: usize, x: usize| (y / cell_px * 5 + x / cell_px * 3) % 4 != 1;
-    let [h, w] = model.encoder().grid();
-    let patch = |i: usize| is_hidden(i / w * patch_px, i % w * patch_px);
-    let hidden: Vec<bool> = (0..h * w).map(patch).collect();
-    let hiding = model.hiding(parameters.device(), &hidden);
-    let n_hidden = (0..24 * 48).filter(|i| is_hidden(i / 48, i % 48)).count();
-    assert_eq!(hiding.n_counted_px(), n_hidden, "{:?}", model.objective());
-
-    let mut tape = Tape::recording(parameters);
-    let zeros = Tensor::zeros(parameters.device(), &[1, 2, 24, 48]);
-    let loss = model.loss(&mut tape, &zeros, &hiding, n_hidden);
-    let mut gradients = Gradients::new(parameters);
-    tape.backward(loss, &mut gradients);
-    let bias = parameters.find("decoder.0.bias").unwrap();
-    let found = gradients.get(bias).unwrap().to_vec();
-
-    let side = square_px / target_px;
-    let mut expected = vec![0.0; 2 * side * side];
-    for pixel in (0..24 * 48).filter(|i| is_hidden(i / 48, i % 48)) {
-        let place = [pixel / 48, pixel % 48].map(|at| at % square_px / target_px);
-        for channel in 0..2 {
-            expected[(channel * side + place[0]) * side + place[1]] += 0.5 / n_hidden as f64;
-        }
-    }
-    for (found, expected) in found.iter().zip(expected) {
-        assert!(
-            (f64::from(*found) - expected).abs() < 1e-5,
-            "patch {patch_px}, square {square_px}, cell {cell_px}, {:?}: {found} is not {expected}",
-            model.objective()
-        );
     }
 }
 
