@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use simmim_autograd::{ParameterSpecs, Parameters, Tensor};
 use simmim_checkpoint::{Archive, Entry, write_archive};
+use simmim_config::keys::Precision;
+use simmim_config::{Layer, RawConfig};
 
-use crate::Error;
-use crate::config::{Layer, Precision, RawConfig};
+use crate::error::Error;
 use crate::learner::{Learner, Task};
 use crate::run_folder::weights_of;
 
@@ -74,7 +75,7 @@ pub struct Origin {
 ///
 /// # Errors
 /// [`Error::File`] when it cannot be written; the file that stood there is untouched.
-pub(crate) fn save_state<T: Task>(
+pub fn save_state<T: Task>(
     path: &Path,
     learner: &Learner<T>,
     origin: &Origin,
@@ -94,7 +95,7 @@ pub(crate) fn save_state<T: Task>(
 ///
 /// # Errors
 /// As [`save_state`].
-pub(crate) fn save_weights<T: Task>(path: &Path, task: &T, origin: &Origin) -> Result<(), Error> {
+pub fn save_weights<T: Task>(path: &Path, task: &T, origin: &Origin) -> Result<(), Error> {
     let parameters = task.best_parameters().iter();
     let mut tensors: Vec<_> = parameters
         .map(|(_, spec, tensor)| array(spec.name.clone(), tensor))
@@ -154,10 +155,7 @@ pub fn origin(archive: &Archive) -> Result<Origin, Error> {
 ///
 /// # Errors
 /// [`Error::File`] for a missing or damaged file, and those of [`origin`].
-pub(crate) fn open_own(
-    path: &Path,
-    precision: Option<Precision>,
-) -> Result<(Archive, Origin), Error> {
+pub fn open_own(path: &Path, precision: Option<Precision>) -> Result<(Archive, Origin), Error> {
     let archive = Archive::open(weights_of(path))?;
     // Before anything is believed of what it says.
     archive.verify()?;
@@ -190,7 +188,7 @@ pub(crate) fn json<T: DeserializeOwned>(archive: &Archive, key: &'static str) ->
 ///
 /// # Errors
 /// [`Error::File`] for a missing array, [`Error::Weights`] for one of another shape.
-pub(crate) fn require_shapes(
+pub fn require_shapes(
     archive: &Archive,
     prefix: &str,
     specs: &ParameterSpecs,
@@ -216,7 +214,7 @@ pub(crate) fn require_shapes(
 ///
 /// # Errors
 /// [`Error::File`] for a missing tensor, [`Error::Weights`] for one of another shape.
-pub(crate) fn load_weights(
+pub fn load_weights(
     archive: &Archive,
     prefix: &str,
     parameters: &mut Parameters,

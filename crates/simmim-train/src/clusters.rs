@@ -12,14 +12,15 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use simmim_autograd::{Precision, Tensor};
+use simmim_autograd::Tensor;
+use simmim_config::Plan;
+use simmim_config::codebook::Codebook;
+use simmim_config::keys::Precision;
 use simmim_data::{DataSet, Normalisation, Reporter, Scratch, decode};
-use simmim_device::DeviceChoice;
 use simmim_random::{Draws, Purpose, Stream};
 
-use crate::Error;
-use crate::codebook::Codebook;
-use crate::plan::Plan;
+use crate::device::device_in;
+use crate::error::Error;
 
 /// Images that colours are taken from, at most.
 const N_IMAGES: usize = 1000;
@@ -114,8 +115,11 @@ fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Err
     let mut sample = vec![0.0; transform.sample_len()];
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     let [height, width] = transform.size();
-    let device = simmim_backend::open(DeviceChoice::Auto, Precision::F32);
-    let image = Tensor::from_slice(&device, &[1, channels, height, width], &sample);
+    let image = Tensor::from_slice(
+        &device_in(Precision::Fp32),
+        &[1, channels, height, width],
+        &sample,
+    );
     Ok(image.downscale(plan.objective().target_px).to_vec())
 }
 
@@ -138,7 +142,7 @@ fn k_means(colours: &Colours, n: usize, draws: Draws) -> Vec<f32> {
     if colours.counts.len() <= n {
         return colours.values.clone();
     }
-    let device = simmim_backend::open(DeviceChoice::Auto, Precision::F32);
+    let device = device_in(Precision::Fp32);
     let points = Tensor::from_slice(&device, &[colours.counts.len(), channels], &colours.values);
     let mut means = first_means(colours, n, draws);
     let mut before = Vec::new();

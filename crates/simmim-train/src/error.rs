@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::codebook::CodebookFault;
-use crate::config::ConfigError;
+use crate::scores::NotANumber;
 
 /// Why a run could not start, go on or be read back.
 #[derive(Debug, thiserror::Error)]
@@ -12,11 +11,7 @@ use crate::config::ConfigError;
 pub enum Error {
     /// The configuration is not usable.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-
-    /// A grid of runs is not usable.
-    #[error(transparent)]
-    Grid(#[from] crate::ablate::GridError),
+    Config(#[from] simmim_config::Error),
 
     /// A file could not be read or written.
     #[error(transparent)]
@@ -35,22 +30,6 @@ pub enum Error {
         source: simmim_autograd::Error,
     },
 
-    /// No model is named so.
-    #[error("there is no model variant `{name}`")]
-    UnknownVariant {
-        /// The name asked for.
-        name: String,
-    },
-
-    /// A run or a configuration of another task than the one asked for.
-    #[error("this is {found}")]
-    OtherTask {
-        /// What it is.
-        found: &'static str,
-        /// The command that takes it.
-        command: &'static str,
-    },
-
     /// A file holds another kind of encoder than the one to be filled.
     #[error("{} holds {found}, and {wanted} is to be filled", path.display())]
     OtherEncoder {
@@ -64,89 +43,9 @@ pub enum Error {
         is_own: bool,
     },
 
-    /// A file's name does not say in which format it is to be written.
-    #[error("{} ends in no format that features are written in", path.display())]
-    UnknownFormat {
-        /// The file.
-        path: PathBuf,
-        /// Endings that are most like it; all of them where none is.
-        near: Vec<String>,
-    },
-
-    /// An encoder has no such feature.
-    #[error("the encoder has not {what}")]
-    NoFeature {
-        /// What was asked for.
-        what: String,
-        /// What it has.
-        has: String,
-    },
-
-    /// A plot could not be drawn.
-    #[error("cannot draw the plot: {reason}")]
-    Plot {
-        /// What the drawing said.
-        reason: String,
-    },
-
     /// Predictions that are no numbers.
     #[error(transparent)]
-    Scores(#[from] crate::scores::NotANumber),
-
-    /// Images with several labels, for a model that gives each image one.
-    #[error(
-        "these images have several labels each, and the model was trained to give each image one"
-    )]
-    SeveralLabels,
-
-    /// Images with a label that a model does not know.
-    #[error("the model knows no class `{class}`")]
-    UnknownClass {
-        /// The class.
-        class: String,
-        /// The classes that are most like it; all of them where none is.
-        near: Vec<String>,
-    },
-
-    /// Two keys do not fit together.
-    #[error("`{key}` is {found}, which does not fit: {reason}")]
-    Geometry {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        found: String,
-        /// What would fit, and with what it has to.
-        reason: String,
-    },
-
-    /// A checkpoint says that it was trained by a configuration that does not fit together.
-    #[error("the configuration in {} cannot be used", path.display())]
-    Stored {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Box<Error>,
-    },
-
-    /// A tensor given as a codebook is none.
-    #[error("tensor `{tensor}` of {} is not a codebook", path.display())]
-    Codebook {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// What is wrong with it.
-        source: CodebookFault,
-    },
-
-    /// It is not clear which tensor of a file is the codebook.
-    #[error("{} has {n_matrices} matrices and no tensor `codebook`", path.display())]
-    NoCodebook {
-        /// The file.
-        path: PathBuf,
-        /// Its tensors of two axes.
-        n_matrices: usize,
-    },
+    Scores(#[from] NotANumber),
 
     /// There is nothing to cluster.
     #[error("the images show {found} colours, at least 2 are needed for clusters")]
@@ -212,15 +111,6 @@ pub enum Error {
         source: serde_json::Error,
     },
 
-    /// An image given by name could not be used.
-    #[error("cannot use the image {}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: simmim_data::Error,
-    },
-
     /// The threads of the computation could not be started.
     #[error("cannot start {threads} threads")]
     Threads {
@@ -228,15 +118,6 @@ pub enum Error {
         threads: usize,
         /// What the system said.
         source: rayon::ThreadPoolBuildError,
-    },
-
-    /// No recipe of that name ships with the program.
-    #[error("there is no recipe `{name}`")]
-    UnknownRecipe {
-        /// The name asked for.
-        name: String,
-        /// The names that are most like it, best first; all names where none is like it.
-        near: Vec<String>,
     },
 
     /// The folder for a new run has something in it.
@@ -308,21 +189,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.hint(),
-            Self::Grid(error) => error.hint(),
             Self::File(error) => error.hint(),
-            Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
+            Self::Data(error) => error.hint(),
             Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),
-            Self::UnknownVariant { .. } => Some(format!(
-                "the variants are {}, each with the side of a patch in pixels after a slash: `vit-b/16`",
-                simmim_model::Variant::names().collect::<Vec<_>>().join(", ")
-            )),
-            Self::Geometry { .. } => Some("change one of the two, for example with `--set KEY=VALUE`".into()),
-            Self::Stored { .. } => Some("the file was changed, or another version of simmim wrote it".into()),
-            Self::Codebook { .. } | Self::NoCodebook { .. } => Some(
-                "a codebook is a matrix of values of 0 to 1, one codeword a row, laid out channel by channel; \
-                 `simmim inspect FILE` lists the tensors of a file"
-                    .into(),
-            ),
             Self::FewColours { .. } => Some("choose another `objective.target`".into()),
             Self::NotMeasured => Some("give `data.mean` and `data.std`".into()),
             Self::Diverged { checkpoint, .. } => Some(format!(
@@ -338,7 +207,6 @@ impl Error {
             Self::NoMetadata { .. } => Some("name a run folder or one of its checkpoints".into()),
             Self::Metadata { .. } => Some("use another checkpoint of the run".into()),
             Self::Threads { .. } => Some("ask for fewer with `train.threads`".into()),
-            Self::UnknownRecipe { near, .. } => Some(format!("did you mean {}?", choices(near))),
             Self::FolderNotEmpty { is_run: true, .. } => {
                 Some("pass --resume to go on with that run, --overwrite to replace it, or name another folder".into())
             }
@@ -355,20 +223,6 @@ impl Error {
             Self::NotFinite { .. } => {
                 Some("lower `train.base_lr`, lengthen `train.warmup_epochs`, or look for broken images".into())
             }
-            _ => self.hint_of_use(),
-        }
-    }
-
-    /// The same for what goes wrong when a trained encoder is put to use.
-    fn hint_of_use(&self) -> Option<String> {
-        match self {
-            Self::UnknownClass { near, .. } => {
-                const MOST: usize = 10;
-                let some = near.len().min(MOST);
-                let more = if near.len() > MOST { " and more" } else { "" };
-                Some(format!("it knows {}{more}; rename or remove the folder or the lines of that class", choices(&near[..some])))
-            }
-            Self::OtherTask { command, .. } => Some(format!("use `{command}`")),
             Self::OtherEncoder { is_own: true, .. } => Some(
                 "leave away the recipe or the `model.variant` that asks for the other kind, so that the geometry is taken \
                  from the checkpoint"
@@ -379,11 +233,8 @@ impl Error {
                  what a file holds"
                     .into(),
             ),
-            Self::UnknownFormat { near, .. } => Some(format!("the endings are {}", choices(near))),
-            Self::NoFeature { has, .. } => Some(has.clone()),
-            Self::SeveralLabels => Some("fine-tune a model on images with several labels, or give each image one".into()),
             Self::Scores(_) => Some("use an earlier checkpoint of the run".into()),
-            _ => None,
+            Self::NotPng { .. } => None,
         }
     }
 }
@@ -392,76 +243,4 @@ impl Error {
 pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
     let path = path.to_owned();
     Error::File(simmim_checkpoint::Error::Write { path, source })
-}
-
-/// `` `a`, `b` or `c` ``.
-pub(crate) fn choices(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        Some((last, _)) => last.clone(),
-        None => String::new(),
-    }
-}
-
-/// The candidates that are most like `wanted`, best first, three at most.
-pub(crate) fn near<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let scored = candidates
-        .into_iter()
-        .map(|name| (distance(wanted, name), name.to_owned()));
-    closest(wanted, scored.collect())
-}
-
-/// The names that are most like `wanted`, best first; all of them where none is.
-pub(crate) fn near_or_all<'a>(
-    wanted: &str,
-    names: impl IntoIterator<Item = &'a str> + Clone,
-) -> Vec<String> {
-    let alike = near(wanted, names.clone());
-    if alike.is_empty() {
-        return names.into_iter().map(str::to_owned).collect();
-    }
-    alike
-}
-
-/// Typing errors between two names.
-pub(crate) fn distance(wanted: &str, name: &str) -> usize {
-    strsim::damerau_levenshtein(wanted, name)
-}
-
-/// The names at a distance of at most a third of the length of `wanted`, or of two; best first, three at most.
-pub(crate) fn closest(wanted: &str, mut scored: Vec<(usize, String)>) -> Vec<String> {
-    const MOST: usize = 3;
-    let limit = (wanted.chars().count() / 3).max(2);
-    scored.retain(|(distance, _)| *distance <= limit);
-    scored.sort_unstable();
-    scored
-        .into_iter()
-        .take(MOST)
-        .map(|(_, name)| name)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn near_names_come_best_first_and_far_ones_not_at_all() {
-        let known = ["batch_size", "base_lr", "patch_px", "bath_siz"];
-        assert_eq!(near("bach_size", known), ["batch_size", "bath_siz"]);
-        assert!(near("zzzzzzzz", known).is_empty());
-    }
-
-    #[test]
-    fn choices_read_as_a_sentence() {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(choices(&names(&["a"])), "`a`");
-        assert_eq!(choices(&names(&["a", "b", "c"])), "`a`, `b` or `c`");
-    }
 }

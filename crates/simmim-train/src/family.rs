@@ -3,9 +3,8 @@
 use std::fmt::{self, Display};
 
 use simmim_checkpoint::Archive;
+use simmim_config::RawConfig;
 use simmim_model::{EncoderConfig, SwinVersion, Variant};
-
-use crate::config::RawConfig;
 
 /// In the names of a SwinV2's parameters, and of no other encoder's.
 const OF_SWIN_V2: &str = ".attn.logit_scale";

@@ -1,60 +1,73 @@
-//! The verbs of simmim: pretrain, ablate, reconstruct; recipes, run folders, exact resume.
+//! Training runs: a model in training, the folder it writes to, exact resume; [`pretrain()`] and [`finetune()`].
 //!
 //! In reading order:
 //!
-//! * [`pretrain()`]: the main job, from a [`Job`] to an [`Outcome`]; an [`Observer`] sees it happen.
-//! * [`auto`]: chooses a configuration from the images and the machine.
-//! * [`plan`]: a configuration whose geometry is proved; builds model, masks, optimiser, schedule.
+//! * [`pretrain()`] and [`finetune()`]: the two jobs, from a [`Job`] to an [`Outcome`]; an [`Observer`] sees it happen, a
+//!   [`StopFlag`] asks it to end after its current step.
 //! * [`learner`]: a model in training: one step, the loss on held-out images.
-//! * [`codebook`]: what the classes of a target look like, in a file. [`clusters`] finds one in a data set.
+//! * [`pretrain`](mod@pretrain): a network that fills in hidden pixels. [`finetune`](mod@finetune): a classifier. [`load_weights`]: where its encoder comes from.
+//! * [`clusters`]: the typical colours of a data set, for a target of classes.
 //! * [`checkpoint`]: a learner's whole state in one file.
-//! * [`trained`]: a model read back, to reconstruct pictures with.
-//! * [`picture`]: grids of images as PNG.
-//! * [`recipe`]: the recipes that ship with the program.
-//! * [`config`]: every key that a recipe, a user's file or `--set` may give, its default and its range.
 //! * [`run_folder`]: the folder that one run writes to, locked for one process.
-//! * [`ablate`]: a grid of runs, and the table and the plot of their results.
 //! * [`metrics`]: the log of a run, one JSON line a record, exact across resumptions.
 //! * [`tensorboard`]: the same numbers as TensorBoard event files.
-//! * [`stop`]: the flag that asks a run to stop after its current step.
+//! * [`scores`]: how good predictions are.
+//! * [`picture`]: grids of images as PNG.
+//! * [`device_of`]: what a run computes on.
+//!
+//! Not here: what a configuration may say (`simmim-config`), what is done with a trained model (`simmim-eval`), and
+//! several runs beside each other (`simmim-sweep`). A run has no callbacks that change it: an observer only watches, so that
+//! what a run computes follows from its folder's `config.toml` alone.
+//!
+//! ```
+//! use simmim_config::{Layer, RawConfig, recipe};
+//! use simmim_train::{Job, Mode, StopFlag, pretrain};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (photos, out) = (folder.path().join("photos"), folder.path().join("run"));
+//! # std::fs::create_dir(&photos)?;
+//! # for n in 0..4_u8 {
+//! #     let (width, height, pixels) = (40, 40, vec![60 * n; 40 * 40 * 3]);
+//! #     let picture = simmim_train::picture::Picture { width, height, pixels };
+//! #     picture.write_png(&photos.join(format!("{n}.png")))?;
+//! # }
+//! let config = RawConfig::from_layers(&[
+//!     recipe::find("demo")?.layer()?,
+//!     Layer::set(&format!("data.path={}", photos.display()))?,
+//!     Layer::set("train.max_steps=1")?, // a taste
+//! #     Layer::set("model.depth=1")?,
+//! ])?;
+//! let job = Job { recipe: "demo".to_owned(), config, out, mode: Mode::New };
+//! let outcome = pretrain(&job, &mut (), &StopFlag::new())?; // `()` watches without a word
+//! assert!(outcome.is_finished());
+//! # Ok(())
+//! # }
+//! ```
 
-pub mod ablate;
-pub mod auto;
-mod chart;
 pub mod checkpoint;
 pub mod clusters;
-pub mod codebook;
-pub mod config;
-mod derived;
-pub mod embed;
-mod encoder;
+mod device;
 mod error;
 mod family;
-pub mod features;
 pub mod finetune;
-pub mod knn;
 pub mod learner;
-pub mod lowshot;
+pub mod load_weights;
 pub mod metrics;
-mod objective;
 pub mod observer;
 pub mod picture;
-pub mod plan;
-mod pretrain;
-pub mod probe;
-pub mod recipe;
+pub mod pretrain;
 mod run;
 pub mod run_folder;
 pub mod scores;
 pub mod stop;
 pub mod tensorboard;
-pub mod trained;
-mod transplant;
 
+pub use device::device_of;
 pub use error::Error;
 pub use finetune::finetune;
 pub use observer::{Event, Observer};
 pub use pretrain::pretrain;
-pub use run::{Job, Outcome, in_threads};
+pub use run::{Images, Job, Outcome, in_threads};
 pub use run_folder::Mode;
 pub use stop::StopFlag;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use simmim_checkpoint::write_bytes_atomic;
 
-use crate::Error;
+use crate::error::Error;
 use crate::error::write_error;
 
 /// What is logged of a step. Every number is finite.

@@ -5,7 +5,7 @@ use std::path::Path;
 use simmim_checkpoint::write_atomic;
 use simmim_data::{Batch, Normalisation};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Grey level of a hidden pixel.
 const HIDDEN: u8 = 127;

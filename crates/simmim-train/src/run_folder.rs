@@ -19,13 +19,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
 
+use crate::error::Error;
 use crate::error::write_error;
-use crate::{Error, tensorboard};
+use crate::tensorboard;
 
-pub(crate) const CONFIG: &str = "config.toml";
-pub(crate) const METRICS: &str = "metrics.jsonl";
+/// The name of the file of the resolved configuration.
+pub const CONFIG: &str = "config.toml";
+/// The name of the file of the metrics.
+pub const METRICS: &str = "metrics.jsonl";
 const LOG: &str = "log.txt";
-pub(crate) const LOCK: &str = "run.lock";
+/// The name of the file that the process which writes to a folder holds.
+pub const LOCK: &str = "run.lock";
 const CODEBOOK: &str = "codebook.safetensors";
 const EVENTS: &str = "events";
 const CHECKPOINTS: &str = "checkpoints";
@@ -291,7 +295,7 @@ pub fn weights_of(path: &Path) -> PathBuf {
 }
 
 /// The newest checkpoint of the run in a folder.
-pub(crate) fn last_of(folder: &Path) -> PathBuf {
+pub fn last_of(folder: &Path) -> PathBuf {
     folder.join(CHECKPOINTS).join(LAST)
 }
 
@@ -334,7 +338,10 @@ fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
 }
 
 /// Takes the lock of a folder; dropping the file releases it.
-pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
+///
+/// # Errors
+/// [`Error::Locked`] while another process holds it, [`Error::File`] where it cannot be written.
+pub fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join(LOCK);
     let file = OpenOptions::new()
         .write(true)

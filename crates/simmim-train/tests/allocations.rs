@@ -5,14 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use simmim_config::{Layer, Plan, RawConfig};
 use simmim_cpu::counting::CountingAllocator;
 use simmim_data::Batch;
 use simmim_device::{OpCost, ProfilingDevice};
 use simmim_random::{Purpose, Stream};
-use simmim_train::config::{Layer, RawConfig};
 use simmim_train::learner::Learner;
-use simmim_train::plan::Plan;
-use simmim_train::{Error, in_threads};
+use simmim_train::{Error, device_of, in_threads};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator::new(4096);
@@ -98,7 +97,7 @@ struct Warm {
 fn of_warm_steps(plan: &Plan) -> Warm {
     const N: usize = 3;
     let steps = || -> Result<Warm, Box<Error>> {
-        let device = Arc::new(ProfilingDevice::new(plan.config().device()));
+        let device = Arc::new(ProfilingDevice::new(device_of(plan.config())));
         let of_learner: Arc<ProfilingDevice> = Arc::clone(&device);
         let mut learner = Learner::pretraining(plan, None, of_learner)?;
         let batches: Vec<Batch> = (0..2 + N as u64).map(|step| made_up(plan, step)).collect();

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::time::SystemTime;
 
-use simmim::train::recipe;
+use simmim::config::recipe;
 use simmim::train::run_folder::RunFolder;
 use simmim::{Job, Layer, Mode, RawConfig, StopFlag, pretrain};
 

@@ -1,7 +1,8 @@
 //! Pre-train vision transformers on your own images by masked image modelling (SimMIM). One binary, no Python.
 //!
 //! This crate is the command line `simmim` and, as a library, one door to the crates that do the work:
-//! [`data`], [`random`], [`model`], [`autograd`], [`device`], [`backend`], [`train`], [`checkpoint`]. It adds nothing of its own.
+//! [`data`], [`random`], [`model`], [`autograd`], [`device`], [`backend`], [`checkpoint`], [`config`], [`train`], [`eval`],
+//! [`sweep`]. It adds nothing of its own.
 //!
 //! # A guided tour, in the order of the paper
 //!
@@ -81,8 +82,7 @@
 //! recipe, a file, single keys. A run that was stopped goes on with [`Job::resume`], bit for bit.
 //!
 //! ```
-//! use simmim::train::config::{Layer, RawConfig};
-//! use simmim::train::recipe;
+//! use simmim::config::{Layer, RawConfig, recipe};
 //! use simmim::{Job, Mode, StopFlag, Trained, pretrain};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -117,15 +117,17 @@
 pub use simmim_autograd as autograd;
 pub use simmim_backend as backend;
 pub use simmim_checkpoint as checkpoint;
+pub use simmim_config as config;
 pub use simmim_data as data;
 pub use simmim_device as device;
+pub use simmim_eval as eval;
 pub use simmim_model as model;
 pub use simmim_random as random;
+pub use simmim_sweep as sweep;
 pub use simmim_train as train;
 
 pub use simmim_checkpoint::Archive;
+pub use simmim_config::{Layer, Plan, RawConfig};
 pub use simmim_data::DataSet;
-pub use simmim_train::config::{Layer, RawConfig};
-pub use simmim_train::plan::Plan;
-pub use simmim_train::trained::Trained;
+pub use simmim_eval::Trained;
 pub use simmim_train::{Error, Event, Job, Mode, Observer, Outcome, StopFlag, pretrain};

@@ -2,31 +2,25 @@
 
 mod network;
 mod notes;
-mod plan;
 mod source;
-mod test_set;
-mod trained;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use simmim_checkpoint::Archive;
+use simmim_config::{ClassList, FineTunePlan, RawConfig};
 use simmim_data::{BatchPlan, LabelledSet, Reporter, Views};
 
-use crate::Error;
-use crate::config::RawConfig;
+use crate::error::Error;
 use crate::learner::Learner;
+use crate::load_weights::load_encoder;
 use crate::observer::Observer;
-use crate::run::{Images, Job, Outcome, Prepared, Session, bad_limit, fit_to_images, in_threads};
+use crate::run::{Images, Job, Outcome, Prepared, Session, fit_to_images, in_threads};
 use crate::run_folder::{Mode, has_checkpoint, weights_of};
 use crate::stop::StopFlag;
-use crate::transplant::transplant;
 
-pub use network::LabelNetwork;
-pub use plan::{ClassList, FineTunePlan};
+pub use network::{LabelNetwork, classes_of};
 pub use source::source_layer;
-pub use test_set::{Measured, TestSet};
-pub use trained::FineTuned;
 
 use source::require_same_family;
 
@@ -37,10 +31,11 @@ use source::require_same_family;
 /// After it: [`Error::Data`] for too many unreadable images, [`Error::Diverged`], [`Error::File`].
 pub fn finetune(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Outcome, Error> {
     if job.config.finetune.is_none() {
-        return Err(Error::OtherTask {
+        return Err(simmim_config::Error::OtherTask {
             found: "a pre-training",
             command: "simmim pretrain",
-        });
+        }
+        .into());
     }
     in_threads(job.config.train.threads, || {
         let prepared = prepare(job)?;
@@ -52,7 +47,7 @@ pub fn finetune(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
 ///
 /// # Errors
 /// [`Error::Data`], as [`LabelledSet::open_for_training`].
-pub(crate) fn open_labelled(config: &RawConfig) -> Result<LabelledSet, Error> {
+pub fn open_labelled(config: &RawConfig) -> Result<LabelledSet, Error> {
     let path = config.data.path.as_deref().unwrap_or_default();
     let (held_out, seed) = (config.held_out(), config.split_seed());
     Ok(LabelledSet::open_for_training(path, held_out, seed)?)
@@ -72,7 +67,7 @@ fn prepare(job: &Job) -> Result<Prepared<LabelNetwork>, Error> {
     let classes = ClassList::of(set.labels());
     // Before images are read: what the configuration says may not fit together.
     FineTunePlan::new(job.config.clone(), classes.clone())?;
-    let reporter = Arc::new(Reporter::new(bad_limit(&job.config, set.data().len())));
+    let reporter = Arc::new(Reporter::new(job.config.bad_limit(set.data().len())));
     let counts = set.labels().counts(split.train());
     let mut notes = notes::of_images(&set, &counts);
     let of_images = (&**set.data(), &*reporter);
@@ -121,7 +116,7 @@ fn begin(
     if let Some(from) = from.filter(|_| finetune.weights) {
         let archive = Archive::open(weights_of(from))?;
         archive.verify()?;
-        let found = transplant(&archive, plan.encoder(), &mut network.parameters)?;
+        let found = load_encoder(&archive, plan.encoder(), &mut network.parameters)?;
         let file = archive.path().display();
         notes.push(format!("weights from {file}: {found}"));
     } else if !goes_on {

@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use simmim_autograd::{Device, LabelLoss, Parameters, Tape, Tensor, Var};
 use simmim_checkpoint::Archive;
+use simmim_config::{ClassList, FineTunePlan};
 use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::Classifier;
 
-use crate::Error;
-use crate::checkpoint::load_weights;
+use crate::checkpoint::{json, load_weights, require_shapes};
+use crate::device::device_of;
+use crate::error::Error;
 use crate::learner::{Task, Validation};
 use crate::picture::Picture;
 use crate::scores::{MultiLabelScores, argmax};
 
-use super::plan::{ClassList, FineTunePlan};
-
 /// In a checkpoint, before the names of the averaged weights.
-pub(super) const AVERAGE: &str = "average.";
+const AVERAGE: &str = "average.";
 /// The classes in a checkpoint's metadata.
-pub(crate) const CLASSES: &str = "simmim.classes";
+const CLASSES: &str = "simmim.classes";
+
+/// The classes that a checkpoint of a fine-tuning tells apart.
+///
+/// # Errors
+/// [`Error::NoMetadata`] where it does not say, [`Error::Metadata`] where that is damaged.
+pub fn classes_of(archive: &Archive) -> Result<ClassList, Error> {
+    json(archive, CLASSES)
+}
 
 /// A classifier and its parameters.
 #[derive(Debug)]
@@ -42,7 +50,7 @@ struct Average {
 impl LabelNetwork {
     /// Fresh weights, as the plan's seed gives them.
     pub fn new(plan: &FineTunePlan, class_weights: Option<Vec<f32>>) -> Self {
-        let device = plan.config().device();
+        let device = device_of(plan.config());
         let (model, specs) = plan.model();
         let seed = plan.config().train.seed;
         let parameters = Parameters::allocate(specs, &device, seed);
@@ -54,6 +62,26 @@ impl LabelNetwork {
             class_weights,
             average: None,
         }
+    }
+
+    /// The network of a checkpoint that was verified. Of one with a running average of the weights that is read, as it is
+    /// what the run validates and keeps as best.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a missing array, [`Error::Weights`] for one of another shape.
+    pub fn read(archive: &Archive, plan: &FineTunePlan) -> Result<Self, Error> {
+        let is_averaged = archive.names().any(|name| name.starts_with(AVERAGE));
+        let prefix = if is_averaged { AVERAGE } else { "" };
+        // Before memory is taken for a model that the file may only claim to hold.
+        require_shapes(archive, prefix, &plan.model().1)?;
+        let mut network = Self::new(plan, None);
+        load_weights(archive, prefix, &mut network.parameters)?;
+        Ok(network)
+    }
+
+    /// The model: its formulas, without the parameters.
+    pub fn model(&self) -> &Classifier {
+        &self.model
     }
 
     /// Begins a running average of the weights as they are now.
@@ -287,5 +315,52 @@ fn softmax(row: &mut [f32]) {
     }
     for x in row {
         *x = (f64::from(*x) / sum) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Origin, Progress, save_state, save_weights};
+    use crate::learner::Learner;
+    use simmim_config::{Layer, RawConfig};
+
+    const TINY: &str = "[data]\nimage_size = 16\n[model]\nvariant = 'vit-t/8'\nwidth = 12\ndepth = 1\nheads = 2\n\
+        [finetune]\nema = 0.5\n";
+
+    #[test]
+    fn of_a_checkpoint_with_a_running_average_that_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let classes = ClassList {
+            classes: vec!["a".to_owned(), "b".to_owned()],
+            multi_label: false,
+        };
+        let config = RawConfig::from_layers(&[Layer::text("test", TINY).unwrap()]).unwrap();
+        let plan = FineTunePlan::new(config.clone(), classes).unwrap();
+        let mut network = LabelNetwork::new(&plan, None);
+        network.begin_average(0.5);
+        network
+            .parameters
+            .set("head.bias", &[2], &[2.0, -4.0])
+            .unwrap();
+        network.stepped();
+        let optimiser = plan.optimiser(network.model.encoder(), &network.parameters);
+        let learner = Learner::new(network, optimiser, &config);
+        let origin = Origin {
+            recipe: "test".to_owned(),
+            config,
+            progress: Progress::start(0),
+        };
+        let (last, best) = (folder.path().join("last"), folder.path().join("best"));
+        save_state(&last, &learner, &origin).unwrap();
+        save_weights(&best, &learner.task, &origin).unwrap();
+        for file in [last, best] {
+            let archive = Archive::open(&file).unwrap();
+            assert_eq!(classes_of(&archive).unwrap(), *plan.classes());
+            let network = LabelNetwork::read(&archive, &plan).unwrap();
+            let parameters = network.parameters();
+            let bias = parameters.get(parameters.find("head.bias").unwrap());
+            assert_eq!(bias.to_vec(), [1.0, -2.0], "{}", file.display());
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What the user of a fine-tuning should know before its first step.
 
+use simmim_config::RawConfig;
+use simmim_config::keys::Data;
 use simmim_data::LabelledSet;
-
-use crate::config::{Data, RawConfig};
 
 /// Samples of up to this side are shifted rather than cropped.
 ///
@@ -62,7 +62,7 @@ pub(super) fn of_settings(config: &RawConfig) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Layer;
+    use simmim_config::Layer;
 
     fn notes(changes: &[&str]) -> Vec<String> {
         let layers = changes.iter().map(|text| Layer::set(text).unwrap());

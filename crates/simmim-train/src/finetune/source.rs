@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use simmim_checkpoint::Archive;
+use simmim_config::{Layer, RawConfig};
 
-use crate::config::{Layer, RawConfig};
+use crate::checkpoint;
+use crate::error::Error;
 use crate::family::Family;
 use crate::run_folder::weights_of;
-use crate::{Error, checkpoint};
 
 /// What a checkpoint says of its encoder: the geometry, and how images are normalised; none for a file of another
 /// program, of which the configuration has to give the geometry.

@@ -1,13 +1,15 @@
 //! The main job: pre-train an encoder on a folder of images.
 
+mod network;
 mod prepare;
 
-use crate::Error;
+use crate::error::Error;
 use crate::observer::Observer;
 use crate::run::{Job, Outcome, Session, in_threads};
 use crate::stop::StopFlag;
 
-pub(crate) use prepare::{N_MASKS, open_images};
+pub use network::Network;
+pub use prepare::open_images;
 
 /// Runs a job of pre-training to its end, or to the end of the step in which `stop` is raised.
 ///
@@ -16,10 +18,11 @@ pub(crate) use prepare::{N_MASKS, open_images};
 /// After it: [`Error::Data`] for too many unreadable images, [`Error::Diverged`], [`Error::File`].
 pub fn pretrain(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Outcome, Error> {
     if job.config.finetune.is_some() {
-        return Err(Error::OtherTask {
+        return Err(simmim_config::Error::OtherTask {
             found: "a fine-tuning",
             command: "simmim finetune",
-        });
+        }
+        .into());
     }
     in_threads(job.config.train.threads, || {
         let prepared = prepare::prepare(job)?;

@@ -3,25 +3,26 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use simmim_checkpoint::Archive;
+use simmim_config::codebook::{self, Codebook, CodebookShape};
+use simmim_config::keys::Target;
+use simmim_config::{Plan, RawConfig, auto};
 use simmim_data::{BatchPlan, DataSet, Reporter, Survey, Views};
 
-use crate::codebook::{Codebook, CodebookShape};
-use crate::config::Target;
-use crate::learner::{Learner, Network};
-use crate::plan::Plan;
-use crate::run::{Images, Job, Prepared, bad_limit, fit_to_images};
-use crate::run_folder::{Mode, RunFolder};
-use crate::{Error, auto, clusters};
+use super::network::Network;
+use crate::clusters;
+use crate::error::Error;
+use crate::learner::Learner;
+use crate::run::{Images, Job, Prepared, fit_to_images};
+use crate::run_folder::{self, Mode, RunFolder};
 
 /// Images whose headers are read to describe a data set.
 const N_SURVEYED: usize = 64;
-/// Masks that are drawn to measure AvgDist.
-pub(crate) const N_MASKS: u64 = 50;
 
 /// Reads what is to be known of the images, and puts the configuration into numbers.
 pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
     let stored = match job.mode {
-        Mode::Resume => Codebook::of_run(&job.out, &job.config)?,
+        Mode::Resume => codebook_of_run(&job.out, &job.config)?,
         Mode::New | Mode::Overwrite => None,
     };
     let plan = match &stored {
@@ -31,7 +32,7 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
     let data = Arc::new(DataSet::open(
         job.config.data.path.as_deref().unwrap_or_default(),
     )?);
-    let reporter = Arc::new(Reporter::new(bad_limit(&job.config, data.len())));
+    let reporter = Arc::new(Reporter::new(job.config.bad_limit(data.len())));
     let survey = Survey::of(&data, N_SURVEYED, job.config.train.seed, &reporter)?;
     let mut notes = vec![auto::describe(&survey)];
     let n_train = plan.split(data.len()).train().len();
@@ -39,7 +40,7 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
     let mut config = fit_to_images(job.config.clone(), n_train, of_images, &mut notes)?;
     let codebook = match stored {
         Some(codebook) => Some(codebook),
-        None => codebook(&plan, of_images, &mut notes)?,
+        None => codebook_for(&plan, of_images, &mut notes)?,
     };
     if config.objective.target == Target::Clusters {
         let found = codebook.as_ref().map(|book| book.shape().n);
@@ -53,7 +54,7 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
     let images = open_images(&plan, data, reporter)?;
     let n_parameters = plan.model().1.n_values();
     notes.extend(images.describe(plan.config(), n_parameters, plan.memory_bytes()));
-    notes.push(auto::describe_masks(&plan, N_MASKS));
+    notes.push(auto::describe_masks(&plan, auto::N_MASKS));
     Ok(Prepared {
         config: plan.config().clone(),
         images,
@@ -87,15 +88,33 @@ fn disk_bytes(plan: &Plan) -> u64 {
     weights * (3 * n_states + 1) + codebook * (n_states + 2)
 }
 
+/// The codebook that a run in a folder began with; `None` where its target has none or it has not come as far
+/// as to have one.
+///
+/// # Errors
+/// As [`Codebook::open`].
+fn codebook_of_run(folder: &Path, config: &RawConfig) -> Result<Option<Codebook>, Error> {
+    let (last, own) = (run_folder::last_of(folder), run_folder::codebook_of(folder));
+    if !codebook::is_used(config) {
+        Ok(None)
+    } else if last.is_file() {
+        Ok(Codebook::of_checkpoint(&Archive::open(last)?, config)?)
+    } else if own.is_file() {
+        Ok(Some(Codebook::open(&own, config.data.channels)?))
+    } else {
+        Ok(None)
+    }
+}
+
 /// The codebook of a new run, where its target has one: that of the file it names, or the data set's colours.
-fn codebook(
+fn codebook_for(
     plan: &Plan,
     (data, reporter): (&DataSet, &Reporter),
     notes: &mut Vec<String>,
 ) -> Result<Option<Codebook>, Error> {
     let config = plan.config();
     if let Some(path) = &config.objective.codebook {
-        return Codebook::open(Path::new(path), config.data.channels).map(Some);
+        return Ok(Some(Codebook::open(Path::new(path), config.data.channels)?));
     }
     if config.objective.target != Target::Clusters {
         return Ok(None);
@@ -112,7 +131,14 @@ fn codebook(
     Ok(Some(codebook))
 }
 
-pub(crate) fn open_images(
+/// The images of a plan whose normalisation is in numbers.
+///
+/// # Errors
+/// [`Error::Data`] where they are too few for one step.
+///
+/// # Panics
+/// When the plan has neither numbers nor a name for the mean and the deviation.
+pub fn open_images(
     plan: &Plan,
     data: Arc<DataSet>,
     reporter: Arc<Reporter>,

@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
+use simmim_config::RawConfig;
+use simmim_config::auto::{self, WARMUP_SHARE};
 use simmim_data::{BatchPlan, DataSet, Normalisation, Reporter};
 
-use crate::Error;
-use crate::auto::{self, WARMUP_SHARE};
-use crate::config::RawConfig;
+use crate::error::Error;
 
 /// Images that a data set's mean and standard deviation are measured on.
 const N_MEASURED: usize = 1000;
 
 /// The images of a run, ready to be read.
-pub(crate) struct Images {
-    pub(crate) batches: Arc<BatchPlan>,
-    pub(crate) steps_per_epoch: u64,
-    pub(crate) n_workers: usize,
-    pub(crate) fingerprint: u64,
+#[derive(Debug)]
+pub struct Images {
+    /// Which images make which batch.
+    pub batches: Arc<BatchPlan>,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Threads that decode images.
+    pub n_workers: usize,
+    /// Fingerprint of names and sizes of all images.
+    pub fingerprint: u64,
 }
 
 /// Puts into numbers what depends on the data set: its own mean and deviation, a batch that it fills.
@@ -62,15 +67,6 @@ pub(crate) fn fit_to_images(
         config.train.warmup_epochs = warmup;
     }
     Ok(config)
-}
-
-/// How many images may be unreadable: the share that is allowed and always a handful, or none at all.
-pub(crate) fn bad_limit(config: &RawConfig, n_images: usize) -> usize {
-    const HANDFUL: usize = 10;
-    match config.data.max_bad {
-        0.0 => 0,
-        share => ((n_images as f64 * share).ceil() as usize).max(HANDFUL),
-    }
 }
 
 impl Images {

@@ -3,89 +3,16 @@
 //! [`crate::pretrain()`] and [`crate::finetune()`] differ in the [`Task`] and in how it is prepared; this is what they share.
 
 mod images;
+mod job;
 mod session;
 mod voice;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::error::Error;
 
-use crate::Error;
-use crate::config::{Layer, RawConfig};
-use crate::run_folder::Mode;
-
-pub(crate) use images::{Images, bad_limit, fit_to_images};
-pub(crate) use session::{FREE_KEYS, Prepared, Session, first_difference};
-
-/// In `config.toml`, before the recipe's name.
-const RECIPE_COMMENT: &str = "# Recipe: ";
-
-/// A training to do.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Where the configuration comes from: shown, and stored with the weights.
-    pub recipe: String,
-    /// The configuration, with `data.path` set.
-    pub config: RawConfig,
-    /// The run folder.
-    pub out: PathBuf,
-    /// Whether the folder is new, is written over, or holds the run to go on with.
-    pub mode: Mode,
-}
-
-impl Job {
-    /// Goes on with the run in `out`, by the configuration that stands there.
-    ///
-    /// # Errors
-    /// [`Error::NotARun`] where there is none.
-    pub fn resume(out: &Path) -> Result<Self, Error> {
-        let path = out.join("config.toml");
-        if !path.is_file() {
-            return Err(Error::NotARun {
-                path: out.to_owned(),
-            });
-        }
-        let config = RawConfig::from_layers(&[Layer::file(&path)?])?;
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let recipe = text
-            .lines()
-            .find_map(|line| line.strip_prefix(RECIPE_COMMENT))
-            .unwrap_or("unknown");
-        Ok(Self {
-            recipe: recipe.to_owned(),
-            config,
-            out: out.to_owned(),
-            mode: Mode::Resume,
-        })
-    }
-}
-
-/// What became of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The run folder.
-    pub out: PathBuf,
-    /// Steps done.
-    pub done_steps: u64,
-    /// Steps of the whole run.
-    pub total_steps: u64,
-    /// Loss on held-out images before any training.
-    pub first_val_loss: Option<f64>,
-    /// Loss on held-out images where it was last measured.
-    pub last_val_loss: Option<f64>,
-    /// The best accuracy on held-out images, of a run whose task has one.
-    pub best_val_accuracy: Option<f64>,
-    /// Whether it ended before its last step because the accuracy had stopped getting better.
-    pub stopped_early: bool,
-    /// The newest picture of reconstructions.
-    pub picture: Option<PathBuf>,
-}
-
-impl Outcome {
-    /// Whether all steps are done.
-    pub fn is_finished(&self) -> bool {
-        self.stopped_early || self.done_steps >= self.total_steps
-    }
-}
+pub use images::Images;
+pub(crate) use images::fit_to_images;
+pub use job::{Job, Outcome};
+pub(crate) use session::{Prepared, Session};
 
 /// Does the work on so many threads and no more; 0 = one for each core.
 ///

@@ -8,21 +8,20 @@ use std::time::Instant;
 
 use simmim_autograd::Schedule;
 use simmim_checkpoint::{Archive, TEMPORARY_PREFIX, write_atomic, write_bytes_atomic};
+use simmim_config::RawConfig;
 use simmim_data::{Loader, Pass};
 
-use crate::Error;
+use super::images::Images;
+use super::job::{Job, Outcome, RECIPE_COMMENT};
+use super::voice::{Voice, unix_secs};
 use crate::checkpoint::{self, Origin, Progress};
-use crate::config::RawConfig;
+use crate::error::Error;
 use crate::learner::{Learner, StepResult, Task, Validation, is_finite};
 use crate::metrics::{MetricsLog, Record};
 use crate::observer::{Event, Observer};
 use crate::run_folder::{Mode, RunFolder};
 use crate::stop::StopFlag;
 use crate::tensorboard::{self, EventWriter};
-
-use super::images::Images;
-use super::voice::{Voice, unix_secs};
-use super::{Job, Outcome, RECIPE_COMMENT};
 
 /// Makes a task and its optimiser once there is a run folder.
 type Begin<T> = dyn FnOnce(&RunFolder) -> Result<Learner<T>, Error>;
@@ -377,21 +376,9 @@ fn go_on<T: Task>(
     Ok(progress)
 }
 
-/// Keys that a run may go on with another value of: none of them decides what is computed.
-pub(crate) const FREE_KEYS: [&str; 8] = [
-    "path",
-    "from",
-    "workers",
-    "max_bad",
-    "keep",
-    "pictures",
-    "save_every_epochs",
-    "save_every_minutes",
-];
-
 /// Compares the configuration that a checkpoint was made by with the one to go on with.
 fn require_same(before: &RawConfig, now: &RawConfig) -> Result<(), Error> {
-    match first_difference(before, now) {
+    match simmim_config::first_difference(before, now) {
         None => Ok(()),
         Some((expected, found)) => Err(Error::Changed {
             what: "a line of config.toml".to_owned(),
@@ -399,21 +386,6 @@ fn require_same(before: &RawConfig, now: &RawConfig) -> Result<(), Error> {
             found,
         }),
     }
-}
-
-/// The first lines in which two configurations differ, but for the keys that decide nothing.
-pub(crate) fn first_difference(before: &RawConfig, now: &RawConfig) -> Option<(String, String)> {
-    let (before, now) = (before.to_toml(), now.to_toml());
-    // A key that is not set stands as a comment.
-    let key_of = |line: &str| {
-        let line = line.trim_start_matches("# ");
-        let end = line.find(' ').unwrap_or(line.len());
-        line[..end].to_owned()
-    };
-    let differs =
-        |(before, now): &(&str, &str)| before != now && !FREE_KEYS.contains(&key_of(now).as_str());
-    let (before, now) = before.lines().zip(now.lines()).find(differs)?;
-    Some((format!("`{before}`"), format!("`{now}`")))
 }
 
 fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<EventWriter, Error> {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Error;
+use crate::error::Error;
 use crate::error::write_error;
 use crate::metrics::Record;
 use crate::observer::{Event, Observer};

@@ -2,14 +2,14 @@
 //!
 //! * [`Scores`]: images with one label each. What is kept is counts, so any number of images fits.
 //! * [`MultiLabelScores`]: images with several labels or none.
-//! * [`report`]: the same as text, JSON, CSV and a picture.
 
 mod multi;
-pub mod report;
+mod not_a_number;
 
 use serde::Serialize;
 
 pub use multi::MultiLabelScores;
+pub use not_a_number::NotANumber;
 
 /// Bins of the confidence for the calibration error.
 ///
@@ -17,14 +17,6 @@ pub use multi::MultiLabelScores;
 const N_BINS: usize = 15;
 /// Guesses of the looser accuracy.
 const TOP: usize = 5;
-
-/// Why predictions cannot be scored.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the model's output for image {image_idx} is not a number")]
-pub struct NotANumber {
-    /// Which image, counted from 0 in the order of the images.
-    pub image_idx: usize,
-}
 
 /// Predictions of one bin of confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -199,7 +191,7 @@ impl Scores {
 }
 
 /// The place of the largest value; of several, the first.
-pub(crate) fn argmax(row: &[f32]) -> usize {
+pub fn argmax(row: &[f32]) -> usize {
     let places = 0..row.len();
     places
         .reduce(|best, at| if row[at] > row[best] { at } else { best })

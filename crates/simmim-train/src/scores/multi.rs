@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::NotANumber;
+use super::not_a_number::NotANumber;
 
 /// From this probability on a label is said to be there.
 const YES: f32 = 0.5;

@@ -12,14 +12,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::Archive;
+use simmim_config::{Layer, Plan, RawConfig};
 use simmim_data::Batch;
+use simmim_eval::Trained;
 use simmim_random::{Purpose, Stream};
-use simmim_train::config::{Layer, RawConfig};
-use simmim_train::learner::Network;
 use simmim_train::metrics::{MetricsLog, Record};
 use simmim_train::picture::Picture;
-use simmim_train::plan::Plan;
-use simmim_train::trained::Trained;
+use simmim_train::pretrain::Network;
 use simmim_train::{Error, Event, Job, Mode, Observer, StopFlag, pretrain};
 
 /// A model and a schedule that train in seconds.

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::{Archive, Entry, write_archive};
+use simmim_eval::Trained;
 use simmim_train::picture::Picture;
-use simmim_train::trained::Trained;
 use simmim_train::{Error, Event, Job, Observer, StopFlag, pretrain};
 
 use crate::{Sandbox, StopAt, exact, run, state};

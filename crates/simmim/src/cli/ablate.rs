@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use simmim_train::ablate::{self, Ablation, Grid, GridError, Point, Summary};
-use simmim_train::auto::good_avg_dist_px;
-use simmim_train::config::Layer;
+use simmim_config::Layer;
+use simmim_config::auto::good_avg_dist_px;
+use simmim_sweep::ablate::{self, Ablation, Grid, Point, Summary};
 
 use super::progress::Progress;
 use super::{Talk, interrupt, output, sources};
@@ -137,8 +137,8 @@ fn overrides(args: &AblateArgs) -> anyhow::Result<Vec<Layer>> {
 }
 
 /// Says what does not fit, a line a point: more than an error can say.
-fn tell_misfits(error: &simmim_train::Error) {
-    if let simmim_train::Error::Grid(GridError::Misfits { misfits, .. }) = error {
+fn tell_misfits(error: &simmim_sweep::Error) {
+    if let simmim_sweep::Error::Misfits { misfits, .. } = error {
         for misfit in misfits {
             output::say(format_args!(
                 "does not fit: {}: {}",

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
-use simmim_train::config::{Layer, RawConfig};
+use simmim_config::{Layer, RawConfig, recipe};
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Mode, recipe};
+use simmim_train::{Job, Mode};
 
 use super::progress::Progress;
 use super::{Talk, json, output, photos, pretrain};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use simmim_data::DataSet;
-use simmim_train::embed::{Format, embed};
-use simmim_train::features::{Choice, Extractor, Pool};
+use simmim_eval::embed::{Format, embed};
+use simmim_eval::features::{Choice, Extractor, Pool};
 use simmim_train::in_threads;
 
 use super::failure::Usage;

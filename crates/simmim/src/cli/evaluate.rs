@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use simmim_checkpoint::write_bytes_atomic;
-use simmim_train::finetune::{FineTuned, Measured, TestSet};
+use simmim_eval::{FineTuned, Measured, TestSet, report};
 use simmim_train::in_threads;
-use simmim_train::scores::{MultiLabelScores, Scores, report};
+use simmim_train::scores::{MultiLabelScores, Scores};
 
 use super::failure::Usage;
 use super::{Talk, output, tell};

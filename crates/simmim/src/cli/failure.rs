@@ -1,7 +1,5 @@
 //! From an error to what the user reads and to the exit code.
 
-use simmim_train::config::ConfigError;
-
 use super::output::StdoutError;
 
 /// Exit code: the run failed.
@@ -35,48 +33,82 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     {
         return 0;
     }
-    if error.chain().any(is_usage) {
+    // The outermost error of ours says it: what a checkpoint holds is no setting of the user's, whatever is wrong with it.
+    if error.chain().find_map(is_usage).unwrap_or_default() {
         USAGE
     } else {
         FAILED
     }
 }
 
-fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
-    use simmim_train::Error as E;
-    use simmim_train::ablate::GridError as G;
-    if let Some(error) = cause.downcast_ref::<E>() {
-        return match error {
-            E::Config(_)
-            | E::Grid(
-                G::UnknownGrid { .. }
-                | G::UnknownKey { .. }
-                | G::Type { .. }
-                | G::Fixed { .. }
-                | G::Twice { .. }
-                | G::SamePoint { .. }
-                | G::Misfits { .. }
-                | G::Contradicts { .. }
-                | G::NotAnAblation { .. },
-            )
-            | E::OtherTask { .. }
-            | E::OtherEncoder { .. }
-            | E::NoFeature { .. }
-            | E::UnknownFormat { .. }
-            | E::UnknownVariant { .. }
-            | E::Geometry { .. }
-            | E::UnknownRecipe { .. }
-            | E::FolderNotEmpty { .. }
-            | E::NotARun { .. } => true,
-            E::Data(error) => is_setting(error),
-            _ => false,
-        };
+/// Whether a cause is about the command line or the configuration; none where it is not an error of this program.
+fn is_usage(cause: &(dyn std::error::Error + 'static)) -> Option<bool> {
+    if let Some(error) = cause.downcast_ref() {
+        return Some(of_sweep(error));
     }
-    cause.is::<Usage>()
-        || cause.is::<ConfigError>()
-        || cause
-            .downcast_ref::<simmim_data::Error>()
-            .is_some_and(is_setting)
+    if let Some(error) = cause.downcast_ref() {
+        return Some(of_eval(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(of_train(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(of_config(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(is_setting(error));
+    }
+    cause.is::<Usage>().then_some(true)
+}
+
+fn of_sweep(error: &simmim_sweep::Error) -> bool {
+    use simmim_sweep::Error as E;
+    match error {
+        E::Eval(error) => of_eval(error),
+        E::Train(error) => of_train(error),
+        E::Config(error) => of_config(error),
+        E::Data(error) => is_setting(error),
+        E::UnknownGrid { .. }
+        | E::UnknownKey { .. }
+        | E::Type { .. }
+        | E::Fixed { .. }
+        | E::Twice { .. }
+        | E::SamePoint { .. }
+        | E::Misfits { .. }
+        | E::Contradicts { .. }
+        | E::NotAnAblation { .. } => true,
+        _ => false,
+    }
+}
+
+fn of_eval(error: &simmim_eval::Error) -> bool {
+    use simmim_eval::Error as E;
+    match error {
+        E::Train(error) => of_train(error),
+        E::Config(error) => of_config(error),
+        E::Data(error) => is_setting(error),
+        E::NoFeature { .. } | E::UnknownFormat { .. } => true,
+        _ => false,
+    }
+}
+
+fn of_train(error: &simmim_train::Error) -> bool {
+    use simmim_train::Error as E;
+    match error {
+        E::Config(error) => of_config(error),
+        E::Data(error) => is_setting(error),
+        E::OtherEncoder { .. } | E::FolderNotEmpty { .. } | E::NotARun { .. } => true,
+        _ => false,
+    }
+}
+
+fn of_config(error: &simmim_config::Error) -> bool {
+    use simmim_config::Error as E;
+    match error {
+        E::Data(error) => is_setting(error),
+        E::File(_) | E::Codebook { .. } | E::NoCodebook { .. } => false,
+        _ => true,
+    }
 }
 
 /// Whether a setting is at fault rather than an image.
@@ -122,10 +154,16 @@ fn one_line(text: &str) -> String {
 }
 
 fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<simmim_sweep::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<simmim_eval::Error>() {
+        return error.hint();
+    }
     if let Some(error) = cause.downcast_ref::<simmim_train::Error>() {
         return error.hint();
     }
-    if let Some(error) = cause.downcast_ref::<ConfigError>() {
+    if let Some(error) = cause.downcast_ref::<simmim_config::Error>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_data::Error>() {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
-use simmim_train::config::{Layer, RawConfig};
+use simmim_config::{Layer, RawConfig, recipe};
 use simmim_train::finetune::{finetune, source_layer};
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Mode, Outcome, recipe};
+use simmim_train::{Job, Mode, Outcome};
 
 use super::failure::Usage;
 use super::pretrain::shell_word;
@@ -132,7 +132,7 @@ pub(crate) fn layers(from: &Path, recipe: Option<&str>) -> anyhow::Result<(Strin
     if from != Path::new(SCRATCH) {
         layers.extend(source_layer(from)?);
     }
-    let (name, own) = recipe::layer_of(recipe.unwrap_or(BASE))?;
+    let (name, own) = Layer::recipe(recipe.unwrap_or(BASE))?;
     if name != BASE && own.base().is_none() {
         layers.push(recipe::find(BASE)?.layer()?);
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 use simmim_checkpoint::{Archive, Integrity};
+use simmim_config::codebook::CODEBOOK;
 use simmim_train::checkpoint::{self, Origin};
-use simmim_train::codebook::CODEBOOK;
 use simmim_train::run_folder;
 
 use super::{Talk, output};

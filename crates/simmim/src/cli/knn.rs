@@ -6,9 +6,9 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use simmim_data::{HeldOut, LabelledSet, Reporter};
-use simmim_train::features::Extractor;
+use simmim_eval::features::Extractor;
+use simmim_eval::knn::{KnnScore, Labelled, knn};
 use simmim_train::in_threads;
-use simmim_train::knn::{KnnScore, Labelled, knn};
 
 use super::embed::FeatureArgs;
 use super::failure::Usage;

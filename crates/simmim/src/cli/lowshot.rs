@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use simmim_train::config::{Layer, RawConfig};
-use simmim_train::lowshot::{LowShot, LowShotSummary, lowshot};
+use simmim_config::{Layer, RawConfig};
+use simmim_sweep::lowshot::{LowShot, LowShotSummary, lowshot};
 
 use super::failure::Usage;
 use super::progress::Progress;

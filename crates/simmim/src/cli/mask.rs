@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use simmim_config::{Error, Layer, Plan, RawConfig, auto};
 use simmim_data::{Mask, Scratch, decode, read_image_file};
 use simmim_random::{Purpose, Stream};
-use simmim_train::auto;
-use simmim_train::config::{ConfigError, Layer, RawConfig};
 use simmim_train::picture::Picture;
-use simmim_train::plan::Plan;
 
 use super::{Talk, output, photos, tell};
 
@@ -38,7 +36,7 @@ pub(crate) struct MaskArgs {
 
 impl MaskArgs {
     /// What is given, as layers of a configuration.
-    pub(crate) fn layers(&self) -> Result<Vec<Layer>, ConfigError> {
+    pub(crate) fn layers(&self) -> Result<Vec<Layer>, Error> {
         let given = [
             self.kind.as_ref().map(|kind| format!("mask.kind={kind}")),
             self.cell_px.map(|px| format!("mask.cell_px={px}")),
@@ -146,7 +144,7 @@ fn original(path: Option<&Path>, plan: &Plan) -> anyhow::Result<Vec<u8>> {
     let norm = simmim_data::Normalisation::imagenet();
     let transform = plan.transform(norm)?;
     let image = decode(&bytes, transform.channels(), &plan.decode_limits());
-    let image = image.map_err(|source| simmim_train::Error::Image {
+    let image = image.map_err(|source| simmim_eval::Error::Image {
         path: path.unwrap_or(Path::new("of the program")).to_owned(),
         source,
     })?;

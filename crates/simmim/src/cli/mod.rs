@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
-use simmim_train::config::MOST_THREADS;
+use simmim_config::MOST_THREADS;
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///

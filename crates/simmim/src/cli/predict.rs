@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 use simmim_data::{DataSet, Reporter};
-use simmim_train::finetune::FineTuned;
+use simmim_eval::FineTuned;
 use simmim_train::in_threads;
 
 use super::failure::Usage;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use simmim_data::{HeldOut, LabelledSet, Reporter};
-use simmim_train::features::Extractor;
+use simmim_eval::features::Extractor;
+use simmim_eval::probe::{FeatureSet, Probed, Solver, Trial, features_of, probe};
 use simmim_train::in_threads;
-use simmim_train::probe::{FeatureSet, Probed, Solver, Trial, features_of, probe};
 
 use super::failure::Usage;
 use super::{Talk, output, tell};

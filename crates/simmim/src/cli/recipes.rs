@@ -2,8 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use simmim_train::config::RawConfig;
-use simmim_train::recipe;
+use simmim_config::{RawConfig, recipe};
 
 use super::{Talk, output};
 
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &RecipesArgs, talk: Talk) -> anyhow::Result<()> {
 fn keys(as_json: bool) -> Result<(), output::StdoutError> {
     let keys = RawConfig::keys();
     if as_json {
-        let to_json = |key: &simmim_train::config::Key| {
+        let to_json = |key: &simmim_config::Key| {
             json!({
                 "key": format!("{}.{}", key.section, key.name),
                 "takes": key.takes,

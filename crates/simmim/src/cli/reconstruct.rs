@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use simmim_config::{Layer, RawConfig};
 use simmim_data::DataSet;
-use simmim_train::config::{Layer, RawConfig};
+use simmim_eval::Trained;
 use simmim_train::in_threads;
-use simmim_train::trained::Trained;
 
 use super::failure::Usage;
 use super::mask::MaskArgs;

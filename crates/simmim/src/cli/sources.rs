@@ -5,9 +5,8 @@ use std::num::{NonZero, ParseIntError};
 use std::path::{Path, absolute};
 use std::thread::available_parallelism;
 
+use simmim_config::{Layer, RawConfig, auto};
 use simmim_data::{DataSet, Reporter, Survey};
-use simmim_train::config::{Layer, RawConfig};
-use simmim_train::{auto, recipe};
 
 use super::failure::Usage;
 use super::pretrain::PretrainArgs;
@@ -25,7 +24,7 @@ pub(crate) fn configuration(
     let mut layers = Vec::new();
     let name = match (&args.recipe, &args.config) {
         (Some(recipe), _) => {
-            let (name, layer) = recipe::layer_of(recipe)?;
+            let (name, layer) = Layer::recipe(recipe)?;
             layers.push(layer);
             name
         }

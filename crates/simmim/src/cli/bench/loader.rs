@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
+use simmim_config::{Layer, Plan, RawConfig};
 use simmim_data::{
     BatchPlan, BatchSettings, DataSet, Loader, Normalisation, Pass, Reporter, Split, Views,
 };
-use simmim_train::config::{Layer, RawConfig};
-use simmim_train::plan::Plan;
 
 use super::super::{mask, output};
 use super::median;

@@ -7,13 +7,12 @@ use std::time::Instant;
 use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
+use simmim_config::{Layer, Plan, RawConfig, keys};
 use simmim_data::Batch;
 use simmim_device::{Device, DeviceChoice, Precision, ProfilingDevice};
 use simmim_random::{Purpose, Stream};
-use simmim_train::config::{self, Layer, RawConfig};
-use simmim_train::in_threads;
 use simmim_train::learner::Learner;
-use simmim_train::plan::Plan;
+use simmim_train::{device_of, in_threads};
 
 use super::super::failure::Usage;
 use super::super::mask::image_size;
@@ -126,10 +125,10 @@ struct Measured {
 fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
     let profiling = args
         .profile
-        .then(|| Arc::new(ProfilingDevice::new(plan.config().device())));
+        .then(|| Arc::new(ProfilingDevice::new(device_of(plan.config()))));
     let device: Arc<dyn Device> = match &profiling {
         Some(device) => Arc::<ProfilingDevice>::clone(device),
-        None => plan.config().device(),
+        None => device_of(plan.config()),
     };
     let mut learner = Learner::pretraining(plan, None, device)?;
     let mut batch = made_up(plan);
@@ -152,8 +151,8 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
     drop(learner);
     let profile = profiling.map(|device| {
         let precision = match plan.config().train.precision {
-            config::Precision::Fp32 => Precision::F32,
-            config::Precision::Bf16 => Precision::Bf16,
+            keys::Precision::Fp32 => Precision::F32,
+            keys::Precision::Bf16 => Precision::Bf16,
         };
         Profile::new(
             device.costs(),
@@ -178,8 +177,8 @@ impl Measured {
         let mut line = json!({
             "variant": config.model.variant,
             "precision": match config.train.precision {
-                config::Precision::Fp32 => "fp32",
-                config::Precision::Bf16 => "bf16",
+                keys::Precision::Fp32 => "fp32",
+                keys::Precision::Bf16 => "bf16",
             },
             "batch": config.train.batch_size,
             "threads": self.n_threads,

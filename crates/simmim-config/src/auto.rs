@@ -1,0 +1,253 @@
+//! Chooses a configuration from the images and the machine, and says why.
+
+use simmim_data::{MaskKind, Survey};
+
+use crate::keys::Normalise;
+use crate::plan::Plan;
+use crate::raw::RawConfig;
+
+/// The range of AvgDist in which the paper's fine-tuning accuracy is best, in pixels of a 192 px image.
+///
+/// Source: SimMIM (arXiv 2111.09886), the ablation of masking strategies.
+const GOOD_AVG_DIST_PX: [f64; 2] = [10.0, 20.0];
+/// The image size of the paper's study of AvgDist.
+const STUDY_PX: f64 = 192.0;
+
+/// Masks that are drawn to measure AvgDist.
+pub const N_MASKS: u64 = 50;
+
+/// Share of the epochs in which the learning rate rises.
+pub const WARMUP_SHARE: f64 = 0.05;
+
+/// A configuration with the reasons for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The configuration, `data.path` not set.
+    pub config: RawConfig,
+    /// A line for each choice.
+    pub reasons: Vec<String>,
+}
+
+impl Choice {
+    /// The same for another number of epochs, with a warm-up in proportion.
+    #[must_use]
+    pub fn with_epochs(mut self, epochs: usize) -> Self {
+        self.config.train.epochs = epochs;
+        self.config.train.warmup_epochs = epochs as f64 * WARMUP_SHARE;
+        self
+    }
+}
+
+/// Chooses image size, model, cells, batch and epochs.
+///
+/// `cores` and `memory_bytes` are those of the machine.
+pub fn choose(survey: &Survey, cores: usize, memory_bytes: Option<u64>) -> Choice {
+    let mut config = RawConfig::default();
+    let mut reasons = Vec::new();
+    let short_px = survey.median_px[0].min(survey.median_px[1]);
+    let (image_px, patch_px, cell_px) = geometry(short_px);
+    config.data.image_size = [image_px; 2];
+    config.mask.cell_px = cell_px;
+    reasons.push(format!(
+        "images of {image_px} px in patches of {patch_px}, hidden in cells of {cell_px}: the median image is \
+         {} x {} px",
+        survey.median_px[0], survey.median_px[1]
+    ));
+    choose_channels(&mut config, survey, &mut reasons);
+    choose_model(
+        &mut config,
+        (survey.n_images, cores, patch_px),
+        &mut reasons,
+    );
+    choose_length(&mut config, survey.n_images, memory_bytes, &mut reasons);
+    Choice { config, reasons }
+}
+
+/// Image, patch and cell in pixels: about 14 patches along a side as the paper's ViT-B has, or 8 where the
+/// images have no more detail, and cells for which AvgDist is in the paper's good range.
+fn geometry(short_px: usize) -> (usize, usize, usize) {
+    match short_px {
+        0..=48 => (32, 4, 4),
+        49..=96 => (64, 8, 8),
+        97..=160 => (128, 16, 16),
+        _ => (224, 16, 32),
+    }
+}
+
+fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<String>) {
+    let most_common = survey
+        .channels
+        .iter()
+        .max_by_key(|(_, n)| **n)
+        .map_or(3, |(channels, _)| *channels);
+    let all_alike = survey.channels.len() == 1;
+    if all_alike && most_common != 3 && most_common != 4 {
+        config.data.channels = most_common;
+        config.data.normalise = Normalise::Dataset;
+        reasons.push(format!(
+            "{most_common} channels, normalised by their own statistics: all images have these"
+        ));
+    }
+}
+
+/// The smallest model that the number of images can feed, and no larger than the processor trains in days.
+fn choose_model(
+    config: &mut RawConfig,
+    (n_images, cores, patch_px): (usize, usize, usize),
+    reasons: &mut Vec<String>,
+) {
+    const FEW_CORES: usize = 16;
+    const MANY_IMAGES: usize = 200_000;
+    let size = match n_images {
+        0..10_000 => "vit-t",
+        MANY_IMAGES.. if cores >= FEW_CORES => "vit-b",
+        _ => "vit-s",
+    };
+    config.model.variant = format!("{size}/{patch_px}");
+    config.model.drop_path = Some(if size == "vit-b" { 0.1 } else { 0.0 });
+    reasons.push(format!(
+        "{}: {n_images} images and {cores} cores",
+        config.model.variant
+    ));
+}
+
+/// Long enough to see about two million images, as far as 800 epochs; a batch that leaves steps in an epoch
+/// and fits into half the memory.
+fn choose_length(
+    config: &mut RawConfig,
+    n_images: usize,
+    memory: Option<u64>,
+    reasons: &mut Vec<String>,
+) {
+    const IMAGES_SEEN: usize = 2_000_000;
+    const MOST_EPOCHS: usize = 800;
+    const MOST_BATCH: usize = 256;
+    config.train.epochs = (IMAGES_SEEN / n_images.max(1)).clamp(20, MOST_EPOCHS);
+    config.train.warmup_epochs = config.train.epochs as f64 * WARMUP_SHARE;
+    config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, MOST_BATCH);
+    // Narrow models take higher rates than the paper's ViT-B at 1e-4 to 2e-4.
+    config.train.base_lr = if config.model.variant.starts_with("vit-b") {
+        2e-4
+    } else {
+        1e-3
+    };
+    reasons.push(format!(
+        "{} epochs in steps of {} images: about two million images seen, 800 epochs at the most",
+        config.train.epochs, config.train.batch_size
+    ));
+    let fits = |config: &RawConfig| {
+        let needed = Plan::new(config.clone()).map_or(0, |plan| plan.memory_bytes());
+        memory.is_none_or(|total| needed <= total / 2)
+    };
+    while !fits(config) && config.train.accumulation < config.train.batch_size {
+        config.train.accumulation *= 2;
+    }
+    if config.train.accumulation > 1 {
+        let parts = config.train.accumulation;
+        reasons.push(format!(
+            "each batch in {parts} parts: the whole one would take more than half the memory"
+        ));
+    }
+}
+
+/// One line on a data set.
+pub fn describe(survey: &Survey) -> String {
+    let formats: Vec<String> = survey.formats.keys().map(ToString::to_string).collect();
+    format!(
+        "{} images ({}), median size {} x {} px",
+        survey.n_images,
+        formats.join(", "),
+        survey.median_px[0],
+        survey.median_px[1]
+    )
+}
+
+/// The range of AvgDist that the paper found best, in pixels of images of this size (`[H, W]`).
+pub fn good_avg_dist_px([height, width]: [usize; 2]) -> [f64; 2] {
+    GOOD_AVG_DIST_PX.map(|px| px * height.min(width) as f64 / STUDY_PX)
+}
+
+/// One line on a plan's masks: their ratio, their AvgDist and the range that the paper found best.
+pub fn describe_masks(plan: &Plan, n_draws: u64) -> String {
+    let masks = plan.masks();
+    let survey = masks.survey(n_draws, plan.config().train.seed);
+    let [low, high] = good_avg_dist_px(masks.image_px());
+    let kind = match masks.kind() {
+        MaskKind::Random => "random",
+        MaskKind::Square => "square",
+        MaskKind::Blockwise => "block-wise",
+    };
+    let start = format!(
+        "{kind} masks of {} px cells hide {:.1} %",
+        masks.cell_px(),
+        100.0 * survey.ratio
+    );
+    let Some(distance) = survey.avg_dist_px else {
+        return start + ", nothing or everything";
+    };
+    let range = format!("the paper's good range, {low:.1} to {high:.1} px at this size");
+    let verdict = if distance < low {
+        format!("WARNING: below {range}: neighbours give the hidden parts away")
+    } else if distance > high {
+        format!("WARNING: above {range}: little is visible near the hidden parts")
+    } else {
+        format!("within {range}")
+    };
+    format!("{start}, AvgDist {distance:.1} px, {verdict}")
+}
+
+/// The memory of this machine, where the system tells.
+pub fn total_memory_bytes() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let info = rustix::system::sysinfo();
+        Some(info.totalram as u64 * u64::from(info.mem_unit))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn survey(n_images: usize, side: usize, channels: usize) -> Survey {
+        Survey {
+            n_images,
+            n_sampled: 64,
+            median_px: [side; 2],
+            least_px: [side; 2],
+            most_px: [side; 2],
+            formats: BTreeMap::new(),
+            channels: BTreeMap::from([(channels, 64)]),
+            bits: BTreeMap::from([(8, 64)]),
+        }
+    }
+
+    #[test]
+    fn every_choice_is_a_plan_that_fits() {
+        for n_images in [1, 30, 5_000, 60_000, 50_000_000] {
+            for side in [1, 32, 64, 100, 300, 4000] {
+                for (channels, cores) in [(1, 1), (3, 4), (4, 64), (13, 8)] {
+                    let choice = choose(&survey(n_images, side, channels), cores, Some(24 << 30));
+                    choice.config.check().unwrap();
+                    let plan = Plan::new(choice.config).unwrap();
+                    let masks = describe_masks(&plan, 20);
+                    assert!(masks.contains("within the paper's good range"), "{masks}");
+                    assert!(choice.reasons.len() >= 3);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_images_get_small_patches_and_other_channels_their_own_model() {
+        let choice = choose(&survey(50_000, 32, 5), 2, None);
+        assert_eq!(choice.config.model.variant, "vit-s/4");
+        assert_eq!(
+            (choice.config.mask.cell_px, choice.config.data.channels),
+            (4, 5)
+        );
+    }
+}

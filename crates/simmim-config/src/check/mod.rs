@@ -1,0 +1,434 @@
+//! The range of every key, and what keys of one section demand of each other.
+
+use std::fmt::Debug;
+
+use crate::error::Error;
+use crate::keys::{
+    Data, FineTune, Loss, MOST_CLASSES, Mask, Model, Normalise, Objective, Schedule, Target, Train,
+};
+use crate::raw::RawConfig;
+
+const POSITIVE: &str = "1 or more";
+const NOT_NEGATIVE: &str = "a finite number, 0 or more";
+/// The most of anything that is counted in epochs or steps: far above use, far below overflow.
+const MOST: usize = 1_000_000_000;
+/// The most threads of one kind: more than any machine has cores.
+pub const MOST_THREADS: usize = 4096;
+const SHARE: &str = "0 to 1";
+/// The largest side of anything in pixels.
+const MOST_SIDE: usize = 1 << 14;
+/// The most clusters of colours: eight times the published number, found in minutes.
+const MOST_CLUSTERS: usize = 1 << 12;
+
+impl RawConfig {
+    /// Checks every value against its own range. Whether image, patch and cell fit together is not checked here.
+    ///
+    /// # Errors
+    /// [`Error::Range`] for the first value that is out of its range.
+    pub fn check(&self) -> Result<(), Error> {
+        self.data.check()?;
+        self.model.check()?;
+        self.mask.check()?;
+        self.objective.check()?;
+        self.finetune.as_ref().map_or(Ok(()), FineTune::check)?;
+        self.train.check_lengths()?;
+        self.train.check_optimiser()?;
+        self.train.check_schedule()
+    }
+}
+
+impl FineTune {
+    fn check(&self) -> Result<(), Error> {
+        for (key, seed) in [
+            ("finetune.labels_seed", Some(self.labels_seed)),
+            ("finetune.split_seed", self.split_seed),
+        ] {
+            let fits = seed.is_none_or(|seed| i64::try_from(seed).is_ok());
+            require(fits, key, &seed, "what TOML can hold, below 2^63")?;
+        }
+        require(
+            0.0 < self.labels && self.labels <= 1.0,
+            "finetune.labels",
+            &self.labels,
+            "a share above 0 and up to 1",
+        )?;
+        require(
+            0.0 < self.layer_decay && self.layer_decay <= 1.0,
+            "finetune.layer_decay",
+            &self.layer_decay,
+            "above 0 and up to 1",
+        )?;
+        require(
+            (0.0..1.0).contains(&self.ema),
+            "finetune.ema",
+            &self.ema,
+            "0 up to, but not, 1",
+        )?;
+        let shares = [
+            ("finetune.smoothing", self.smoothing),
+            ("finetune.mix_share", self.mix_share),
+            ("finetune.mix_switch", self.mix_switch),
+            ("finetune.erase", self.erase),
+        ];
+        for (key, share) in shares {
+            require((0.0..=1.0).contains(&share), key, &share, SHARE)?;
+        }
+        let strengths = [
+            ("finetune.mixup", self.mixup),
+            ("finetune.cutmix", self.cutmix),
+        ];
+        for (key, strength) in strengths {
+            let fits = strength.is_finite() && strength >= 0.0;
+            require(fits, key, &strength, NOT_NEGATIVE)?;
+        }
+        Ok(())
+    }
+}
+
+impl Data {
+    fn check(&self) -> Result<(), Error> {
+        let [smallest, largest] = self.crop_scale;
+        let [narrowest, widest] = self.crop_ratio;
+        let fits = self.workers <= MOST_THREADS;
+        require(
+            fits,
+            "data.workers",
+            &self.workers,
+            &format!("{MOST_THREADS} at the most"),
+        )?;
+        require(self.channels > 0, "data.channels", &self.channels, POSITIVE)?;
+        require(
+            !self.image_size.contains(&0),
+            "data.image_size",
+            &self.image_size,
+            POSITIVE,
+        )?;
+        require(
+            0.0 < smallest && smallest <= largest && largest <= 1.0,
+            "data.crop_scale",
+            &self.crop_scale,
+            "two shares, the smaller first, above 0 and up to 1",
+        )?;
+        require(
+            0.0 < narrowest && narrowest <= widest && widest.is_finite(),
+            "data.crop_ratio",
+            &self.crop_ratio,
+            "two numbers above 0, the smaller first",
+        )?;
+        require(
+            (0.0..1.0).contains(&self.held_out),
+            "data.held_out",
+            &self.held_out,
+            "0 up to, but not, 1",
+        )?;
+        require(
+            (0.0..=1.0).contains(&self.max_bad),
+            "data.max_bad",
+            &self.max_bad,
+            SHARE,
+        )?;
+        require(
+            self.max_pixels > 0,
+            "data.max_pixels",
+            &self.max_pixels,
+            POSITIVE,
+        )?;
+        self.check_normalisation()
+    }
+
+    fn check_normalisation(&self) -> Result<(), Error> {
+        let allowed = format!(
+            "a finite number for each of the {} channels, given together with data.std",
+            self.channels
+        );
+        let is_list = |list: &[f64]| {
+            list.len() == self.channels && list.iter().all(|value| value.is_finite())
+        };
+        match (&self.mean, &self.std) {
+            (None, None) => require(
+                self.normalise == Normalise::Dataset || self.channels == 3,
+                "data.normalise",
+                &self.normalise.word(),
+                &format!(
+                    "\"dataset\", or data.mean and data.std, for images of {} channels",
+                    self.channels
+                ),
+            ),
+            (Some(mean), Some(std)) => {
+                require(is_list(mean), "data.mean", mean, &allowed)?;
+                let positive = std.iter().all(|&value| value > 0.0);
+                let allowed = format!(
+                    "a number above 0 for each of the {} channels",
+                    self.channels
+                );
+                require(is_list(std) && positive, "data.std", std, &allowed)
+            }
+            (Some(mean), None) => require(false, "data.mean", mean, &allowed),
+            (None, Some(std)) => require(false, "data.std", std, "only together with data.mean"),
+        }
+    }
+}
+
+impl Model {
+    fn check(&self) -> Result<(), Error> {
+        let counts = [
+            ("model.width", self.width),
+            ("model.depth", self.depth),
+            ("model.heads", self.heads),
+            ("model.patch_px", self.patch_px),
+            ("model.window", self.window),
+        ];
+        for (key, count) in counts {
+            require(count != Some(0), key, &0, POSITIVE)?;
+        }
+        let mlp_ratio = self.mlp_ratio;
+        require(
+            mlp_ratio.is_finite() && mlp_ratio > 0.0,
+            "model.mlp_ratio",
+            &mlp_ratio,
+            "a finite number above 0",
+        )?;
+        require(
+            self.layer_scale.is_none_or(not_negative),
+            "model.layer_scale",
+            &self.layer_scale,
+            NOT_NEGATIVE,
+        )?;
+        require(
+            self.drop_path.is_none_or(|rate| (0.0..1.0).contains(&rate)),
+            "model.drop_path",
+            &self.drop_path,
+            "0 up to, but not, 1",
+        )
+    }
+}
+
+impl Mask {
+    fn check(&self) -> Result<(), Error> {
+        require(self.cell_px > 0, "mask.cell_px", &self.cell_px, POSITIVE)?;
+        require(
+            0.0 < self.ratio && self.ratio <= 1.0,
+            "mask.ratio",
+            &self.ratio,
+            "above 0 and up to 1",
+        )
+    }
+}
+
+impl Objective {
+    fn check(&self) -> Result<(), Error> {
+        let window = self.norm_target;
+        let is_window = window == 0 || (window >= 3 && window % 2 == 1);
+        require(
+            is_window,
+            "objective.norm_target",
+            &window,
+            "0, or an odd number from 3 on",
+        )?;
+        // A file may hold more than k-means finds in reasonable time.
+        let most_clusters = match self.codebook {
+            Some(_) => MOST_CLASSES,
+            None => MOST_CLUSTERS,
+        };
+        let counts = [
+            ("objective.target_px", self.target_px, 1, MOST_SIDE),
+            ("objective.bins", self.bins, 2, MOST_CLASSES),
+            ("objective.clusters", self.clusters, 2, most_clusters),
+        ];
+        for (key, count, least, most) in counts {
+            let allowed = format!("{least} to {most}");
+            require((least..=most).contains(&count), key, &count, &allowed)?;
+        }
+        self.check_target()
+    }
+
+    /// What a target has no use for is refused: a run by it would not be what was asked for.
+    fn check_target(&self) -> Result<(), Error> {
+        let target = self.target;
+        let has_classes = target != Target::Pixels;
+        require(
+            !has_classes || self.loss == Loss::L1,
+            "objective.loss",
+            &self.loss.word(),
+            &format!("unset for the target \"{target}\": classes are compared by cross-entropy"),
+        )?;
+        require(
+            !has_classes || self.norm_target == 0,
+            "objective.norm_target",
+            &self.norm_target,
+            &format!("0 for the target \"{target}\": only pixels are normalised"),
+        )?;
+        let default = Self::default();
+        require(
+            target == Target::Bins || self.bins == default.bins,
+            "objective.bins",
+            &self.bins,
+            &format!("unset for the target \"{target}\""),
+        )?;
+        require(
+            target == Target::Clusters || self.clusters == default.clusters,
+            "objective.clusters",
+            &self.clusters,
+            &format!("unset for the target \"{target}\""),
+        )?;
+        let codebook = self.codebook.as_deref();
+        require(
+            target != Target::Tokens || codebook.is_some(),
+            "objective.codebook",
+            &codebook,
+            "a safetensors file, for the target \"tokens\"",
+        )?;
+        require(
+            matches!(target, Target::Tokens | Target::Clusters) || codebook.is_none(),
+            "objective.codebook",
+            &codebook,
+            &format!("unset for the target \"{target}\""),
+        )
+    }
+}
+
+impl Train {
+    fn check_lengths(&self) -> Result<(), Error> {
+        let counts = [
+            ("train.epochs", self.epochs),
+            ("train.step_epochs", self.step_epochs),
+            ("train.max_steps", self.max_steps),
+            ("train.keep", self.keep),
+            ("train.save_every_epochs", self.save_every_epochs),
+            ("train.validate_every_epochs", self.validate_every_epochs),
+        ];
+        let fits = self.threads <= MOST_THREADS;
+        require(
+            fits,
+            "train.threads",
+            &self.threads,
+            &format!("{MOST_THREADS} at the most"),
+        )?;
+        for (key, count) in counts {
+            require(count <= MOST, key, &count, &format!("{MOST} at the most"))?;
+        }
+        require(
+            i64::try_from(self.seed).is_ok(),
+            "train.seed",
+            &self.seed,
+            "what TOML can hold, below 2^63",
+        )?;
+        require(self.epochs > 0, "train.epochs", &self.epochs, POSITIVE)?;
+        require(
+            self.batch_size > 0,
+            "train.batch_size",
+            &self.batch_size,
+            POSITIVE,
+        )?;
+        let n_parts = self.accumulation;
+        require(
+            n_parts > 0 && self.batch_size.is_multiple_of(n_parts),
+            "train.accumulation",
+            &n_parts,
+            &format!(
+                "a number that divides train.batch_size, which is {}",
+                self.batch_size
+            ),
+        )?;
+        require(
+            self.save_every_epochs > 0,
+            "train.save_every_epochs",
+            &self.save_every_epochs,
+            POSITIVE,
+        )?;
+        require(
+            not_negative(self.save_every_minutes),
+            "train.save_every_minutes",
+            &self.save_every_minutes,
+            NOT_NEGATIVE,
+        )
+    }
+
+    fn check_optimiser(&self) -> Result<(), Error> {
+        let not_negative_keys = [
+            ("train.base_lr", self.base_lr),
+            ("train.warmup_lr", self.warmup_lr),
+            ("train.min_lr", self.min_lr),
+            ("train.weight_decay", self.weight_decay),
+            ("train.clip_norm", self.clip_norm),
+        ];
+        for (key, value) in not_negative_keys {
+            require(not_negative(value), key, &value, NOT_NEGATIVE)?;
+        }
+        // The optimiser computes in f32, in which a number just below 1 is 1.
+        let are_rates = self
+            .betas
+            .iter()
+            .all(|beta| (0.0..1.0).contains(&(*beta as f32)));
+        require(
+            are_rates,
+            "train.betas",
+            &self.betas,
+            "two numbers, each 0 up to, but not, 1",
+        )?;
+        require(
+            (self.eps as f32).is_normal() && self.eps > 0.0,
+            "train.eps",
+            &self.eps,
+            "a number above 0 that f32 can hold, 1.2e-38 or more",
+        )
+    }
+
+    fn check_schedule(&self) -> Result<(), Error> {
+        require(
+            not_negative(self.warmup_epochs),
+            "train.warmup_epochs",
+            &self.warmup_epochs,
+            NOT_NEGATIVE,
+        )?;
+        require(
+            not_negative(self.gamma),
+            "train.gamma",
+            &self.gamma,
+            NOT_NEGATIVE,
+        )?;
+        require(
+            self.step_epochs > 0,
+            "train.step_epochs",
+            &self.step_epochs,
+            POSITIVE,
+        )?;
+        require(
+            self.milestones.is_sorted_by(|a, b| a < b),
+            "train.milestones",
+            &self.milestones,
+            "epochs in rising order",
+        )?;
+        let first = self.milestones.first();
+        require(
+            self.schedule != Schedule::Multistep
+                || first.is_some_and(|&first| self.warmup_epochs <= first as f64),
+            "train.milestones",
+            &self.milestones,
+            "at least one epoch, none of them within the warm-up",
+        )
+    }
+}
+
+fn not_negative(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+fn require(
+    holds: bool,
+    key: &'static str,
+    found: &(impl Debug + ?Sized),
+    allowed: &str,
+) -> Result<(), Error> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Range {
+        key,
+        found: format!("{found:?}"),
+        allowed: allowed.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

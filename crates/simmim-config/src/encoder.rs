@@ -1,0 +1,457 @@
+//! From a configuration's keys to the geometry of an encoder, proved.
+
+use simmim_model::{
+    EncoderConfig, InitRule, RelativePositions, Role, SwinConfig, SwinSize, SwinVersion, Variant,
+    VitConfig, VitSize, usual_window,
+};
+
+use crate::error::Error;
+use crate::keys::{self, Positions};
+use crate::raw::RawConfig;
+
+/// The most of anything that a geometry may have: sides, widths, blocks, heads. Far above every published
+/// model, far below what would overflow a count of bytes.
+const MOST: usize = 1 << 14;
+/// The most stages of a Swin transformer; the published ones have four.
+const MOST_STAGES: usize = 8;
+
+/// First value of a vision transformer's layer scale. Source: microsoft/SimMIM `configs/vit_base__800ep`.
+const VIT_LAYER_SCALE: f64 = 0.1;
+/// Drop rate of a vision transformer's last block. Source: the same; Swin transformers have none there.
+const VIT_DROP_PATH: f64 = 0.1;
+
+/// The encoder that the configuration describes.
+///
+/// # Errors
+/// [`Error::UnknownVariant`]; [`Error::Geometry`] with the key and what would fit.
+pub fn encoder_config(config: &RawConfig) -> Result<EncoderConfig, Error> {
+    let variant = &config.model.variant;
+    let unknown = |_| Error::UnknownVariant {
+        name: variant.clone(),
+    };
+    match variant.parse().map_err(unknown)? {
+        Variant::Vit(size) => vit_config(config, size).map(EncoderConfig::Vit),
+        Variant::Swin(size) => swin_config(config, size).map(EncoderConfig::Swin),
+    }
+}
+
+fn misfit(key: &'static str, found: impl ToString, reason: impl Into<String>) -> Error {
+    Error::Geometry {
+        key,
+        found: found.to_string(),
+        reason: reason.into(),
+    }
+}
+
+fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
+    const OTHER_FAMILY: &str =
+        "it belongs to a Swin transformer; the value \"unset\" takes a recipe's one away";
+    let model = &config.model;
+    if let Some(depths) = &model.depths {
+        return Err(misfit("model.depths", format!("{depths:?}"), OTHER_FAMILY));
+    }
+    if let Some(window) = model.window {
+        return Err(misfit("model.window", window, OTHER_FAMILY));
+    }
+    if let Some(windows) = &model.pretrained_windows {
+        let found = format!("{windows:?}");
+        return Err(misfit("model.pretrained_windows", found, OTHER_FAMILY));
+    }
+    if let Some(patch_norm) = model.patch_norm {
+        return Err(misfit("model.patch_norm", patch_norm, OTHER_FAMILY));
+    }
+    let positions = model.positions.unwrap_or(Positions::SharedRelative);
+    let relative_positions = match positions {
+        Positions::SharedRelative => RelativePositions::Shared,
+        Positions::Relative | Positions::RelativeAbsolute => RelativePositions::PerBlock,
+        Positions::Absolute | Positions::None => RelativePositions::None,
+    };
+    let absolute = matches!(positions, Positions::Absolute | Positions::RelativeAbsolute);
+    let layer_scale = model.layer_scale.unwrap_or(VIT_LAYER_SCALE);
+    let vit = VitConfig {
+        image_size: config.data.image_size,
+        channels: config.data.channels,
+        patch_px: model.patch_px.unwrap_or(size.patch_px),
+        width: model.width.unwrap_or(size.width),
+        depth: model.depth.unwrap_or(size.depth),
+        heads: model.heads.unwrap_or(size.heads),
+        mlp_ratio: model.mlp_ratio,
+        qkv_bias: model.qkv_bias,
+        layer_scale: (layer_scale > 0.0).then_some(layer_scale as f32),
+        absolute_positions: absolute,
+        relative_positions,
+        drop_path: model.drop_path.unwrap_or(VIT_DROP_PATH) as f32,
+        init: match model.init {
+            keys::Init::Standard => InitRule::Standard,
+            keys::Init::Paper => InitRule::Paper,
+        },
+        ..VitConfig::default()
+    };
+    check_sizes(config, (vit.width, vit.patch_px), [vit.depth, vit.heads])?;
+    require_whole_patches(vit.image_size, vit.patch_px)?;
+    require_whole_heads(vit.width, vit.heads)?;
+    Ok(vit)
+}
+
+fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> {
+    let model = &config.model;
+    if let Some(depth) = model.depth {
+        let reason = "a Swin transformer has `model.depths`, the blocks of each stage; the value \"unset\" \
+                      takes a recipe's one away";
+        return Err(misfit("model.depth", depth, reason));
+    }
+    if let Some(scale) = model.layer_scale.filter(|scale| *scale > 0.0) {
+        let reason = "a Swin transformer has no layer scale; 0 takes it away";
+        return Err(misfit("model.layer_scale", scale, reason));
+    }
+    let absolute_positions = match model.positions {
+        None | Some(Positions::Relative) => false,
+        Some(Positions::RelativeAbsolute) => true,
+        Some(other) => {
+            let reason = "a Swin transformer takes `relative` or `relative-absolute`";
+            return Err(misfit("model.positions", other.word(), reason));
+        }
+    };
+    let depths = model.depths.clone().unwrap_or(size.depths.to_vec());
+    let width = model.width.unwrap_or(size.width);
+    let heads = model.heads.unwrap_or(size.heads()[0]);
+    let patch_px = model.patch_px.unwrap_or(size.patch_px);
+    require_depths(&depths)?;
+    check_sizes(config, (width, patch_px), [depths.iter().sum(), heads])?;
+    let widest = width << (depths.len() - 1);
+    if widest > MOST {
+        let reason = format!("the last stage would be {widest} wide, and the most is {MOST}");
+        return Err(misfit("model.width", width, reason));
+    }
+    if model.init == keys::Init::Paper {
+        let reason = "it repeats a quirk of the authors' ViT; their Swin transformer has none";
+        return Err(misfit("model.init", model.init.word(), reason));
+    }
+    require_whole_heads(width, heads)?;
+    require_learned_windows(model, size.version, depths.len())?;
+    let swin = SwinConfig {
+        version: size.version,
+        image_size: config.data.image_size,
+        channels: config.data.channels,
+        patch_px,
+        width,
+        heads: (0..depths.len()).map(|stage| heads << stage).collect(),
+        depths,
+        window: model.window.unwrap_or(1),
+        pretrained_windows: model.pretrained_windows.clone(),
+        mlp_ratio: model.mlp_ratio,
+        qkv_bias: model.qkv_bias,
+        absolute_positions,
+        patch_norm: model.patch_norm.unwrap_or(true),
+        role: Role::PreTrain,
+        drop_path: model.drop_path.unwrap_or(0.0) as f32,
+    };
+    with_window(swin, model.window)
+}
+
+/// Refuses stages and blocks beyond any use.
+fn require_depths(depths: &[usize]) -> Result<(), Error> {
+    let each = 1..=MOST / MOST_STAGES;
+    if !(1..=MOST_STAGES).contains(&depths.len()) || !depths.iter().all(|n| each.contains(n)) {
+        let reason = format!(
+            "from one to {MOST_STAGES} stages, each of 1 to {} blocks",
+            each.end()
+        );
+        return Err(misfit("model.depths", format!("{depths:?}"), reason));
+    }
+    Ok(())
+}
+
+/// Refuses windows of a pre-training that are not one for each stage of a second version.
+fn require_learned_windows(
+    model: &keys::Model,
+    version: SwinVersion,
+    n_stages: usize,
+) -> Result<(), Error> {
+    let Some(windows) = &model.pretrained_windows else {
+        return Ok(());
+    };
+    let fits = version == SwinVersion::V2
+        && windows.len() == n_stages
+        && windows.iter().all(|side| (1..=MOST).contains(side));
+    if fits {
+        return Ok(());
+    }
+    let reason = format!("it is for SwinV2, a number above 0 for each of the {n_stages} stages");
+    let found = format!("{windows:?}");
+    Err(misfit("model.pretrained_windows", found, reason))
+}
+
+/// The configuration with the window asked for, or the first usual one of which the image is a whole number.
+fn with_window(swin: SwinConfig, asked: Option<usize>) -> Result<SwinConfig, Error> {
+    let window = window_of(&swin, asked).ok_or_else(|| no_window(&swin, asked))?;
+    Ok(SwinConfig { window, ..swin })
+}
+
+fn window_of(swin: &SwinConfig, asked: Option<usize>) -> Option<usize> {
+    let fits = |window: &usize| {
+        let other = SwinConfig {
+            window: *window,
+            ..swin.clone()
+        };
+        other.fits(swin.image_size)
+    };
+    match asked {
+        Some(window) => Some(window).filter(fits),
+        None => usual_window(fits),
+    }
+}
+
+/// Says which sizes near that of the image would fit.
+fn no_window(swin: &SwinConfig, asked: Option<usize>) -> Error {
+    let (stride, size) = (swin.stride(), swin.image_size);
+    let is_whole = size.iter().all(|side| side.is_multiple_of(stride));
+    let what = match asked {
+        Some(window) => format!("windows of {window} tokens at every stage"),
+        None if is_whole => {
+            "usual windows at every stage, and `model.window` is not set".to_owned()
+        }
+        None => format!("squares of {stride} px, the patches of the last stage"),
+    };
+    let fits = |image_size: [usize; 2]| {
+        let other = SwinConfig {
+            image_size,
+            ..swin.clone()
+        };
+        window_of(&other, asked).is_some()
+    };
+    let near: Vec<String> = [Down, Up]
+        .into_iter()
+        .filter_map(|way| nearest(size, (stride, way), fits))
+        .map(|[h, w]| format!("[{h}, {w}]"))
+        .collect();
+    let near = match near.as_slice() {
+        [] => "; no size near it fits".to_owned(),
+        near => format!("; the nearest that fit are {}", near.join(" and ")),
+    };
+    let usual = asked.and_then(|_| window_of(swin, None));
+    let or = usual.map_or_else(String::new, |usual| {
+        format!("; windows of {usual} fit this size")
+    });
+    let reason = format!("it is not a whole number of {what}{near}{or}");
+    misfit("data.image_size", format!("{size:?}"), reason)
+}
+
+/// Where to look for another size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Down,
+    Up,
+}
+use Way::{Down, Up};
+
+/// The nearest size of which both sides are whole strides, none of them beyond the asked one in the other direction.
+fn nearest(
+    [height, width]: [usize; 2],
+    (stride, way): (usize, Way),
+    fits: impl Fn([usize; 2]) -> bool,
+) -> Option<[usize; 2]> {
+    // Any whole number of windows of 24 tokens lies within this many strides.
+    const REACH: usize = 48;
+    let sides = |side: usize| -> Vec<usize> {
+        let (low, high) = (side / stride, side.div_ceil(stride));
+        match way {
+            Down => (low.saturating_sub(REACH).max(1)..=low).collect(),
+            Up => (high..=(high + REACH).min(MOST / stride)).collect(),
+        }
+    };
+    let heights = sides(height);
+    let sizes = heights.iter().flat_map(|h| {
+        let pair = move |w: usize| [h * stride, w * stride];
+        sides(width).into_iter().map(pair)
+    });
+    sizes
+        .filter(|size| fits(*size))
+        .min_by_key(|[h, w]| height.abs_diff(*h) + width.abs_diff(*w))
+}
+
+/// Refuses sizes beyond any use; `counts` are blocks and heads.
+fn check_sizes(
+    config: &RawConfig,
+    (width, patch_px): (usize, usize),
+    [depth, heads]: [usize; 2],
+) -> Result<(), Error> {
+    let ([height, image_width], mlp_ratio) = (config.data.image_size, config.model.mlp_ratio);
+    let sizes = [
+        ("data.image_size", height.max(image_width)),
+        ("data.channels", config.data.channels),
+        ("model.width", width),
+        ("model.depth and model.depths", depth),
+        ("model.heads", heads),
+        ("model.patch_px", patch_px),
+        ("model.mlp_ratio", mlp_ratio as usize),
+        ("model.window", config.model.window.unwrap_or(0)),
+    ];
+    if ((width as f64 * mlp_ratio) as usize) < 1 {
+        let reason = format!("a width of {width} leaves no hidden value");
+        return Err(misfit("model.mlp_ratio", mlp_ratio, reason));
+    }
+    match sizes.into_iter().find(|&(_, size)| size > MOST) {
+        None => Ok(()),
+        Some((key, size)) => Err(misfit(key, size, format!("the most is {MOST}"))),
+    }
+}
+
+fn require_whole_patches([height, width]: [usize; 2], patch_px: usize) -> Result<(), Error> {
+    if height % patch_px == 0 && width % patch_px == 0 {
+        return Ok(());
+    }
+    let down = |side: usize| (side / patch_px * patch_px).max(patch_px);
+    let up = |side: usize| side.div_ceil(patch_px) * patch_px;
+    let reason = format!(
+        "it is not a whole number of patches of {patch_px} px; the nearest are [{}, {}] and [{}, {}]",
+        down(height),
+        down(width),
+        up(height),
+        up(width)
+    );
+    let found = format!("[{height}, {width}]");
+    Err(misfit("data.image_size", found, reason))
+}
+
+fn require_whole_heads(width: usize, heads: usize) -> Result<(), Error> {
+    if width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    let fitting: Vec<String> = (1..=width.min(64))
+        .filter(|heads| width.is_multiple_of(*heads))
+        .map(|n| n.to_string())
+        .collect();
+    let reason = format!("the width {width} divides among {}", fitting.join(", "));
+    Err(misfit("model.heads", heads, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Layer;
+
+    fn encoder(assignments: &[&str]) -> Result<EncoderConfig, Error> {
+        let layers: Vec<Layer> = assignments
+            .iter()
+            .map(|text| Layer::set(text).unwrap())
+            .collect();
+        encoder_config(&RawConfig::from_layers(&layers).unwrap())
+    }
+
+    fn assert_refused(cases: &[(&[&str], &str)]) {
+        for (assignments, expected) in cases {
+            let error = encoder(assignments).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_says_what_would() {
+        assert_refused(&[
+            (
+                &["data.image_size=225"],
+                "the nearest are [224, 224] and [240, 240]",
+            ),
+            (
+                &["model.heads=7"],
+                "the width 768 divides among 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64",
+            ),
+            (&["model.variant=vit-b"], "no model variant `vit-b`"),
+            (&["model.width=100000"], "the most is 16384"),
+            (&["model.window=7"], "it belongs to a Swin transformer"),
+            (
+                &["model.patch_norm=true"],
+                "it belongs to a Swin transformer",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn sizes_that_are_no_whole_number_of_windows_say_which_are() {
+        let swin = "model.variant=swin-t";
+        assert_refused(&[
+            (
+                &[swin, "model.window=6"],
+                "windows of 6 tokens at every stage; the nearest that fit are [192, 192] and [384, 384]; windows of 7 fit",
+            ),
+            (
+                &[swin, "data.image_size=250"],
+                "the nearest that fit are [224, 224] and [256, 256]",
+            ),
+            (
+                &[swin, "data.image_size=[20, 64]"],
+                "squares of 32 px, the patches of the last stage; the nearest that fit are [32, 64]",
+            ),
+            (
+                &[swin, "model.depths=[1]", "data.image_size=116"],
+                "and `model.window` is not set; the nearest that fit are [112, 112] and [120, 120]",
+            ),
+            (
+                &[
+                    "model.variant=swin-t/1",
+                    "model.depths=[1]",
+                    "model.window=1500",
+                    "data.image_size=1600",
+                ],
+                "no size near it fits; windows of 8 fit this size",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_swin_transformer_refuses_what_it_has_no_use_for_and_what_no_machine_holds() {
+        let swin = "model.variant=swin-t";
+        assert_refused(&[
+            (&[swin, "model.depth=12"], "`model.depths`"),
+            (&[swin, "model.depths=[2, 0]"], "one to 8 stages"),
+            (
+                &[
+                    swin,
+                    "model.depths=[9223372036854775807, 9223372036854775807, 4]",
+                ],
+                "each of 1 to 2048 blocks",
+            ),
+            (
+                &[swin, "model.width=4096", "model.heads=1"],
+                "the last stage would be 32768 wide",
+            ),
+            (
+                &[swin, "model.positions=shared-relative"],
+                "`relative-absolute`",
+            ),
+            (&[swin, "model.layer_scale=0.1"], "no layer scale"),
+            (&[swin, "model.init=paper"], "it repeats a quirk"),
+        ]);
+    }
+
+    #[test]
+    fn unset_takes_away_what_a_recipe_of_the_other_family_gives() {
+        let vit = [
+            "model.depth=6",
+            "model.variant=swin-t",
+            "data.image_size=192",
+        ];
+        assert!(encoder(&vit).is_err());
+        assert!(encoder(&[&vit[..], &["model.depth=unset"]].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_swin_transformer_finds_the_usual_window_of_its_image() {
+        for (variant, image_size, window) in [
+            ("swin-b", "192", 6),
+            ("swin-b", "224", 7),
+            ("swinv2-t", "256", 8),
+            ("swin-t/2", "32", 8),
+            ("swin-t/1", "32", 8),
+            ("swin-t", "[192, 384]", 6),
+        ] {
+            let variant = format!("model.variant={variant}");
+            let image_size = format!("data.image_size={image_size}");
+            match encoder(&[&variant, &image_size]).unwrap() {
+                EncoderConfig::Swin(swin) => assert_eq!(swin.window, window, "{image_size}"),
+                EncoderConfig::Vit(_) => panic!("{variant}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a fine-tuning takes over from the configuration of a pre-training.
+
+use simmim_model::{EncoderConfig, SwinVersion};
+
+use crate::encoder::encoder_config;
+use crate::keys::Section;
+use crate::layer::Layer;
+use crate::raw::RawConfig;
+
+impl RawConfig {
+    /// The keys by which an encoder is made, as a layer of another configuration: its geometry, the size and the
+    /// normalisation of its images.
+    pub fn encoder_layer(&self, origin: &str) -> Layer {
+        let data = ["channels", "image_size", "normalise", "mean", "std"];
+        let of = |section: &dyn Section, keys: &[&str]| -> toml::Table {
+            let pairs = keys
+                .iter()
+                .filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
+            pairs.collect()
+        };
+        let names: Vec<&str> = self.model.keys().iter().map(|(key, _)| *key).collect();
+        let mut model = self.model.clone();
+        model.pretrained_windows = learned_windows(self);
+        let sections = [
+            ("data", of(&self.data, &data)),
+            ("model", of(&model, &names)),
+        ];
+        Layer::of_sections(origin, sections)
+    }
+}
+
+/// The windows that the position biases of a SwinV2 were learned with.
+fn learned_windows(config: &RawConfig) -> Option<Vec<usize>> {
+    match encoder_config(config) {
+        Ok(EncoderConfig::Swin(swin)) if swin.version == SwinVersion::V2 => {
+            let stages = 0..swin.depths.len();
+            Some(stages.map(|stage| swin.learned_window(stage)).collect())
+        }
+        _ => None,
+    }
+}

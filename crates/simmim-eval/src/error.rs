@@ -1,0 +1,115 @@
+//! What can go wrong when a trained model is put to use.
+
+use std::path::PathBuf;
+
+use simmim_config::near::choices;
+
+/// Why a trained model could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A run could not be read, or the machine could not be used.
+    #[error(transparent)]
+    Train(#[from] simmim_train::Error),
+
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] simmim_config::Error),
+
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] simmim_checkpoint::Error),
+
+    /// The images could not be read, cropped or masked as asked.
+    #[error(transparent)]
+    Data(#[from] simmim_data::Error),
+
+    /// A checkpoint says that it was trained by a configuration that does not fit together.
+    #[error("the configuration in {} cannot be used", path.display())]
+    Stored {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: simmim_config::Error,
+    },
+
+    /// An image given by name could not be used.
+    #[error("cannot use the image {}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: simmim_data::Error,
+    },
+
+    /// An encoder has no such feature.
+    #[error("the encoder has not {what}")]
+    NoFeature {
+        /// What was asked for.
+        what: String,
+        /// What it has.
+        has: String,
+    },
+
+    /// A file's name does not say in which format it is to be written.
+    #[error("{} ends in no format that features are written in", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// Endings that are most like it; all of them where none is.
+        near: Vec<String>,
+    },
+
+    /// Images with a label that a model does not know.
+    #[error("the model knows no class `{class}`")]
+    UnknownClass {
+        /// The class.
+        class: String,
+        /// The classes that are most like it; all of them where none is.
+        near: Vec<String>,
+    },
+
+    /// Images with several labels, for a model that gives each image one.
+    #[error(
+        "these images have several labels each, and the model was trained to give each image one"
+    )]
+    SeveralLabels,
+
+    /// A plot could not be drawn.
+    #[error("cannot draw the plot: {reason}")]
+    Plot {
+        /// What the drawing said.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Train(error) => error.hint(),
+            Self::Config(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
+            Self::Stored { .. } => {
+                Some("the file was changed, or another version of simmim wrote it".to_owned())
+            }
+            Self::NoFeature { has, .. } => Some(has.clone()),
+            Self::UnknownFormat { near, .. } => Some(format!("the endings are {}", choices(near))),
+            Self::UnknownClass { near, .. } => {
+                const MOST: usize = 10;
+                let some = near.len().min(MOST);
+                let more = if near.len() > MOST { " and more" } else { "" };
+                Some(format!(
+                    "it knows {}{more}; rename or remove the folder or the lines of that class",
+                    choices(&near[..some])
+                ))
+            }
+            Self::SeveralLabels => Some(
+                "fine-tune a model on images with several labels, or give each image one"
+                    .to_owned(),
+            ),
+            Self::Plot { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What a frozen encoder makes of images: one vector an image.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+use std::sync::Arc;
+
+use simmim_autograd::{Parameters, Tape, Tensor};
+use simmim_config::RawConfig;
+use simmim_config::keys::Precision;
+use simmim_data::{Batch, BatchPlan, BatchSettings, DataSet, Loader, Pass, Reporter, Split, Views};
+use simmim_model::Encoder;
+use simmim_train::checkpoint;
+
+use crate::error::Error;
+use crate::fine_tuned::FineTuned;
+use crate::trained::Trained;
+
+/// How the tokens of an image become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// The mean of the patch tokens.
+    Mean,
+    /// The class token of a vision transformer.
+    ClassToken,
+}
+
+/// Which vector of an image is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The block, counted from 1; none: the encoder's output, behind its last norm where it has one.
+    pub block: Option<usize>,
+    /// How its tokens become one vector.
+    pub pool: Pool,
+}
+
+impl Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.block {
+            Some(block) => write!(f, "block {block}")?,
+            None => f.write_str("output")?,
+        }
+        f.write_str(match self.pool {
+            Pool::Mean => ", mean",
+            Pool::ClassToken => ", class token",
+        })
+    }
+}
+
+/// A frozen encoder, of a pre-training or a fine-tuning. It computes in f32 whatever it was trained in.
+#[derive(Debug)]
+pub struct Extractor {
+    source: Source,
+    /// The width of each block's tokens.
+    widths: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Pretrained(Box<Trained>),
+    FineTuned(Box<FineTuned>),
+}
+
+impl Extractor {
+    /// Reads the encoder of a run folder (its best weights, or its last where none are best) or of a checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Trained::open`] and [`FineTuned::open`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let (_, origin) = checkpoint::open_own(path, None)?;
+        let is_fine_tuned = origin.config.finetune.is_some();
+        let source = if is_fine_tuned {
+            Source::FineTuned(Box::new(FineTuned::open_in(path, Some(Precision::Fp32))?))
+        } else {
+            Source::Pretrained(Box::new(Trained::open_in(path, Some(Precision::Fp32))?))
+        };
+        let mut extractor = Self {
+            source,
+            widths: Vec::new(),
+        };
+        extractor.widths = extractor.measured_widths();
+        Ok(extractor)
+    }
+
+    /// The widths of all blocks, from one blank image.
+    fn measured_widths(&self) -> Vec<usize> {
+        let [channels, height, width] = self.image_shape();
+        let parameters = self.parameters();
+        let shape = [1, channels, height, width];
+        let blank = Tensor::from_slice(
+            parameters.device(),
+            &shape,
+            &vec![0.0; channels * height * width],
+        );
+        let mut tape = Tape::inference(parameters);
+        let tokens = self.encoder().embed(&mut tape, &blank);
+        let mut widths = Vec::new();
+        self.encoder().encode_seen(&mut tape, tokens, &mut |x| {
+            widths.extend(x.shape().last().copied());
+        });
+        widths
+    }
+
+    /// The file that the weights are from.
+    pub fn file(&self) -> &Path {
+        match &self.source {
+            Source::Pretrained(trained) => trained.file(),
+            Source::FineTuned(tuned) => tuned.file(),
+        }
+    }
+
+    /// The configuration that it was trained by.
+    pub fn config(&self) -> &RawConfig {
+        match &self.source {
+            Source::Pretrained(trained) => trained.plan().config(),
+            Source::FineTuned(tuned) => tuned.plan().config(),
+        }
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        match &self.source {
+            Source::Pretrained(trained) => trained.network().model().encoder(),
+            Source::FineTuned(tuned) => tuned.network().model().encoder(),
+        }
+    }
+
+    fn parameters(&self) -> &Parameters {
+        match &self.source {
+            Source::Pretrained(trained) => trained.network().parameters(),
+            Source::FineTuned(tuned) => tuned.network().parameters(),
+        }
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        let data = &self.config().data;
+        [data.channels, data.image_size[0], data.image_size[1]]
+    }
+
+    /// How many blocks it has.
+    pub fn n_blocks(&self) -> usize {
+        self.widths.len()
+    }
+
+    /// Proves that an encoder of this kind has what is chosen; returns its width.
+    ///
+    /// # Errors
+    /// [`Error::NoFeature`].
+    pub fn width_of(&self, choice: Choice) -> Result<usize, Error> {
+        let missing = |what: String, has: String| Error::NoFeature { what, has };
+        if choice.pool == Pool::ClassToken && self.encoder().class_tokens() == 0 {
+            let has = "a Swin transformer has none: take the mean".to_owned();
+            return Err(missing("a class token".to_owned(), has));
+        }
+        let Some(block) = choice.block else {
+            return Ok(self.encoder().features());
+        };
+        let width = block.checked_sub(1).and_then(|idx| self.widths.get(idx));
+        width.copied().ok_or_else(|| {
+            let has = format!("it has the blocks 1 to {}", self.n_blocks());
+            missing(format!("block {block}"), has)
+        })
+    }
+
+    /// One vector for each image of a batch. No value depends on which other images are in the batch.
+    ///
+    /// # Shapes
+    /// The result `[B, D]`, D that of [`Extractor::width_of`].
+    ///
+    /// # Panics
+    /// When there is no such feature: [`Extractor::width_of`] proves that there is.
+    pub fn features(&self, batch: &Batch, choice: Choice) -> Vec<f32> {
+        let encoder = self.encoder();
+        let mut tape = Tape::inference(self.parameters());
+        let tokens = encoder.embed(&mut tape, &self.images(batch));
+        let (mut number, mut found) = (0, Vec::new());
+        // The class token of the output is that of the last block.
+        let wanted = match (choice.block, choice.pool) {
+            (None, Pool::ClassToken) => Some(self.n_blocks()),
+            (block, _) => block,
+        };
+        let output = encoder.encode_seen(&mut tape, tokens, &mut |x| {
+            number += 1;
+            if wanted == Some(number) {
+                found = pooled(
+                    &x.tensor().to_vec(),
+                    x.shape(),
+                    encoder.class_tokens(),
+                    choice.pool,
+                );
+            }
+        });
+        if wanted.is_none() {
+            found = pooled(&output.tensor().to_vec(), output.shape(), 0, Pool::Mean);
+        }
+        found
+    }
+
+    /// Every feature that the encoder has, the first block's first, the output's last.
+    pub fn choices(&self) -> Vec<Choice> {
+        let pools: &[Pool] = match self.encoder().class_tokens() {
+            0 => &[Pool::Mean],
+            _ => &[Pool::Mean, Pool::ClassToken],
+        };
+        let blocks = (1..=self.n_blocks()).map(Some);
+        let of_blocks = blocks.flat_map(|block| pools.iter().map(move |pool| (block, *pool)));
+        let all = of_blocks.chain([(None, Pool::Mean)]);
+        all.map(|(block, pool)| Choice { block, pool }).collect()
+    }
+
+    /// All of [`Extractor::choices`] at once, for the price of one.
+    ///
+    /// # Shapes
+    /// For each choice `[B, D]`, D that of [`Extractor::width_of`].
+    pub fn all(&self, batch: &Batch) -> Vec<Vec<f32>> {
+        let encoder = self.encoder();
+        let n_class = encoder.class_tokens();
+        let mut tape = Tape::inference(self.parameters());
+        let tokens = encoder.embed(&mut tape, &self.images(batch));
+        let mut found = Vec::new();
+        let output = encoder.encode_seen(&mut tape, tokens, &mut |x| {
+            let values = x.tensor().to_vec();
+            found.push(pooled(&values, x.shape(), n_class, Pool::Mean));
+            if n_class > 0 {
+                found.push(pooled(&values, x.shape(), n_class, Pool::ClassToken));
+            }
+        });
+        found.push(pooled(
+            &output.tensor().to_vec(),
+            output.shape(),
+            0,
+            Pool::Mean,
+        ));
+        found
+    }
+
+    fn images(&self, batch: &Batch) -> Tensor {
+        let [channels, height, width] = batch.image_shape;
+        let shape = [batch.len(), channels, height, width];
+        Tensor::from_slice(self.parameters().device(), &shape, &batch.images)
+    }
+
+    /// All images of a data set in order, as the encoder is to see them: resized and cropped at the centre.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is nothing to read.
+    pub fn all_images(
+        &self,
+        data: &Arc<DataSet>,
+        reporter: &Arc<Reporter>,
+        batch_size: usize,
+    ) -> Result<Loader, Error> {
+        let (views, settings) = (self.views()?, self.settings(batch_size));
+        let split = Split::all(data.len());
+        let reporter = Arc::clone(reporter);
+        let batches = BatchPlan::new(Arc::clone(data), views, split, settings, reporter)?;
+        let n_workers = self.config().n_workers();
+        Ok(Loader::start(Arc::new(batches), Pass::All, n_workers)?)
+    }
+
+    fn settings(&self, batch_size: usize) -> BatchSettings {
+        BatchSettings {
+            batch_size,
+            n_micro: 1,
+            ..self.config().batches()
+        }
+    }
+
+    fn views(&self) -> Result<Views, Error> {
+        let config = self.config();
+        let unresolved = simmim_train::Error::NoMetadata {
+            path: self.file().to_owned(),
+            key: "data.mean",
+        };
+        let normalisation = config.normalisation()?.ok_or(unresolved)?;
+        let transform = match &self.source {
+            Source::Pretrained(trained) => trained.plan().transform(normalisation)?,
+            Source::FineTuned(tuned) => tuned.plan().transform(normalisation)?,
+        };
+        Ok(Views {
+            transform,
+            masks: None,
+            limits: config.decode_limits(),
+        })
+    }
+}
+
+/// One vector for each image.
+///
+/// # Shapes
+/// `tokens` of `shape` `[B, c + l, d]`, of which the first c = `n_class` are no patches; the result `[B, d]`.
+fn pooled(tokens: &[f32], shape: &[usize], n_class: usize, pool: Pool) -> Vec<f32> {
+    let &[_, n_tokens, width] = shape else {
+        panic!("tokens are {shape:?}")
+    };
+    let of_image = |image: &[f32]| match pool {
+        Pool::ClassToken => image[..width].to_vec(),
+        Pool::Mean => {
+            let mut sum = vec![0.0_f64; width];
+            for token in image[n_class * width..].chunks(width) {
+                for (sum, value) in sum.iter_mut().zip(token) {
+                    *sum += f64::from(*value);
+                }
+            }
+            let n = (n_tokens - n_class) as f64;
+            sum.iter().map(|sum| (sum / n) as f32).collect()
+        }
+    };
+    tokens.chunks(n_tokens * width).flat_map(of_image).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_leaves_the_class_token_out() {
+        let tokens = [9.0, 9.0, 1.0, 2.0, 3.0, 6.0, 7.0, 7.0, 0.0, 0.0, 1.0, 1.0];
+        let shape = [2, 3, 2];
+        assert_eq!(pooled(&tokens, &shape, 1, Pool::Mean), [2.0, 4.0, 0.5, 0.5]);
+        assert_eq!(
+            pooled(&tokens, &shape, 1, Pool::ClassToken),
+            [9.0, 9.0, 7.0, 7.0]
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! Trained models put to use: what they fill in, what their encoders see, how good their labels are.
+//!
+//! In reading order:
+//!
+//! * [`Trained`]: a model of a pre-training read back, to reconstruct pictures with. [`FineTuned`]: a classifier.
+//! * [`features`]: one vector an image, of a frozen encoder of either.
+//! * [`embed`]: the features of all images in one file.
+//! * [`knn`]: labels by the nearest neighbours. [`probe`]: a linear classifier on features.
+//! * [`TestSet`]: images with labels to measure a classifier on. [`report`]: its scores as text, CSV and a picture.
+//! * [`held_out_loss`]: how well a network fills in the images that a plan holds out.
+//! * [`chart`]: what all plots share.
+//!
+//! Not here: training. A model is opened to be used, and what is used computes in f32 where vectors are compared, whatever
+//! it was trained in. There is no server and no export of a graph: a checkpoint is a file of named arrays that other
+//! programs read.
+//!
+//! ```
+//! use simmim_eval::knn::{Labelled, knn};
+//!
+//! // Two classes that lie on two axes; the second question is nearer to the second axis.
+//! let train = Labelled { features: vec![1.0, 0.0, 0.0, 1.0], labels: vec![0, 1] };
+//! let query = Labelled { features: vec![2.0, 1.0, 1.0, 3.0], labels: vec![0, 1] };
+//! let scores = knn(&train, &query, &[1], (2, 0.07));
+//! assert_eq!(scores[0].top1, 1.0);
+//! ```
+
+pub mod chart;
+pub mod embed;
+mod error;
+pub mod features;
+mod fine_tuned;
+mod held_out;
+pub mod knn;
+pub mod probe;
+pub mod report;
+mod test_set;
+mod trained;
+
+pub use error::Error;
+pub use fine_tuned::FineTuned;
+pub use held_out::held_out_loss;
+pub use test_set::{Measured, TestSet};
+pub use trained::Trained;

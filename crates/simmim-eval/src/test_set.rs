@@ -1,0 +1,165 @@
+//! Images with labels to measure a fine-tuned model on.
+
+use std::sync::Arc;
+
+use simmim_config::near::near_or_all;
+use simmim_data::{BadImage, Batch, BatchPlan, HeldOut, LabelledSet, Loader, Pass, Reporter};
+
+use crate::error::Error;
+use crate::fine_tuned::FineTuned;
+
+/// Which images of a labelled set a model is measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// All of them: the source does not divide them, and is not the one that was trained on.
+    All,
+    /// All of them, though the source is the one that was trained on: its images have changed since.
+    AllSinceChanged,
+    /// Those that the source holds out.
+    HeldOutBySource,
+    /// Those that the model's own training held out.
+    HeldOutInTraining,
+}
+
+/// Images with labels of the classes that a model knows.
+#[derive(Debug)]
+pub struct TestSet {
+    set: LabelledSet,
+    measured: Measured,
+    reporter: Arc<Reporter>,
+    /// The model's number of each of the set's classes.
+    classes: Vec<usize>,
+}
+
+/// Whether two paths lead to one place.
+fn is_same(one: &str, other: &str) -> bool {
+    one == other
+        || matches!(
+            (std::fs::canonicalize(one), std::fs::canonicalize(other)),
+            (Ok(one), Ok(other)) if one == other
+        )
+}
+
+impl TestSet {
+    /// Indexes the images that `spec` names: of a source that divides them the held-out ones; of the very images that
+    /// the model was trained on those that were held out then; else all.
+    ///
+    /// # Errors
+    /// [`Error::Data`], as [`LabelledSet::open_to_measure`]; [`Error::UnknownClass`] for a class that the model does not know;
+    /// [`Error::SeveralLabels`] for a model of one label an image.
+    pub fn open(model: &FineTuned, spec: &str) -> Result<Self, Error> {
+        let config = model.plan().config();
+        let (held_out, seed) = (config.held_out(), config.split_seed());
+        let trained_on = LabelledSet::open_to_measure(spec, held_out, seed)?;
+        let fingerprint = model.origin().progress.data_fingerprint;
+        let (set, measured) = if trained_on.divided_by_source() {
+            (trained_on, Measured::HeldOutBySource)
+        } else if trained_on.fingerprint() == fingerprint {
+            (trained_on, Measured::HeldOutInTraining)
+        } else {
+            let none = HeldOut {
+                share: 0.0,
+                ..HeldOut::default()
+            };
+            let trained_on = config.data.path.as_deref().unwrap_or_default();
+            let measured = if is_same(spec, trained_on) {
+                Measured::AllSinceChanged
+            } else {
+                Measured::All
+            };
+            (LabelledSet::open_to_measure(spec, none, 0)?, measured)
+        };
+        if set.labels().multi_label() && !model.network().classes().multi_label {
+            return Err(Error::SeveralLabels);
+        }
+        let known = &model.network().classes().classes;
+        let number = |class: &String| {
+            let place = known.iter().position(|known| known == class);
+            place.ok_or_else(|| Error::UnknownClass {
+                class: class.clone(),
+                near: near_or_all(class, known.iter().map(String::as_str)),
+            })
+        };
+        let classes = set
+            .labels()
+            .classes()
+            .iter()
+            .map(number)
+            .collect::<Result<_, _>>()?;
+        let reporter = Arc::new(Reporter::new(config.bad_limit(set.data().len())));
+        Ok(Self {
+            set,
+            measured,
+            reporter,
+            classes,
+        })
+    }
+
+    /// Which of the images are measured on.
+    pub fn measured(&self) -> Measured {
+        self.measured
+    }
+
+    /// How many images are measured on.
+    pub fn len(&self) -> usize {
+        match self.measured {
+            Measured::All | Measured::AllSinceChanged => self.set.data().len(),
+            Measured::HeldOutBySource | Measured::HeldOutInTraining => {
+                self.set.split().held_out().len()
+            }
+        }
+    }
+
+    /// Whether there is no image to measure on.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Refuses a measure of no image at all.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where `n_measured` is 0.
+    pub fn require_measured(&self, n_measured: usize) -> Result<(), Error> {
+        const N_EXAMPLES: usize = 3;
+        if n_measured > 0 {
+            return Ok(());
+        }
+        let mut examples = self.unreadable();
+        examples.truncate(N_EXAMPLES);
+        Err(Error::Data(simmim_data::Error::NoReadableImage {
+            n_images: self.len(),
+            examples,
+        }))
+    }
+
+    /// Images that could not be read so far.
+    pub fn unreadable(&self) -> Vec<BadImage> {
+        self.reporter.list()
+    }
+
+    /// The batches of all images, in order.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is nothing to read.
+    pub fn batches(&self, model: &FineTuned, batch_size: usize) -> Result<Loader, Error> {
+        let (views, settings) = (model.views()?, model.settings(batch_size));
+        let split = self.set.split().clone();
+        let reporter = Arc::clone(&self.reporter);
+        let batches = BatchPlan::labelled(&self.set, views, split, settings, reporter)?;
+        let pass = match self.measured {
+            Measured::All | Measured::AllSinceChanged => Pass::All,
+            Measured::HeldOutBySource | Measured::HeldOutInTraining => Pass::HeldOut,
+        };
+        let n_workers = model.plan().config().n_workers();
+        Ok(Loader::start(Arc::new(batches), pass, n_workers)?)
+    }
+
+    /// The labels of a batch of [`TestSet::batches`], by the model's numbers.
+    pub fn labels_of(&self, batch: &Batch) -> Vec<Vec<usize>> {
+        let of_image = |entry_idx: &usize| {
+            let own = self.set.labels().of(*entry_idx).iter();
+            own.map(|id| self.classes[*id as usize]).collect()
+        };
+        batch.entry_idx.iter().map(of_image).collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! A model read back from a run.
+
+use std::path::{Path, PathBuf};
+
+use simmim_config::codebook::Codebook;
+use simmim_config::keys::Precision;
+use simmim_config::{Plan, RawConfig};
+use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode, read_image_file};
+use simmim_random::{Purpose, Stream};
+use simmim_train::checkpoint::{self, Origin};
+use simmim_train::picture::Picture;
+use simmim_train::pretrain::Network;
+
+use crate::error::Error;
+
+/// A trained model with what it was trained by.
+#[derive(Debug)]
+pub struct Trained {
+    plan: Plan,
+    network: Network,
+    origin: Origin,
+    file: PathBuf,
+}
+
+impl Trained {
+    /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
+    /// [`Error::Codebook`] for one whose codebook is none.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_in(path, None)
+    }
+
+    /// As [`Trained::open`], computing in that precision instead of the one of its training.
+    pub(crate) fn open_in(path: &Path, precision: Option<Precision>) -> Result<Self, Error> {
+        let (archive, origin) = checkpoint::open_own(path, precision)?;
+        let file = archive.path().to_owned();
+        if origin.config.finetune.is_some() {
+            return Err(simmim_config::Error::OtherTask {
+                found: "a fine-tuned classifier, which fills in no hidden pixels",
+                command: "simmim predict --from",
+            }
+            .into());
+        }
+        // What the configuration may say of a codebook's file is of the time of the training.
+        let codebook = Codebook::of_checkpoint(&archive, &origin.config)?;
+        let shape = codebook.as_ref().map(Codebook::shape);
+        let plan = Plan::with_codebook(origin.config.clone(), shape);
+        let plan = plan.map_err(|source| Error::Stored {
+            path: file.clone(),
+            source,
+        })?;
+        let network = Network::read(&archive, &plan, codebook)?;
+        Ok(Self {
+            plan,
+            network,
+            origin,
+            file,
+        })
+    }
+
+    /// The plan of its training.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What its checkpoint says of its run.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The file that the weights are from.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Masks other than those of the training, for the same grid of patches.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the cells do not fit the image.
+    pub fn masks_like(&self, config: &RawConfig) -> Result<MaskPlan, Error> {
+        let changed = RawConfig {
+            mask: config.mask.clone(),
+            ..self.plan.config().clone()
+        };
+        let changed = Plan::with_codebook(changed, self.plan.codebook())?;
+        Ok(changed.masks().clone())
+    }
+
+    /// Hides parts of images and draws what the model makes of them, one row an image.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for one that cannot be used.
+    pub fn reconstruct(
+        &self,
+        images: &[PathBuf],
+        masks: &MaskPlan,
+        seed: u64,
+    ) -> Result<Picture, Error> {
+        let unresolved = simmim_train::Error::NoMetadata {
+            path: self.file.clone(),
+            key: "data.mean",
+        };
+        let normalisation = self.plan.normalisation()?.ok_or(unresolved)?;
+        let transform = self.plan.transform(normalisation)?;
+        let mut batch = Batch {
+            image_shape: [
+                transform.channels(),
+                transform.size()[0],
+                transform.size()[1],
+            ],
+            grid: masks.grid(),
+            ..Batch::default()
+        };
+        let stream = Stream::new(seed, Purpose::Mask);
+        for (idx, path) in images.iter().enumerate() {
+            batch.images.extend(self.sample(path, &transform)?);
+            batch
+                .hidden
+                .extend(masks.draw(stream.at(0, idx as u64)).hidden());
+            batch.entry_idx.push(idx);
+        }
+        let predicted = self.network.reconstruct(&batch);
+        Ok(Picture::reconstructions(
+            &batch,
+            &predicted,
+            masks.patch_px(),
+            transform.normalisation(),
+        ))
+    }
+
+    fn sample(&self, path: &Path, transform: &Transform) -> Result<Vec<f32>, Error> {
+        let unusable = |source| Error::Image {
+            path: path.to_owned(),
+            source,
+        };
+        let bytes = read_image_file(path).map_err(unusable)?;
+        let image =
+            decode(&bytes, transform.channels(), &self.plan.decode_limits()).map_err(unusable)?;
+        let mut sample = vec![0.0; transform.sample_len()];
+        transform.centre(&image, &mut Scratch::new(), &mut sample);
+        Ok(sample)
+    }
+}

@@ -1,0 +1,207 @@
+//! How much a pre-trained encoder helps where labels are few: fine-tunings on shares of the labels, pre-trained beside
+//! from scratch, with several seeds, all measured on the same images.
+//!
+//! Every fine-tuning is a run folder like any other, so a comparison that was killed at any moment goes on exactly when it
+//! is started again:
+//!
+//! ```text
+//! runs/lowshot/
+//!   lowshot.csv      a row a run
+//!   lowshot.md       a row a share and a start, means over the seeds
+//!   lowshot.png      accuracy against the share of the labels
+//!   points/          of each run the configuration that was asked for, and the result
+//!   runs/            the run folders
+//! ```
+
+mod comparison;
+mod folder;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use simmim_eval::{FineTuned, TestSet};
+use simmim_train::run_folder::{Mode, last_of};
+use simmim_train::{Event, Job, Observer, Outcome, StopFlag, finetune, in_threads};
+
+use crate::error::Error;
+
+pub use comparison::{LowShot, LowShotResult, Start};
+
+use comparison::Point;
+use folder::Folder;
+
+/// Images that are looked at together when a run is measured; the result is the same.
+const TEST_BATCH: usize = 128;
+
+/// What became of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowShotSummary {
+    /// The results of the runs that are done.
+    pub results: Vec<LowShotResult>,
+    /// Runs of the whole comparison.
+    pub n_runs: usize,
+    /// The table as Markdown.
+    pub table: PathBuf,
+    /// The table as CSV.
+    pub csv: PathBuf,
+    /// The plot.
+    pub plot: PathBuf,
+}
+
+/// Runs every fine-tuning that is not finished, until all are or `stop` is raised. Finished runs are not touched, and a
+/// run that has begun goes on where it stood.
+///
+/// # Errors
+/// Before the first run: [`Error::Changed`] where one that has begun was made by another configuration,
+/// [`Error::FolderNotEmpty`], [`Error::Locked`]. Later: what ends a run.
+pub fn lowshot(
+    comparison: &LowShot,
+    observer: &mut dyn Observer,
+    stop: &StopFlag,
+) -> Result<LowShotSummary, Error> {
+    let points = comparison.points();
+    let folder = Folder::open(&comparison.out, &points)?;
+    let mut results: Vec<Option<LowShotResult>> = Vec::new();
+    for point in &points {
+        results.push(folder.result(point)?);
+    }
+    for (idx, point) in points.iter().enumerate() {
+        if stop.is_raised() {
+            break;
+        }
+        if results[idx].is_some() {
+            continue;
+        }
+        folder.write_tables(&results)?;
+        observer.see(&Event::Point {
+            name: &point.name,
+            number: idx + 1,
+            n_points: points.len(),
+        });
+        let outcome = train(comparison, point, &folder, (&mut *observer, stop))?;
+        if outcome.is_finished() {
+            let result = measure(comparison, point, &folder.run(point))?;
+            folder.write_result(point, &result)?;
+            results[idx] = Some(result);
+        }
+    }
+    folder.write_tables(&results)?;
+    Ok(LowShotSummary {
+        results: results.into_iter().flatten().collect(),
+        n_runs: points.len(),
+        table: folder.markdown(),
+        csv: folder.csv(),
+        plot: folder.plot(),
+    })
+}
+
+fn train(
+    comparison: &LowShot,
+    point: &Point,
+    folder: &Folder,
+    (observer, stop): (&mut dyn Observer, &StopFlag),
+) -> Result<Outcome, Error> {
+    let run = folder.run(point);
+    let job = if folder.has_begun(point) {
+        Job::resume(&run)?
+    } else {
+        folder.write_asked(point)?;
+        Job {
+            recipe: comparison.recipe.clone(),
+            config: point.config.clone(),
+            out: run,
+            mode: Mode::New,
+        }
+    };
+    Ok(finetune(&job, observer, stop)?)
+}
+
+/// Measures the last weights of a run: which weights are best is not to be chosen on the images of the test.
+fn measure(comparison: &LowShot, point: &Point, run: &Path) -> Result<LowShotResult, Error> {
+    let model = FineTuned::open(&last_of(run))?;
+    let test = TestSet::open(&model, &comparison.test)?;
+    let (mut n_right, mut n_images) = (0, 0);
+    in_threads(point.config.train.threads, || -> Result<(), Error> {
+        for batch in test.batches(&model, TEST_BATCH)? {
+            let batch = batch?;
+            let found = model.network().likeliest(&batch);
+            let labels = test.labels_of(&batch);
+            n_right += found
+                .iter()
+                .zip(&labels)
+                .filter(|(found, own)| own.contains(found))
+                .count();
+            n_images += labels.len();
+        }
+        Ok(())
+    })?;
+    test.require_measured(n_images)?;
+    let progress = model.origin().progress;
+    Ok(LowShotResult {
+        share: point.share,
+        start: point.start,
+        seed: point.seed,
+        accuracy: n_right as f64 / n_images as f64,
+        n_images,
+        n_unreadable: test.unreadable().len(),
+        steps: progress.step,
+        minutes: progress.seconds / 60.0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use simmim_config::{Layer, RawConfig};
+    use simmim_train::finetune::open_labelled;
+
+    /// A comparison on a folder of twenty images each of two classes, of which only the names are looked at.
+    fn comparison(folder: &Path, shares: &[f64]) -> LowShot {
+        for class in ["a", "b"] {
+            fs::create_dir(folder.join(class)).unwrap();
+            for idx in 0..20 {
+                fs::write(folder.join(format!("{class}/{idx}.png")), b"").unwrap();
+            }
+        }
+        let path = Layer::set(&format!("data.path={}", folder.display())).unwrap();
+        let layers = [path, Layer::set("train.seed=7").unwrap()];
+        let config = RawConfig::from_fine_tuning(&layers).unwrap();
+        LowShot {
+            recipe: "test".to_owned(),
+            pretrained: config.clone(),
+            scratch: config,
+            shares: shares.to_vec(),
+            n_seeds: 3,
+            test: folder.display().to_string(),
+            out: folder.join("out"),
+        }
+    }
+
+    #[test]
+    fn all_runs_hold_out_the_same_images_and_learn_from_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let points = comparison(folder.path(), &[0.5]).points();
+        let mut trained = Vec::new();
+        let mut held_out = Vec::new();
+        for point in &points {
+            let set = open_labelled(&point.config).unwrap();
+            let own = point.config.of_fine_tuning();
+            let split = set.subset(own.labels, own.labels_seed).unwrap();
+            held_out.push(split.held_out().to_vec());
+            trained.push(split.train().to_vec());
+        }
+        held_out.dedup();
+        trained.dedup();
+        assert_eq!(held_out.len(), 1);
+        assert_eq!(trained.len(), 3, "one for both starts of a seed");
+    }
+
+    #[test]
+    fn a_share_that_is_named_twice_is_run_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let points = comparison(folder.path(), &[0.1, 1.0, 0.10]).points();
+        assert_eq!(points.len(), 2 * 3 * 2);
+    }
+}
