@@ -49,7 +49,7 @@ impl RawConfig {
     pub fn held_out(&self) -> HeldOut {
         HeldOut {
             share: self.data.held_out,
-            most: self.data.held_out_max,
+            max: self.data.held_out_max,
         }
     }
 

@@ -76,19 +76,21 @@ impl Erasing {
             sample.len().is_multiple_of(height * width),
             "whole channels"
         );
-        let Some([top, left, h, w]) = self.rectangle(size, draws) else {
+        let Some(erased) = self.rectangle(size, draws) else {
             return;
         };
+        let columns = erased.left..erased.left + erased.width;
         for plane in sample.chunks_exact_mut(height * width) {
-            for row in plane.chunks_exact_mut(width).skip(top).take(h) {
-                let erased = row[left..left + w].iter_mut();
-                erased.for_each(|value| *value = draws.normal() as f32);
+            let rows = plane.chunks_exact_mut(width).skip(erased.top);
+            for row in rows.take(erased.height) {
+                let values = row[columns.clone()].iter_mut();
+                values.for_each(|value| *value = draws.normal() as f32);
             }
         }
     }
 
-    /// `[top, left, height, width]`; it is smaller than the sample both ways.
-    fn rectangle(&self, [height, width]: [usize; 2], draws: &mut Draws) -> Option<[usize; 4]> {
+    /// What is erased; it is smaller than the sample both ways.
+    fn rectangle(&self, [height, width]: [usize; 2], draws: &mut Draws) -> Option<Rectangle> {
         if !draws.chance(self.probability) {
             return None;
         }
@@ -101,12 +103,25 @@ impl Erasing {
             let h = (area * ratio).sqrt().round_ties_even() as usize;
             let w = (area / ratio).sqrt().round_ties_even() as usize;
             (h < height && w < width).then(|| {
-                let top = draws.below(height - h + 1);
-                let left = draws.below(width - w + 1);
-                [top, left, h, w]
+                // In the order of the fields, which is the order of the draws.
+                Rectangle {
+                    top: draws.below(height - h + 1),
+                    left: draws.below(width - w + 1),
+                    height: h,
+                    width: w,
+                }
             })
         })
     }
+}
+
+/// A part of a sample, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rectangle {
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
 }
 
 /// Refuses what is no probability.
@@ -139,7 +154,7 @@ mod tests {
     fn a_quarter_of_the_samples_lose_a_rectangle_of_the_stated_sizes() {
         let erasing = Erasing::default();
         let n = 4000;
-        let rectangles: Vec<[usize; 4]> = (0..n)
+        let rectangles: Vec<Rectangle> = (0..n)
             .filter_map(|index| {
                 let mut draws = Stream::new(3, Purpose::Erase).at(0, index);
                 erasing.rectangle(SIZE, &mut draws)
@@ -148,7 +163,13 @@ mod tests {
         let share = rectangles.len() as f64 / n as f64;
         assert!((share - 0.25).abs() < 0.03, "{share}");
         let mut areas = Vec::new();
-        for [top, left, h, w] in rectangles {
+        for Rectangle {
+            top,
+            left,
+            height: h,
+            width: w,
+        } in rectangles
+        {
             assert!(top + h <= 64 && left + w <= 80);
             areas.push((h * w) as f64 / (64.0 * 80.0));
             let ratio = h as f64 / w as f64;
@@ -188,11 +209,11 @@ mod tests {
                 let mut draws = Stream::new(seed, Purpose::Erase).at(0, index);
                 erasing.rectangle([height, width], &mut draws)
             };
-            let Some([_, _, h, w]) = drawn(0) else { return Ok(()) };
-            let (rows, columns) = (height - h + 1, width - w + 1);
+            let Some(first) = drawn(0) else { return Ok(()) };
+            let (rows, columns) = (height - first.height + 1, width - first.width + 1);
             let mut counts = vec![0; rows * columns];
             for index in 0..(N_A_PLACE * rows * columns) as u64 {
-                let [top, left, ..] = drawn(index).expect("it fits as the first did");
+                let Rectangle { top, left, .. } = drawn(index).expect("it fits as the first did");
                 prop_assert!(top < rows && left < columns);
                 counts[top * columns + left] += 1;
             }

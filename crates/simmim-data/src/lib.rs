@@ -103,5 +103,5 @@ pub use report::{BadImage, Reporter};
 pub use resize::{Filter, Scratch, resize};
 pub use sample::Views;
 pub use source::{DataSet, MAX_IMAGE_FILE_BYTES, read_image_file};
-pub use survey::Survey;
+pub use survey::{ImageSample, Survey};
 pub use transform::{Counter, FineTuneSettings, Transform};

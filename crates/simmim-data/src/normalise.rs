@@ -1,11 +1,10 @@
 //! Samples to the numbers a model sees, and back.
 
-use simmim_random::{Purpose, Stream};
-
 use crate::Error;
 use crate::decode::{DecodeLimits, Image, Samples, decode};
 use crate::report::Reporter;
 use crate::source::DataSet;
+use crate::survey::ImageSample;
 
 /// The mean and standard deviation of each channel, on a scale where full brightness is 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,27 +45,28 @@ impl Normalisation {
         }
     }
 
-    /// Measures a data set on up to `n` of its images, chosen by `seed`; each counts the same,
-    /// whatever its size. Unreadable ones are recorded and left out. A channel that never varies
+    /// Measures a data set on a sample of its images; each counts the same, whatever its size. Unreadable ones are recorded and left out. A channel that never varies
     /// gets a standard deviation of 1.
     ///
     /// # Errors
-    /// [`Error::TooManyBad`], [`Error::NoReadableImage`], and [`Error::Zero`] when `n` or
-    /// `channels` is zero.
+    /// [`Error::TooManyBad`], [`Error::NoReadableImage`], and [`Error::Zero`] for no channels or a sample of no
+    /// image.
     pub fn measure(
         data: &DataSet,
         channels: usize,
-        (n, seed): (usize, u64),
+        sample: ImageSample,
         limits: &DecodeLimits,
         reporter: &Reporter,
     ) -> Result<Self, Error> {
-        if n == 0 || channels == 0 {
-            let setting = if n == 0 { "sampled images" } else { "channels" };
-            return Err(Error::Zero { setting });
+        if channels == 0 {
+            return Err(Error::Zero {
+                setting: "channels",
+            });
         }
+        let entries = sample.entries(data.len())?;
         let mut sums = vec![[0.0; 2]; channels];
         let mut n_read = 0_u32;
-        for entry_idx in sample_of(data.len(), n, seed) {
+        for &entry_idx in &entries {
             match data
                 .read(entry_idx)
                 .and_then(|b| decode(&b, channels, limits))
@@ -82,7 +82,7 @@ impl Normalisation {
             }
         }
         if n_read == 0 {
-            return Err(reporter.none_readable(n.min(data.len())));
+            return Err(reporter.none_readable(entries.len()));
         }
         let means = sums.iter().map(|sum| sum.map(|s| s / f64::from(n_read)));
         let (mean, std) = means
@@ -208,13 +208,6 @@ fn moments_of<T: Copy + Into<f64>>(values: &[T], channels: usize, full: f64) -> 
         sums.map(|sum| sum / n)
     };
     (0..channels).map(of_channel).collect()
-}
-
-/// Up to `n` of `len` images, each once, chosen by `seed`.
-pub(crate) fn sample_of(len: usize, n: usize, seed: u64) -> Vec<usize> {
-    let mut chosen = Stream::new(seed, Purpose::Survey).at(0, 0).permutation(len);
-    chosen.truncate(n);
-    chosen
 }
 
 #[cfg(test)]

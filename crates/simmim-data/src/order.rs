@@ -9,8 +9,8 @@ use simmim_random::{Purpose, Stream};
 pub struct HeldOut {
     /// The share of the data set, from 0 to 1; 0 holds none out.
     pub share: f64,
-    /// The most images; 0 holds none out.
-    pub most: usize,
+    /// How many images at most; 0 holds none out.
+    pub max: usize,
 }
 
 impl Default for HeldOut {
@@ -18,7 +18,7 @@ impl Default for HeldOut {
     fn default() -> Self {
         Self {
             share: 0.05,
-            most: 2000,
+            max: 2000,
         }
     }
 }
@@ -32,13 +32,13 @@ pub struct Split {
 
 impl Split {
     /// Divides `n` images, the same way for the same seed. If neither the share nor the
-    /// most is zero and there are two images or more, at least one is held out and at least one is
+    /// maximum is zero and there are two images or more, at least one is held out and at least one is
     /// trained on.
     pub fn new(n: usize, settings: HeldOut, seed: u64) -> Self {
-        let holds_out = settings.share > 0.0 && settings.most > 0;
+        let holds_out = settings.share > 0.0 && settings.max > 0;
         let n_held_out = if holds_out && n >= 2 {
             let wanted = (n as f64 * settings.share).round() as usize;
-            wanted.min(settings.most).clamp(1, n - 1)
+            wanted.min(settings.max).clamp(1, n - 1)
         } else {
             0
         };
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_split_is_a_partition_with_the_share_and_its_bounds() {
-        for (n, share, most, expected) in [
+        for (n, share, max, expected) in [
             (0, 0.05, 2000, 0),
             (1, 0.05, 2000, 0),
             (2, 0.05, 2000, 1),
@@ -138,7 +138,7 @@ mod tests {
             (250, 1.0, 2000, 249),
             (100_000, 0.05, 2000, 2000),
         ] {
-            let split = Split::new(n, HeldOut { share, most }, 3);
+            let split = Split::new(n, HeldOut { share, max }, 3);
             assert_eq!(split.held_out().len(), expected, "{n} images");
             let mut all = [split.train(), split.held_out()].concat();
             all.sort_unstable();

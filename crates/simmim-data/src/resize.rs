@@ -96,7 +96,7 @@ pub(crate) fn resize_frame(
     resize_crop(image, &rows, &job, scratch)
 }
 
-/// The most of `length` for which `start + length` is not beyond `end`, as added in f64.
+/// The largest part of `length` for which `start + length` is not beyond `end`, as added in f64.
 fn within(start: f64, length: f64, end: f64) -> f64 {
     let mut length = length.min(end - start).max(0.0);
     while start + length > end {

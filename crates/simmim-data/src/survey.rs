@@ -2,11 +2,39 @@
 
 use std::collections::BTreeMap;
 
+use simmim_random::{Purpose, Stream};
+
 use crate::Error;
 use crate::decode::{Format, Header, probe};
-use crate::normalise::sample_of;
 use crate::report::Reporter;
 use crate::source::DataSet;
+
+/// Which images are looked at to measure a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageSample {
+    /// How many images at most.
+    pub max_images: usize,
+    /// Decides which ones.
+    pub seed: u64,
+}
+
+impl ImageSample {
+    /// Different entries of a data set of `n_images`, in the order in which they are looked at.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] when none is to be looked at.
+    pub(crate) fn entries(&self, n_images: usize) -> Result<Vec<usize>, Error> {
+        if self.max_images == 0 {
+            return Err(Error::Zero {
+                setting: "sampled images",
+            });
+        }
+        let mut draws = Stream::new(self.seed, Purpose::Survey).at(0, 0);
+        let mut chosen = draws.permutation(n_images);
+        chosen.truncate(self.max_images);
+        Ok(chosen)
+    }
+}
 
 /// What a sample of a data set's images is like.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,9 +46,9 @@ pub struct Survey {
     /// The median height and width, `[H, W]` in pixels.
     pub median_px: [usize; 2],
     /// The smallest height and the smallest width, not necessarily of the same image.
-    pub least_px: [usize; 2],
+    pub min_px: [usize; 2],
     /// The largest height and the largest width.
-    pub most_px: [usize; 2],
+    pub max_px: [usize; 2],
     /// How many images have each format.
     pub formats: BTreeMap<Format, usize>,
     /// How many images have each number of channels, alpha included.
@@ -30,25 +58,21 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Reads the headers of up to `n` images, chosen by `seed`. Unreadable ones are recorded.
+    /// Reads the headers of a sample of the images. Unreadable ones are recorded.
     ///
     /// # Errors
-    /// [`Error::TooManyBad`], [`Error::NoReadableImage`], and [`Error::Zero`] when `n` is zero.
-    pub fn of(data: &DataSet, n: usize, seed: u64, reporter: &Reporter) -> Result<Self, Error> {
-        if n == 0 {
-            return Err(Error::Zero {
-                setting: "sampled images",
-            });
-        }
+    /// [`Error::TooManyBad`], [`Error::NoReadableImage`], and [`Error::Zero`] for a sample of no image.
+    pub fn of(data: &DataSet, sample: ImageSample, reporter: &Reporter) -> Result<Self, Error> {
+        let entries = sample.entries(data.len())?;
         let mut headers = Vec::new();
-        for entry_idx in sample_of(data.len(), n, seed) {
+        for &entry_idx in &entries {
             match data.read(entry_idx).and_then(|bytes| probe(&bytes)) {
                 Ok(header) => headers.push(header),
                 Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
             }
         }
         if headers.is_empty() {
-            return Err(reporter.none_readable(n.min(data.len())));
+            return Err(reporter.none_readable(entries.len()));
         }
         Ok(Self::from_headers(data.len(), &headers))
     }
@@ -65,8 +89,8 @@ impl Survey {
             n_images,
             n_sampled: headers.len(),
             median_px: at(headers.len() / 2),
-            least_px: at(0),
-            most_px: at(headers.len() - 1),
+            min_px: at(0),
+            max_px: at(headers.len() - 1),
             formats: count(headers.iter().map(|h| h.format)),
             channels: count(headers.iter().map(|h| h.channels)),
             bits: count(headers.iter().map(|h| h.bits)),

@@ -60,7 +60,7 @@ enum Spread {
 pub struct RandAugment {
     magnitude: f64,
     spread: Spread,
-    most: f64,
+    max_magnitude: f64,
     n_ops: u32,
     probability: f64,
     increasing: bool,
@@ -72,7 +72,7 @@ impl Default for RandAugment {
         Self {
             magnitude: 9.0,
             spread: Spread::Normal { std: 0.5 },
-            most: FULL_MAGNITUDE,
+            max_magnitude: FULL_MAGNITUDE,
             n_ops: 2,
             probability: 0.5,
             increasing: true,
@@ -126,7 +126,7 @@ impl RandAugment {
         match key {
             "m" => self.magnitude = f64::from(whole(section, value, 0..=100)?),
             "n" => self.n_ops = whole(section, value, 0..=MAX_OPS)?,
-            "mmax" => self.most = f64::from(whole(section, value, 1..=100)?),
+            "mmax" => self.max_magnitude = f64::from(whole(section, value, 1..=100)?),
             "inc" => self.increasing = whole(section, value, 0..=1)? == 1,
             "p" => {
                 self.probability = number(section, value)?;
@@ -171,7 +171,7 @@ impl RandAugment {
             Spread::Normal { std } => self.magnitude + std * draws.normal(),
             Spread::Uniform => draws.uniform(0.0, self.magnitude),
         };
-        magnitude.clamp(0.0, self.most)
+        magnitude.clamp(0.0, self.max_magnitude)
     }
 }
 
@@ -219,7 +219,10 @@ mod tests {
         assert_eq!((plain.magnitude, plain.spread), (10.0, Spread::None));
         assert!(!plain.increasing);
         let full = parse("rand-m15-n3-p0.25-mstd101-mmax30-inc0");
-        assert_eq!((full.n_ops, full.probability, full.most), (3, 0.25, 30.0));
+        assert_eq!(
+            (full.n_ops, full.probability, full.max_magnitude),
+            (3, 0.25, 30.0)
+        );
         assert_eq!(full.spread, Spread::Uniform);
     }
 

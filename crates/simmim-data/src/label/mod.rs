@@ -197,7 +197,7 @@ impl LabelledSet {
     /// twice; a part without images; a table with other columns, without rows, with a line without
     /// a label or with an unknown `split`, and with lines that name missing files.
     pub fn open(spec: &str, held_out: HeldOut, seed: u64) -> Result<Self, Error> {
-        let set = Self::divided(spec, TestFolder::HeldOut, (held_out, seed))?;
+        let set = Self::divided(spec, TestFolder::HeldOut, held_out, seed)?;
         set.require_trainable(spec)?;
         Ok(set)
     }
@@ -209,7 +209,7 @@ impl LabelledSet {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_for_training(spec: &str, held_out: HeldOut, seed: u64) -> Result<Self, Error> {
-        let set = Self::divided(spec, TestFolder::LeftAlone, (held_out, seed))?;
+        let set = Self::divided(spec, TestFolder::LeftAlone, held_out, seed)?;
         set.require_trainable(spec)?;
         Ok(set)
     }
@@ -220,14 +220,10 @@ impl LabelledSet {
     /// # Errors
     /// As [`Self::open`], but for [`Error::OneClass`], [`Error::TooManyClasses`] and [`Error::ClassNotTrained`].
     pub fn open_to_measure(spec: &str, held_out: HeldOut, seed: u64) -> Result<Self, Error> {
-        Self::divided(spec, TestFolder::HeldOut, (held_out, seed))
+        Self::divided(spec, TestFolder::HeldOut, held_out, seed)
     }
 
-    fn divided(
-        spec: &str,
-        test: TestFolder,
-        (held_out, seed): (HeldOut, u64),
-    ) -> Result<Self, Error> {
+    fn divided(spec: &str, test: TestFolder, held_out: HeldOut, seed: u64) -> Result<Self, Error> {
         let path = Path::new(spec);
         let is_table = path
             .extension()
@@ -331,7 +327,7 @@ impl LabelledSet {
         if !(0.0 < share && share <= 1.0) {
             return Err(Error::SubsetShare { found: share });
         }
-        let train = strata::subset(&self.data, &self.labels, self.split.train(), (share, seed));
+        let train = strata::subset(&self.data, &self.labels, self.split.train(), share, seed);
         Ok(Split::of(train, self.split.held_out().to_vec()))
     }
 

@@ -57,10 +57,10 @@ pub(super) fn split(data: &DataSet, labels: &Labels, settings: HeldOut, seed: u6
     let all: Vec<usize> = (0..n).collect();
     let strata = Strata::new(data, labels, &all, Stream::new(seed, Purpose::Split));
     let n_free = n - strata.firsts.len();
-    let holds_out = settings.share > 0.0 && settings.most > 0 && n_free > 0;
+    let holds_out = settings.share > 0.0 && settings.max > 0 && n_free > 0;
     let n_held_out = if holds_out {
         let wanted = (n as f64 * settings.share).round() as usize;
-        wanted.min(settings.most).clamp(1, n_free)
+        wanted.min(settings.max).clamp(1, n_free)
     } else {
         0
     };
@@ -72,11 +72,14 @@ pub(super) fn split(data: &DataSet, labels: &Labels, settings: HeldOut, seed: u6
             free.collect()
         })
         .collect();
-    let sizes: Vec<[usize; 2]> = strata
+    let sizes: Vec<GroupSize> = strata
         .groups
         .iter()
         .zip(&free)
-        .map(|(group, free)| [group.len(), free.len()])
+        .map(|(group, free)| GroupSize {
+            all: group.len(),
+            free: free.len(),
+        })
         .collect();
     let mut is_held_out = vec![false; n];
     for (free, n_taken) in free.iter().zip(quotas(&sizes, n_held_out)) {
@@ -88,21 +91,27 @@ pub(super) fn split(data: &DataSet, labels: &Labels, settings: HeldOut, seed: u6
     Split::of(train, held_out)
 }
 
-/// Shares `total` out in proportion to the sizes of groups, by the largest remainders. A group is
-/// `[size, most that it can give]`.
-fn quotas(groups: &[[usize; 2]], total: usize) -> Vec<usize> {
-    let n: usize = groups.iter().map(|[size, _]| size).sum();
+/// How many images a group has.
+struct GroupSize {
+    all: usize,
+    /// Those that it can give away.
+    free: usize,
+}
+
+/// Shares `total` out in proportion to the sizes of groups, by the largest remainders.
+fn quotas(groups: &[GroupSize], total: usize) -> Vec<usize> {
+    let n: usize = groups.iter().map(|group| group.all).sum();
     let exact = |size: usize| size as u128 * total as u128;
     let n_wide = n.max(1) as u128;
     let mut quotas: Vec<usize> = groups
         .iter()
-        .map(|[size, most]| ((exact(*size) / n_wide) as usize).min(*most))
+        .map(|group| ((exact(group.all) / n_wide) as usize).min(group.free))
         .collect();
     let mut order: Vec<usize> = (0..groups.len()).collect();
-    order.sort_by_key(|group| Reverse(exact(groups[*group][0]) % n_wide));
+    order.sort_by_key(|group| Reverse(exact(groups[*group].all) % n_wide));
     let mut left = total - quotas.iter().sum::<usize>();
     for group in order {
-        if left > 0 && quotas[group] < groups[group][1] {
+        if left > 0 && quotas[group] < groups[group].free {
             quotas[group] += 1;
             left -= 1;
         }
@@ -115,7 +124,8 @@ pub(super) fn subset(
     data: &DataSet,
     labels: &Labels,
     entries: &[usize],
-    (share, seed): (f64, u64),
+    share: f64,
+    seed: u64,
 ) -> Vec<usize> {
     let strata = Strata::new(data, labels, entries, Stream::new(seed, Purpose::Subset));
     let mut chosen = strata.firsts;
@@ -132,12 +142,17 @@ pub(super) fn subset(
 mod tests {
     use super::*;
 
+    fn quotas_of(groups: &[[usize; 2]], total: usize) -> Vec<usize> {
+        let groups = groups.iter().map(|&[all, free]| GroupSize { all, free });
+        quotas(&groups.collect::<Vec<_>>(), total)
+    }
+
     #[test]
     fn quotas_are_in_proportion_and_never_more_than_a_group_can_give() {
-        assert_eq!(quotas(&[[50, 49], [30, 29], [20, 19]], 10), [5, 3, 2]);
-        assert_eq!(quotas(&[[5, 4], [5, 4], [6, 5]], 3), [1, 1, 1]);
-        assert_eq!(quotas(&[[1, 0], [1, 0], [2, 1]], 1), [0, 0, 1]);
-        assert_eq!(quotas(&[[10, 9], [0, 0]], 10), [9, 0]);
-        assert_eq!(quotas(&[[0, 0]], 0), [0]);
+        assert_eq!(quotas_of(&[[50, 49], [30, 29], [20, 19]], 10), [5, 3, 2]);
+        assert_eq!(quotas_of(&[[5, 4], [5, 4], [6, 5]], 3), [1, 1, 1]);
+        assert_eq!(quotas_of(&[[1, 0], [1, 0], [2, 1]], 1), [0, 0, 1]);
+        assert_eq!(quotas_of(&[[10, 9], [0, 0]], 10), [9, 0]);
+        assert_eq!(quotas_of(&[[0, 0]], 0), [0]);
     }
 }

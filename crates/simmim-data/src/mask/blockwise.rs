@@ -27,13 +27,13 @@ pub(super) fn hide(cells: &mut Cells, count: usize, draws: &mut Draws) {
     }
 }
 
-/// Hides one block that adds between 1 and `most` cells. `false` if no try gave one.
-fn hide_block(cells: &mut Cells, most: usize, draws: &mut Draws) -> bool {
+/// Hides one block that adds between 1 and `max_new` cells. `false` if no try gave one.
+fn hide_block(cells: &mut Cells, max_new: usize, draws: &mut Draws) -> bool {
     let [height, width] = cells.size();
-    let least = ((height * width) as f64 * MIN_SHARE).round().max(1.0);
+    let min_area = ((height * width) as f64 * MIN_SHARE).round().max(1.0);
     for _ in 0..N_TRIES {
         // As in the source, the two ends change sides when little is left of the count.
-        let area = draws.uniform(least, most as f64);
+        let area = draws.uniform(min_area, max_new as f64);
         let aspect = draws.uniform(MIN_ASPECT.ln(), -MIN_ASPECT.ln()).exp();
         let h = (area * aspect).sqrt().round_ties_even() as usize;
         let w = (area / aspect).sqrt().round_ties_even() as usize;
@@ -43,7 +43,7 @@ fn hide_block(cells: &mut Cells, most: usize, draws: &mut Draws) -> bool {
         let at = [draws.below(height - h + 1), draws.below(width - w + 1)];
         let block = cells.rectangle(at, [h, w]);
         let n_new = block.iter().filter(|i| !cells.hidden()[**i]).count();
-        if (1..=most).contains(&n_new) {
+        if (1..=max_new).contains(&n_new) {
             for cell_idx in block {
                 cells.hide(cell_idx);
             }

@@ -53,7 +53,7 @@ pub(super) fn add_plain(index: &mut Index, path: &Path) -> Result<(), Error> {
         let Some(inner_name) = image_name(index, &entry, path)? else {
             continue;
         };
-        push(index, path, &inner_name, (offset, size_bytes));
+        push(index, path, &inner_name, offset, size_bytes);
     }
     let mut file = tar.into_inner().into_inner();
     file.rewind().map_err(|source| unreadable(path, source))?;
@@ -83,7 +83,7 @@ pub(super) fn add_compressed(index: &mut Index, path: &Path) -> Result<(), Error
             continue;
         };
         let size_bytes = entry.size();
-        push(index, path, &inner_name, (offset, size_bytes));
+        push(index, path, &inner_name, offset, size_bytes);
         // An oversized entry keeps its place in the index and is refused when it is read.
         if size_bytes <= MAX_IMAGE_FILE_BYTES {
             let mut bytes = Vec::with_capacity(size_bytes.min(1 << 20) as usize);
@@ -140,9 +140,8 @@ fn image_name<R: Read>(
     Ok(Some(path.to_string_lossy().into_owned()))
 }
 
-/// Adds an image of the archive that will be the next in the index.
-fn push(index: &mut Index, archive: &Path, inner_name: &str, place: (u64, u64)) {
-    let (offset, size_bytes) = place;
+/// Adds an image of the archive that will be the next in the index, `size_bytes` from `offset` on.
+fn push(index: &mut Index, archive: &Path, inner_name: &str, offset: u64, size_bytes: u64) {
     let prefix = format!("{}:", archive.display());
     index.entries.push(Entry {
         relative_from: prefix.len(),

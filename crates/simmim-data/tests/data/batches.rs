@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use simmim_data::{
     Batch, BatchPlan, BatchSettings, CropSettings, DataSet, DecodeLimits, Error, FIXED_EPOCH,
-    HeldOut, Loader, MaskKind, MaskPlan, Normalisation, Pass, Reporter, Split, Survey, Transform,
-    Views,
+    HeldOut, ImageSample, Loader, MaskKind, MaskPlan, Normalisation, Pass, Reporter, Split, Survey,
+    Transform, Views,
 };
 
 use crate::drawn::{Folder, jpeg, picture};
 
 const SIZE: [usize; 2] = [32, 48];
+
+const LOOK: ImageSample = ImageSample {
+    max_images: 100,
+    seed: 0,
+};
 
 fn views() -> Views {
     Views {
@@ -35,7 +40,7 @@ fn plan_with(data: DataSet, settings: BatchSettings, max_bad: usize) -> Arc<Batc
         data.len(),
         HeldOut {
             share: 0.2,
-            most: 100,
+            max: 100,
         },
         settings.seed,
     );
@@ -264,7 +269,7 @@ fn a_data_set_without_any_readable_image_is_an_error_not_a_loop() {
         "{error}"
     );
     let reporter = Reporter::new(10);
-    let survey = Survey::of(plan.data(), 10, 0, &reporter);
+    let survey = Survey::of(plan.data(), LOOK, &reporter);
     assert!(matches!(
         survey,
         Err(Error::NoReadableImage { n_images: 3, .. })
@@ -363,13 +368,13 @@ fn the_survey_and_the_measured_normalisation_describe_the_images() {
     }
     let data = folder.open("").unwrap();
     let reporter = Reporter::new(10);
-    let survey = Survey::of(&data, 100, 0, &reporter).unwrap();
+    let survey = Survey::of(&data, LOOK, &reporter).unwrap();
     assert_eq!((survey.n_images, survey.median_px), (3, [20, 40]));
-    assert_eq!((survey.least_px, survey.most_px), ([10, 30], [50, 60]));
+    assert_eq!((survey.min_px, survey.max_px), ([10, 30], [50, 60]));
     assert_eq!((survey.channels[&3], survey.bits[&8]), (3, 3));
 
     let limits = DecodeLimits::default();
-    let measured = Normalisation::measure(&data, 3, (100, 0), &limits, &reporter).unwrap();
+    let measured = Normalisation::measure(&data, 3, LOOK, &limits, &reporter).unwrap();
     for (mean, expected) in measured.mean().iter().zip([0.2, 0.4, 1.0]) {
         assert!((mean - expected).abs() < 1e-6);
     }

@@ -48,7 +48,7 @@ fn plan_of(folder: &Folder, seed: u64) -> (LabelledSet, Arc<BatchPlan>) {
 fn plain_plan_of(folder: &Folder, seed: u64) -> (LabelledSet, BatchPlan) {
     let held_out = HeldOut {
         share: 0.25,
-        most: 100,
+        max: 100,
     };
     let set = LabelledSet::open(&folder.spec(""), held_out, seed).unwrap();
     let views = Views {

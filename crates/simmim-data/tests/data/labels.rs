@@ -11,7 +11,7 @@ use crate::drawn::{Folder, tar_of};
 const BYTES: &[u8] = b"not decoded here";
 
 fn share(share: f64) -> HeldOut {
-    HeldOut { share, most: 2000 }
+    HeldOut { share, max: 2000 }
 }
 
 /// `n` images in each of the given folders.
@@ -258,7 +258,7 @@ fn folders_of_folders_are_not_taken_for_classes() {
     ]));
     let text = error.to_string();
     assert!(
-        text.contains("animals holds no images but folders, 2"),
+        text.contains("animals holds folders instead of images, 2"),
         "{text}"
     );
     assert!(text.contains("cat, dog"), "{text}");

@@ -7,7 +7,7 @@ use simmim_checkpoint::Archive;
 use simmim_config::codebook::{self, Codebook, CodebookShape};
 use simmim_config::keys::Target;
 use simmim_config::{Plan, RawConfig, auto};
-use simmim_data::{BatchPlan, DataSet, Reporter, Survey, Views};
+use simmim_data::{BatchPlan, DataSet, ImageSample, Reporter, Survey, Views};
 
 use super::network::Network;
 use crate::clusters;
@@ -33,7 +33,11 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
         job.config.data.path.as_deref().unwrap_or_default(),
     )?);
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(data.len())));
-    let survey = Survey::of(&data, N_SURVEYED, job.config.train.seed, &reporter)?;
+    let sample = ImageSample {
+        max_images: N_SURVEYED,
+        seed: job.config.train.seed,
+    };
+    let survey = Survey::of(&data, sample, &reporter)?;
     let mut notes = vec![auto::describe(&survey)];
     let n_train = plan.split(data.len()).train().len();
     let of_images = (&*data, &*reporter);

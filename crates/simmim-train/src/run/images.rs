@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use simmim_config::RawConfig;
 use simmim_config::auto::{self, WARMUP_SHARE};
-use simmim_data::{BatchPlan, DataSet, Normalisation, Reporter};
+use simmim_data::{BatchPlan, DataSet, ImageSample, Normalisation, Reporter};
 
 use crate::error::Error;
 
@@ -31,10 +31,14 @@ pub(crate) fn fit_to_images(
     (data, reporter): (&DataSet, &Reporter),
     notes: &mut Vec<String>,
 ) -> Result<RawConfig, Error> {
-    let (seed, channels) = (config.train.seed, config.data.channels);
+    let channels = config.data.channels;
+    let sample = ImageSample {
+        max_images: N_MEASURED,
+        seed: config.train.seed,
+    };
     let limits = config.decode_limits();
     let mut measure = || -> Result<Normalisation, Error> {
-        let found = Normalisation::measure(data, channels, (N_MEASURED, seed), &limits, reporter)?;
+        let found = Normalisation::measure(data, channels, sample, &limits, reporter)?;
         let (mean, std) = (found.mean(), found.std());
         notes.push(format!(
             "mean {mean:.3?} and deviation {std:.3?} measured on the images"

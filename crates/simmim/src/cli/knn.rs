@@ -66,7 +66,7 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     extractor.width_of(choice)?;
     let held_out = HeldOut {
         share: args.val_share,
-        most: usize::MAX,
+        max: usize::MAX,
     };
     let set = LabelledSet::open(&args.data, held_out, args.seed)?;
     if set.labels().multi_label() {

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     let extractor = Extractor::open(&args.from)?;
     let held_out = HeldOut {
         share: args.val_share,
-        most: usize::MAX,
+        max: usize::MAX,
     };
     let set = LabelledSet::open(&args.data, held_out, args.seed)?;
     if set.labels().multi_label() {

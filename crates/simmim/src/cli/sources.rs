@@ -6,14 +6,17 @@ use std::path::{Path, absolute};
 use std::thread::available_parallelism;
 
 use simmim_config::{Layer, RawConfig, auto};
-use simmim_data::{DataSet, Reporter, Survey};
+use simmim_data::{DataSet, ImageSample, Reporter, Survey};
 
 use super::failure::Usage;
 use super::pretrain::PretrainArgs;
 use super::progress::Progress;
 
 /// Images whose headers are read to choose a configuration.
-const N_SURVEYED: usize = 256;
+const SURVEYED: ImageSample = ImageSample {
+    max_images: 256,
+    seed: 0,
+};
 
 /// The configuration that the arguments ask for, and its name.
 pub(crate) fn configuration(
@@ -85,7 +88,7 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
     )?)?;
     // The run itself counts unreadable images and holds them against its limit.
     let reporter = Reporter::new(usize::MAX);
-    let survey = Survey::of(&data, N_SURVEYED, 0, &reporter)?;
+    let survey = Survey::of(&data, SURVEYED, &reporter)?;
     let cores = available_parallelism().map_or(1, NonZero::get);
     let mut choice = auto::choose(&survey, cores, auto::total_memory_bytes());
     progress.note("no --recipe: chosen from the images and this machine:");

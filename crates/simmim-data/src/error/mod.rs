@@ -1,5 +1,7 @@
 //! What can go wrong between a data set and a batch.
 
+mod hint;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -33,7 +35,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file that is no image, archive or list by its extension.
-    #[error("{path} is no source of images by its name, expected {expected}")]
+    #[error("{path} does not look like a source of images, expected {expected}")]
     UnknownSource {
         /// The file.
         path: PathBuf,
@@ -69,7 +71,7 @@ pub enum Error {
         ignored: String,
     },
     /// A list that names files which are not there.
-    #[error("line {line} of {list} names {path}, which is no file ({n_missing} such lines)")]
+    #[error("line {line} of {list} names {path}, which is not a file ({n_missing} such lines)")]
     ListedFileMissing {
         /// The text file.
         list: PathBuf,
@@ -147,7 +149,7 @@ pub enum Error {
     },
     /// A class folder that holds folders instead of images.
     #[error(
-        "the class folder {path} holds no images but folders, {n_folders} with images in them: {examples}"
+        "the class folder {path} holds folders instead of images, {n_folders} of them with images: {examples}"
     )]
     NestedClasses {
         /// The class folder.
@@ -185,7 +187,7 @@ pub enum Error {
     },
     /// So many classes that they are likely to be something else.
     #[error(
-        "{n_classes} classes for {n_images} images in {spec}, expected at most one for two images and {}: {examples}",
+        "{n_classes} classes for {n_images} images in {spec}, expected at most one for every two images and at most {}; the first: {examples}",
         crate::label::MAX_CLASSES
     )]
     TooManyClasses {
@@ -383,7 +385,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// A parameter of the Beta distribution that is negative or not finite.
-    #[error("{setting} is {found}, expected a number from 0")]
+    #[error("{setting} is {found}, expected 0 or more")]
     MixAlpha {
         /// The setting.
         setting: &'static str,
@@ -457,7 +459,7 @@ pub enum Error {
         n_micro: usize,
     },
     /// A rank outside the world.
-    #[error("rank is {rank} of {world} processes")]
+    #[error("there is no rank {rank} among {world} processes")]
     Rank {
         /// The rank.
         rank: usize,
@@ -524,94 +526,6 @@ fn list(examples: &[BadImage]) -> String {
 }
 
 impl Error {
-    /// What the user can do about it, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::NotFound { .. } => "check the path; a relative path starts at the current folder",
-            Self::UnknownSource { .. } => {
-                "give the folder that holds the images, or rename the file to its true extension"
-            }
-            Self::NoMatch { .. } => "quote the pattern so that the shell leaves it alone",
-            Self::NoImages { .. } => {
-                "images are known by extension: jpg, jpeg, jpe, jfif, png, webp, bmp, gif, tif, tiff"
-            }
-            Self::ListedFileMissing { .. } => "paths in a list start at the folder of the list",
-            Self::ArchiveCut { .. } => "the archive is incomplete: copy or download it again",
-            Self::Unpack { .. } => {
-                "a compressed archive is unpacked once: set TMPDIR to a folder with room, or use a plain .tar"
-            }
-            Self::Channels { .. } => {
-                "set the number of channels of the model to that of the images"
-            }
-            Self::TooFewImages { .. } => "use a smaller batch, or hold out fewer images",
-            Self::TooManyBad { .. } => {
-                "remove or repair these files, or raise the limit (data.max_bad)"
-            }
-            Self::NoReadableImage { .. } => {
-                "open one of these files with an image viewer: it is empty, damaged, or of another kind than its name says"
-            }
-            Self::RandAugment { .. } => "the published setting is rand-m9-mstd0.5-inc1",
-            Self::BatchDivision { .. } => {
-                "choose a batch size that is a multiple of processes x micro-batches"
-            }
-            _ => return self.hint_of_labels().map(str::to_owned),
-        };
-        Some(hint.to_owned())
-    }
-
-    /// The same for what is wrong with labels.
-    fn hint_of_labels(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::ImagesBesideClasses { .. } => {
-                "move these images into the folders of their classes, or out of the data set"
-            }
-            Self::NoClassFolders { .. } => {
-                "put the images of each class into a folder of its own, or list them in a .csv: path,label"
-            }
-            Self::NestedClasses { .. } => {
-                "give the folder whose folders are the classes, or list the images in a .csv: path,label"
-            }
-            Self::ClassWithoutImages { .. } => {
-                "remove the folder, or put the images of its class into it"
-            }
-            Self::OneClass { .. } => {
-                "give the folder that holds the folders of the classes, at least two"
-            }
-            Self::TooManyClasses { .. } => {
-                "labels are names of classes: neither file names nor measurements"
-            }
-            Self::ClassNotTrained { .. } => {
-                "use the same class names in both parts, or remove the class from the held-out images"
-            }
-            Self::NoLabels { .. } => {
-                "write each image's label into the column `label` of the table"
-            }
-            Self::PartWithoutImages { .. } => {
-                "put images into that part, or do not divide at all: then a share of each class is held out"
-            }
-            Self::DuplicateImage { .. } => {
-                "name each image once: of two paths or patterns that hold the same images leave one out"
-            }
-            Self::Table { .. } => {
-                "a table is UTF-8 text, each line with as many values as the first one has columns; a value with a comma \
-                 stands in double quotes"
-            }
-            Self::TableEmpty { .. } => "write a line for each image below that of the columns",
-            Self::ListedTwice { .. } => {
-                "remove one of the two lines; an image with several labels has them in one, as in cat;dog"
-            }
-            Self::UnknownPart { .. } => {
-                "write train or val on every line, or leave out the column `split`"
-            }
-            Self::SubsetShare { .. } => "0.1 stands for a tenth of each class",
-            Self::TableColumns { .. } => "the first line names the columns, separated by commas",
-            Self::LabelMissing { .. } => {
-                "images may be without a label only where others have several, as in cat;dog"
-            }
-            _ => return None,
-        })
-    }
-
     /// The message and those of all its sources, on one line.
     pub(crate) fn chain(&self) -> String {
         let mut line = self.to_string();
