@@ -38,6 +38,7 @@ impl CropSettings {
     /// # Errors
     /// [`Error::CropRange`] when a range is empty, not positive, or a scale is above 1.
     pub fn check(&self) -> Result<(), Error> {
+        // Written so that NaN is refused, too: it compares false.
         let (low, high) = self.scale;
         if !(0.0 < low && low <= high && high <= 1.0) {
             return Err(Error::CropRange {
@@ -89,6 +90,7 @@ impl Crop {
     /// When `width` or `height` is zero.
     pub fn random(width: usize, height: usize, settings: &CropSettings, mut draws: Draws) -> Self {
         let area = width as f64 * height as f64;
+        // In logarithms a ratio and its inverse are equally likely.
         let log_ratio = (settings.ratio.0.ln(), settings.ratio.1.ln());
         let fitting = (0..N_TRIES).find_map(|_| {
             let target = area * draws.uniform(settings.scale.0, settings.scale.1);
@@ -105,11 +107,13 @@ impl Crop {
             }
             None => Self::fall_back(width, height, settings.ratio),
         };
+        // The last draw, and none without flips: a counter belongs to one image, so nothing behind it moves.
         crop.flipped = settings.flip && draws.chance(0.5);
         crop
     }
 
     fn fall_back(width: usize, height: usize, ratio: (f64, f64)) -> Self {
+        // Too narrow: the width is kept and the height cut, and the other way round.
         let found = width as f64 / height as f64;
         let (w, h) = if found < ratio.0 {
             (width, (width as f64 / ratio.0).round_ties_even() as usize)
@@ -203,6 +207,7 @@ impl Frame {
         };
         let along = |length: usize, resized: u128, side: usize| {
             let scale = length as f64 / resized as f64;
+            // Rounded in pixels of the resized image, as there; the scale leads back to the image's own.
             let margin = ((resized as f64 - side as f64) / 2.0).round_ties_even();
             (margin * scale, side as f64 * scale)
         };

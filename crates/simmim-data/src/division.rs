@@ -58,6 +58,7 @@ impl Division {
         if rank >= world {
             return Err(Error::Rank { rank, world });
         }
+        // Even shares, so that every process's mean loss weighs the same and none waits for another.
         match n_micro.checked_mul(world) {
             Some(parts) if batch_size.is_multiple_of(parts) => Ok(Self { settings, sharing }),
             _ => Err(Error::BatchDivision {

@@ -94,6 +94,7 @@ impl Erasing {
         if !draws.chance(self.probability) {
             return None;
         }
+        // In logarithms, so that tall and wide rectangles are equally likely.
         let (low, high) = (self.ratio.0.ln(), self.ratio.1.ln());
         (0..N_TRIES).find_map(|_| {
             let share = draws.uniform(self.area.0, self.area.1);

@@ -94,6 +94,7 @@ impl Loader {
     /// [`Error::TooFewImages`] for a training pass over less than one batch, and
     /// [`Error::Thread`].
     pub fn start(plan: Arc<BatchPlan>, pass: Pass, n_workers: usize) -> Result<Self, Error> {
+        // Before a thread is started, as the caller can still do something about it.
         if matches!(pass, Pass::Train { .. }) {
             plan.steps_per_epoch()?;
         }
@@ -198,6 +199,7 @@ impl Shared {
         if state.stopped {
             return None;
         }
+        // Taken up in order, so that the batch waited for is always one of the oldest under way.
         let n = state.next_taken;
         let job = self.pass.job(&self.plan, n)?;
         state.next_taken += 1;
@@ -219,8 +221,10 @@ impl Shared {
             let waited = self.ready.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         };
+        // Given, even if it is an error: the place in the window is free.
         state.next_given += 1;
         state.stopped = batch.is_err();
+        // Workers that wake up need the lock.
         drop(state);
         self.room.notify_all();
         Some(batch)

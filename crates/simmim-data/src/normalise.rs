@@ -64,6 +64,7 @@ impl Normalisation {
             });
         }
         let entries = sample.entries(data.len())?;
+        // Means of the images' means: a large photograph does not outweigh a small one.
         let mut sums = vec![[0.0; 2]; channels];
         let mut n_read = 0_u32;
         for &entry_idx in &entries {
@@ -87,6 +88,7 @@ impl Normalisation {
         let means = sums.iter().map(|sum| sum.map(|s| s / f64::from(n_read)));
         let (mean, std) = means
             .map(|[first, second]| {
+                // In double precision, where the difference of two near numbers still has enough digits.
                 let variance = second - first * first;
                 // Below the rounding of the sums there is no variance to speak of.
                 let std = if variance < 1e-9 {

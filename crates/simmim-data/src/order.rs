@@ -38,12 +38,15 @@ impl Split {
         let holds_out = settings.share > 0.0 && settings.max > 0;
         let n_held_out = if holds_out && n >= 2 {
             let wanted = (n as f64 * settings.share).round() as usize;
+            // At least one to measure on, and at least one to train on.
             wanted.min(settings.max).clamp(1, n - 1)
         } else {
             0
         };
+        // A random choice, as neighbours in a folder are often of one scene or class.
         let order = Stream::new(seed, Purpose::Split).at(0, 0).permutation(n);
         let (held_out, train) = order.split_at(n_held_out);
+        // In the order of the data set, which is the order on disk; the epoch shuffles anyway.
         let sorted = |entries: &[usize]| {
             let mut entries = entries.to_vec();
             entries.sort_unstable();
@@ -111,6 +114,7 @@ impl Order {
         }
         let mut draws = Stream::new(self.seed, Purpose::Order).at(epoch, 0);
         let order = Arc::new(draws.permutation(self.n));
+        // The oldest goes: workers are in one epoch, or at the border of two.
         if kept.len() == N_KEPT {
             kept.remove(0);
         }

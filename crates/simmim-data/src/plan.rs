@@ -258,6 +258,7 @@ impl BatchPlan {
         check_batch(micro_idx as u64, self.settings().n_micro as u64)?;
         let epoch = step / steps_per_epoch;
         let order = self.order.epoch(epoch);
+        // Images behind the last whole batch are passed over: a shorter step would weigh its images more.
         let first = (step % steps_per_epoch) as usize * self.settings().batch_size;
         let own = self.division.share(micro_idx);
         let mix = self.draw_mix(step, micro_idx);
@@ -271,6 +272,7 @@ impl BatchPlan {
             micro_idx,
             ..self.source.empty_batch(spare, needed.len())
         };
+        // A place keeps its image whoever makes it: what is unreadable is looked past by all in the same order.
         for place in needed {
             let (before, from_here) = order.split_at(first + place);
             let candidates = from_here.iter().chain(before);
@@ -324,6 +326,7 @@ impl BatchPlan {
     ) -> Result<Batch, Error> {
         check_batch(listed.batch_idx, self.n_batches(listed.n))?;
         let first = listed.batch_idx as usize * self.division.micro_size();
+        // The last batch is smaller, so that every image is measured, and once.
         let places = first..(first + self.division.micro_size()).min(listed.n);
         let mut batch = Batch {
             step: listed.batch_idx,

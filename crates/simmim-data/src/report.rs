@@ -99,6 +99,7 @@ impl Reporter {
     }
 
     fn check(&self, record: &Record) -> Result<(), Error> {
+        // Distinct images, so that one bad image, met once an epoch, does not use up the limit.
         let count = record.bad.len();
         if count <= self.limit {
             return Ok(());

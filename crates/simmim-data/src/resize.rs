@@ -72,6 +72,7 @@ pub(crate) fn resize_frame(
     scratch: &mut Scratch,
 ) -> Samples {
     // Only the rows that have an influence: a frame may be a small part of a very tall image.
+    // Two pixels of the result to each side, the reach of the wider filter, and one for rounding.
     let reach = 2.0 * (frame.height / size[0] as f64).max(1.0) + 1.0;
     let first_row = (frame.top - reach).max(0.0) as usize;
     let last_row = ((frame.top + frame.height + reach).ceil() as usize).min(image.height);
@@ -227,6 +228,7 @@ fn resize_view<P: PixelTrait>(
 fn convolution(kernel: FilterType) -> ResizeOptions {
     ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(kernel))
+        // No channel is an alpha here, and bands of a measurement must not be multiplied by one another.
         .use_alpha(false)
 }
 

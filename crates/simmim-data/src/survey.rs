@@ -71,6 +71,7 @@ impl Survey {
                 Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
             }
         }
+        // There is no median of no image.
         if headers.is_empty() {
             return Err(reporter.none_readable(entries.len()));
         }

@@ -186,9 +186,11 @@ impl Transform {
         self.check(image);
         let mut crop_draws = at.draws(Purpose::Crop);
         let mut draws = at.draws(Purpose::Augment);
+        // Before the crop and from the stream of distortions, so that crops do not depend on it.
         let filter = self.interpolation.draw(&mut draws);
         let (mut samples, flipped) = if self.framing == Framing::Small {
             let samples = self.squeezed(image, filter, scratch);
+            // Down first, then right, as the reference draws them.
             let offsets = [0; 2].map(|_| crop_draws.below(2 * MARGIN_PX + 1));
             let flipped = self.crop.flip && crop_draws.chance(0.5);
             (self.moved(&samples, offsets), flipped)
@@ -208,6 +210,7 @@ impl Transform {
         }
         self.normalisation
             .apply(&samples, self.size[1], flip_later, sample);
+        // Behind normalisation: the noise is standard normal in the model's own scale.
         if let Some(erasing) = &self.erasing {
             erasing.apply(sample, self.size, &mut at.draws(Purpose::Erase));
         }

@@ -9,11 +9,13 @@ use super::levels::Level;
 ///
 /// Source: Pillow, `Image.py`, `Image.rotate`.
 pub(super) fn rotation(degrees: f64, width: usize, height: usize) -> [f64; 6] {
+    // The matrix leads from the result back to the image, so it turns the other way.
     let (sin, cos) = (-degrees.to_radians()).sin_cos();
     let (x, y) = (width as f64 / 2.0, height as f64 / 2.0);
     [
         cos,
         sin,
+        // What brings the middle back to where it was.
         x - cos * x - sin * y,
         -sin,
         cos,
@@ -45,6 +47,7 @@ fn moved<T: Level>(
 ) -> Vec<T> {
     let (width, height, channels) = (image.width, image.height, image.channels);
     let [a, b, c, d, e, f] = matrix;
+    // A mean is a share of full brightness; what is filled in is a whole grey level, as any pixel.
     let brightness = |mean: &f32| (f64::from(*mean) * f64::from(T::FULL)).round_ties_even();
     let fill: Vec<T> = fill.iter().map(|m| T::cut_f64(brightness(m))).collect();
     let inside = |at: f64, length: usize| (0.0..length as f64).contains(&at);
@@ -52,6 +55,7 @@ fn moved<T: Level>(
     for place in 0..width * height {
         let (x, y) = ((place % width) as f64 + 0.5, (place / width) as f64 + 0.5);
         let (x, y) = (a * x + b * y + c, d * x + e * y + f);
+        // Outside is decided before anything is interpolated: a border pixel does not fade into the fill.
         if !(inside(x, width) && inside(y, height)) {
             result.extend_from_slice(&fill);
             continue;
@@ -79,6 +83,7 @@ struct Taps {
 impl Taps {
     /// `at` is from 0 to `length`, which is the far edge of the last pixel.
     fn new(at: f64, length: usize, filter: Filter) -> Self {
+        // The middle of pixel i is at i + 1/2.
         let before = (at - 0.5).floor();
         let clipped = |offset: isize| (before as isize + offset).clamp(0, length as isize - 1);
         Self {
@@ -97,6 +102,7 @@ impl Taps {
                 near + (far - near) * d
             }
             Filter::Bicubic => {
+                // The polynomial through these with a = -1, by powers of d (Horner).
                 let [v1, v2, v3, v4] = self.places.map(value);
                 let (linear, square) = (v3 - v1, 2.0 * (v1 - v2) + v3 - v4);
                 let cube = v2 - v1 + v4 - v3;

@@ -147,6 +147,8 @@ impl Kind {
         sign: f64,
         filter: Filter,
     ) -> Distortion {
+        // 1 is the image itself: "increasing" moves away from it to either side, else the magnitude runs across
+        // it.
         let factor = if increasing {
             (1.0 + sign * strength * 0.9).max(0.1)
         } else {
@@ -224,6 +226,7 @@ impl Distortion {
             },
             Self::Equalize => levels::equalize(image),
             Self::Posterize { bits } => {
+                // In 32 bits, where a shift by all eight is defined: it leaves no bit.
                 let mask = 0xff_u32 << 8_u32.saturating_sub(bits);
                 levels::map_u8(image, |level| level & mask as u8);
             }

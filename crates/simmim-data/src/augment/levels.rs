@@ -42,6 +42,7 @@ impl Level for u16 {
 
 /// Maps each grey level of an 8-bit image; leaves another as it is.
 pub(super) fn map_u8(image: &mut Image, map: impl Fn(u8) -> u8) {
+    // 256 levels are mapped once instead of every pixel.
     let table: [u8; 256] = std::array::from_fn(|level| map(level as u8));
     if let Samples::U8(values) = &mut image.samples {
         for value in values {
@@ -61,11 +62,14 @@ pub(super) fn equalize(image: &mut Image) {
         for value in values[channel..].iter().step_by(channels) {
             counts[usize::from(*value)] += 1;
         }
+        // The brightest level that occurs does not count, so that it comes out as 255.
         let brightest = counts.iter().rfind(|count| **count > 0);
         let step = (values.len() / channels - brightest.unwrap_or(&0)) / 255;
+        // Too few darker pixels for 255 steps: the reference leaves the channel as it is.
         if step == 0 {
             continue;
         }
+        // From half a step, so that each level is rounded, not cut off.
         let mut below = step / 2;
         let table = counts.map(|count| {
             let level = (below / step).min(255) as u8;
@@ -86,6 +90,7 @@ pub(super) fn auto_contrast(image: &mut Image) {
             let (low, high) = levels.fold((T::FULL, 0.0_f32), |(low, high), level| {
                 (low.min(level.to_f32()), high.max(level.to_f32()))
             });
+            // A flat channel has no range to stretch.
             if high <= low {
                 continue;
             }
@@ -138,6 +143,7 @@ pub(super) fn contrast(image: &mut Image, factor: f32) {
         for channel in 0..channels {
             let levels = values[channel..].iter().step_by(channels);
             let mean = levels.map(|level| (*level).into()).sum::<f64>() / n;
+            // Pillow takes the mean for a whole grey level.
             let mean = (mean + 0.5).floor() as f32;
             for value in values[channel..].iter_mut().step_by(channels) {
                 *value = blend(mean, *value, factor);
@@ -172,6 +178,7 @@ pub(super) fn sharpness(image: &mut Image, factor: f32) {
     ) -> Vec<T> {
         let mut sharpened = values.to_vec();
         let row_len = width * channels;
+        // The two loops leave out the outermost pixels, which have no eight neighbours.
         for row in 1..height.saturating_sub(1) {
             for column in channels..row_len.saturating_sub(channels) {
                 let place = row * row_len + column;
@@ -180,6 +187,7 @@ pub(super) fn sharpness(image: &mut Image, factor: f32) {
                     three.map(|at| values[at].to_f32()).iter().sum::<f32>()
                 };
                 let around = beside(place - row_len) + beside(place) + beside(place + row_len);
+                // The middle weighs 5: once within `around`, and four times more.
                 let smooth = (around + 4.0 * values[place].to_f32()) / 13.0 + 0.5;
                 let smooth = T::cut(smooth).to_f32();
                 sharpened[place] = blend(smooth, values[place], factor);

@@ -116,6 +116,7 @@ impl RandAugment {
     }
 
     fn take(&mut self, section: &str) -> Result<(), String> {
+        // timm would take these and change the operations: to pass over them would be another augmentation.
         if section.starts_with(['w', 't']) {
             return Err(format!(
                 "{section} chooses another set of operations or weights, which are not available"
@@ -155,6 +156,8 @@ impl RandAugment {
         let drawn = (0..self.n_ops).filter_map(|_| {
             let kind = Kind::ALL[draws.below(Kind::ALL.len())];
             let applied = draws.chance(self.probability);
+            // Drawn even if nothing is applied, so that an operation's draws do not depend on what came of
+            // those before.
             let magnitude = self.draw_magnitude(draws);
             // The sign and the filter are drawn for every operation, whether or not it has one.
             let sign = if draws.chance(0.5) { -1.0 } else { 1.0 };

@@ -36,7 +36,9 @@ pub(super) fn convert(decoded: Decoded, channels: usize) -> Result<Image, Error>
         samples,
     } = decoded;
     let samples = match (color, channels) {
+        // Order matters: bands have no colour that could be converted.
         (Color::Bands(n), _) if n != channels => return Err(unequal(n, channels)),
+        // Three bands go where pictures go, and these have 8 bits.
         (Color::Bands(_), 3) => to_8_bits(samples),
         (Color::Grey, 1) | (Color::Bands(_), _) => samples,
         (_, 3) => to_rgb(to_8_bits(samples), color),
@@ -80,6 +82,7 @@ fn to_rgb(samples: Samples, color: Color) -> Samples {
 fn rgb_of<T: Value>(values: &[T], color: Color) -> Vec<T> {
     let pixels = values.chunks_exact(color.channels());
     match color {
+        // Alpha is the last sample, so dropping it is not reading it.
         Color::Grey | Color::GreyAlpha => pixels.flat_map(|p| [p[0]; 3]).collect(),
         Color::Cmyk => pixels
             .flat_map(|p| [p[0], p[1], p[2]].map(|ink| T::light(ink, p[3])))

@@ -24,6 +24,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Err
             format: Format::Jpeg,
         });
     }
+    // The decoder converts YCbCr and CMYK to RGB itself; grey is left grey, at a third of the work.
     let color = if header.channels == 1 {
         Color::Grey
     } else {
@@ -83,6 +84,7 @@ fn has_end(bytes: &[u8]) -> bool {
         if marker == END {
             return true;
         }
+        // These have no segment behind them: TEM, restarts and the start of an image.
         let is_bare = matches!(marker, 0x01 | 0xd0..=0xd8);
         if is_bare {
             continue;

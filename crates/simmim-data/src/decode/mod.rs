@@ -74,6 +74,7 @@ impl DecodeLimits {
         if width == 0 || height == 0 {
             return Err(Error::NoPixels { width, height });
         }
+        // A header may promise any size: an overflow must not make it small.
         let pixels = width.saturating_mul(height);
         if pixels > self.max_pixels {
             return Err(Error::TooManyPixels {
@@ -185,6 +186,7 @@ struct Decoded {
 }
 
 fn sniff(bytes: &[u8]) -> Result<Format, Error> {
+    // A name lies more often than the first bytes: PNG files called .jpg are common in scraped data sets.
     let starts = |magic: &[u8]| bytes.starts_with(magic);
     if starts(b"\xff\xd8\xff") {
         Ok(Format::Jpeg)
@@ -199,6 +201,7 @@ fn sniff(bytes: &[u8]) -> Result<Format, Error> {
         .contains(&true)
     {
         Ok(Format::Tiff)
+    // Last, as two letters are the weakest sign.
     } else if starts(b"BM") {
         Ok(Format::Bmp)
     } else {

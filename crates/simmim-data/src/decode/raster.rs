@@ -30,6 +30,7 @@ pub(super) fn decode(
     let mut raw = vec![0; decoder.total_bytes() as usize];
     let decoded = decoder.read_image(&mut raw);
     decoded.map_err(|error| failed(error, format))?;
+    // The crate hands 16 bits out as bytes in the order of the machine.
     let samples = match header.bits {
         16 => Samples::U16(native_u16(&raw)),
         _ => Samples::U8(raw),
@@ -47,6 +48,7 @@ fn open(bytes: &[u8], format: Format, limits: Limits) -> Result<impl ImageDecode
         Format::WebP => ImageFormat::WebP,
         Format::Bmp => ImageFormat::Bmp,
         Format::Gif => ImageFormat::Gif,
+        // JPEG and TIFF never come here; an arm of their own would have to panic.
         Format::Png | Format::Jpeg | Format::Tiff => ImageFormat::Png,
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
@@ -84,6 +86,7 @@ fn describe(decoder: &impl ImageDecoder, format: Format) -> Result<(Header, Colo
 
 fn failed(error: ImageError, format: Format) -> Error {
     match error {
+        // The reader is over the whole file in memory, so the only end it can meet is that of the data.
         ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
             Error::CutShort { format }
         }

@@ -19,6 +19,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Err
     let file = describe(&mut decoder)?;
     limits.check(&file.header)?;
     let mut allowed = Limits::default();
+    // The result is checked by the header above; these bound what the decoder sets aside meanwhile.
     allowed.decoding_buffer_size = limits.max_alloc_bytes as usize;
     allowed.intermediate_buffer_size = limits.max_alloc_bytes as usize;
     let mut decoder = decoder.with_limits(allowed);
@@ -27,6 +28,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Err
     let samples = match result {
         DecodingResult::U8(raw) => Samples::U8(file.arrange(raw, &layout)?),
         DecodingResult::U16(raw) => Samples::U16(file.arrange(raw, &layout)?),
+        // Floats have no full brightness that would be the same in every file.
         other => return Err(sample_type(&other_type(&other))),
     };
     Ok(Decoded {
@@ -94,6 +96,7 @@ fn describe(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<File, Error> {
     };
     let stored_bits = color_type.bit_depth();
     let bits = match stored_bits {
+        // Bits of grey are spread below; less than a byte of a colour is not worth a reader of its own.
         1 | 2 | 4 if color == Color::Grey => 8,
         8 | 16 => stored_bits,
         other => return Err(sample_type(&format!("{other} bits"))),

@@ -19,6 +19,7 @@ const HELD_OUT: [&str; 3] = ["val", "validation", TEST];
 
 pub(super) fn open(spec: &str, test: TestFolder) -> Result<Found, Error> {
     let data = DataSet::open(spec)?;
+    // Before the division: the same image could otherwise be trained on and held out.
     refuse_duplicates(&data)?;
     let top = Root::top(spec, &data)?;
     let names = top.folders(&data);
@@ -28,6 +29,7 @@ pub(super) fn open(spec: &str, test: TestFolder) -> Result<Found, Error> {
             open_without_test(data, &top)
         }
         Some(held_out) if names.contains(TRAIN) => open_parts(data, &top, held_out),
+        // A folder "train" alone is no class: its folders are the classes.
         _ if names.len() == 1 && names.contains(TRAIN) && top.n_direct(&data) == 0 => {
             top.refuse_empty_part()?;
             open_whole(data, &top.inside(TRAIN))
@@ -53,6 +55,7 @@ fn open_without_test(mut data: DataSet, top: &Root) -> Result<Found, Error> {
     top.refuse_images_beside_parts(&data)?;
     let is_train = |entry_idx| folders_of(&data, entry_idx).get(top.depth) == Some(&TRAIN);
     let wanted: Vec<bool> = (0..data.len()).map(is_train).collect();
+    // From here on entries are numbered anew, and labels are collected after that.
     data.keep(&wanted);
     let found = open_whole(data, &top.inside(TRAIN))?;
     Ok(Found {
@@ -137,6 +140,7 @@ impl Root {
             depth: 0,
             on_disk: DataSet::folders(spec)?,
         };
+        // All images are in the folder of the first one, or there is no one folder.
         let first = folders_of(data, 0).first().map(|name| (*name).to_owned());
         match first {
             Some(first) if data.is_archived() && top.is_wrapper(data, &first) => {
@@ -226,6 +230,7 @@ impl Root {
             };
             let class = classes.entry(class).or_default();
             match folders.get(self.depth + 1) {
+                // Deeper than a class's folder: perhaps a class of a data set opened one folder too high.
                 Some(folder) => _ = class.folders.insert(folder),
                 None => class.has_images = true,
             }
@@ -262,6 +267,7 @@ impl Root {
 
     /// Refuses folders on disk that no image is in.
     fn refuse_empty(&self, classes: &BTreeMap<&str, Class>) -> Result<(), Error> {
+        // An archive has no empty folders to find; on disk, one is a class whose images went missing.
         for path in self.on_disk.iter().map(|folder| subfolders(folder)) {
             for (name, path) in path? {
                 if !classes.contains_key(name.as_str()) {

@@ -142,11 +142,13 @@ impl Collected {
             place[*old] = new as u32;
         }
         let mut ids = self.ids;
+        // Numbers follow the names alone, so that two data sets of the same classes agree on them.
         for id in &mut ids {
             *id = place[*id as usize];
         }
         let mut starts = vec![0];
         for end in self.ends {
+            // In ascending order, which the numbers of first appearance were in and the new ones need not be.
             ids[starts[starts.len() - 1]..end].sort_unstable();
             starts.push(end);
         }
@@ -228,6 +230,7 @@ impl LabelledSet {
         let is_table = path
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        // A folder may be called something.csv.
         let found = if is_table && path.is_file() {
             table::open(path)?
         } else {

@@ -33,6 +33,7 @@ impl Strata {
         let mut firsts = vec![None; labels.n_classes()];
         for (_, entry_idx) in numbered {
             let ids = labels.of(entry_idx);
+            // The rarest label decides, as it has the fewest images to do without; ties go to the first class.
             let rarest = ids.iter().min_by_key(|id| (counts[**id as usize], **id));
             groups[rarest.map_or(labels.n_classes(), |id| *id as usize)].push(entry_idx);
             for id in ids {
@@ -56,6 +57,7 @@ pub(super) fn split(data: &DataSet, labels: &Labels, settings: HeldOut, seed: u6
     let n = data.len();
     let all: Vec<usize> = (0..n).collect();
     let strata = Strata::new(data, labels, &all, Stream::new(seed, Purpose::Split));
+    // The first image of each class stays in training, so it is not free to go.
     let n_free = n - strata.firsts.len();
     let holds_out = settings.share > 0.0 && settings.max > 0 && n_free > 0;
     let n_held_out = if holds_out {
@@ -101,6 +103,7 @@ struct GroupSize {
 /// Shares `total` out in proportion to the sizes of groups, by the largest remainders.
 fn quotas(groups: &[GroupSize], total: usize) -> Vec<usize> {
     let n: usize = groups.iter().map(|group| group.all).sum();
+    // A product of two numbers of images may not fit into 64 bits on a large data set; the quotient is exact.
     let exact = |size: usize| size as u128 * total as u128;
     let n_wide = n.max(1) as u128;
     let mut quotas: Vec<usize> = groups
@@ -109,6 +112,7 @@ fn quotas(groups: &[GroupSize], total: usize) -> Vec<usize> {
         .collect();
     let mut order: Vec<usize> = (0..groups.len()).collect();
     order.sort_by_key(|group| Reverse(exact(groups[*group].all) % n_wide));
+    // What the rounding down has left over goes, one each, to those who lost most by it.
     let mut left = total - quotas.iter().sum::<usize>();
     for group in order {
         if left > 0 && quotas[group] < groups[group].free {

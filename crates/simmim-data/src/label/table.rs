@@ -37,6 +37,7 @@ pub(super) fn open(table: &Path) -> Result<Found, Error> {
 fn columns(table: &Path, header: &csv::StringRecord) -> Result<Columns, Error> {
     let place = |name| header.iter().position(|column| column == name);
     let known = ["path", "label", "split"];
+    // A column that nobody reads is likely a slip in the name of one that somebody does.
     let distinct = header.iter().all(|column| known.contains(&column));
     let n_known = known.iter().filter(|name| place(**name).is_some()).count();
     match (place("path"), place("label")) {
@@ -100,6 +101,7 @@ impl<'a> Rows<'a> {
         }
         let labels = field(self.columns.label).split(SEPARATOR).map(str::trim);
         match self.labels.push(labels.filter(|label| !label.is_empty())) {
+            // Whether that is wrong is known only at the end: images with several labels may be without any.
             0 => _ = self.unlabelled.get_or_insert(line),
             1 => {}
             _ => self.labels.multi_label = true,

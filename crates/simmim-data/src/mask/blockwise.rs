@@ -37,11 +37,13 @@ fn hide_block(cells: &mut Cells, max_new: usize, draws: &mut Draws) -> bool {
         let aspect = draws.uniform(MIN_ASPECT.ln(), -MIN_ASPECT.ln()).exp();
         let h = (area * aspect).sqrt().round_ties_even() as usize;
         let w = (area / aspect).sqrt().round_ties_even() as usize;
+        // As in the source, a block is smaller than the image both ways.
         if h == 0 || w == 0 || h >= height || w >= width {
             continue;
         }
         let at = [draws.below(height - h + 1), draws.below(width - w + 1)];
         let block = cells.rectangle(at, [h, w]);
+        // Blocks may overlap, so what counts is what is not yet hidden.
         let n_new = block.iter().filter(|i| !cells.hidden()[**i]).count();
         if (1..=max_new).contains(&n_new) {
             for cell_idx in block {
@@ -63,6 +65,7 @@ fn hide_border_cell(cells: &mut Cells, draws: &mut Draws) {
         .copied()
         .filter(|i| cells.touches_hidden(*i))
         .collect();
+    // On a grid too small for any block nothing is hidden yet, and any cell will do.
     let choices = if border.is_empty() { visible } else { border };
     cells.hide(choices[draws.below(choices.len())]);
 }

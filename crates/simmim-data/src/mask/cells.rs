@@ -30,6 +30,7 @@ impl Cells {
     }
 
     pub(super) fn hide(&mut self, cell_idx: usize) {
+        // Counted only once: blocks may hide a cell again.
         self.n_hidden += usize::from(!self.hidden[cell_idx]);
         self.hidden[cell_idx] = true;
     }

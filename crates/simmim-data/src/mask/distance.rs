@@ -32,6 +32,7 @@ fn squared_distances(hidden: &[bool], width: usize) -> Vec<f64> {
         .iter()
         .map(|hidden| if *hidden { f64::INFINITY } else { 0.0 })
         .collect();
+    // Squared distances are sums over the axes, so columns first and rows of their results give the whole.
     let mut envelope = Envelope::default();
     for x in 0..width {
         let column: Vec<f64> = squared[x..].iter().step_by(width).copied().collect();
@@ -68,6 +69,7 @@ impl Envelope {
         }
         let mut at = 0;
         let lowest = (0..values.len()).map(|p| {
+            // Places come in ascending order, so the parabola that is lowest is only ever moved on.
             while at + 1 < self.feet.len() && self.starts[at + 1] < p as f64 {
                 at += 1;
             }
@@ -85,6 +87,7 @@ impl Envelope {
         let mut start = f64::NEG_INFINITY;
         while let (Some(&last), Some(&last_start)) = (self.feet.last(), self.starts.last()) {
             start = (height(q) - height(last)) / (2.0 * (q - last) as f64);
+            // Where the new one takes over before the last does, the last is lowest nowhere.
             if start > last_start {
                 break;
             }

@@ -124,6 +124,8 @@ impl MaskPlan {
         if let Some((setting, _)) = sides.iter().find(|(_, side)| *side == 0) {
             return Err(Error::Zero { setting });
         }
+        // A cell over the border would be hidden in part, and masks would differ in their number of hidden
+        // pixels.
         let divides = |side: usize| height.is_multiple_of(side) && width.is_multiple_of(side);
         if !divides(patch_px) {
             return Err(Error::PatchSize {
@@ -156,6 +158,7 @@ impl MaskPlan {
             patch_px,
             cell_patches: cell_px / patch_px,
             cells,
+            // A product a rounding above a whole number must not hide one cell more than there are.
             n_cells_hidden: ((n_cells as f64 * ratio).ceil() as usize).min(n_cells),
         })
     }
@@ -210,6 +213,8 @@ impl MaskPlan {
         let mut cells = Cells::visible(self.cells);
         match self.kind {
             MaskKind::Random => {
+                // The first cells of a random order: the count is exact, which single coin tosses would not
+                // give.
                 let order = draws.permutation(self.n_cells());
                 for cell_idx in &order[..self.n_cells_hidden] {
                     cells.hide(*cell_idx);

@@ -12,6 +12,7 @@ use super::cells::Cells;
 pub(super) fn hide(cells: &mut Cells, count: usize, draws: &mut Draws) {
     let [height, width] = cells.size();
     let root = (count as f64).sqrt().round() as usize;
+    // Which side gets the root is drawn, or all rectangles would lie the same way.
     let stands = draws.chance(0.5);
     let [h, w] = if stands {
         enclosing(count, root, [height, width])

@@ -125,9 +125,11 @@ impl Mixing {
     /// Draws what is done to a batch of images of `[H, W]`.
     pub fn draw(&self, size: [usize; 2], draws: &mut Draws) -> Mix {
         let (mixup, cutmix) = (self.mixup_alpha > 0.0, self.cutmix_alpha > 0.0);
+        // Drawn first and always, so that a change of the alphas leaves the same batches alone.
         if !draws.chance(self.probability) || !(mixup || cutmix) {
             return Mix::Keep;
         }
+        // The switch is drawn only where there is a choice, as in timm.
         if cutmix && (!mixup || draws.chance(self.switch)) {
             let kept = symmetric_beta(self.cutmix_alpha, draws);
             return Mix::paste(size, kept, size.map(|length| draws.below(length)));
@@ -151,6 +153,7 @@ impl Mix {
     /// # Panics
     /// When the middle is no pixel of the image.
     pub fn paste(size: [usize; 2], kept: f64, middle: [usize; 2]) -> Self {
+        // The same share of either side, so that the area has the share that was drawn.
         let share = (1.0 - kept).sqrt();
         let along = |axis: usize| {
             let (length, middle) = (size[axis], middle[axis]);
@@ -198,6 +201,7 @@ impl Mix {
             } => {
                 let rows = (top..top + height).map(|y| y * size[1] + left);
                 let rows: Vec<_> = rows.map(|start| start..start + width).collect();
+                // Swapped, not copied: both of a pair lose the rectangle that the other gains.
                 pairs(images, n, |one, other| {
                     swap_rows(one, other, size[0] * size[1], &rows);
                 });
@@ -213,6 +217,7 @@ impl Mix {
     /// # Panics
     /// When `targets` is not `n` rows.
     pub fn targets(&self, targets: &mut [f32], n: usize) {
+        // By the share that is left after the rectangle was cut off at the border, which the images have.
         if *self != Self::Keep {
             fade(targets, n, self.kept() as f32);
         }

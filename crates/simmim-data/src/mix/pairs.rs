@@ -36,6 +36,7 @@ pub(super) fn pairs(rows: &mut [f32], n: usize, mut mix: impl FnMut(&mut [f32], 
     }
     let row_len = rows.len() / n;
     assert_eq!(rows.len(), n * row_len, "{n} rows");
+    // Of an odd number the middle row is the last half's first, and no partner comes to it.
     let (first, last) = rows.split_at_mut(n / 2 * row_len);
     // At least one number a row, so that there are chunks.
     let row_len = row_len.max(1);

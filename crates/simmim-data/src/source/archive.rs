@@ -86,6 +86,7 @@ pub(super) fn add_compressed(index: &mut Index, path: &Path) -> Result<(), Error
         push(index, path, &inner_name, offset, size_bytes);
         // An oversized entry keeps its place in the index and is refused when it is read.
         if size_bytes <= MAX_IMAGE_FILE_BYTES {
+            // What an entry says of its size may be wrong: memory grows with what is really there.
             let mut bytes = Vec::with_capacity(size_bytes.min(1 << 20) as usize);
             entry
                 .read_to_end(&mut bytes)
@@ -125,6 +126,7 @@ fn image_name<R: Read>(
     archive: &Path,
 ) -> Result<Option<String>, Error> {
     let kind = entry.header().entry_type();
+    // Neither is a file, so neither is counted as one that was passed over.
     if kind.is_dir() || kind.is_pax_global_extensions() {
         return Ok(None);
     }
@@ -142,6 +144,7 @@ fn image_name<R: Read>(
 
 /// Adds an image of the archive that will be the next in the index, `size_bytes` from `offset` on.
 fn push(index: &mut Index, archive: &Path, inner_name: &str, offset: u64, size_bytes: u64) {
+    // A name from an archive begins behind the archive's own, which may move.
     let prefix = format!("{}:", archive.display());
     index.entries.push(Entry {
         relative_from: prefix.len(),

@@ -59,6 +59,7 @@ fn special_kind(_metadata: &Metadata) -> &'static str {
 /// [`Error::Unreadable`].
 pub fn read_image_file(path: &Path) -> Result<Vec<u8>, Error> {
     let size_bytes = metadata(path)?.len();
+    // The size is a guess for the memory; the read itself goes on to the end or to the limit.
     let mut bytes = Vec::with_capacity(size_bytes.min(MAX_IMAGE_FILE_BYTES) as usize);
     File::open(path)
         .and_then(|file| file.take(MAX_IMAGE_FILE_BYTES + 1).read_to_end(&mut bytes))

@@ -12,6 +12,7 @@ use crate::Error;
 pub(super) fn add(index: &mut Index, folder: &Path) -> Result<(), Error> {
     let relative_from = folder.to_string_lossy().len();
     let mut met_file = false;
+    // Systems list folders in any order; a run needs the same one everywhere.
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
     let mut walk = walk.into_iter();
     while let Some(step) = walk.next() {
@@ -23,6 +24,7 @@ pub(super) fn add(index: &mut Index, folder: &Path) -> Result<(), Error> {
             }
         };
         if entry.file_type().is_dir() {
+            // Such as .git and .thumbnails.
             if is_hidden(&entry) {
                 index.ignore("hidden");
                 walk.skip_current_dir();

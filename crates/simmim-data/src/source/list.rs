@@ -18,6 +18,7 @@ pub(super) fn add(index: &mut Index, list: &Path) -> Result<(), Error> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        // An image that is listed twice would be shown twice as often.
         if seen.insert(line) {
             named.push((line_idx + 1, line));
         } else {
@@ -43,6 +44,7 @@ pub(super) fn add_files<'a>(
                 let relative_from = path.to_string_lossy().len() - name.len();
                 index.add_file(&path, relative_from, found.len());
             }
+            // Counted rather than given up at the first: one wrong folder makes a thousand missing files.
             _ => {
                 n_missing += 1;
                 first_missing.get_or_insert((line, path));

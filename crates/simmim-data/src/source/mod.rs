@@ -80,6 +80,7 @@ impl Index {
 
     /// Whether a file's name makes it an image; counts it if not.
     fn takes(&mut self, file_name: &str) -> bool {
+        // Among them "._a.jpg", which macOS puts beside a.jpg in archives and which holds no image.
         if file_name.starts_with('.') {
             self.ignore("hidden");
             return false;
@@ -197,6 +198,7 @@ impl DataSet {
     /// When `entry_idx` is not below [`Self::len`].
     pub fn read(&self, entry_idx: usize) -> Result<Vec<u8>, Error> {
         let entry = &self.entries[entry_idx];
+        // Before anything is allocated for it.
         if entry.size_bytes > MAX_IMAGE_FILE_BYTES {
             return Err(Error::FileTooLarge {
                 name: entry.name.clone(),
@@ -284,6 +286,7 @@ fn add_path(index: &mut Index, path: &Path) -> Result<(), Error> {
     }
     let name = path.to_string_lossy().to_lowercase();
     let extension = extension(&name);
+    // Two extensions, of which `extension` sees the last alone.
     if name.ends_with(".tar.gz") || extension == "tgz" {
         return archive::add_compressed(index, path);
     }

@@ -9,6 +9,7 @@ const MAX_BRACE_NAMES: u64 = 1_000_000;
 
 /// The paths that a specification names, in its order.
 pub(super) fn expand(spec: &str) -> Result<Vec<PathBuf>, Error> {
+    // A file with a comma or a brace in its name is still a file.
     if Path::new(spec).exists() {
         return Ok(vec![PathBuf::from(spec)]);
     }
@@ -55,6 +56,7 @@ fn expand_braces(pattern: &str) -> Result<Vec<String>, Error> {
         None => inside.split(',').map(str::to_owned).collect(),
     };
     let tails = expand_braces(tail)?;
+    // Before the names are made: two braces of a million would fill the memory.
     if choices.len() as u64 * tails.len() as u64 > MAX_BRACE_NAMES {
         return Err(refuse("the braces stand for more than a million names"));
     }
@@ -91,6 +93,7 @@ fn expand_glob(name: &str) -> Result<Vec<PathBuf>, Error> {
     })?;
     let mut paths = Vec::new();
     for found in matches {
+        // A folder that cannot be listed is an error; to pass over it would lose images in silence.
         paths.push(found.map_err(|error| Error::Unreadable {
             path: error.path().to_owned(),
             source: error.into(),
