@@ -224,7 +224,7 @@ impl Error {
                 Some("lower `train.base_lr`, lengthen `train.warmup_epochs`, or look for broken images".into())
             }
             Self::OtherEncoder { is_own: true, .. } => Some(
-                "leave away the recipe or the `model.variant` that asks for the other kind, so that the geometry is taken \
+                "leave out the recipe or the `model.variant` that asks for the other kind, so that the geometry is taken \
                  from the checkpoint"
                     .into(),
             ),

@@ -192,7 +192,7 @@ fn a_recipe_for_another_family_of_encoders_is_refused_with_the_checkpoints_own()
         &[
             "best.safetensors holds a vision transformer (`vit-t/16`)",
             "a Swin transformer (`swin-b`) is to be filled",
-            "hint: leave away the recipe",
+            "hint: leave out the recipe",
         ],
     );
     let swin = "--set model.variant=swin-t/2 --set model.depth=unset --set model.depths=[1,1] --set model.width=12 \
