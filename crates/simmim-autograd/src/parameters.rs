@@ -280,6 +280,17 @@ impl Gradients {
         self.tensors[id.0].as_ref()
     }
 
+    /// Puts another gradient in place of a parameter's.
+    ///
+    /// # Panics
+    /// When it is of another shape.
+    pub fn replace(&mut self, id: ParameterId, gradient: Tensor) {
+        if let Some(old) = &self.tensors[id.0] {
+            assert_eq!(old.shape(), gradient.shape(), "a gradient of another shape");
+        }
+        self.tensors[id.0] = Some(gradient);
+    }
+
     /// Forgets all gradients; their memory is used again.
     pub fn clear(&mut self) {
         self.tensors.fill(None);

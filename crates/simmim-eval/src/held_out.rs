@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use simmim_collective::Alone;
 use simmim_config::Plan;
 use simmim_data::{DataSet, Loader, Pass, Reporter};
 use simmim_train::in_threads;
@@ -20,7 +21,7 @@ pub fn held_out_loss(
     data: &Arc<DataSet>,
 ) -> Result<Option<f64>, Error> {
     let reporter = Arc::new(Reporter::new(plan.config().bad_limit(data.len())));
-    let images = open_images(plan, Arc::clone(data), reporter)?;
+    let images = open_images(plan, &Alone, Arc::clone(data), reporter)?;
     if images.batches.n_held_out_batches() == 0 {
         return Ok(None);
     }

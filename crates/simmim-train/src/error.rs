@@ -21,6 +21,10 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] simmim_data::Error),
 
+    /// The other processes of the training have ended, failed, or were not started alike.
+    #[error(transparent)]
+    Ranks(#[from] simmim_collective::Error),
+
     /// Stored values do not fit the model.
     #[error("{}", path.display())]
     Weights {
@@ -189,6 +193,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.hint(),
+            Self::Ranks(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),

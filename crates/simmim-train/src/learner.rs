@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use simmim_autograd::{AdamW, DropPath, Gradients, Parameters, Tape, Var};
 use simmim_checkpoint::Archive;
+use simmim_collective::{Alone, Collective, agree};
 use simmim_config::RawConfig;
 use simmim_data::{Batch, Loader, Normalisation};
 
 use crate::error::Error;
 use crate::picture::Picture;
+use crate::reduce::{Ranks, backward_and_reduce};
 
 /// What is trained: a network with a loss, and a measure of how good it is.
 pub trait Task: Debug + Send {
@@ -33,11 +35,15 @@ pub trait Task: Debug + Send {
     /// Called after each optimiser step.
     fn stepped(&mut self) {}
 
-    /// How good it is on all images of a loader; `None` when that has no image.
+    /// How good it is on the images of all ranks' loaders; `None` when those have no image. Every rank gets the same.
     ///
     /// # Errors
-    /// [`Error::Data`] when the loader has met too many unreadable images.
-    fn validate(&self, loader: Loader) -> Result<Option<Validation>, Error>;
+    /// [`Error::Data`] when the loader has met too many unreadable images; [`Error::Ranks`].
+    fn validate(
+        &self,
+        loader: Loader,
+        collective: &dyn Collective,
+    ) -> Result<Option<Validation>, Error>;
 
     /// What it makes of some images, to look at; `None` for a task that draws nothing.
     fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture>;
@@ -84,6 +90,7 @@ pub struct Learner<T> {
     gradients: Gradients,
     seed: u64,
     checkpointing: bool,
+    collective: Arc<dyn Collective>,
 }
 
 /// What one optimiser step showed.
@@ -106,7 +113,15 @@ impl<T: Task> Learner<T> {
             optimiser,
             seed: config.train.seed,
             checkpointing: config.train.checkpointing,
+            collective: Arc::new(Alone),
         }
+    }
+
+    /// The same as one of several ranks, whose steps are those of all together.
+    #[must_use]
+    pub(crate) fn among(mut self, collective: Arc<dyn Collective>) -> Self {
+        self.collective = collective;
+        self
     }
 
     /// One optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
@@ -124,23 +139,38 @@ impl<T: Task> Learner<T> {
     ) -> Result<StepResult, Error> {
         self.gradients.clear();
         let (mut loss, mut wait_secs) = (0.0, 0.0);
-        for _ in 0..n_parts {
-            let batch = next(loader)?;
+        for part in 0..n_parts {
+            let batch = agree(&*self.collective, next(loader))?;
             wait_secs += loader.last_wait_secs();
-            loss += self.accumulate(&batch, batch.places.as_slice().into(), n_parts);
+            let part = Part {
+                places: batch.places.as_slice().into(),
+                n_parts,
+                is_last: part + 1 == n_parts,
+            };
+            loss += self.accumulate(&batch, part)?;
             loader.recycle(batch);
         }
+        let mut all = [loss];
+        self.collective.all_reduce_f64(&mut all)?;
         Ok(StepResult {
             wait_secs,
-            ..self.update(loss, rate)
+            ..self.update(all[0], rate)
         })
     }
 
-    /// As a step of training, on a batch that is there, with the same learning rate for all groups.
-    pub fn step_on(&mut self, batch: &Batch, lr: f64) -> StepResult {
+    /// As a step of training of one process, on a batch that is there, with the same learning rate for all groups.
+    ///
+    /// # Errors
+    /// None that a process without others can meet.
+    pub fn step_on(&mut self, batch: &Batch, lr: f64) -> Result<StepResult, Error> {
         self.gradients.clear();
-        let loss = self.accumulate(batch, (0..batch.len()).collect(), 1);
-        self.update(loss, |scale| lr * scale)
+        let part = Part {
+            places: (0..batch.len()).collect(),
+            n_parts: 1,
+            is_last: true,
+        };
+        let loss = self.accumulate(batch, part)?;
+        Ok(self.update(loss, |scale| lr * scale))
     }
 
     /// Moves the weights against the gradients that have come together.
@@ -162,24 +192,41 @@ impl<T: Task> Learner<T> {
         }
     }
 
-    /// Adds the gradients of one part of a step, whose samples have these places in it; returns its share of the
-    /// step's loss.
-    fn accumulate(&mut self, batch: &Batch, places: Arc<[usize]>, n_parts: usize) -> f64 {
+    /// Adds the gradients of one part of a step, the last time those of all ranks; returns this rank's share of the step's
+    /// loss.
+    fn accumulate(&mut self, batch: &Batch, part: Part) -> Result<f64, Error> {
         let drop_path = DropPath {
             seed: self.seed,
             step: batch.step,
-            places,
+            places: part.places,
         };
-        let mut tape = Tape::recording(self.task.parameters())
+        let parameters = self.task.parameters();
+        let mut tape = Tape::recording(parameters)
             .with_drop_path(drop_path)
             .with_checkpointing(self.checkpointing);
-        let loss = self.task.loss(&mut tape, batch, n_parts);
+        let n_batches = part.n_parts * self.collective.world();
+        let loss = self.task.loss(&mut tape, batch, n_batches);
         let value = f64::from(loss.tensor().item());
-        if value.is_finite() {
+        if !self.collective.is_alone() && part.is_last {
+            // Even of a loss that is not finite: the other ranks count on this one.
+            let ranks = Ranks {
+                collective: &*self.collective,
+                parameters,
+            };
+            backward_and_reduce(tape, loss, &mut self.gradients, ranks)?;
+        } else if value.is_finite() {
             tape.backward(loss, &mut self.gradients);
         }
-        value
+        Ok(value)
     }
+}
+
+/// One of the parts that a step's batch is divided into.
+struct Part {
+    /// Of each sample its place in the step.
+    places: Arc<[usize]>,
+    n_parts: usize,
+    is_last: bool,
 }
 
 /// Whether every weight is a number.

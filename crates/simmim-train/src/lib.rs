@@ -57,6 +57,7 @@ pub mod metrics;
 pub mod observer;
 pub mod picture;
 pub mod pretrain;
+mod reduce;
 mod run;
 pub mod run_folder;
 pub mod scores;

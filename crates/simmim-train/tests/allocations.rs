@@ -102,12 +102,12 @@ fn of_warm_steps(plan: &Plan) -> Warm {
         let mut learner = Learner::pretraining(plan, None, of_learner)?;
         let batches: Vec<Batch> = (0..2 + N as u64).map(|step| made_up(plan, step)).collect();
         for batch in &batches[..2] {
-            assert!(learner.step_on(batch, 1e-4).grad_norm.is_finite());
+            assert!(learner.step_on(batch, 1e-4).unwrap().grad_norm.is_finite());
         }
         device.reset();
         let before = ALLOCATOR.counted();
         for batch in &batches[2..] {
-            learner.step_on(batch, 1e-4);
+            learner.step_on(batch, 1e-4).unwrap();
         }
         let after = ALLOCATOR.counted();
         Ok(Warm {

@@ -2,11 +2,12 @@
 //! `cargo run --release --example pretrain -- PATH/TO/IMAGES`
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use simmim::config::recipe;
 use simmim::train::run_folder::RunFolder;
-use simmim::{Job, Layer, Mode, RawConfig, StopFlag, pretrain};
+use simmim::{Alone, Job, Layer, Mode, RawConfig, StopFlag, pretrain};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let photos = std::env::args().nth(1);
@@ -23,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         config,
         out: RunFolder::default_path("example", SystemTime::now()),
         mode: Mode::New,
+        collective: Arc::new(Alone),
     };
     // `()` watches in silence; an `Observer` of your own sees every step.
     let outcome = pretrain(&job, &mut (), &StopFlag::new())?;

@@ -83,7 +83,8 @@
 //!
 //! ```
 //! use simmim::config::{Layer, RawConfig, recipe};
-//! use simmim::{Job, Mode, StopFlag, Trained, pretrain};
+//! use simmim::{Alone, Job, Mode, StopFlag, Trained, pretrain};
+//! use std::sync::Arc;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -99,7 +100,7 @@
 //!     Layer::set("train.max_steps=2")?, // a taste
 //! #     Layer::set("model.depth=1")?,
 //! ])?;
-//! let job = Job { recipe: "demo".to_owned(), config, out: out.clone(), mode: Mode::New };
+//! let job = Job { recipe: "demo".to_owned(), config, out: out.clone(), mode: Mode::New, collective: Arc::new(Alone) };
 //! let outcome = pretrain(&job, &mut (), &StopFlag::new())?; // `()` watches without a word
 //! assert!(outcome.is_finished());
 //!
@@ -117,6 +118,7 @@
 pub use simmim_autograd as autograd;
 pub use simmim_backend as backend;
 pub use simmim_checkpoint as checkpoint;
+pub use simmim_collective as collective;
 pub use simmim_config as config;
 pub use simmim_data as data;
 pub use simmim_device as device;
@@ -127,6 +129,7 @@ pub use simmim_sweep as sweep;
 pub use simmim_train as train;
 
 pub use simmim_checkpoint::Archive;
+pub use simmim_collective::Alone;
 pub use simmim_config::{Layer, Plan, RawConfig};
 pub use simmim_data::DataSet;
 pub use simmim_eval::Trained;

@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "simmim-autograd",
             "simmim-backend",
             "simmim-checkpoint",
+            "simmim-collective",
             "simmim-config",
             "simmim-data",
             "simmim-device",
@@ -49,6 +50,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         &[
             "simmim-autograd",
             "simmim-checkpoint",
+            "simmim-collective",
             "simmim-config",
             "simmim-data",
             "simmim-model",
@@ -60,6 +62,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         "simmim-sweep",
         &[
             "simmim-checkpoint",
+            "simmim-collective",
             "simmim-config",
             "simmim-data",
             "simmim-eval",
@@ -72,6 +75,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "simmim-autograd",
             "simmim-backend",
             "simmim-checkpoint",
+            "simmim-collective",
             "simmim-config",
             "simmim-data",
             "simmim-device",

@@ -32,6 +32,8 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use simmim_collective::Alone;
+
 use simmim_data::DataSet;
 
 pub use grid::Grid;
@@ -143,6 +145,7 @@ fn train(
             config: point.config.clone(),
             out: out.clone(),
             mode: Mode::New,
+            collective: Arc::new(Alone),
         }
     };
     let result = match pretrain(&job, observer, stop) {

@@ -18,6 +18,9 @@ mod folder;
 mod table;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use simmim_collective::Alone;
 
 use simmim_eval::{FineTuned, TestSet};
 use simmim_train::run_folder::{Mode, last_of};
@@ -111,6 +114,7 @@ fn train(
             config: point.config.clone(),
             out: run,
             mode: Mode::New,
+            collective: Arc::new(Alone),
         }
     };
     Ok(finetune(&job, observer, stop)?)

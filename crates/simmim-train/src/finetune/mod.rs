@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use simmim_checkpoint::Archive;
+use simmim_collective::agree;
 use simmim_config::{ClassList, FineTunePlan, RawConfig};
 use simmim_data::{BatchPlan, LabelledSet, Reporter, Views};
 
@@ -15,7 +16,10 @@ use crate::error::Error;
 use crate::learner::Learner;
 use crate::load_weights::load_encoder;
 use crate::observer::Observer;
-use crate::run::{Images, Job, Outcome, Prepared, Session, fit_to_images, in_threads};
+use crate::run::{
+    Found, Images, Job, Outcome, Prepared, Session, divide, fit_to_images, in_threads,
+    told_by_first,
+};
 use crate::run_folder::{Mode, has_checkpoint, weights_of};
 use crate::stop::StopFlag;
 
@@ -38,7 +42,9 @@ pub fn finetune(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
         .into());
     }
     in_threads(job.config.train.threads, || {
-        let prepared = prepare(job)?;
+        let find = || Ok(job.mode == Mode::Resume && has_checkpoint(&job.out)?);
+        let goes_on = told_by_first(&*job.collective, find)?;
+        let prepared = agree(&*job.collective, prepare(job, goes_on))?;
         Session::open(job, prepared, observer)?.run(stop)
     })
 }
@@ -53,9 +59,8 @@ pub fn open_labelled(config: &RawConfig) -> Result<LabelledSet, Error> {
     Ok(LabelledSet::open_for_training(path, held_out, seed)?)
 }
 
-fn prepare(job: &Job) -> Result<Prepared<LabelNetwork>, Error> {
-    // A run that goes on has its own weights, and what it came from may be gone.
-    let goes_on = job.mode == Mode::Resume && has_checkpoint(&job.out)?;
+/// What each rank finds out for itself. A run that goes on has its own weights, and what it came from may be gone.
+fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let from = job.config.of_fine_tuning().from.clone();
     let from = from.map(PathBuf::from).filter(|_| !goes_on);
     if let Some(from) = &from {
@@ -70,9 +75,13 @@ fn prepare(job: &Job) -> Result<Prepared<LabelNetwork>, Error> {
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(set.data().len())));
     let counts = set.labels().counts(split.train());
     let mut notes = notes::of_images(&set, &counts);
-    let of_images = (&**set.data(), &*reporter);
-    let n_train = split.train().len();
-    let config = fit_to_images(job.config.clone(), n_train, of_images, &mut notes)?;
+    let found = Found {
+        data: set.data(),
+        reporter: &reporter,
+        n_train: split.train().len(),
+        world: job.collective.world(),
+    };
+    let config = fit_to_images(job.config.clone(), &found, &mut notes)?;
     let plan = FineTunePlan::new(config, classes)?;
     let config = plan.config();
     let normalisation = config.normalisation()?.expect("resolved to numbers");
@@ -81,7 +90,8 @@ fn prepare(job: &Job) -> Result<Prepared<LabelNetwork>, Error> {
         masks: None,
         limits: config.decode_limits(),
     };
-    let batches = BatchPlan::labelled(&set, views, split, config.batches(), reporter)?;
+    let batches = divide(config, &*job.collective);
+    let batches = BatchPlan::labelled(&set, views, split, batches, reporter)?;
     let batches = batches.with_mixing(plan.mixing())?;
     let images = Images::new(batches, config, set.fingerprint())?;
     notes.extend(notes::of_settings(config));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use simmim_autograd::{Device, LabelLoss, Parameters, Tape, Tensor, Var};
 use simmim_checkpoint::Archive;
+use simmim_collective::{Collective, agree};
 use simmim_config::{ClassList, FineTunePlan};
 use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::Classifier;
@@ -158,6 +159,31 @@ impl LabelNetwork {
         Tensor::from_slice(&self.device, &shape, &batch.targets)
     }
 
+    /// What this rank's images show.
+    fn measure(&self, loader: Loader) -> Result<Measure, Error> {
+        let mut found = Measure::new(self.classes.classes.len());
+        for batch in loader {
+            let batch = batch?;
+            if batch.is_empty() {
+                continue;
+            }
+            let mut tape = Tape::inference(self.best_parameters());
+            let logits = self.model.logits(&mut tape, &self.images(&batch));
+            let targets = self.targets(&batch);
+            let mean = self.label_loss(&mut tape, &logits, &targets, batch.len());
+            found.loss += f64::from(mean.tensor().item()) * batch.len() as f64;
+            let mut outputs = logits.tensor().to_vec();
+            if self.classes.multi_label {
+                self.to_probabilities(&mut outputs);
+                found.several.add(&outputs, &labels_of(&batch))?;
+            } else {
+                found.n_right += f64::from(n_right_of(&outputs, &batch));
+            }
+            found.n_images += batch.len() as f64;
+        }
+        Ok(found)
+    }
+
     /// The targets of training, in which classes weigh as they are to.
     fn weighted_targets(&self, batch: &Batch) -> Tensor {
         let Some(weights) = &self.class_weights else {
@@ -219,40 +245,14 @@ impl Task for LabelNetwork {
         }
     }
 
-    fn validate(&self, loader: Loader) -> Result<Option<Validation>, Error> {
-        let (mut loss, mut n_right, mut n_images) = (0.0, 0, 0);
-        let mut several = MultiLabelScores::new(self.classes.classes.len());
-        for batch in loader {
-            let batch = batch?;
-            if batch.is_empty() {
-                continue;
-            }
-            let mut tape = Tape::inference(self.best_parameters());
-            let logits = self.model.logits(&mut tape, &self.images(&batch));
-            let targets = self.targets(&batch);
-            let mean = self.label_loss(&mut tape, &logits, &targets, batch.len());
-            loss += f64::from(mean.tensor().item()) * batch.len() as f64;
-            let mut outputs = logits.tensor().to_vec();
-            if self.classes.multi_label {
-                self.to_probabilities(&mut outputs);
-                several.add(&outputs, &labels_of(&batch))?;
-            } else {
-                n_right += n_right_of(&outputs, &batch);
-            }
-            n_images += batch.len();
-        }
-        let n = n_images as f64;
-        let accuracy = if self.classes.multi_label {
-            several.mean_average_precision()
-        } else {
-            f64::from(n_right) / n
-        };
-        let validation = Validation {
-            loss: loss / n,
-            // Without an image that has any label there is no precision.
-            accuracy: Some(accuracy).filter(|share| share.is_finite()),
-        };
-        Ok((n_images > 0).then_some(validation))
+    fn validate(
+        &self,
+        loader: Loader,
+        collective: &dyn Collective,
+    ) -> Result<Option<Validation>, Error> {
+        let mut found = agree(collective, self.measure(loader))?;
+        found.gather(collective)?;
+        Ok(found.validation(self.classes.multi_label))
     }
 
     fn draw(&self, _: &Batch, _: &Normalisation) -> Option<Picture> {
@@ -280,6 +280,58 @@ impl Task for LabelNetwork {
     fn more_metadata(&self) -> Vec<(String, String)> {
         let classes = serde_json::to_string(&self.classes).expect("names are plain JSON");
         vec![(CLASSES.to_owned(), classes)]
+    }
+}
+
+/// What held-out images show of a classifier: sums, so that those of several ranks add up.
+#[derive(Debug)]
+struct Measure {
+    loss: f64,
+    n_right: f64,
+    n_images: f64,
+    several: MultiLabelScores,
+}
+
+impl Measure {
+    fn new(n_classes: usize) -> Self {
+        Self {
+            loss: 0.0,
+            n_right: 0.0,
+            n_images: 0.0,
+            several: MultiLabelScores::new(n_classes),
+        }
+    }
+
+    /// Adds what the other ranks have found.
+    fn gather(&mut self, collective: &dyn Collective) -> Result<(), Error> {
+        if collective.is_alone() {
+            return Ok(());
+        }
+        let mut sums = [self.loss, self.n_right, self.n_images];
+        collective.all_reduce_f64(&mut sums)?;
+        [self.loss, self.n_right, self.n_images] = sums;
+        let all = collective.all_gather(&self.several.to_bytes())?;
+        let mut several = MultiLabelScores::new(self.several.n_classes());
+        for of_rank in all {
+            several.add_bytes(&of_rank);
+        }
+        self.several = several;
+        Ok(())
+    }
+
+    /// `None` without an image.
+    fn validation(&self, multi_label: bool) -> Option<Validation> {
+        let accuracy = if multi_label {
+            self.several.mean_average_precision()
+        } else {
+            self.n_right / self.n_images
+        };
+        let validation = Validation {
+            loss: self.loss / self.n_images,
+            // Without an image that has any label there is no precision.
+            accuracy: Some(accuracy).filter(|share| share.is_finite()),
+        };
+        (self.n_images > 0.0).then_some(validation)
     }
 }
 

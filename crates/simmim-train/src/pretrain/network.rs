@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use simmim_autograd::{Device, Parameters, Tape, Tensor, Var};
 use simmim_checkpoint::Archive;
+use simmim_collective::{Collective, agree};
 use simmim_config::Plan;
 use simmim_config::codebook::{CODEBOOK, Codebook};
 use simmim_data::{Batch, Loader, Normalisation};
@@ -61,12 +62,20 @@ impl Task for Network {
         self.model.loss(tape, &images, &hiding, n_counted_px)
     }
 
-    fn validate(&self, loader: Loader) -> Result<Option<Validation>, Error> {
-        let validation = |loss| Validation {
-            loss,
+    fn validate(
+        &self,
+        loader: Loader,
+        collective: &dyn Collective,
+    ) -> Result<Option<Validation>, Error> {
+        let LossSum { total, n_images } = agree(collective, self.sum_of_losses(loader))?;
+        let mut sums = [total, n_images as f64];
+        collective.all_reduce_f64(&mut sums)?;
+        let [total, n_images] = sums;
+        let validation = Validation {
+            loss: total / n_images,
             accuracy: None,
         };
-        Ok(self.mean_loss(loader)?.map(validation))
+        Ok((n_images > 0.0).then_some(validation))
     }
 
     fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture> {
@@ -160,6 +169,11 @@ impl Network {
     /// # Errors
     /// [`Error::Data`] when the loader has met too many unreadable images.
     pub fn mean_loss(&self, loader: Loader) -> Result<Option<f64>, Error> {
+        let LossSum { total, n_images } = self.sum_of_losses(loader)?;
+        Ok((n_images > 0).then(|| total / n_images as f64))
+    }
+
+    fn sum_of_losses(&self, loader: Loader) -> Result<LossSum, Error> {
         let (mut total, mut n_images) = (0.0, 0);
         for batch in loader {
             let batch = batch?;
@@ -174,7 +188,7 @@ impl Network {
             total += f64::from(loss.tensor().item()) * batch.len() as f64;
             n_images += batch.len();
         }
-        Ok((n_images > 0).then(|| total / n_images as f64))
+        Ok(LossSum { total, n_images })
     }
 
     /// Every pixel of a batch as the model predicts it.
@@ -194,6 +208,12 @@ impl Network {
         let images = Tensor::from_slice(&self.device, &shape, &batch.images);
         (images, self.model.hiding(&self.device, &batch.hidden))
     }
+}
+
+/// Losses of images, added up.
+struct LossSum {
+    total: f64,
+    n_images: usize,
 }
 
 /// What the classes of the plan's target stand for; `None` where it has none.

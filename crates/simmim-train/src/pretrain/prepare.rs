@@ -4,16 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_checkpoint::Archive;
+use simmim_collective::{Collective, agree};
 use simmim_config::codebook::{self, Codebook, CodebookShape};
 use simmim_config::keys::Target;
 use simmim_config::{Plan, RawConfig, auto};
 use simmim_data::{BatchPlan, DataSet, ImageSample, Reporter, Survey, Views};
+use tempfile::{NamedTempFile, TempPath};
 
 use super::network::Network;
 use crate::clusters;
-use crate::error::Error;
+use crate::error::{Error, write_error};
 use crate::learner::Learner;
-use crate::run::{Images, Job, Prepared, fit_to_images};
+use crate::run::{Found, Images, Job, Prepared, SharedFile, divide, fit_to_images};
 use crate::run_folder::{self, Mode, RunFolder};
 
 /// Images whose headers are read to describe a data set.
@@ -22,9 +24,39 @@ const N_SURVEYED: usize = 64;
 /// Reads what is to be known of the images, and puts the configuration into numbers.
 pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
     let stored = match job.mode {
-        Mode::Resume => codebook_of_run(&job.out, &job.config)?,
+        Mode::Resume => stored_codebook(job)?,
         Mode::New | Mode::Overwrite => None,
     };
+    agree(&*job.collective, prepare_alone(job, stored))
+}
+
+/// The codebook that rank 0 finds in the run folder, on every rank.
+fn stored_codebook(job: &Job) -> Result<Option<Codebook>, Error> {
+    let collective = &*job.collective;
+    let own = if collective.is_first() {
+        codebook_of_run(&job.out, &job.config)
+    } else {
+        Ok(None)
+    };
+    let own = agree(collective, own)?;
+    if collective.is_alone() {
+        return Ok(own);
+    }
+    let written = agree(collective, own.as_ref().map(write_temporary).transpose())?;
+    let shared = SharedFile::of(collective, written.as_deref())?;
+    let read = |file: SharedFile| Ok(Codebook::open(file.path(), job.config.data.channels)?);
+    agree(collective, shared.map(read).transpose())
+}
+
+fn write_temporary(codebook: &Codebook) -> Result<TempPath, Error> {
+    let file = NamedTempFile::new().map_err(|source| write_error(&std::env::temp_dir(), source))?;
+    let path = file.into_temp_path();
+    codebook.write(&path)?;
+    Ok(path)
+}
+
+/// What each rank finds out for itself.
+fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network>, Error> {
     let plan = match &stored {
         Some(codebook) => Plan::with_codebook(job.config.clone(), Some(codebook.shape()))?,
         None => Plan::new(job.config.clone())?,
@@ -39,12 +71,16 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
     };
     let survey = Survey::of(&data, sample, &reporter)?;
     let mut notes = vec![auto::describe(&survey)];
-    let n_train = plan.split(data.len()).train().len();
-    let of_images = (&*data, &*reporter);
-    let mut config = fit_to_images(job.config.clone(), n_train, of_images, &mut notes)?;
+    let found = Found {
+        data: &data,
+        reporter: &reporter,
+        n_train: plan.split(data.len()).train().len(),
+        world: job.collective.world(),
+    };
+    let mut config = fit_to_images(job.config.clone(), &found, &mut notes)?;
     let codebook = match stored {
         Some(codebook) => Some(codebook),
-        None => codebook_for(&plan, of_images, &mut notes)?,
+        None => codebook_for(&plan, (&*data, &*reporter), &mut notes)?,
     };
     if config.objective.target == Target::Clusters {
         let found = codebook.as_ref().map(|book| book.shape().n);
@@ -55,7 +91,7 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
         config.objective.clusters = found;
     }
     let plan = Plan::with_codebook(config, codebook.as_ref().map(Codebook::shape))?;
-    let images = open_images(&plan, data, reporter)?;
+    let images = open_images(&plan, &*job.collective, data, reporter)?;
     let n_parameters = plan.model().1.n_values();
     notes.extend(images.describe(plan.config(), n_parameters, plan.memory_bytes()));
     notes.push(auto::describe_masks(&plan, auto::N_MASKS));
@@ -72,9 +108,11 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
 fn begin(
     plan: &Plan,
     codebook: Option<Codebook>,
-    folder: &RunFolder,
+    folder: Option<&RunFolder>,
 ) -> Result<Learner<Network>, Error> {
-    if let Some(codebook) = codebook.as_ref().filter(|_| !folder.codebook().is_file()) {
+    if let (Some(codebook), Some(folder)) = (&codebook, folder)
+        && !folder.codebook().is_file()
+    {
         codebook.write(&folder.codebook())?;
     }
     let network = Network::new(plan, codebook)?;
@@ -144,6 +182,7 @@ fn codebook_for(
 /// When the plan has neither numbers nor a name for the mean and the deviation.
 pub fn open_images(
     plan: &Plan,
+    collective: &dyn Collective,
     data: Arc<DataSet>,
     reporter: Arc<Reporter>,
 ) -> Result<Images, Error> {
@@ -156,6 +195,7 @@ pub fn open_images(
     };
     let fingerprint = data.fingerprint();
     let split = plan.split(data.len());
-    let batches = BatchPlan::new(data, views, split, config.batches(), reporter)?;
+    let batches = divide(config, collective);
+    let batches = BatchPlan::new(data, views, split, batches, reporter)?;
     Images::new(batches, config, fingerprint)
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use simmim_collective::Collective;
 use simmim_config::RawConfig;
 use simmim_config::auto::{self, WARMUP_SHARE};
-use simmim_data::{BatchPlan, DataSet, ImageSample, Normalisation, Reporter};
+use simmim_data::{BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation, Reporter};
 
 use crate::error::Error;
 
@@ -24,13 +25,37 @@ pub struct Images {
     pub fingerprint: u64,
 }
 
+/// How the images of a step are shared out among ranks.
+pub(crate) fn divide(config: &RawConfig, collective: &dyn Collective) -> BatchSettings {
+    BatchSettings {
+        rank: collective.rank(),
+        world: collective.world(),
+        ..config.batches()
+    }
+}
+
+/// What there is to train on, and between whom it is shared out.
+pub(crate) struct Found<'a> {
+    pub(crate) data: &'a DataSet,
+    pub(crate) reporter: &'a Reporter,
+    /// Images to train on.
+    pub(crate) n_train: usize,
+    /// Ranks.
+    pub(crate) world: usize,
+}
+
 /// Puts into numbers what depends on the data set: its own mean and deviation, a batch that it fills.
 pub(crate) fn fit_to_images(
     mut config: RawConfig,
-    n_train: usize,
-    (data, reporter): (&DataSet, &Reporter),
+    found: &Found<'_>,
     notes: &mut Vec<String>,
 ) -> Result<RawConfig, Error> {
+    let Found {
+        data,
+        reporter,
+        n_train,
+        world,
+    } = *found;
     let channels = config.data.channels;
     let sample = ImageSample {
         max_images: N_MEASURED,
@@ -55,7 +80,9 @@ pub(crate) fn fit_to_images(
         // Parts stay as small as they were: their size is what fits into memory.
         let part = asked / config.train.accumulation;
         config.train.accumulation = n_train.div_ceil(part);
-        config.train.batch_size = n_train / config.train.accumulation * config.train.accumulation;
+        // Each rank has as many images of each part.
+        let n_shares = config.train.accumulation * world;
+        config.train.batch_size = n_train / n_shares * n_shares;
         notes.push(format!(
             "a batch of {asked} is more than the {n_train} training images: the batch is {}, in {} parts",
             config.train.batch_size, config.train.accumulation

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use simmim_collective::{Alone, Collective};
 use simmim_config::{Layer, RawConfig};
 
 use crate::error::Error;
@@ -22,10 +24,12 @@ pub struct Job {
     pub out: PathBuf,
     /// Whether the folder is new, is written over, or holds the run to go on with.
     pub mode: Mode,
+    /// The processes that do it together: [`Alone`] for one. Each has the same job.
+    pub collective: Arc<dyn Collective>,
 }
 
 impl Job {
-    /// Goes on with the run in `out`, by the configuration that stands there.
+    /// Goes on with the run in `out`, by the configuration that stands there, alone.
     ///
     /// # Errors
     /// [`Error::NotARun`] where there is none.
@@ -47,6 +51,7 @@ impl Job {
             config,
             out: out.to_owned(),
             mode: Mode::Resume,
+            collective: Arc::new(Alone),
         })
     }
 }

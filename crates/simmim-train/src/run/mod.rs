@@ -2,17 +2,21 @@
 //!
 //! [`crate::pretrain()`] and [`crate::finetune()`] differ in the [`Task`] and in how it is prepared; this is what they share.
 
+mod alike;
 mod images;
 mod job;
+mod output;
 mod session;
+mod shared_file;
 mod voice;
 
 use crate::error::Error;
 
 pub use images::Images;
-pub(crate) use images::fit_to_images;
+pub(crate) use images::{Found, divide, fit_to_images};
 pub use job::{Job, Outcome};
 pub(crate) use session::{Prepared, Session};
+pub(crate) use shared_file::{SharedFile, told_by_first};
 
 /// Does the work on so many threads and no more; 0 = one for each core.
 ///

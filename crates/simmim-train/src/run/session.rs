@@ -1,30 +1,31 @@
 //! A run under way: steps, validations, checkpoints.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use simmim_autograd::Schedule;
-use simmim_checkpoint::{Archive, TEMPORARY_PREFIX, write_atomic, write_bytes_atomic};
+use simmim_checkpoint::Archive;
+use simmim_collective::{Collective, agree};
 use simmim_config::RawConfig;
-use simmim_data::{Loader, Pass};
+use simmim_data::{BatchPlan, Loader, Pass};
 
+use super::alike::require_alike;
 use super::images::Images;
-use super::job::{Job, Outcome, RECIPE_COMMENT};
-use super::voice::{Voice, unix_secs};
+use super::job::{Job, Outcome};
+use super::output::{Opened, Output, Preface};
+use super::shared_file::SharedFile;
+use super::voice::unix_secs;
 use crate::checkpoint::{self, Origin, Progress};
 use crate::error::Error;
 use crate::learner::{Learner, StepResult, Task, Validation, is_finite};
-use crate::metrics::{MetricsLog, Record};
+use crate::metrics::Record;
 use crate::observer::{Event, Observer};
-use crate::run_folder::{Mode, RunFolder};
+use crate::run_folder::{RunFolder, last_of};
 use crate::stop::StopFlag;
-use crate::tensorboard::{self, EventWriter};
 
-/// Makes a task and its optimiser once there is a run folder.
-type Begin<T> = dyn FnOnce(&RunFolder) -> Result<Learner<T>, Error>;
+/// Makes a task and its optimiser; on rank 0, where there is a run folder, also what of them stands there.
+type Begin<T> = dyn FnOnce(Option<&RunFolder>) -> Result<Learner<T>, Error>;
 
 /// What can be found out before the run folder is touched, and how to begin.
 pub(crate) struct Prepared<T> {
@@ -39,20 +40,22 @@ pub(crate) struct Prepared<T> {
     pub(crate) begin: Box<Begin<T>>,
 }
 
-/// A run under way.
+/// A run under way, as one rank sees it.
+///
+/// All ranks do the same steps and decide the same: whatever differs between them is summed or agreed on first.
 pub(crate) struct Session<'o, T> {
-    voice: Voice<'o>,
-    folder: RunFolder,
+    collective: Arc<dyn Collective>,
+    /// On rank 0 alone.
+    output: Option<Output<'o>>,
+    /// Where the last checkpoint is, for errors.
+    last: PathBuf,
+    out: PathBuf,
     images: Images,
     schedule: Schedule,
     learner: Learner<T>,
-    metrics: MetricsLog,
-    events: EventWriter,
     origin: Origin,
     first_val_loss: Option<f64>,
     last_val_loss: Option<f64>,
-    picture: Option<PathBuf>,
-    bad_told: BTreeSet<String>,
 }
 
 impl<'o, T: Task> Session<'o, T> {
@@ -68,41 +71,51 @@ impl<'o, T: Task> Session<'o, T> {
             disk_bytes,
             begin,
         } = prepared;
-        let folder = RunFolder::create(&job.out, job.mode)?;
-        if job.mode != Mode::Resume {
-            let text = format!("{RECIPE_COMMENT}{}\n\n{}", job.recipe, config.to_toml());
-            write_bytes_atomic(&folder.config(), text.as_bytes())?;
-        }
-        let mut voice = Voice::open(observer, &folder)?;
-        for note in &notes {
-            voice.note(note);
-        }
-        folder.require_free_bytes(disk_bytes.saturating_sub(folder.checkpoint_bytes()?))?;
-        let mut learner = begin(&folder)?;
-        let progress = if folder.has_begun()? {
-            go_on(&folder, &mut learner, (&config, images.fingerprint))?
-        } else {
-            Progress::start(images.fingerprint)
+        let collective = &*job.collective;
+        require_alike(collective, &config, images.fingerprint)?;
+        let preface = Preface {
+            config: &config,
+            notes: &notes,
+            disk_bytes,
         };
-        let mut metrics = MetricsLog::open(&folder.metrics())?;
-        let kept = metrics.truncate_after(progress.step)?;
+        let opened = if collective.is_first() {
+            Opened::open(job, preface, observer).map(Some)
+        } else {
+            Ok(None)
+        };
+        let opened = agree(collective, opened)?;
+        let folder = opened.as_ref().map(Opened::folder);
+        let learner = begin(folder).map(|learner| learner.among(Arc::clone(&job.collective)));
+        let mut learner = agree(collective, learner)?;
+        let newest = agree(collective, folder.map_or(Ok(None), newest_checkpoint))?;
+        let progress = match SharedFile::of(collective, newest.as_deref())? {
+            Some(file) => {
+                let went_on = go_on(file.path(), &mut learner, (&config, images.fingerprint));
+                agree(collective, went_on)?
+            }
+            None => Progress::start(images.fingerprint),
+        };
+        let output = opened.map(|opened| opened.at_step(progress.step));
+        let (output, kept) = agree(collective, output.transpose())?.unzip();
         Ok(Self {
-            voice,
-            events: rebuild_events(&folder, &kept, progress.step)?,
+            collective: Arc::clone(&job.collective),
+            last: last_of(&job.out),
+            out: job.out.clone(),
+            output,
             schedule: config.schedule(images.steps_per_epoch),
             first_val_loss: None,
-            last_val_loss: kept.iter().rev().find_map(|record| record.val_loss),
-            picture: None,
-            bad_told: BTreeSet::new(),
+            last_val_loss: kept
+                .iter()
+                .flatten()
+                .rev()
+                .find_map(|record: &Record| record.val_loss),
             origin: Origin {
                 recipe: job.recipe.clone(),
                 config,
                 progress,
             },
-            folder,
             images,
             learner,
-            metrics,
         })
     }
 
@@ -119,7 +132,7 @@ impl<'o, T: Task> Session<'o, T> {
             self.first_val_loss = self.validate()?.map(|found| found.loss);
         }
         let done_steps = self.origin.progress.step;
-        self.voice.tell(&Event::Begin {
+        self.tell(&Event::Begin {
             done_steps,
             total_steps,
         });
@@ -132,17 +145,19 @@ impl<'o, T: Task> Session<'o, T> {
         while self.origin.progress.step < total_steps && !self.has_stalled() {
             self.step(&mut loader, &clock)?;
             let every = self.origin.config.train.save_every_minutes * 60.0;
-            let due = every > 0.0 && saved.elapsed().as_secs_f64() > every;
-            let stopped = stop.is_raised();
-            if due
-                || stopped
+            let wishes = self.share(Wishes {
+                save: every > 0.0 && saved.elapsed().as_secs_f64() > every,
+                stop: stop.is_raised(),
+            })?;
+            if wishes.save
+                || wishes.stop
                 || self.has_stalled()
                 || self.at_epoch(self.origin.config.train.save_every_epochs)
             {
                 self.save()?;
                 saved = Instant::now();
             }
-            if stopped {
+            if wishes.stop {
                 break;
             }
         }
@@ -150,18 +165,54 @@ impl<'o, T: Task> Session<'o, T> {
         if stopped_early {
             let n = self.origin.progress.n_stalled;
             let note = format!("{n} validations without a better accuracy: the run ends here");
-            self.voice.note(&note);
+            self.tell(&Event::Note(&note));
         }
         Ok(Outcome {
-            out: self.folder.path().to_owned(),
+            out: self.out,
             done_steps: self.origin.progress.step,
             total_steps,
             first_val_loss: self.first_val_loss,
             last_val_loss: self.last_val_loss,
             best_val_accuracy: self.origin.progress.best_val_accuracy,
             stopped_early,
-            picture: self.picture,
+            picture: self.output.as_ref().and_then(Output::picture).cloned(),
         })
+    }
+
+    fn tell(&mut self, event: &Event<'_>) {
+        if let Some(output) = &mut self.output {
+            output.tell(event);
+        }
+    }
+
+    /// Does something with what only rank 0 has, on rank 0; what goes wrong there ends all ranks.
+    fn on_first(
+        &mut self,
+        work: impl FnOnce(&mut Output<'o>, &Learner<T>, &Origin) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let done = match &mut self.output {
+            Some(output) => work(output, &self.learner, &self.origin),
+            None => Ok(()),
+        };
+        agree(&*self.collective, done)
+    }
+
+    /// What any rank wants, all do; and an image that one rank cannot read is none for any.
+    fn share(&mut self, own: Wishes) -> Result<Wishes, Error> {
+        let reporter = Arc::clone(self.images.batches.reporter());
+        let found = reporter.take_found();
+        let mut asked =
+            [own.save, own.stop, !found.is_empty()].map(|asked| f64::from(u8::from(asked)));
+        self.collective.all_reduce_f64(&mut asked)?;
+        let [save, stop, bad] = asked.map(|asked| asked > 0.0);
+        if bad {
+            let marked = share_bad_images(&*self.collective, &self.images.batches, &found);
+            agree(&*self.collective, marked)?;
+            if let Some(output) = &mut self.output {
+                output.tell_bad_images(&reporter);
+            }
+        }
+        Ok(Wishes { save, stop })
     }
 
     /// Whether nothing has got better, as [`Validation::is_better_than`] has it, for as many validations as were to be waited for.
@@ -181,7 +232,6 @@ impl<'o, T: Task> Session<'o, T> {
         let result = self.learner.step(loader, train.accumulation, rate)?;
         let secs = start.elapsed().as_secs_f64();
         self.require_finite(result)?;
-        self.tell_bad_images();
         self.origin.progress.step += 1;
         let every = self.origin.config.train.validate_every_epochs;
         let validation = if every > 0 && self.at_epoch(every) {
@@ -203,9 +253,7 @@ impl<'o, T: Task> Session<'o, T> {
             data_wait: (result.wait_secs / secs).min(1.0),
             time: unix_secs(),
         };
-        self.metrics.append(&record)?;
-        self.events.record(&record)?;
-        self.voice.tell(&Event::Step(&record));
+        self.on_first(|output, _, _| output.record(&record))?;
         self.keep_best(validation)
     }
 
@@ -220,7 +268,7 @@ impl<'o, T: Task> Session<'o, T> {
     }
 
     fn diverged(&self, step: u64, metric: &'static str, value: f64) -> Error {
-        let checkpoint = self.folder.last();
+        let checkpoint = self.last.clone();
         Error::Diverged {
             step,
             metric,
@@ -240,7 +288,7 @@ impl<'o, T: Task> Session<'o, T> {
         let batches = &self.images.batches;
         let found = if batches.n_held_out_batches() > 0 {
             let loader = Loader::start(Arc::clone(batches), Pass::HeldOut, self.images.n_workers)?;
-            self.learner.task.validate(loader)?
+            self.learner.task.validate(loader, &*self.collective)?
         } else {
             None
         };
@@ -255,34 +303,26 @@ impl<'o, T: Task> Session<'o, T> {
     }
 
     fn draw(&mut self) -> Result<(), Error> {
-        let n_images = self.origin.config.train.pictures;
-        if n_images == 0 {
-            return Ok(());
-        }
-        let batches = &self.images.batches;
-        let mut batch = match batches.n_held_out_batches() {
-            0 => batches.all_batch(0)?,
-            _ => batches.held_out_batch(0)?,
-        };
-        batch.truncate(n_images);
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let normalisation = batches.views().transform.normalisation();
-        let Some(picture) = self.learner.task.draw(&batch, normalisation) else {
-            return Ok(());
-        };
-        let path = self.folder.reconstruction(self.origin.progress.step);
-        picture.write_png(&path)?;
-        self.events.image(
-            "reconstructions",
-            self.origin.progress.step,
-            unix_secs(),
-            &picture.to_png(),
-        )?;
-        self.voice.tell(&Event::Picture(&path));
-        self.picture = Some(path);
-        Ok(())
+        let batches = Arc::clone(&self.images.batches);
+        self.on_first(|output, learner, origin| {
+            let n_images = origin.config.train.pictures;
+            if n_images == 0 {
+                return Ok(());
+            }
+            let mut batch = match batches.n_held_out_batches() {
+                0 => batches.all_batch(0)?,
+                _ => batches.held_out_batch(0)?,
+            };
+            batch.truncate(n_images);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let normalisation = batches.views().transform.normalisation();
+            match learner.task.draw(&batch, normalisation) {
+                Some(picture) => output.show(&picture, origin.progress.step),
+                None => Ok(()),
+            }
+        })
     }
 
     /// Keeps the weights where they are better than any before.
@@ -302,40 +342,22 @@ impl<'o, T: Task> Session<'o, T> {
         progress.best_val_loss = Some(found.loss);
         progress.best_val_accuracy = found.accuracy;
         progress.n_stalled = 0;
-        checkpoint::save_weights(&self.folder.best(), &self.learner.task, &self.origin)
+        self.on_first(|output, learner, origin| output.save_best(&learner.task, origin))
     }
 
     fn save(&mut self) -> Result<(), Error> {
         if !is_finite(self.learner.task.parameters()) {
             return Err(self.diverged(self.origin.progress.step, "weights", f64::NAN));
         }
-        self.metrics.sync()?;
-        let (last, numbered) = (
-            self.folder.last(),
-            self.folder.checkpoint(self.origin.progress.step),
-        );
-        checkpoint::save_state(&last, &self.learner, &self.origin)?;
-        if self.origin.progress.step > 0 {
-            keep_numbered(&last, &numbered)?;
-            self.folder
-                .prune_checkpoints(self.origin.config.train.keep)?;
-            self.voice.tell(&Event::Saved(&last));
-        }
-        Ok(())
+        self.on_first(Output::save)
     }
+}
 
-    fn tell_bad_images(&mut self) {
-        let reporter = self.images.batches.reporter();
-        if reporter.count() == self.bad_told.len() {
-            return;
-        }
-        // The list is in the order of the data set, so the new ones are anywhere in it.
-        for image in reporter.list() {
-            if self.bad_told.insert(image.name.clone()) {
-                self.voice.tell(&Event::BadImage(&image));
-            }
-        }
-    }
+/// What a rank asks all to do after a step.
+#[derive(Debug, Clone, Copy)]
+struct Wishes {
+    save: bool,
+    stop: bool,
 }
 
 /// Seconds of training over all resumptions.
@@ -350,13 +372,40 @@ impl Clock {
     }
 }
 
+/// Tells all ranks which images this one cannot read, and marks those of the others.
+fn share_bad_images(
+    collective: &dyn Collective,
+    batches: &BatchPlan,
+    found: &[usize],
+) -> Result<(), Error> {
+    let own: Vec<u8> = found
+        .iter()
+        .flat_map(|entry| (*entry as u64).to_le_bytes())
+        .collect();
+    for of_rank in collective.all_gather(&own)? {
+        let entries = of_rank.chunks_exact(size_of::<u64>());
+        for entry in entries.map(|bytes| u64::from_le_bytes(bytes.try_into().expect("of 8 bytes")))
+        {
+            batches
+                .reporter()
+                .mark(entry as usize, batches.data().name(entry as usize))?;
+        }
+    }
+    Ok(())
+}
+
+/// The checkpoint to go on from; none in a run that has not begun.
+fn newest_checkpoint(folder: &RunFolder) -> Result<Option<PathBuf>, Error> {
+    Ok(folder.has_begun()?.then(|| folder.last()))
+}
+
 /// Reads the newest checkpoint; refuses images or a configuration that are not those that the run began with.
 fn go_on<T: Task>(
-    folder: &RunFolder,
+    newest: &Path,
     learner: &mut Learner<T>,
     (now, fingerprint): (&RawConfig, u64),
 ) -> Result<Progress, Error> {
-    let archive = Archive::open(folder.last())?;
+    let archive = Archive::open(newest)?;
     archive.verify()?;
     let Origin {
         config, progress, ..
@@ -370,9 +419,6 @@ fn go_on<T: Task>(
     }
     require_same(&config, now)?;
     checkpoint::load_state(&archive, learner, progress.step)?;
-    if progress.step > 0 && !folder.checkpoint(progress.step).exists() {
-        keep_numbered(&folder.last(), &folder.checkpoint(progress.step))?;
-    }
     Ok(progress)
 }
 
@@ -386,35 +432,4 @@ fn require_same(before: &RawConfig, now: &RawConfig) -> Result<(), Error> {
             found,
         }),
     }
-}
-
-fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<EventWriter, Error> {
-    let mut events = tensorboard::rebuild(&folder.events(), kept, unix_secs())?;
-    for (drawn, path) in folder
-        .list_reconstructions()?
-        .into_iter()
-        .filter(|(drawn, _)| *drawn <= step)
-    {
-        let unreadable = |source| simmim_checkpoint::Error::Read {
-            path: path.clone(),
-            source,
-        };
-        let png = fs::read(&path).map_err(unreadable)?;
-        events.image("reconstructions", drawn, unix_secs(), &png)?;
-    }
-    Ok(events)
-}
-
-/// Keeps the checkpoint under a name of its own: the same file where the disk can, else a copy.
-fn keep_numbered(last: &Path, numbered: &Path) -> Result<(), Error> {
-    let linked = numbered.with_file_name(format!("{TEMPORARY_PREFIX}link"));
-    if fs::hard_link(last, &linked)
-        .and_then(|()| fs::rename(&linked, numbered))
-        .is_ok()
-    {
-        return Ok(());
-    }
-    Ok(write_atomic(numbered, |file| {
-        std::io::copy(&mut fs::File::open(last)?, file).map(|_| ())
-    })?)
 }

@@ -63,6 +63,29 @@ impl MultiLabelScores {
         Ok(())
     }
 
+    /// What was counted, for [`MultiLabelScores::add_bytes`]: of each image K probabilities and K answers.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let probabilities = self.probabilities.iter().flat_map(|p| p.to_le_bytes());
+        let answers = self.answers.iter().map(|answer| u8::from(*answer));
+        probabilities.chain(answers).collect()
+    }
+
+    /// Counts what another rank has counted.
+    ///
+    /// # Panics
+    /// When the bytes are not those of whole images.
+    pub(crate) fn add_bytes(&mut self, bytes: &[u8]) {
+        const PER_ANSWER: usize = size_of::<f32>() + 1;
+        let n_answers = bytes.len() / PER_ANSWER;
+        assert_eq!(n_answers * PER_ANSWER, bytes.len(), "whole answers");
+        let (probabilities, answers) = bytes.split_at(n_answers * size_of::<f32>());
+        let of_bytes = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("of 4 bytes"));
+        let probabilities = probabilities.chunks_exact(size_of::<f32>()).map(of_bytes);
+        self.probabilities.extend(probabilities);
+        self.answers
+            .extend(answers.iter().map(|answer| *answer != 0));
+    }
+
     /// Number of labels, K.
     pub fn n_classes(&self) -> usize {
         self.n_classes

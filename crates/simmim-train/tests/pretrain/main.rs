@@ -10,8 +10,10 @@ mod targets;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use simmim_checkpoint::Archive;
+use simmim_collective::Alone;
 use simmim_config::{Layer, Plan, RawConfig};
 use simmim_data::Batch;
 use simmim_eval::Trained;
@@ -81,6 +83,7 @@ impl Sandbox {
             config: RawConfig::from_layers(&layers).unwrap(),
             out: self.root.join(out),
             mode: Mode::New,
+            collective: Arc::new(Alone),
         }
     }
 }

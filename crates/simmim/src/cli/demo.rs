@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
+use simmim_collective::Alone;
 use simmim_config::{Layer, RawConfig, recipe};
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode};
@@ -81,6 +83,7 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
         config,
         out: out.join("run"),
         mode: Mode::New,
+        collective: Arc::new(Alone),
     };
     let mut progress = Progress::new(talk);
     progress.note(&format!(

@@ -1,9 +1,11 @@
 //! `simmim finetune`: an encoder and labels.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
+use simmim_collective::Alone;
 use simmim_config::{Layer, RawConfig, recipe};
 use simmim_train::finetune::{finetune, source_layer};
 use simmim_train::run_folder::RunFolder;
@@ -122,6 +124,7 @@ fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
         },
         recipe: name,
         config,
+        collective: Arc::new(Alone),
     })
 }
 

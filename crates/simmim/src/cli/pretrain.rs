@@ -1,9 +1,11 @@
 //! `simmim pretrain`: the main job.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
+use simmim_collective::Alone;
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, Outcome, pretrain};
 
@@ -87,6 +89,7 @@ fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> 
         },
         recipe,
         config,
+        collective: Arc::new(Alone),
     })
 }
 

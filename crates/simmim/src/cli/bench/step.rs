@@ -140,7 +140,7 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
             device.reset();
         }
         let begun = Instant::now();
-        let result = learner.step_on(&batch, lr);
+        let result = learner.step_on(&batch, lr)?;
         if step >= N_WARM_UP {
             step_secs.push(begun.elapsed().as_secs_f64());
         }

@@ -1,0 +1,99 @@
+//! Gradients summed over the ranks of a training while the backward pass still runs.
+
+use std::mem;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use simmim_autograd::{Gradients, ParameterId, Parameters, Tape, Tensor, Var};
+use simmim_collective::Collective;
+
+use crate::error::Error;
+
+/// Values that travel together: 25 MB. Few enough that the first leave early, enough that a call's own cost is small.
+///
+/// Source: PyTorch's `DistributedDataParallel` has the same default, `bucket_cap_mb`.
+const BUCKET_VALUES: usize = 25_000_000 / size_of::<f32>();
+
+/// Gradients that travel together, one after the other.
+#[derive(Debug, Default)]
+struct Bucket {
+    members: Vec<(ParameterId, Range<usize>)>,
+    values: Vec<f32>,
+}
+
+impl Bucket {
+    fn add(&mut self, id: ParameterId, gradient: &Tensor) {
+        let first = self.values.len();
+        self.values.extend(gradient.to_vec());
+        self.members.push((id, first..self.values.len()));
+    }
+}
+
+/// As [`Tape::backward`]; afterwards `gradients`, with what was there before, are the sums over all ranks.
+///
+/// The order of the sums depends on the forward code alone, so every rank has the same, and the same ranks get the same
+/// bits. A thread of its own talks to the other ranks: calls that return at once do not move data by themselves.
+///
+/// # Errors
+/// [`Error::Ranks`] when another rank has ended; `gradients` are then of no use.
+pub(crate) fn backward_and_reduce(
+    tape: Tape<'_>,
+    loss: Var,
+    gradients: &mut Gradients,
+    ranks: Ranks<'_>,
+) -> Result<(), Error> {
+    let Ranks {
+        collective,
+        parameters,
+    } = ranks;
+    let (full, buckets) = channel();
+    let summed = thread::scope(|scope| {
+        let talk = scope.spawn(move || sum_all(collective, &buckets));
+        let mut bucket = Bucket::default();
+        let mut is_sent = vec![false; parameters.iter().len()];
+        let mut send = |id: ParameterId, gradient: &Tensor| {
+            is_sent[id.idx()] = true;
+            bucket.add(id, gradient);
+            if bucket.values.len() >= BUCKET_VALUES {
+                // Nobody takes it once another rank has ended, which the thread reports below.
+                let _ = full.send(mem::take(&mut bucket));
+            }
+        };
+        tape.backward_with(loss, gradients, &mut send);
+        // What an earlier part of the step has given a gradient and this one has not.
+        for (id, _, _) in parameters.iter() {
+            if let Some(gradient) = gradients.get(id).filter(|_| !is_sent[id.idx()]) {
+                bucket.add(id, gradient);
+            }
+        }
+        let _ = full.send(bucket);
+        drop(full);
+        talk.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    for Bucket { members, values } in summed {
+        for (id, place) in members {
+            let shape = parameters.get(id).shape();
+            let sum = Tensor::from_slice(parameters.device(), shape, &values[place]);
+            gradients.replace(id, sum);
+        }
+    }
+    Ok(())
+}
+
+/// Between whom, and of what, gradients are summed.
+#[derive(Clone, Copy)]
+pub(crate) struct Ranks<'a> {
+    pub(crate) collective: &'a dyn Collective,
+    pub(crate) parameters: &'a Parameters,
+}
+
+/// The sums of all buckets, in their order.
+fn sum_all(collective: &dyn Collective, buckets: &Receiver<Bucket>) -> Result<Vec<Bucket>, Error> {
+    let sum = |mut bucket: Bucket| {
+        collective.all_reduce(&mut bucket.values)?;
+        Ok(bucket)
+    };
+    buckets.iter().map(sum).collect()
+}

@@ -1,0 +1,210 @@
+//! What a run writes and says: once for all ranks, by rank 0.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use simmim_checkpoint::{TEMPORARY_PREFIX, write_atomic, write_bytes_atomic};
+use simmim_config::RawConfig;
+use simmim_data::Reporter;
+
+use super::job::{Job, RECIPE_COMMENT};
+use super::voice::{Voice, unix_secs};
+use crate::checkpoint::{self, Origin};
+use crate::error::Error;
+use crate::learner::{Learner, Task};
+use crate::metrics::{MetricsLog, Record};
+use crate::observer::{Event, Observer};
+use crate::picture::Picture;
+use crate::run_folder::{Mode, RunFolder};
+use crate::tensorboard::{self, EventWriter};
+
+/// The run folder and the observer, before it is known how far the run has come.
+pub(crate) struct Opened<'o> {
+    folder: RunFolder,
+    voice: Voice<'o>,
+}
+
+/// The run folder and everything in it, and the observer.
+pub(crate) struct Output<'o> {
+    folder: RunFolder,
+    voice: Voice<'o>,
+    metrics: MetricsLog,
+    events: EventWriter,
+    picture: Option<PathBuf>,
+    bad_told: BTreeSet<String>,
+}
+
+/// What is said and written before the first step.
+pub(crate) struct Preface<'a> {
+    /// The configuration, in numbers.
+    pub(crate) config: &'a RawConfig,
+    /// What the user should know.
+    pub(crate) notes: &'a [String],
+    /// Bytes that the run writes at its peak.
+    pub(crate) disk_bytes: u64,
+}
+
+impl<'o> Opened<'o> {
+    /// Opens the folder of a job, writes the configuration of a new run, and says what is to be known.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`]; [`Error::FreeSpace`], [`Error::File`].
+    pub(crate) fn open(
+        job: &Job,
+        preface: Preface<'_>,
+        observer: &'o mut dyn Observer,
+    ) -> Result<Self, Error> {
+        let folder = RunFolder::create(&job.out, job.mode)?;
+        if job.mode != Mode::Resume {
+            let config = preface.config.to_toml();
+            let text = format!("{RECIPE_COMMENT}{}\n\n{config}", job.recipe);
+            write_bytes_atomic(&folder.config(), text.as_bytes())?;
+        }
+        let mut voice = Voice::open(observer, &folder)?;
+        for note in preface.notes {
+            voice.note(note);
+        }
+        let more_bytes = preface
+            .disk_bytes
+            .saturating_sub(folder.checkpoint_bytes()?);
+        folder.require_free_bytes(more_bytes)?;
+        Ok(Self { folder, voice })
+    }
+
+    pub(crate) fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Makes the logs those of a run that has come to `step`; returns the records up to there, too.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::MetricsLine`].
+    pub(crate) fn at_step(self, step: u64) -> Result<(Output<'o>, Vec<Record>), Error> {
+        let Self { folder, voice } = self;
+        if step > 0 && !folder.checkpoint(step).exists() {
+            keep_numbered(&folder.last(), &folder.checkpoint(step))?;
+        }
+        let mut metrics = MetricsLog::open(&folder.metrics())?;
+        let kept = metrics.truncate_after(step)?;
+        let output = Output {
+            events: rebuild_events(&folder, &kept, step)?,
+            folder,
+            voice,
+            metrics,
+            picture: None,
+            bad_told: BTreeSet::new(),
+        };
+        Ok((output, kept))
+    }
+}
+
+impl Output<'_> {
+    /// The newest picture of reconstructions.
+    pub(crate) fn picture(&self) -> Option<&PathBuf> {
+        self.picture.as_ref()
+    }
+
+    pub(crate) fn tell(&mut self, event: &Event<'_>) {
+        self.voice.tell(event);
+    }
+
+    /// Writes and tells what a step showed.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::NotFinite`].
+    pub(crate) fn record(&mut self, record: &Record) -> Result<(), Error> {
+        self.metrics.append(record)?;
+        self.events.record(record)?;
+        self.voice.tell(&Event::Step(record));
+        Ok(())
+    }
+
+    /// Writes the whole state, and keeps it under the number of its step.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn save<T: Task>(
+        &mut self,
+        learner: &Learner<T>,
+        origin: &Origin,
+    ) -> Result<(), Error> {
+        self.metrics.sync()?;
+        let step = origin.progress.step;
+        let (last, numbered) = (self.folder.last(), self.folder.checkpoint(step));
+        checkpoint::save_state(&last, learner, origin)?;
+        if step > 0 {
+            keep_numbered(&last, &numbered)?;
+            self.folder.prune_checkpoints(origin.config.train.keep)?;
+            self.voice.tell(&Event::Saved(&last));
+        }
+        Ok(())
+    }
+
+    /// Writes the weights that are better than any before.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn save_best<T: Task>(&self, task: &T, origin: &Origin) -> Result<(), Error> {
+        checkpoint::save_weights(&self.folder.best(), task, origin)
+    }
+
+    /// Writes and tells a picture of reconstructions.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn show(&mut self, picture: &Picture, step: u64) -> Result<(), Error> {
+        let path = self.folder.reconstruction(step);
+        picture.write_png(&path)?;
+        let png = picture.to_png();
+        self.events
+            .image("reconstructions", step, unix_secs(), &png)?;
+        self.voice.tell(&Event::Picture(&path));
+        self.picture = Some(path);
+        Ok(())
+    }
+
+    /// Tells of unreadable images that have not been told yet.
+    pub(crate) fn tell_bad_images(&mut self, reporter: &Reporter) {
+        if reporter.count() == self.bad_told.len() {
+            return;
+        }
+        // The list is in the order of the data set, so the new ones are anywhere in it.
+        for image in reporter.list() {
+            if self.bad_told.insert(image.name.clone()) {
+                self.voice.tell(&Event::BadImage(&image));
+            }
+        }
+    }
+}
+
+fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<EventWriter, Error> {
+    let mut events = tensorboard::rebuild(&folder.events(), kept, unix_secs())?;
+    for (drawn, path) in folder
+        .list_reconstructions()?
+        .into_iter()
+        .filter(|(drawn, _)| *drawn <= step)
+    {
+        let unreadable = |source| simmim_checkpoint::Error::Read {
+            path: path.clone(),
+            source,
+        };
+        let png = fs::read(&path).map_err(unreadable)?;
+        events.image("reconstructions", drawn, unix_secs(), &png)?;
+    }
+    Ok(events)
+}
+
+/// Keeps the checkpoint under a name of its own: the same file where the disk can, else a copy.
+fn keep_numbered(last: &Path, numbered: &Path) -> Result<(), Error> {
+    let linked = numbered.with_file_name(format!("{TEMPORARY_PREFIX}link"));
+    if fs::hard_link(last, &linked)
+        .and_then(|()| fs::rename(&linked, numbered))
+        .is_ok()
+    {
+        return Ok(());
+    }
+    Ok(write_atomic(numbered, |file| {
+        std::io::copy(&mut fs::File::open(last)?, file).map(|_| ())
+    })?)
+}
