@@ -40,7 +40,9 @@ mod layer;
 mod ops;
 mod optimiser;
 mod parameters;
+mod scalar;
 mod schedule;
+mod storage;
 mod tape;
 mod tensor;
 
@@ -55,6 +57,7 @@ pub use optimiser::{AdamW, AdamWSettings, Group};
 pub use parameters::{
     Error, Gradients, Init, ParameterId, ParameterSpec, ParameterSpecs, Parameters,
 };
+pub use scalar::Scalar;
 pub use schedule::{Decay, Schedule};
 pub use simmim_device::{Device, Heads, LabelLoss, Patches, PixelLoss, Precision};
 pub use tape::{Tape, Var};

@@ -1,11 +1,15 @@
 //! AdamW over groups of parameters, after the clip of the global norm.
 
 use crate::parameters::{Gradients, ParameterId, Parameters};
+use crate::scalar::Scalar;
 use crate::tensor::Tensor;
-use simmim_device::AdamWStep;
+use simmim_device::{AdamWStep, AdamWTensors};
 
 /// Keeps the division of the clip finite, as `torch.nn.utils.clip_grad_norm_` does.
 const CLIP_EPS: f64 = 1e-6;
+
+const HELD: &str = "no tape is alive while the optimiser steps";
+const ONE_GROUP: &str = "a parameter is in one group";
 
 /// The numbers of AdamW that hold for a whole run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,15 +80,30 @@ impl AdamW {
         gradients: &Gradients,
         rate: impl Fn(f64) -> f64,
     ) -> f64 {
-        let norm = gradients.norm();
-        if !norm.is_finite() {
-            return norm;
+        let norm = Scalar::read(&[gradients.norm()])[0];
+        if norm.is_finite() {
+            self.apply(parameters, gradients, norm, rate);
         }
+        norm
+    }
+
+    /// As [`AdamW::step_scaled`], where the caller has read the norm of the gradients.
+    ///
+    /// # Panics
+    /// As [`AdamW::step`], and when the norm is not finite.
+    pub fn apply(
+        &mut self,
+        parameters: &mut Parameters,
+        gradients: &Gradients,
+        norm: f64,
+        rate: impl Fn(f64) -> f64,
+    ) {
+        assert!(norm.is_finite(), "a step by gradients that are no numbers");
         self.steps += 1;
         let clip = self
             .settings
             .clip_norm
-            .map_or(1.0, |most| (most / (norm + CLIP_EPS)).min(1.0));
+            .map_or(1.0, |max| (max / (norm + CLIP_EPS)).min(1.0));
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
         let shared = AdamWStep {
             lr: 0.0,
@@ -94,25 +113,28 @@ impl AdamW {
             corrections: self.settings.betas.map(correction),
             gradient_scale: clip as f32,
         };
+        let both = parameters.tensors_mut().iter_mut().zip(&mut self.moments);
+        // Each is taken out by the one group that it is in.
+        let mut both: Vec<_> = both.map(Some).collect();
         for group in &self.groups {
             let step = AdamWStep {
                 weight_decay: group.weight_decay,
                 lr: rate(group.lr_scale) as f32,
                 ..shared
             };
-            for &id in &group.parameters {
-                let Some(gradient) = gradients.get(id) else {
-                    continue;
-                };
-                update(
-                    parameters.get_mut(id),
-                    &mut self.moments[id.idx()],
-                    gradient,
-                    step,
-                );
-            }
+            let members = group.parameters.iter().filter_map(|&id| {
+                let gradient = gradients.get(id)?;
+                let (parameter, [first, second]) = both[id.idx()].take().expect(ONE_GROUP);
+                Some(AdamWTensors {
+                    parameter: parameter.buffer_mut().expect(HELD),
+                    first: first.buffer_mut().expect(HELD),
+                    second: second.buffer_mut().expect(HELD),
+                    gradient: gradient.buffer(),
+                })
+            });
+            let mut members: Vec<_> = members.collect();
+            gradients.device().adamw(&mut members, step);
         }
-        norm
     }
 
     /// The groups.
@@ -146,24 +168,4 @@ impl AdamW {
         self.moments = moments;
         self.steps = steps;
     }
-}
-
-fn update(
-    parameter: &mut Tensor,
-    [first, second]: &mut [Tensor; 2],
-    gradient: &Tensor,
-    step: AdamWStep,
-) {
-    const HELD: &str = "no tape is alive while the optimiser steps";
-    let moments = [
-        first.buffer_mut().expect(HELD),
-        second.buffer_mut().expect(HELD),
-    ];
-    let device = gradient.device();
-    device.adamw(
-        parameter.buffer_mut().expect(HELD),
-        moments,
-        gradient.buffer(),
-        step,
-    );
 }

@@ -1,9 +1,11 @@
 //! Names, shapes and first values of parameters; the tensors; their gradients.
 
 use crate::layer::{Layer, ParameterKind};
+use crate::scalar::Scalar;
+use crate::storage::Storage;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
-use simmim_device::Device;
+use simmim_device::{Buffer, Device};
 use simmim_random::{Draws, Purpose, Stream};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -245,19 +247,26 @@ impl Parameters {
         }
     }
 
-    /// Moves every value a share of the way to that of `other`: p ← p + share · (q − p).
+    /// Moves every value a part of the way to that of `other`: p ← p + weight · (q − p).
     ///
     /// # Panics
     /// When `other` is of another model, or a tape still holds the parameters.
-    pub fn approach(&mut self, other: &Self, share: f32) {
+    pub fn lerp(&mut self, other: &Self, weight: f32) {
         assert_eq!(self.tensors.len(), other.tensors.len(), "another model");
         for (own, other) in self.tensors.iter_mut().zip(&other.tensors) {
-            own.approach(other, share);
+            own.lerp(other, weight);
         }
     }
 
-    pub(crate) fn get_mut(&mut self, id: ParameterId) -> &mut Tensor {
-        &mut self.tensors[id.0]
+    /// Whether every value is a number.
+    pub fn are_finite(&self) -> bool {
+        let buffers: Vec<&Buffer> = self.tensors.iter().map(Tensor::buffer).collect();
+        let norm = norm(&self.device, &buffers);
+        Scalar::read(&[norm])[0].is_finite()
+    }
+
+    pub(crate) fn tensors_mut(&mut self) -> &mut [Tensor] {
+        &mut self.tensors
     }
 }
 
@@ -265,6 +274,7 @@ impl Parameters {
 #[derive(Debug, Clone)]
 pub struct Gradients {
     tensors: Vec<Option<Tensor>>,
+    device: Arc<dyn Device>,
 }
 
 impl Gradients {
@@ -272,6 +282,7 @@ impl Gradients {
     pub fn new(parameters: &Parameters) -> Self {
         Self {
             tensors: vec![None; parameters.tensors.len()],
+            device: Arc::clone(&parameters.device),
         }
     }
 
@@ -291,19 +302,19 @@ impl Gradients {
         self.tensors[id.0] = Some(gradient);
     }
 
+    pub(crate) fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
     /// Forgets all gradients; their memory is used again.
     pub fn clear(&mut self) {
         self.tensors.fill(None);
     }
 
     /// The L2 norm of all gradients as one vector.
-    pub fn norm(&self) -> f64 {
-        self.tensors
-            .iter()
-            .flatten()
-            .map(Tensor::sum_of_squares)
-            .sum::<f64>()
-            .sqrt()
+    pub fn norm(&self) -> Scalar {
+        let buffers: Vec<&Buffer> = self.tensors.iter().flatten().map(Tensor::buffer).collect();
+        norm(&self.device, &buffers)
     }
 
     pub(crate) fn add(&mut self, id: ParameterId, gradient: Tensor) {
@@ -312,6 +323,11 @@ impl Gradients {
             empty => *empty = Some(gradient),
         }
     }
+}
+
+fn norm(device: &Arc<dyn Device>, buffers: &[&Buffer]) -> Scalar {
+    let norm = device.global_norm(buffers);
+    Scalar::new(Arc::new(Storage::new(device, norm)))
 }
 
 #[cfg(test)]
@@ -352,13 +368,13 @@ mod tests {
     }
 
     #[test]
-    fn an_average_approaches_by_its_share_and_leaves_the_other_alone() {
+    fn a_lerp_moves_by_its_weight_and_leaves_the_other_alone() {
         let mut specs = ParameterSpecs::default();
         let id = specs.add("w", &[3], Init::Constant(1.0));
         let mut parameters = Parameters::allocate(specs, &CpuDevice::shared(), 1);
         let mut average = parameters.copy();
         parameters.set("w", &[3], &[1.0, 2.0, -3.0]).unwrap();
-        average.approach(&parameters, 0.25);
+        average.lerp(&parameters, 0.25);
         assert_eq!(average.get(id).to_vec(), [1.0, 1.25, 0.0]);
         assert_eq!(parameters.get(id).to_vec(), [1.0, 2.0, -3.0]);
     }

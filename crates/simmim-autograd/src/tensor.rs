@@ -1,6 +1,8 @@
 //! A shape and a shared buffer.
 
-use simmim_device::{Buffer, Device};
+use crate::scalar::Scalar;
+use crate::storage::Storage;
+use simmim_device::{Buffer, Device, Element};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -10,22 +12,6 @@ pub struct Tensor {
     storage: Arc<Storage>,
     shape: Vec<usize>,
 }
-
-struct Storage {
-    device: Arc<dyn Device>,
-    /// `None` only while it is being dropped.
-    buffer: Option<Buffer>,
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            self.device.release(buffer);
-        }
-    }
-}
-
-const ALIVE: &str = "a buffer leaves its storage only when that is dropped";
 
 impl Tensor {
     /// A tensor of `shape` with `values` in row-major order.
@@ -53,12 +39,8 @@ impl Tensor {
             shape.iter().product::<usize>(),
             "a buffer for shape {shape:?}"
         );
-        let storage = Storage {
-            device: Arc::clone(device),
-            buffer: Some(buffer),
-        };
         Self {
-            storage: Arc::new(storage),
+            storage: Arc::new(Storage::new(device, buffer)),
             shape: shape.to_vec(),
         }
     }
@@ -69,7 +51,7 @@ impl Tensor {
         shape: &[usize],
         fill: impl FnOnce(&mut Buffer),
     ) -> Self {
-        let mut buffer = device.allocate(shape.iter().product());
+        let mut buffer = device.allocate(shape.iter().product(), Element::F32);
         fill(&mut buffer);
         Self::from_buffer(device, shape, buffer)
     }
@@ -125,26 +107,34 @@ impl Tensor {
         self.to_vec()[0]
     }
 
-    /// Σ x², not a number where a value is none.
-    pub fn sum_of_squares(&self) -> f64 {
-        self.device().sum_of_squares(self.buffer())
+    /// The one value of a loss, left where it is.
+    ///
+    /// # Panics
+    /// When there is not exactly one.
+    pub fn scalar(&self) -> Scalar {
+        assert_eq!(
+            self.len(),
+            1,
+            "scalar of a tensor of shape {:?}",
+            self.shape
+        );
+        Scalar::new(Arc::clone(&self.storage))
     }
 
     /// The device that holds it.
     pub fn device(&self) -> &Arc<dyn Device> {
-        &self.storage.device
+        self.storage.device()
     }
 
     pub(crate) fn buffer(&self) -> &Buffer {
-        self.storage.buffer.as_ref().expect(ALIVE)
+        self.storage.buffer()
     }
 
     /// The buffer to write, when no clone shares it.
     pub(crate) fn buffer_mut(&mut self) -> Option<&mut Buffer> {
-        Arc::get_mut(&mut self.storage).map(|storage| storage.buffer.as_mut().expect(ALIVE))
+        Arc::get_mut(&mut self.storage).map(Storage::buffer_mut)
     }
 
-    /// self += other, in place where no clone shares the buffer.
     /// The same values in memory of their own.
     pub(crate) fn copy(&self) -> Self {
         Self::build(self.device(), self.shape(), |copy| {
@@ -152,13 +142,14 @@ impl Tensor {
         })
     }
 
-    /// x ← x + share · (y − x).
-    pub(crate) fn approach(&mut self, other: &Self, share: f32) {
-        assert_eq!(self.shape(), other.shape(), "approach: shapes differ");
+    /// x ← x + weight · (y − x).
+    pub(crate) fn lerp(&mut self, other: &Self, weight: f32) {
+        assert_eq!(self.shape(), other.shape(), "lerp: shapes differ");
         let buffer = self.buffer_mut().expect("no tape holds it");
-        other.device().approach(buffer, other.buffer(), share);
+        other.device().lerp(buffer, other.buffer(), weight);
     }
 
+    /// self += other, in place where no clone shares the buffer.
     pub(crate) fn add_assign(&mut self, other: &Self) {
         assert_eq!(
             self.len(),

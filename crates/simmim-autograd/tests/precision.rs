@@ -37,7 +37,7 @@ fn block(tape: &mut Tape<'_>, ids: &[ParameterId]) -> Var {
             },
         )
     };
-    let normed = tape.layer_norm(&x, [&p[0], &p[1]], 1e-6);
+    let normed = tape.layer_norm(&x, &p[0], &p[1], 1e-6);
     let qkv = tape.linear(&normed, &p[2], Some(&p[3])); // [B, L, 3 D]
     let mixed = tape.attention(&qkv, None, &Attend::all(2));
     let mixed = tape.linear(&mixed, &p[4], None);

@@ -1,4 +1,4 @@
-//! The activations of the small network that gives position biases: `ReLU` and a scaled logistic function.
+//! The activations of the small network that gives position biases: `ReLU` and a scaled sigmoid.
 //!
 //! Source: Z. Liu et al., *Swin Transformer V2*, arXiv 2111.09883, §3.3; the bound of 16 is in
 //! microsoft/Swin-Transformer `models/swin_transformer_v2.py`. Tables are small, so nothing here is parallel.
@@ -29,28 +29,28 @@ pub fn relu_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
     }
 }
 
-/// y = m/(1 + e⁻ˣ), between 0 and `most` m.
+/// y = `max` · sigmoid(x) = `max`/(1 + e⁻ˣ).
 ///
 /// # Shapes
 /// `x`, `y`: the same length.
-pub fn logistic(x: &[f32], most: f32, y: &mut [f32]) {
-    assert_eq!(x.len(), y.len(), "logistic: lengths differ");
+pub fn sigmoid(x: &[f32], max: f32, y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "sigmoid: lengths differ");
     for (y, x) in y.iter_mut().zip(x) {
-        *y = most / (1.0 + (-x).exp());
+        *y = max / (1.0 + (-x).exp());
     }
 }
 
-/// dx = dy y (1 − y/m) of y = [`logistic`].
+/// dx = dy y (1 − y/max) of y = [`sigmoid`].
 ///
 /// # Shapes
 /// `y`, `dy`, `dx`: the same length.
-pub fn logistic_backward(y: &[f32], most: f32, dy: &[f32], dx: &mut [f32]) {
+pub fn sigmoid_backward(y: &[f32], max: f32, dy: &[f32], dx: &mut [f32]) {
     assert!(
         y.len() == dy.len() && y.len() == dx.len(),
-        "logistic: lengths differ"
+        "sigmoid: lengths differ"
     );
     for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-        *dx = dy * y * (1.0 - y / most);
+        *dx = dy * y * (1.0 - y / max);
     }
 }
 
@@ -59,13 +59,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_logistic_function_goes_from_zero_to_its_bound_and_stays_finite() {
+    fn the_sigmoid_function_goes_from_zero_to_its_bound_and_stays_finite() {
         let x = [-200.0, -1.0, 0.0, 1.0, 200.0];
         let (mut y, mut dx) = ([0.0; 5], [0.0; 5]);
-        logistic(&x, 16.0, &mut y);
+        sigmoid(&x, 16.0, &mut y);
         assert_eq!([y[0], y[2], y[4]], [0.0, 8.0, 16.0]);
         assert!((y[1] + y[3] - 16.0).abs() < 1e-5);
-        logistic_backward(&y, 16.0, &[1.0; 5], &mut dx);
+        sigmoid_backward(&y, 16.0, &[1.0; 5], &mut dx);
         assert_eq!([dx[0], dx[2], dx[4]], [0.0, 4.0, 0.0]);
     }
 

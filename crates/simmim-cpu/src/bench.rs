@@ -4,8 +4,9 @@ use crate::attention::{PADDING, softmax_rows};
 use crate::device::CpuDevice;
 use crate::peak;
 use simmim_device::{
-    AdamWStep, AttentionPattern, Buffer, Device, Heads, LinearDims, NormDims, OpCost, Peaks,
-    Precision, ProfilingDevice,
+    AdamWStep, AdamWTensors, Affine, AttentionPattern, Buffer, Device, Element, Heads, Linear,
+    LinearDims, LinearGradients, NormDims, OpCost, Peaks, Precision, ProfilingDevice,
+    SavedAttention, SavedNorm,
 };
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -245,7 +246,12 @@ fn linear(timer: &Timer, dims: LinearDims) -> OpCost {
     );
     let bias = timer.values(dims.outputs);
     let mut y = timer.values(dims.rows * dims.outputs);
-    timer.repeat(|device| device.linear(&x, (&w, Some(&bias)), dims, &mut y))
+    let layer = Linear {
+        w: &w,
+        bias: Some(&bias),
+        dims,
+    };
+    timer.repeat(|device| device.linear(&x, layer, &mut y))
 }
 
 fn linear_backward_input(timer: &Timer, dims: LinearDims) -> OpCost {
@@ -263,7 +269,13 @@ fn linear_backward_weight(timer: &Timer, dims: LinearDims) -> OpCost {
         timer.values(dims.rows * dims.inputs),
     );
     let mut dw = timer.values(dims.inputs * dims.outputs);
-    timer.repeat(|device| device.linear_backward_weight([&dy, &x], dims, &mut dw, None))
+    timer.repeat(|device| {
+        let gradients = LinearGradients {
+            w: &mut dw,
+            bias: None,
+        };
+        device.linear_backward_weight(&dy, &x, dims, gradients);
+    })
 }
 
 fn pattern(bias: &Buffer, [_, heads, tokens, head_dim]: [usize; 4]) -> AttentionPattern<'_> {
@@ -279,17 +291,29 @@ fn attention(timer: &Timer, sizes: [usize; 4]) -> OpCost {
     let n: usize = sizes.iter().product();
     let (qkv, bias) = (timer.values(3 * n), timer.values(heads * tokens * tokens));
     let mut out = timer.values(n);
-    timer.repeat(|device| device.attention(&qkv, pattern(&bias, sizes), &mut out))
+    timer.repeat(|device| {
+        if let Some(stats) = device.attention(&qkv, pattern(&bias, sizes), &mut out) {
+            device.release(stats);
+        }
+    })
 }
 
 fn attention_backward(timer: &Timer, sizes: [usize; 4]) -> OpCost {
     let [_, heads, tokens, _] = sizes;
     let n: usize = sizes.iter().product();
     let (qkv, bias) = (timer.values(3 * n), timer.values(heads * tokens * tokens));
-    let (out, dout, mut dqkv) = (timer.values(n), timer.values(n), timer.values(3 * n));
+    let (mut out, dout, mut dqkv) = (timer.values(n), timer.values(n), timer.values(3 * n));
+    let stats = timer
+        .device
+        .attention(&qkv, pattern(&bias, sizes), &mut out);
     timer.repeat(|device| {
         let pattern = pattern(&bias, sizes);
-        let dbias = device.attention_backward(&qkv, pattern, [&out, &dout], &mut dqkv);
+        let saved = SavedAttention {
+            qkv: &qkv,
+            out: &out,
+            stats: stats.as_ref(),
+        };
+        let dbias = device.attention_backward(saved, pattern, &dout, &mut dqkv);
         if let Some(dbias) = dbias {
             device.release(dbias);
         }
@@ -304,7 +328,11 @@ fn layer_norm(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
     );
     let mut y = timer.values(rows * width);
     let dims = NormDims { width, eps: 1e-6 };
-    timer.repeat(|device| device.release(device.layer_norm(&x, [&scale, &shift], dims, &mut y)))
+    let affine = Affine {
+        scale: &scale,
+        shift: &shift,
+    };
+    timer.repeat(|device| device.release(device.layer_norm(&x, affine, dims, &mut y)))
 }
 
 fn layer_norm_backward(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
@@ -316,10 +344,14 @@ fn layer_norm_backward(timer: &Timer, [rows, width]: [usize; 2]) -> OpCost {
     let stats = timer.values(2 * rows);
     let mut dx = timer.values(rows * width);
     timer.repeat(|device| {
-        let grads = device.layer_norm_backward(&dy, [&x, &stats], &scale, &mut dx);
-        for gradient in grads {
-            device.release(gradient);
-        }
+        let saved = SavedNorm {
+            x: &x,
+            stats: &stats,
+            scale: &scale,
+        };
+        let gradients = device.layer_norm_backward(&dy, saved, &mut dx);
+        device.release(gradients.scale);
+        device.release(gradients.shift);
     })
 }
 
@@ -352,12 +384,14 @@ fn softmax(tokens: usize) -> OpCost {
 fn adamw(timer: &Timer) -> OpCost {
     let n = N_PARAMETERS;
     let [mut parameter, gradient, mut first, mut second] = [0; 4].map(|_| {
-        let mut buffer = timer.device.allocate(n);
+        let mut buffer = timer.device.allocate(n, Element::F32);
         timer.device.fill(&mut buffer, 1e-3);
         buffer
     });
     timer.repeat(|device| {
-        let norm = device.sum_of_squares(&gradient).sqrt();
+        let total = device.global_norm(&[&gradient]);
+        let norm = device.download_scalars(&[&total])[0];
+        device.release(total);
         let step = AdamWStep {
             lr: 1e-4,
             betas: [0.9, 0.999],
@@ -366,7 +400,13 @@ fn adamw(timer: &Timer) -> OpCost {
             corrections: [0.5, 0.5],
             gradient_scale: (5.0 / norm).min(1.0) as f32,
         };
-        device.adamw(&mut parameter, [&mut first, &mut second], &gradient, step);
+        let tensors = AdamWTensors {
+            parameter: &mut parameter,
+            first: &mut first,
+            second: &mut second,
+            gradient: &gradient,
+        };
+        device.adamw(&mut [tensors], step);
     })
 }
 

@@ -16,15 +16,31 @@ use rayon::prelude::*;
 /// The least length that a query or key is divided by.
 const EPS: f32 = 1e-12;
 /// The largest factor of a cosine.
-const MOST: f32 = 100.0;
+const MAX: f32 = 100.0;
 /// Tokens of one task.
 const TASK_ROWS: usize = 64;
+
+/// Queries and keys that are to be normalised.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// `[R, 3, N, d]`.
+    pub qkv: &'a [f32],
+    /// The logarithm of each head's factor, `[N]`.
+    pub log_scale: &'a [f32],
+    /// d.
+    pub head_dim: usize,
+}
 
 /// Queries scaled to the length that each head's temperature says, keys to unit length; values as they are.
 ///
 /// # Shapes
-/// `qkv`, `y` `[R, 3, N, d]`; `log_scale` `[N]`, N = its length.
-pub fn normalise(qkv: &[f32], log_scale: &[f32], head_dim: usize, y: &mut [f32]) {
+/// `y` as `inputs.qkv`.
+pub fn normalise(inputs: Inputs<'_>, y: &mut [f32]) {
+    let Inputs {
+        qkv,
+        log_scale,
+        head_dim,
+    } = inputs;
     let row = 3 * log_scale.len() * head_dim;
     assert!(
         qkv.len() == y.len() && qkv.len().is_multiple_of(row),
@@ -39,14 +55,13 @@ pub fn normalise(qkv: &[f32], log_scale: &[f32], head_dim: usize, y: &mut [f32])
 /// Gradients of [`normalise`]: of qkv and of `log_scale`.
 ///
 /// # Shapes
-/// `qkv`, `dy`, `dqkv` `[R, 3, N, d]`; `log_scale`, `dlog` `[N]`.
-pub fn normalise_backward(
-    (qkv, dy): (&[f32], &[f32]),
-    log_scale: &[f32],
-    head_dim: usize,
-    dqkv: &mut [f32],
-    dlog: &mut [f32],
-) {
+/// `dy`, `dqkv` as `inputs.qkv`, `dlog` as `inputs.log_scale`.
+pub fn normalise_backward(inputs: Inputs<'_>, dy: &[f32], dqkv: &mut [f32], dlog: &mut [f32]) {
+    let Inputs {
+        qkv,
+        log_scale,
+        head_dim,
+    } = inputs;
     let row = 3 * log_scale.len() * head_dim;
     assert!(
         qkv.len() == dy.len() && qkv.len() == dqkv.len() && qkv.len().is_multiple_of(row),
@@ -60,12 +75,16 @@ pub fn normalise_backward(
             .zip(dy.par_chunks(TASK_ROWS * row))
             .zip(parts.par_chunks_mut(scales.len()))
             .for_each(|(((dqkv, qkv), dy), dscales)| {
-                backward((qkv, dy), &scales, head_dim, (dqkv, dscales));
+                let gradients = Gradients {
+                    qkv: dqkv,
+                    scales: dscales,
+                };
+                backward(qkv, dy, &scales, head_dim, gradients);
             });
         add_up(parts, [&mut *dlog]);
     });
     for ((dlog, scale), log) in dlog.iter_mut().zip(&scales).zip(log_scale) {
-        *dlog *= if *log <= MOST.ln() { *scale } else { 0.0 };
+        *dlog *= if *log <= MAX.ln() { *scale } else { 0.0 };
     }
 }
 
@@ -73,7 +92,7 @@ pub fn normalise_backward(
 fn factors(log_scale: &[f32]) -> Vec<f32> {
     log_scale
         .iter()
-        .map(|log| log.min(MOST.ln()).exp())
+        .map(|log| log.min(MAX.ln()).exp())
         .collect()
 }
 
@@ -94,17 +113,24 @@ for_each_level! {
     }
 }
 
+/// Where a task's gradients go: of q, k and v, and of the factors.
+struct Gradients<'a> {
+    qkv: &'a mut [f32],
+    scales: &'a mut [f32],
+}
+
 for_each_level! {
     /// Writes the gradient of qkv and adds that of s.
     fn backward(
-        qkv_dy: (&[f32], &[f32]),
+        qkv: &[f32],
+        dy: &[f32],
         scales: &[f32],
         head_dim: usize,
-        grads: (&mut [f32], &mut [f32])
+        gradients: Gradients<'_>
     ) {
         let (n_heads, width) = (scales.len(), scales.len() * head_dim);
-        let (dqkv, dscales) = grads;
-        let rows = qkv_dy.0.chunks_exact(3 * width).zip(qkv_dy.1.chunks_exact(3 * width));
+        let Gradients { qkv: dqkv, scales: dscales } = gradients;
+        let rows = qkv.chunks_exact(3 * width).zip(dy.chunks_exact(3 * width));
         for (dqkv, (qkv, dy)) in dqkv.chunks_exact_mut(3 * width).zip(rows) {
             for i in 0..2 * n_heads {
                 let range = i * head_dim..(i + 1) * head_dim;
@@ -152,7 +178,7 @@ mod tests {
             let qkv = ramp(rows * 3 * width, 1.3);
             let log_scale: Vec<f32> = (0..heads).map(|head| head as f32 * 1.7 - 1.0).collect();
             let mut y = vec![0.0; qkv.len()];
-            normalise(&qkv, &log_scale, head_dim, &mut y);
+            normalise(Inputs { qkv: &qkv, log_scale: &log_scale, head_dim }, &mut y);
             for (i, (y, x)) in y.chunks(head_dim).zip(qkv.chunks(head_dim)).enumerate() {
                 let (part, head) = (i / heads % 3, i % heads);
                 let length = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
@@ -173,10 +199,15 @@ mod tests {
     fn a_query_of_zeros_stays_zero_and_has_a_finite_gradient() {
         let (qkv, dy) = ([0.0; 6], [1.0; 6]);
         let (mut y, mut dqkv) = ([1.0; 6], [0.0; 6]);
-        normalise(&qkv, &[0.0], 2, &mut y);
+        let inputs = Inputs {
+            qkv: &qkv,
+            log_scale: &[0.0],
+            head_dim: 2,
+        };
+        normalise(inputs, &mut y);
         assert_eq!(y, [0.0; 6]);
         let mut dlog = [7.0];
-        normalise_backward((&qkv, &dy), &[0.0], 2, &mut dqkv, &mut dlog);
+        normalise_backward(inputs, &dy, &mut dqkv, &mut dlog);
         assert!(dqkv.iter().chain(&dlog).all(|value| value.is_finite()));
     }
 
@@ -185,7 +216,12 @@ mod tests {
         let qkv = ramp(12, 1.0);
         let mut dqkv = vec![0.0; 12];
         let mut dlog = [7.0; 2];
-        normalise_backward((&qkv, &qkv), &[4.7, 4.5], 2, &mut dqkv, &mut dlog);
+        let inputs = Inputs {
+            qkv: &qkv,
+            log_scale: &[4.7, 4.5],
+            head_dim: 2,
+        };
+        normalise_backward(inputs, &qkv, &mut dqkv, &mut dlog);
         assert_eq!(dlog[0], 0.0);
         assert!(dlog[1] != 0.0);
     }

@@ -64,7 +64,8 @@ pub fn cross_entropy(logits: &[f32], answers: Answers<'_>, log_sums: &mut [f32])
 pub fn cross_entropy_backward(
     logits: &[f32],
     log_sums: &[f32],
-    (answers, factor): (Answers<'_>, f32),
+    answers: Answers<'_>,
+    factor: f32,
     d: &mut [f32],
 ) {
     let width = answers.width(logits.len());
@@ -133,7 +134,7 @@ mod tests {
             let answers = Answers { classes: &classes, weights: &weights };
             let (mut log_sums, mut d) = (vec![0.0; rows], vec![9.0; logits.len()]);
             let found = cross_entropy(&logits, answers, &mut log_sums);
-            cross_entropy_backward(&logits, &log_sums, (answers, 0.5), &mut d);
+            cross_entropy_backward(&logits, &log_sums, answers, 0.5, &mut d);
             let mut expected = 0.0;
             for row in 0..rows {
                 let x: Vec<f64> = logits[row * width..][..width].iter().map(|x| f64::from(*x)).collect();

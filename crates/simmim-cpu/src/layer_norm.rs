@@ -37,18 +37,36 @@ pub fn layer_norm(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32
         .for_each(|(y, (x, stats))| forward(x, affine, y, stats));
 }
 
-/// Gradients of [`layer_norm`]: writes `dx` and, to `daffine`, dγ and dβ.
+/// What the backward needs of the forward.
+#[derive(Debug, Clone, Copy)]
+pub struct Saved<'a> {
+    /// The rows that were normalised, `[R, D]`.
+    pub x: &'a [f32],
+    /// What [`layer_norm`] kept, `[R, 2]`.
+    pub stats: &'a [f32],
+    /// γ, `[D]`.
+    pub scale: &'a [f32],
+}
+
+/// Where gradients go.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// `[R, D]`.
+    pub x: &'a mut [f32],
+    /// dγ, `[D]`.
+    pub scale: &'a mut [f32],
+    /// dβ, `[D]`.
+    pub shift: &'a mut [f32],
+}
+
+/// Gradients of [`layer_norm`].
 ///
 /// # Shapes
-/// `x`, `dy`, `dx` `[R, D]`; `stats` `[R, 2]`; `scale`, dγ, dβ `[D]`.
-pub fn layer_norm_backward(
-    (x, dy): (&[f32], &[f32]),
-    stats: &[f32],
-    scale: &[f32],
-    dx: &mut [f32],
-    daffine: [&mut [f32]; 2],
-) {
-    let width = scale.len();
+/// `dy` `[R, D]`.
+pub fn layer_norm_backward(dy: &[f32], saved: Saved<'_>, gradients: Gradients<'_>) {
+    let Saved { x, stats, scale } = saved;
+    let (width, dx) = (scale.len(), gradients.x);
+    let daffine = [gradients.scale, gradients.shift];
     assert!(
         x.len() == dy.len() && x.len() == dx.len() && daffine.iter().all(|d| d.len() == width),
         "layer_norm: lengths differ"
@@ -64,7 +82,12 @@ pub fn layer_norm_backward(
         let stats = &stats[rows.start * 2..rows.end * 2];
         // SAFETY: the ranges of a reduction do not overlap.
         let dx = unsafe { dx.rows_mut(rows.start, rows.len()) };
-        backward((&x[values.clone()], &dy[values]), stats, scale, dx, sums);
+        let saved = Saved {
+            x: &x[values.clone()],
+            stats,
+            scale,
+        };
+        backward(&dy[values], saved, dx, sums);
     });
 }
 
@@ -85,10 +108,11 @@ for_each_level! {
 
 for_each_level! {
     /// Writes dx, and adds dγ and dβ to the two halves of `sums`, while the rows are in the cache.
-    fn backward(x_dy: (&[f32], &[f32]), stats: &[f32], scale: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+    fn backward(dy: &[f32], saved: Saved<'_>, dx: &mut [f32], sums: &mut [f32]) {
+        let Saved { x, stats, scale } = saved;
         let width = scale.len();
         let (dscale, dshift) = sums.split_at_mut(width);
-        let rows = x_dy.0.chunks_exact(width).zip(x_dy.1.chunks_exact(width));
+        let rows = x.chunks_exact(width).zip(dy.chunks_exact(width));
         for (((x, dy), stats), dx) in rows.zip(stats.chunks_exact(2)).zip(dx.chunks_exact_mut(width)) {
             let (mean, inv_std) = (stats[0], stats[1]);
             let mean_g = sum_by([dy, scale], |[dy, scale]| dy * scale) / width as f32;

@@ -5,43 +5,37 @@
 //! (x − mean)/√(variance + 1e-6).
 
 use rayon::prelude::*;
+use simmim_device::{NormTargetDims, PlaneDims};
+use std::ops::Range;
 
 const EPS: f64 = 1e-6;
 
-/// Normalises each plane of `images` by a sliding window of `window` x `window` pixels.
+/// Normalises each plane of `images` by a sliding window of pixels.
 ///
 /// # Shapes
-/// `images`, `out` `[B, C, H, W]`; `size` is `[H, W]`.
-pub fn norm_target(images: &[f32], size: [usize; 2], window: usize, out: &mut [f32]) {
-    map_pixels((images, images), size, window, out, |x, mean, std| {
-        (x - mean) / std
-    });
+/// `images`, `out` `[B, C, H, W]`.
+pub fn norm_target(images: &[f32], dims: NormTargetDims, out: &mut [f32]) {
+    map_pixels(images, images, dims, out, |x, mean, std| (x - mean) / std);
 }
 
 /// Undoes [`norm_target`] of `images` on `normalised`, a prediction of it.
 ///
 /// # Shapes
-/// `images`, `normalised`, `out` `[B, C, H, W]`; `size` is `[H, W]`.
-pub fn undo_norm_target(
-    images: &[f32],
-    normalised: &[f32],
-    size: [usize; 2],
-    window: usize,
-    out: &mut [f32],
-) {
-    map_pixels((images, normalised), size, window, out, |x, mean, std| {
-        x * std + mean
-    });
+/// `images`, `normalised`, `out` `[B, C, H, W]`.
+pub fn undo_norm_target(images: &[f32], normalised: &[f32], dims: NormTargetDims, out: &mut [f32]) {
+    map_pixels(images, normalised, dims, out, |x, mean, std| x * std + mean);
 }
 
 /// Applies `f` to each value with the mean and standard deviation of its surroundings in the image.
 fn map_pixels(
-    (images, values): (&[f32], &[f32]),
-    [height, width]: [usize; 2],
-    window: usize,
+    images: &[f32],
+    values: &[f32],
+    dims: NormTargetDims,
     out: &mut [f32],
     f: impl Fn(f64, f64, f64) -> f64 + Sync,
 ) {
+    let PlaneDims { height, width } = dims.plane;
+    let window = dims.window_px;
     assert!(window % 2 == 1, "a window of {window} pixels has no centre");
     assert!(
         images.len() == out.len() && values.len() == out.len(),
@@ -56,7 +50,7 @@ fn map_pixels(
             for (i, (out, value)) in out.iter_mut().zip(values).enumerate() {
                 let rows = around(i / width, window, height);
                 let columns = around(i % width, window, width);
-                let n = ((rows[1] - rows[0]) * (columns[1] - columns[0])) as f64;
+                let n = (rows.len() * columns.len()) as f64;
                 let [sum, square] = sums.of(rows, columns);
                 let mean = sum / n;
                 // A window of one pixel has no unbiased variance; its numerator is 0 as well.
@@ -66,11 +60,8 @@ fn map_pixels(
         });
 }
 
-fn around(centre: usize, window: usize, end: usize) -> [usize; 2] {
-    [
-        centre.saturating_sub(window / 2),
-        (centre + window / 2 + 1).min(end),
-    ]
+fn around(centre: usize, window: usize, end: usize) -> Range<usize> {
+    centre.saturating_sub(window / 2)..(centre + window / 2 + 1).min(end)
 }
 
 /// Sums of values and of their squares over all rectangles that start at the origin, in f64.
@@ -95,13 +86,13 @@ impl SummedArea {
         Self { sums, stride }
     }
 
-    fn of(&self, [top, bottom]: [usize; 2], [left, right]: [usize; 2]) -> [f64; 2] {
+    fn of(&self, rows: Range<usize>, columns: Range<usize>) -> [f64; 2] {
         let at = |y: usize, x: usize| self.sums[y * self.stride + x];
         let (a, b, c, d) = (
-            at(bottom, right),
-            at(top, right),
-            at(bottom, left),
-            at(top, left),
+            at(rows.end, columns.end),
+            at(rows.start, columns.end),
+            at(rows.end, columns.start),
+            at(rows.start, columns.start),
         );
         [a[0] - b[0] - c[0] + d[0], a[1] - b[1] - c[1] + d[1]]
     }
@@ -117,9 +108,10 @@ mod tests {
         fn each_pixel_is_normalised_by_its_own_window(height in 1_usize..12, width in 1_usize..12, half in 1_usize..5) {
             let image: Vec<f32> = (0..2 * height * width).map(|i| ((i as f32) * 1.3).sin() * 3.0).collect();
             let mut out = vec![0.0; image.len()];
-            norm_target(&image, [height, width], 2 * half + 1, &mut out);
+            let dims = NormTargetDims { plane: PlaneDims { height, width }, window_px: 2 * half + 1 };
+            norm_target(&image, dims, &mut out);
             let mut back = vec![0.0; image.len()];
-            undo_norm_target(&image, &out, [height, width], 2 * half + 1, &mut back);
+            undo_norm_target(&image, &out, dims, &mut back);
             for (back, image) in back.iter().zip(&image) {
                 prop_assert!((back - image).abs() < 1e-4, "{back} is not {image}");
             }

@@ -38,7 +38,12 @@ pub fn adamw(state: Moments<'_>, gradient: &[f32], step: AdamWStep) {
     values
         .zip(moments)
         .for_each(|((parameter, gradient), (first, second))| {
-            update(parameter, gradient, (first, second), step);
+            let state = Moments {
+                parameter,
+                first,
+                second,
+            };
+            update(state, gradient, step);
         });
 }
 
@@ -53,12 +58,13 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
 }
 
 for_each_level! {
-    fn update(parameter: &mut [f32], gradient: &[f32], moments: (&mut [f32], &mut [f32]), step: AdamWStep) {
+    fn update(state: Moments<'_>, gradient: &[f32], step: AdamWStep) {
         let [beta1, beta2] = step.betas;
         let shrink = 1.0 - step.lr * step.weight_decay;
         let step_size = step.lr / step.corrections[0];
         let inv_root = 1.0 / step.corrections[1].sqrt();
-        let values = parameter.iter_mut().zip(gradient).zip(moments.0.iter_mut()).zip(moments.1.iter_mut());
+        let Moments { parameter, first, second } = state;
+        let values = parameter.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut());
         for (((p, g), m), v) in values {
             let g = g * step.gradient_scale;
             *m += (1.0 - beta1) * (g - *m);

@@ -42,27 +42,38 @@ impl Weights<'_> {
     }
 }
 
+/// What is compared, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// What a pixel's error is.
+    pub loss: PixelLoss,
+    /// `[M, row_len]`.
+    pub prediction: &'a [f32],
+    /// `[M, row_len]`.
+    pub target: &'a [f32],
+    /// Values of a row.
+    pub row_len: usize,
+}
+
 /// Σ weight error(prediction − target), summed in f64 over rows.
-///
-/// # Shapes
-/// `prediction`, `target` `[M, row_len]`.
-pub fn pixel_loss(loss: PixelLoss, pair: [&[f32]; 2], weights: Weights<'_>, row_len: usize) -> f64 {
-    match loss {
-        PixelLoss::L1 => sum_of(pair, weights, row_len, f32::abs),
-        PixelLoss::L2 => sum_of(pair, weights, row_len, |e| e * e),
-        PixelLoss::SmoothL1 => sum_of(pair, weights, row_len, |e| {
+pub fn pixel_loss(rows: Rows<'_>, weights: Weights<'_>) -> f64 {
+    match rows.loss {
+        PixelLoss::L1 => sum_of(rows, weights, f32::abs),
+        PixelLoss::L2 => sum_of(rows, weights, |e| e * e),
+        PixelLoss::SmoothL1 => sum_of(rows, weights, |e| {
             let size = e.abs();
             if size < 1.0 { 0.5 * e * e } else { size - 0.5 }
         }),
     }
 }
 
-fn sum_of(
-    [prediction, target]: [&[f32]; 2],
-    weights: Weights<'_>,
-    row_len: usize,
-    error: impl Fn(f32) -> f32 + Sync,
-) -> f64 {
+fn sum_of(rows: Rows<'_>, weights: Weights<'_>, error: impl Fn(f32) -> f32 + Sync) -> f64 {
+    let Rows {
+        prediction,
+        target,
+        row_len,
+        ..
+    } = rows;
     assert_eq!(prediction.len(), target.len(), "pixel_loss: lengths differ");
     let sums: Vec<f64> = prediction
         .par_chunks(row_len)
@@ -83,34 +94,34 @@ fn sum_of(
 /// d = `factor` · weight · error′(prediction − target): sign(e) with sign(0) = 0, 2 e, or e cut off at ±1.
 ///
 /// # Shapes
-/// `prediction`, `target`, `d` `[M, row_len]`.
-pub fn pixel_loss_backward(
-    loss: PixelLoss,
-    pair: [&[f32]; 2],
-    weighting: (Weights<'_>, f32),
-    row_len: usize,
-    d: &mut [f32],
-) {
-    match loss {
+/// `d` `[M, row_len]`.
+pub fn pixel_loss_backward(rows: Rows<'_>, weights: Weights<'_>, factor: f32, d: &mut [f32]) {
+    match rows.loss {
         PixelLoss::L1 => {
             let sign = |p: f32, t: f32| f32::from(p > t) - f32::from(p < t);
-            slopes_of(pair, weighting, row_len, d, sign);
+            slopes_of(rows, weights, factor, d, sign);
         }
-        PixelLoss::L2 => slopes_of(pair, weighting, row_len, d, |p, t| 2.0 * (p - t)),
+        PixelLoss::L2 => slopes_of(rows, weights, factor, d, |p, t| 2.0 * (p - t)),
         PixelLoss::SmoothL1 => {
             let cut = |p: f32, t: f32| (p - t).clamp(-1.0, 1.0);
-            slopes_of(pair, weighting, row_len, d, cut);
+            slopes_of(rows, weights, factor, d, cut);
         }
     }
 }
 
 fn slopes_of(
-    [prediction, target]: [&[f32]; 2],
-    (weights, factor): (Weights<'_>, f32),
-    row_len: usize,
+    rows: Rows<'_>,
+    weights: Weights<'_>,
+    factor: f32,
     d: &mut [f32],
     slope: impl Fn(f32, f32) -> f32 + Sync,
 ) {
+    let Rows {
+        prediction,
+        target,
+        row_len,
+        ..
+    } = rows;
     assert!(
         prediction.len() == target.len() && prediction.len() == d.len(),
         "pixel_loss_backward: lengths differ"
@@ -154,10 +165,15 @@ mod tests {
             ((0..32).map(|i| i as f32).collect(), vec![0.0; 32]);
         let counted = [8, 9, 12, 13, 24, 25, 28, 29];
         let sum: i32 = counted.iter().sum();
-        let pair = [&prediction[..], &target];
-        assert_eq!(pixel_loss(PixelLoss::L1, pair, weights, 32), f64::from(sum));
+        let rows = Rows {
+            loss: PixelLoss::L1,
+            prediction: &prediction,
+            target: &target,
+            row_len: 32,
+        };
+        assert_eq!(pixel_loss(rows, weights), f64::from(sum));
         let mut d = vec![9.0; 32];
-        pixel_loss_backward(PixelLoss::L1, pair, (weights, 0.5), 32, &mut d);
+        pixel_loss_backward(rows, weights, 0.5, &mut d);
         for (i, d) in d.iter().enumerate() {
             let expected = if counted.contains(&(i as i32)) {
                 0.5
@@ -190,9 +206,9 @@ mod tests {
             let weights = Weights { values: &values, parts, side };
             let prediction: Vec<f32> = ramp(rows * row_len, 1.3).iter().map(|x| 2.0 * x).collect();
             let target = ramp(rows * row_len, 0.7);
-            let pair = [&prediction[..], &target];
+            let compared = Rows { loss, prediction: &prediction, target: &target, row_len };
             let mut d = vec![0.0; target.len()];
-            pixel_loss_backward(loss, pair, (weights, 0.25), row_len, &mut d);
+            pixel_loss_backward(compared, weights, 0.25, &mut d);
             let mut sum = 0.0;
             for i in 0..target.len() {
                 let (row, y, x) = (i / row_len, i / side % side / run, i % side / run);
@@ -201,7 +217,7 @@ mod tests {
                 sum += weight * error;
                 prop_assert!((f64::from(d[i]) - 0.25 * weight * slope).abs() < 1e-6);
             }
-            let found = pixel_loss(loss, pair, weights, row_len);
+            let found = pixel_loss(compared, weights);
             prop_assert!((found - sum).abs() <= 1e-5 * sum.abs().max(1.0), "{} is not {}", found, sum);
         }
     }

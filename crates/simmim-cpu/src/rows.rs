@@ -4,6 +4,7 @@ use crate::chunks::{add, reduce_rows, rows_per_task};
 use crate::dispatch::for_each_level;
 use crate::scratch::with_zeros;
 use rayon::prelude::*;
+use simmim_device::TokenDims;
 
 /// y = the hidden rows of x replaced by `token`.
 ///
@@ -93,8 +94,9 @@ pub fn prepend_backward(dy: &[f32], tokens: usize, dx: &mut [f32], dtoken: &mut 
 /// y = the mean of each sample's rows.
 ///
 /// # Shapes
-/// `x` `[B, L, D]`, L = `tokens`, D = `width`; `y` `[B, D]`.
-pub fn mean_tokens(x: &[f32], (tokens, width): (usize, usize), y: &mut [f32]) {
+/// `x` `[B, L, D]`, `y` `[B, D]`.
+pub fn mean_tokens(x: &[f32], dims: TokenDims, y: &mut [f32]) {
+    let TokenDims { tokens, width } = dims;
     assert_eq!(x.len(), y.len() * tokens, "mean_tokens: lengths differ");
     y.par_chunks_mut(width)
         .zip(x.par_chunks(tokens * width))
@@ -109,11 +111,39 @@ pub fn mean_tokens(x: &[f32], (tokens, width): (usize, usize), y: &mut [f32]) {
         });
 }
 
+/// y = the mean of each sample's rows from row `first` on, summed in f64 one after the other: the same whatever else is in the
+/// batch, and rounded once.
+///
+/// # Shapes
+/// `x` `[B, L, D]`, `y` `[B, D]`.
+pub fn pool_tokens(x: &[f32], dims: TokenDims, first: usize, y: &mut [f32]) {
+    let TokenDims { tokens, width } = dims;
+    assert!(
+        x.len() == y.len() * tokens && first < tokens,
+        "pool_tokens: lengths differ"
+    );
+    y.par_chunks_mut(width)
+        .zip(x.par_chunks(tokens * width))
+        .for_each(|(y, x)| {
+            let mut sum = vec![0.0_f64; width];
+            for row in x[first * width..].chunks_exact(width) {
+                for (sum, value) in sum.iter_mut().zip(row) {
+                    *sum += f64::from(*value);
+                }
+            }
+            let n = (tokens - first) as f64;
+            for (y, sum) in y.iter_mut().zip(sum) {
+                *y = (sum / n) as f32;
+            }
+        });
+}
+
 /// dx = dy/L for each row: the backward of [`mean_tokens`].
 ///
 /// # Shapes
-/// `dy` `[B, D]`, D = `width`; `dx` `[B, L, D]`, L = `tokens`.
-pub fn mean_tokens_backward(dy: &[f32], (tokens, width): (usize, usize), dx: &mut [f32]) {
+/// `dy` `[B, D]`, `dx` `[B, L, D]`.
+pub fn mean_tokens_backward(dy: &[f32], dims: TokenDims, dx: &mut [f32]) {
+    let TokenDims { tokens, width } = dims;
     assert_eq!(dx.len(), dy.len() * tokens, "mean_tokens: lengths differ");
     dx.par_chunks_mut(tokens * width)
         .zip(dy.par_chunks(width))
@@ -228,18 +258,18 @@ pub fn add_assign(sum: &mut [f32], values: &[f32]) {
         .for_each(|(sum, values)| add(sum, values));
 }
 
-/// x ← x + share · (y − x), element by element, on all threads.
+/// x ← x + weight · (y − x), element by element, on all threads.
 ///
 /// # Shapes
 /// Both of the same length.
-pub fn approach(x: &mut [f32], y: &[f32], share: f32) {
-    assert_eq!(x.len(), y.len(), "approach: lengths differ");
+pub fn lerp(x: &mut [f32], y: &[f32], weight: f32) {
+    assert_eq!(x.len(), y.len(), "lerp: lengths differ");
     let len = crate::chunks::TASK_LEN;
     x.par_chunks_mut(len)
         .zip(y.par_chunks(len))
         .for_each(|(x, y)| {
             for (x, y) in x.iter_mut().zip(y) {
-                *x += share * (y - *x);
+                *x += weight * (y - *x);
             }
         });
 }

@@ -2,12 +2,14 @@
 
 use crate::dispatch::for_each_level;
 use rayon::prelude::*;
+use simmim_device::PlaneDims;
 
 /// The mean of each square of `factor` x `factor` pixels.
 ///
 /// # Shapes
-/// `images` `[B, C, H, W]`, `out` `[B, C, H/factor, W/factor]`; `size` is `[H, W]`.
-pub fn downscale(images: &[f32], [height, width]: [usize; 2], factor: usize, out: &mut [f32]) {
+/// `images` `[B, C, H, W]`, `out` `[B, C, H/factor, W/factor]`.
+pub fn downscale(images: &[f32], plane: PlaneDims, factor: usize, out: &mut [f32]) {
+    let PlaneDims { height, width } = plane;
     assert!(
         images.len() == out.len() * factor * factor && height % factor == 0 && width % factor == 0,
         "downscale: lengths differ"
@@ -57,16 +59,27 @@ pub fn enlarge(images: &[f32], width: usize, factor: usize, out: &mut [f32]) {
         });
 }
 
+/// The factor and the summand of each channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// `[C]`.
+    pub scale: &'a [f32],
+    /// `[C]`.
+    pub shift: &'a [f32],
+    /// H · W.
+    pub plane_len: usize,
+}
+
 /// y = scale x + shift, of its own for each channel.
 ///
 /// # Shapes
-/// `images`, `out` `[B, C, H, W]`; `scale`, `shift` `[C]`; `plane_len` is H · W.
-pub fn scale_channels(
-    images: &[f32],
-    [scale, shift]: [&[f32]; 2],
-    plane_len: usize,
-    out: &mut [f32],
-) {
+/// `images`, `out` `[B, C, H, W]`.
+pub fn scale_channels(images: &[f32], affine: Affine<'_>, out: &mut [f32]) {
+    let Affine {
+        scale,
+        shift,
+        plane_len,
+    } = affine;
     assert!(
         images.len() == out.len() && scale.len() == shift.len(),
         "scale_channels: lengths differ"
@@ -93,10 +106,11 @@ mod tests {
         fn a_small_image_holds_the_means_of_squares(
             planes in 1_usize..5, h in 1_usize..6, w in 1_usize..6, factor in 1_usize..6
         ) {
-            let [height, width] = [h * factor, w * factor];
+            let plane = PlaneDims { height: h * factor, width: w * factor };
+            let PlaneDims { height, width } = plane;
             let images = ramp(planes * height * width, 1.3);
             let (mut small, mut large) = (vec![0.0; planes * h * w], vec![0.0; images.len()]);
-            downscale(&images, [height, width], factor, &mut small);
+            downscale(&images, plane, factor, &mut small);
             enlarge(&small, w, factor, &mut large);
             for (i, large) in large.iter().enumerate() {
                 let (plane, y, x) = (i / (height * width), i / width % height / factor, i % width / factor);
@@ -115,16 +129,25 @@ mod tests {
     fn an_image_at_its_own_size_stays_as_it_is() {
         let images = ramp(2 * 6 * 4, 1.3);
         let mut out = vec![0.0; images.len()];
-        downscale(&images, [6, 4], 1, &mut out);
+        let plane = PlaneDims {
+            height: 6,
+            width: 4,
+        };
+        downscale(&images, plane, 1, &mut out);
         assert_eq!(out, images);
     }
 
     #[test]
     fn each_channel_has_its_own_scale_and_shift() {
         let mut out = [0.0; 8];
-        scale_channels(&[1.0; 8], [&[2.0, 3.0], &[0.5, -0.5]], 2, &mut out);
+        let affine = Affine {
+            scale: &[2.0, 3.0],
+            shift: &[0.5, -0.5],
+            plane_len: 2,
+        };
+        scale_channels(&[1.0; 8], affine, &mut out);
         assert_eq!(out, [2.5, 2.5, 2.5, 2.5, 2.5, 2.5, 2.5, 2.5]);
-        scale_channels(&[2.0; 8], [&[2.0, 3.0], &[0.5, -0.5]], 2, &mut out);
+        scale_channels(&[2.0; 8], affine, &mut out);
         assert_eq!(out, [4.5, 4.5, 5.5, 5.5, 4.5, 4.5, 5.5, 5.5]);
     }
 }

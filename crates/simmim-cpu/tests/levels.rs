@@ -5,19 +5,19 @@ use simmim_cpu::attention::{
     Order, PADDING, Pattern, Saved, Windows, attention, attention_backward, softmax_rows,
 };
 use simmim_cpu::classes::{argmax, nearest, quantise};
-use simmim_cpu::cosine::{normalise, normalise_backward};
+use simmim_cpu::cosine::{Inputs, normalise, normalise_backward};
 use simmim_cpu::cross_entropy::{Answers, cross_entropy, cross_entropy_backward};
 use simmim_cpu::gelu::{gelu, gelu_backward};
-use simmim_cpu::layer_norm::{Affine, layer_norm, layer_norm_backward};
+use simmim_cpu::layer_norm::{self, Affine, Gradients, layer_norm, layer_norm_backward};
 use simmim_cpu::matmul::bf16::{PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_and_sums, matmul_at};
 use simmim_cpu::norm_target::norm_target;
 use simmim_cpu::optimiser::{Moments, adamw, sum_of_squares};
-use simmim_cpu::pixel_loss::{Weights, pixel_loss, pixel_loss_backward};
+use simmim_cpu::pixel_loss::{Rows, Weights, pixel_loss, pixel_loss_backward};
 use simmim_cpu::residual::{Gain, residual, residual_backward};
 use simmim_cpu::rows::{hide_backward, scatter_columns, sum_rows};
 use simmim_cpu::scale::downscale;
-use simmim_device::{AdamWStep, Heads, PixelLoss, Precision};
+use simmim_device::{AdamWStep, Heads, NormTargetDims, PixelLoss, PlaneDims, Precision};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
 
@@ -94,8 +94,17 @@ fn of_rows() -> Results {
     };
     layer_norm(&x, affine, &mut y, &mut stats);
     let (mut dscale, mut dshift) = (vec![0.0; WIDTH], vec![0.0; WIDTH]);
-    let daffine = [&mut dscale[..], &mut dshift];
-    layer_norm_backward((&x, &dy), &stats, &scale, &mut dx, daffine);
+    let saved = layer_norm::Saved {
+        x: &x,
+        stats: &stats,
+        scale: &scale,
+    };
+    let gradients = Gradients {
+        x: &mut dx,
+        scale: &mut dscale,
+        shift: &mut dshift,
+    };
+    layer_norm_backward(&dy, saved, gradients);
     let gain = Gain {
         scale: &scale,
         keep: &[0.0, 1.25, 1.25],
@@ -122,7 +131,14 @@ fn of_rows() -> Results {
 fn of_images() -> Results {
     let images = values(4 * 3 * 33 * 35, 0);
     let mut normalised = vec![0.0; images.len()];
-    norm_target(&images, [33, 35], 7, &mut normalised);
+    let dims = NormTargetDims {
+        plane: PlaneDims {
+            height: 33,
+            width: 35,
+        },
+        window_px: 7,
+    };
+    norm_target(&images, dims, &mut normalised);
     let hidden: Vec<f32> = (0..210).map(|i| f32::from(i % 2 == 0)).collect();
     let weights = Weights {
         values: &hidden,
@@ -137,10 +153,15 @@ fn of_images() -> Results {
     }
     let mut results = named([("norm_target", normalised)]);
     for loss in [PixelLoss::L1, PixelLoss::L2, PixelLoss::SmoothL1] {
-        let pair = [&prediction[..], &target];
-        let sum = pixel_loss(loss, pair, weights, row_len);
+        let rows = Rows {
+            loss,
+            prediction: &prediction,
+            target: &target,
+            row_len,
+        };
+        let sum = pixel_loss(rows, weights);
         let mut d = vec![0.0; target.len()];
-        pixel_loss_backward(loss, pair, (weights, 0.3), row_len, &mut d);
+        pixel_loss_backward(rows, weights, 0.3, &mut d);
         results.push((format!("pixel_loss {loss:?}"), halves(sum)));
         results.push((format!("pixel_loss_backward {loss:?}"), d));
     }
@@ -150,7 +171,11 @@ fn of_images() -> Results {
 fn of_classes() -> Results {
     let images = values(4 * 3 * 30 * 42, 0);
     let mut small = vec![0.0; images.len() / 9];
-    downscale(&images, [30, 42], 3, &mut small);
+    let plane = PlaneDims {
+        height: 30,
+        width: 42,
+    };
+    downscale(&images, plane, 3, &mut small);
     let logits = values(ROWS * WIDTH, 1);
     let mut classes = vec![0; ROWS];
     let as_values = |classes: &[u32]| classes.iter().map(|class| *class as f32).collect();
@@ -164,7 +189,7 @@ fn of_classes() -> Results {
     };
     let (mut log_sums, mut d) = (vec![0.0; ROWS], vec![0.0; logits.len()]);
     let sum = cross_entropy(&logits, answers, &mut log_sums);
-    cross_entropy_backward(&logits, &log_sums, (answers, 0.3), &mut d);
+    cross_entropy_backward(&logits, &log_sums, answers, 0.3, &mut d);
     let bins = as_values(&classes);
     nearest(&logits, &values(1300 * WIDTH, 2), WIDTH, &mut classes);
     named([
@@ -235,9 +260,14 @@ fn of_cosines() -> Results {
         values(3, 2),
     );
     let (mut y, mut dqkv) = (vec![0.0; qkv.len()], vec![0.0; qkv.len()]);
-    normalise(&qkv, &log_scale, 21, &mut y);
+    let inputs = Inputs {
+        qkv: &qkv,
+        log_scale: &log_scale,
+        head_dim: 21,
+    };
+    normalise(inputs, &mut y);
     let mut dlog = vec![0.0; 3];
-    normalise_backward((&qkv, &dy), &log_scale, 21, &mut dqkv, &mut dlog);
+    normalise_backward(inputs, &dy, &mut dqkv, &mut dlog);
     named([
         ("normalise", y),
         ("normalise_backward", [dqkv, dlog].concat()),

@@ -1,7 +1,7 @@
 //! A device that is timed does what it does without.
 
 use simmim_cpu::CpuDevice;
-use simmim_device::{Device, LinearDims, ProfilingDevice};
+use simmim_device::{Device, Element, Linear, LinearDims, ProfilingDevice};
 use std::collections::BTreeMap;
 
 #[test]
@@ -15,9 +15,14 @@ fn operations_are_counted_with_their_work_and_give_what_they_give_without() {
     let x = profiling.upload(&[0.5; 15]);
     let w = profiling.upload(&[2.0; 6]);
     profiling.reset();
-    let mut y = profiling.allocate(10);
-    profiling.linear(&x, (&w, None), dims, &mut y);
-    profiling.linear(&x, (&w, None), dims, &mut y);
+    let mut y = profiling.allocate(10, Element::F32);
+    let layer = Linear {
+        w: &w,
+        bias: None,
+        dims,
+    };
+    profiling.linear(&x, layer, &mut y);
+    profiling.linear(&x, layer, &mut y);
     assert_eq!(profiling.download(&y), [3.0; 10]);
     let costs: BTreeMap<_, _> = profiling.costs().into_iter().collect();
     assert_eq!(costs.len(), 2, "{costs:?}");

@@ -3,18 +3,47 @@
 use std::any::Any;
 use std::fmt::{self, Debug};
 
+/// What the values of a buffer are.
+///
+/// All results of the operations are `F32` today. The others are there so that a device can be told apart what it is to
+/// keep: nothing but [`Buffer::element`] says so once the memory is handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Element {
+    /// 32-bit floating point: weights, gradients, activations.
+    F32,
+    /// The upper half of an `F32`: activations of a device that keeps them so.
+    Bf16,
+    /// Row numbers.
+    U32,
+    /// 64-bit floating point: a sum over all parameters, which `F32` would round.
+    F64,
+}
+
+impl Element {
+    /// Bytes of one value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::F32 | Self::U32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
 /// Memory of a device. Only the device that made it can look inside.
 pub struct Buffer {
     storage: Box<dyn Any + Send + Sync>,
     len: usize,
+    element: Element,
 }
 
 impl Buffer {
     /// Wraps what a device keeps for `len` values.
-    pub fn new<T: Any + Send + Sync>(storage: T, len: usize) -> Self {
+    pub fn new<T: Any + Send + Sync>(storage: T, len: usize, element: Element) -> Self {
         Self {
             storage: Box::new(storage),
             len,
+            element,
         }
     }
 
@@ -25,6 +54,16 @@ impl Buffer {
     )]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// What its values are.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Bytes of all its values.
+    pub fn bytes(&self) -> usize {
+        self.len * self.element.bytes()
     }
 
     /// What the device keeps, or `None` when another kind of device made it.
@@ -45,6 +84,6 @@ impl Buffer {
 
 impl Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({} values)", self.len)
+        write!(f, "Buffer({} of {:?})", self.len, self.element)
     }
 }

@@ -1,10 +1,15 @@
 //! What hardware must be able to do for these models.
 
-use crate::buffer::Buffer;
-use crate::images::Patches;
-use crate::layers::{AttentionPattern, LinearDims, NormDims, RowScale};
-use crate::losses::{CountedClasses, CountedRows, LabelLoss};
-use crate::optimiser::AdamWStep;
+use crate::buffer::{Buffer, Element};
+use crate::images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
+use crate::layers::{
+    Affine, AffineGradients, AttentionPattern, CosineInputs, Linear, LinearDims, LinearGradients,
+    NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
+};
+use crate::losses::{
+    Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
+};
+use crate::optimiser::{AdamWStep, AdamWTensors};
 use std::fmt::Debug;
 
 /// Hardware that runs the fused operations.
@@ -18,9 +23,12 @@ use std::fmt::Debug;
 /// caller, because the tape checks shapes first.
 pub trait Device: Debug + Send + Sync {
     /// A buffer of `len` values that are not defined yet.
-    fn allocate(&self, len: usize) -> Buffer;
+    fn allocate(&self, len: usize, element: Element) -> Buffer;
     /// Takes a buffer back, to be handed out again.
     fn release(&self, buffer: Buffer);
+    /// Waits until all that was asked for is done. Without it, an operation may return before its result is there; whoever reads
+    /// values gets them in any case.
+    fn synchronise(&self);
     /// A buffer with these values.
     fn upload(&self, values: &[f32]) -> Buffer;
     /// A buffer of row numbers.
@@ -29,54 +37,43 @@ pub trait Device: Debug + Send + Sync {
     fn download_index(&self, buffer: &Buffer) -> Vec<u32>;
     /// The values of a buffer.
     fn download(&self, buffer: &Buffer) -> Vec<f32>;
+    /// The one value of each of some buffers, read at one time: losses and norms.
+    fn download_scalars(&self, buffers: &[&Buffer]) -> Vec<f64>;
     /// Sets every value.
     fn fill(&self, buffer: &mut Buffer, value: f32);
     /// to = from.
     fn copy(&self, from: &Buffer, to: &mut Buffer);
     /// sum += values.
     fn add_assign(&self, sum: &mut Buffer, values: &Buffer);
-    /// x ← x + share · (y − x).
-    fn approach(&self, x: &mut Buffer, y: &Buffer, share: f32);
+    /// x ← x + weight · (y − x).
+    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32);
 
     /// y `[R, out]` = x `[R, in]` wᵀ + bias; w `[out, in]`, bias `[out]`.
-    fn linear(
-        &self,
-        x: &Buffer,
-        w_bias: (&Buffer, Option<&Buffer>),
-        dims: LinearDims,
-        y: &mut Buffer,
-    );
+    fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer);
     /// dx = dy w.
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer);
     /// dw = dyᵀ x; db, if there is a bias, the sum of the rows of dy.
     fn linear_backward_weight(
         &self,
-        dy_x: [&Buffer; 2],
+        dy: &Buffer,
+        x: &Buffer,
         dims: LinearDims,
-        dw: &mut Buffer,
-        db: Option<&mut Buffer>,
+        gradients: LinearGradients<'_>,
     );
     /// sum `[W]` = the sum of the rows of x `[R, W]`.
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer);
     /// y `[R, W]` = x with `shift` `[W]` added to each row.
     fn add_to_rows(&self, x: &Buffer, shift: &Buffer, y: &mut Buffer);
 
-    /// y = layer norm of the rows of x; `affine` is γ and β. Returns what the backward needs.
-    fn layer_norm(
-        &self,
-        x: &Buffer,
-        affine: [&Buffer; 2],
-        dims: NormDims,
-        y: &mut Buffer,
-    ) -> Buffer;
-    /// Writes dx; returns dγ and dβ. `saved` is x and what [`Device::layer_norm`] returned.
+    /// y = layer norm of the rows of x. Returns what the backward needs.
+    fn layer_norm(&self, x: &Buffer, affine: Affine<'_>, dims: NormDims, y: &mut Buffer) -> Buffer;
+    /// Writes dx; returns dγ and dβ.
     fn layer_norm_backward(
         &self,
         dy: &Buffer,
-        saved: [&Buffer; 2],
-        scale: &Buffer,
+        saved: SavedNorm<'_>,
         dx: &mut Buffer,
-    ) -> [Buffer; 2];
+    ) -> AffineGradients;
     /// y = x Φ(x).
     fn gelu(&self, x: &Buffer, y: &mut Buffer);
     /// dx = dy (Φ(x) + x φ(x)).
@@ -85,28 +82,28 @@ pub trait Device: Debug + Send + Sync {
     fn relu(&self, x: &Buffer, y: &mut Buffer);
     /// dx = dy where y > 0.
     fn relu_backward(&self, y: &Buffer, dy: &Buffer, dx: &mut Buffer);
-    /// y = most/(1 + e⁻ˣ).
-    fn logistic(&self, x: &Buffer, most: f32, y: &mut Buffer);
+    /// y = max · sigmoid(x) = max/(1 + e⁻ˣ).
+    fn sigmoid(&self, x: &Buffer, max: f32, y: &mut Buffer);
     /// dx from y.
-    fn logistic_backward(&self, y: &Buffer, most: f32, dy: &Buffer, dx: &mut Buffer);
-    /// y = qkv `[R, 3, N, d]` with queries of length exp(`log_scale`) `[N]` and keys of length 1.
-    fn cosine(&self, qkv: &Buffer, log_scale: &Buffer, y: &mut Buffer, head_dim: usize);
+    fn sigmoid_backward(&self, y: &Buffer, max: f32, dy: &Buffer, dx: &mut Buffer);
+    /// y = qkv with queries of length exp(`log_scale`), at most 100, and keys of length 1.
+    fn cosine(&self, inputs: CosineInputs<'_>, y: &mut Buffer);
     /// Writes dqkv; returns the gradient of `log_scale`.
-    fn cosine_backward(
-        &self,
-        qkv_dy: [&Buffer; 2],
-        log_scale: &Buffer,
-        dqkv: &mut Buffer,
-        head_dim: usize,
-    ) -> Buffer;
-    /// out `[B, L, N, d]` = softmax(s q kᵀ + bias) v of qkv `[B, L, 3, N, d]`.
-    fn attention(&self, qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer);
-    /// Writes dqkv; returns the bias's gradient. `out_dout` is the result and its gradient.
-    fn attention_backward(
+    fn cosine_backward(&self, inputs: CosineInputs<'_>, dy: &Buffer, dqkv: &mut Buffer) -> Buffer;
+    /// out `[B, L, N, d]` = softmax(s q kᵀ + bias) v of qkv `[B, L, 3, N, d]`. Returns what the backward needs besides, if
+    /// anything: statistics of the rows of weights.
+    fn attention(
         &self,
         qkv: &Buffer,
         pattern: AttentionPattern<'_>,
-        out_dout: [&Buffer; 2],
+        out: &mut Buffer,
+    ) -> Option<Buffer>;
+    /// Writes dqkv; returns the bias's gradient.
+    fn attention_backward(
+        &self,
+        saved: SavedAttention<'_>,
+        pattern: AttentionPattern<'_>,
+        dout: &Buffer,
         dqkv: &mut Buffer,
     ) -> Option<Buffer>;
     /// y = x + keep ∘ γ ∘ branch.
@@ -137,41 +134,37 @@ pub trait Device: Debug + Send + Sync {
     fn gather_columns(&self, table: &Buffer, index: &Buffer, bias: &mut Buffer);
     /// dtable = 0; then dtable\[index\[i\], n\] += dbias\[n, i\].
     fn gather_columns_backward(&self, dbias: &Buffer, index: &Buffer, dtable: &mut Buffer);
-    /// y `[B, D]` = the mean of each sample's rows of x `[B, L, D]`; `size` is L and D.
-    fn mean_tokens(&self, x: &Buffer, size: [usize; 2], y: &mut Buffer);
+    /// y `[B, D]` = the mean of each sample's rows of x `[B, L, D]`.
+    fn mean_tokens(&self, x: &Buffer, dims: TokenDims, y: &mut Buffer);
     /// dx = dy/L for each row.
-    fn mean_tokens_backward(&self, dy: &Buffer, size: [usize; 2], dx: &mut Buffer);
+    fn mean_tokens_backward(&self, dy: &Buffer, dims: TokenDims, dx: &mut Buffer);
+    /// y `[B, D]` = the mean of each sample's rows of x `[B, L, D]` from row `first` on, summed in f64 one after the other.
+    fn pool_tokens(&self, x: &Buffer, dims: TokenDims, first: usize, y: &mut Buffer);
     /// y `[3 D]` = q, zeros, v.
     fn query_value_bias(&self, q: &Buffer, v: &Buffer, y: &mut Buffer);
     /// The gradients of q and v.
-    fn query_value_bias_backward(&self, dy: &Buffer) -> [Buffer; 2];
+    fn query_value_bias_backward(&self, dy: &Buffer) -> QueryValueGradients;
 
     /// Images `[B, C, H, W]` to rows of patches `[B, h w, C p p]`.
     fn patchify(&self, images: &Buffer, dims: Patches, rows: &mut Buffer);
     /// The inverse of [`Device::patchify`].
     fn unpatchify(&self, rows: &Buffer, dims: Patches, images: &mut Buffer);
     /// Each plane of images `[B, C, H, W]` normalised by a window of pixels around each pixel.
-    fn norm_target(&self, images: &Buffer, size: [usize; 2], window: usize, out: &mut Buffer);
+    fn norm_target(&self, images: &Buffer, dims: NormTargetDims, out: &mut Buffer);
     /// Undoes [`Device::norm_target`] of images on a prediction of it.
     fn undo_norm_target(
         &self,
-        images_normalised: [&Buffer; 2],
-        size: [usize; 2],
-        window: usize,
+        images: &Buffer,
+        normalised: &Buffer,
+        dims: NormTargetDims,
         out: &mut Buffer,
     );
-    /// Images `[B, C, H, W]` to the means of squares of `factor` x `factor` pixels; `size` is `[H, W]`.
-    fn downscale(&self, images: &Buffer, size: [usize; 2], factor: usize, out: &mut Buffer);
+    /// Images `[B, C, H, W]` to the means of squares of `factor` x `factor` pixels.
+    fn downscale(&self, images: &Buffer, plane: PlaneDims, factor: usize, out: &mut Buffer);
     /// Each pixel of images `[B, C, h, w]` as a square of `factor` x `factor` pixels; `width` is w.
     fn enlarge(&self, images: &Buffer, width: usize, factor: usize, out: &mut Buffer);
-    /// y = scale x + shift for each channel of images whose planes have `plane_len` values.
-    fn scale_channels(
-        &self,
-        images: &Buffer,
-        scale_shift: [&Buffer; 2],
-        plane_len: usize,
-        out: &mut Buffer,
-    );
+    /// y = scale x + shift for each channel of images.
+    fn scale_channels(&self, images: &Buffer, affine: ChannelAffine<'_>, out: &mut Buffer);
     /// The bin of each value among `n_bins` equal ones of 0 to 1: a buffer of row numbers.
     fn quantise(&self, values: &Buffer, n_bins: usize) -> Buffer;
     /// The row of `codewords` that is nearest to each row of `rows`, both of `width`: row numbers.
@@ -180,55 +173,42 @@ pub trait Device: Debug + Send + Sync {
     fn argmax(&self, x: &Buffer, width: usize) -> Buffer;
 
     /// `factor` Σ weight error(prediction − target), in one value.
-    fn pixel_loss(&self, pair: [&Buffer; 2], counted: CountedRows<'_>, factor: f32) -> Buffer;
+    fn pixel_loss(&self, compared: Compared<'_>, counted: CountedRows<'_>, factor: f32) -> Buffer;
     /// dprediction = `dloss` · factor · weight · error′(prediction − target).
     fn pixel_loss_backward(
         &self,
-        pair: [&Buffer; 2],
+        compared: Compared<'_>,
         counted: CountedRows<'_>,
-        factor_dloss: (f32, &Buffer),
+        loss: LossGradient<'_>,
         dprediction: &mut Buffer,
     );
-    /// `factor` Σ weight (log Σ eˣ − x at the class) in one value, and log Σ eˣ of each row for the backward.
+    /// `factor` Σ weight (log Σ eˣ − x at the class).
     fn cross_entropy(
         &self,
         logits: &Buffer,
         counted: CountedClasses<'_>,
         factor: f32,
-    ) -> [Buffer; 2];
-    /// dlogits = `dloss` · factor · weight · (softmax − 1 at the class). `saved` is the logits and what
-    /// [`Device::cross_entropy`] returned for the rows.
+    ) -> CrossEntropy;
+    /// dlogits = `dloss` · factor · weight · (softmax − 1 at the class).
     fn cross_entropy_backward(
         &self,
-        saved: [&Buffer; 2],
+        saved: SavedLogits<'_>,
         counted: CountedClasses<'_>,
-        factor_dloss: (f32, &Buffer),
+        loss: LossGradient<'_>,
         dlogits: &mut Buffer,
     );
-    /// `factor` times the sum of the losses of rows of `width` logits against soft labels, in one value.
-    fn label_loss(
-        &self,
-        logits_targets: [&Buffer; 2],
-        width_kind: (usize, LabelLoss),
-        factor: f32,
-    ) -> Buffer;
+    /// `factor` times the sum of the losses of rows of logits against soft labels, in one value.
+    fn label_loss(&self, labelled: Labelled<'_>, factor: f32) -> Buffer;
     /// dlogits = `dloss` · factor · the gradient of the sum.
     fn label_loss_backward(
         &self,
-        logits_targets: [&Buffer; 2],
-        width_kind: (usize, LabelLoss),
-        factor_dloss: (f32, &Buffer),
+        labelled: Labelled<'_>,
+        loss: LossGradient<'_>,
         dlogits: &mut Buffer,
     );
 
-    /// Σ x².
-    fn sum_of_squares(&self, x: &Buffer) -> f64;
-    /// One AdamW step of a parameter and its two moments.
-    fn adamw(
-        &self,
-        parameter: &mut Buffer,
-        moments: [&mut Buffer; 2],
-        gradient: &Buffer,
-        step: AdamWStep,
-    );
+    /// √(Σ x²) over the values of all buffers as one vector, in one value of [`Element::F64`]; not a number where a value is none.
+    fn global_norm(&self, buffers: &[&Buffer]) -> Buffer;
+    /// One AdamW step of parameters that share its numbers.
+    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep);
 }

@@ -13,6 +13,26 @@ pub struct LinearDims {
     pub outputs: usize,
 }
 
+/// A linear layer, y = x wᵀ + bias.
+#[derive(Debug, Clone, Copy)]
+pub struct Linear<'a> {
+    /// `[out, in]`.
+    pub w: &'a Buffer,
+    /// `[out]`, if it has one.
+    pub bias: Option<&'a Buffer>,
+    /// Sizes.
+    pub dims: LinearDims,
+}
+
+/// Where the gradients of a linear layer go.
+#[derive(Debug)]
+pub struct LinearGradients<'a> {
+    /// Of w.
+    pub w: &'a mut Buffer,
+    /// Of the bias, if it has one.
+    pub bias: Option<&'a mut Buffer>,
+}
+
 /// Sizes of a layer norm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormDims {
@@ -20,6 +40,64 @@ pub struct NormDims {
     pub width: usize,
     /// Added to the variance.
     pub eps: f32,
+}
+
+/// γ and β of a layer norm, `[D]` each.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// γ.
+    pub scale: &'a Buffer,
+    /// β.
+    pub shift: &'a Buffer,
+}
+
+/// What the backward of a layer norm needs of its forward.
+#[derive(Debug, Clone, Copy)]
+pub struct SavedNorm<'a> {
+    /// The rows that were normalised.
+    pub x: &'a Buffer,
+    /// What the forward returned.
+    pub stats: &'a Buffer,
+    /// γ.
+    pub scale: &'a Buffer,
+}
+
+/// Gradients of an [`Affine`].
+#[derive(Debug)]
+pub struct AffineGradients {
+    /// Of γ.
+    pub scale: Buffer,
+    /// Of β.
+    pub shift: Buffer,
+}
+
+/// Sizes of tokens `[B, L, D]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenDims {
+    /// L.
+    pub tokens: usize,
+    /// D.
+    pub width: usize,
+}
+
+/// Gradients of the biases of queries and values.
+#[derive(Debug)]
+pub struct QueryValueGradients {
+    /// Of the queries' bias.
+    pub q: Buffer,
+    /// Of the values' bias.
+    pub v: Buffer,
+}
+
+/// Queries and keys that are to be normalised.
+#[derive(Debug, Clone, Copy)]
+pub struct CosineInputs<'a> {
+    /// `[R, 3, N, d]`.
+    pub qkv: &'a Buffer,
+    /// The logarithm of each head's factor, `[N]`.
+    pub log_scale: &'a Buffer,
+    /// d.
+    pub head_dim: usize,
 }
 
 /// What a residual branch is multiplied by; `None` stands for ones.
@@ -83,7 +161,26 @@ pub struct AttentionPattern<'a> {
     pub dims: Heads,
     /// Added to the logits, `[N, T, T]`.
     pub bias: Option<&'a Buffer>,
-    /// The token at each place of each window of an image and the place's region, both `[G, T]`; regions may be
-    /// empty. `None` when all tokens of an image attend to each other.
-    pub windows: Option<[&'a Buffer; 2]>,
+    /// `None` when all tokens of an image attend to each other.
+    pub windows: Option<TokenWindows<'a>>,
+}
+
+/// Which tokens of an image attend to each other.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenWindows<'a> {
+    /// The token at each place of each window, row numbers `[G, T]`.
+    pub order: &'a Buffer,
+    /// The region of each place, `[G, T]`; empty where all are of one.
+    pub regions: &'a Buffer,
+}
+
+/// What the backward of an attention needs of its forward.
+#[derive(Debug, Clone, Copy)]
+pub struct SavedAttention<'a> {
+    /// `[B, L, 3, N, d]`.
+    pub qkv: &'a Buffer,
+    /// The result, `[B, L, N, d]`.
+    pub out: &'a Buffer,
+    /// What the forward returned: a device's own statistics of the rows of weights.
+    pub stats: Option<&'a Buffer>,
 }

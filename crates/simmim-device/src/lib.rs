@@ -2,9 +2,10 @@
 //!
 //! The main types, in reading order:
 //!
-//! - [`Device`]: the fused operations, over [`Buffer`]s that belong to the device.
-//! - Descriptions of operations: [`LinearDims`], [`NormDims`], [`RowScale`], [`Heads`], [`AttentionPattern`], [`Patches`],
-//!   [`PixelLoss`], [`CountedRows`], [`CountedClasses`], [`LabelLoss`], [`AdamWStep`].
+//! - [`Device`]: the fused operations, over [`Buffer`]s that belong to the device, of some [`Element`].
+//! - Descriptions of operations: of layers ([`Linear`], [`Affine`], [`Heads`], [`AttentionPattern`], [`RowScale`]), of images
+//!   ([`Patches`], [`PlaneDims`]), of losses ([`PixelLoss`], [`CountedRows`], [`CountedClasses`], [`Labelled`]), of the optimiser
+//!   ([`AdamWStep`]); what a backward needs of a forward begins with `Saved`.
 //! - [`Precision`] and [`DeviceChoice`]: what a run asks of a device.
 //! - [`ProfilingDevice`]: times the operations of another device; [`Peaks`] are what they are held against.
 //!
@@ -14,13 +15,13 @@
 //! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads, R rows.
 //!
 //! ```
-//! use simmim_device::{Device, LinearDims};
+//! use simmim_device::{Device, Element, Linear, LinearDims};
 //!
 //! /// x wᵀ on any hardware.
 //! fn product(device: &dyn Device, x: &[f32], w: &[f32], dims: LinearDims) -> Vec<f32> {
 //!     let (x, w) = (device.upload(x), device.upload(w));
-//!     let mut y = device.allocate(dims.rows * dims.outputs);
-//!     device.linear(&x, (&w, None), dims, &mut y);
+//!     let mut y = device.allocate(dims.rows * dims.outputs, Element::F32);
+//!     device.linear(&x, Linear { w: &w, bias: None, dims }, &mut y);
 //!     let values = device.download(&y);
 //!     for buffer in [x, w, y] {
 //!         device.release(buffer);
@@ -39,12 +40,19 @@ mod optimiser;
 mod precision;
 mod profiling;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, Element};
 pub use choice::DeviceChoice;
 pub use device::Device;
-pub use images::Patches;
-pub use layers::{AttentionPattern, Heads, LinearDims, NormDims, RowScale};
-pub use losses::{CountedClasses, CountedRows, LabelLoss, PixelLoss};
-pub use optimiser::AdamWStep;
+pub use images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
+pub use layers::{
+    Affine, AffineGradients, AttentionPattern, CosineInputs, Heads, Linear, LinearDims,
+    LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
+    TokenWindows,
+};
+pub use losses::{
+    Compared, CountedClasses, CountedRows, CrossEntropy, LabelLoss, Labelled, LossGradient,
+    PixelLoss, SavedLogits,
+};
+pub use optimiser::{AdamWStep, AdamWTensors};
 pub use precision::Precision;
 pub use profiling::{OpCost, Peaks, ProfilingDevice};

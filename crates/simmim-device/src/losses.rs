@@ -36,11 +36,60 @@ pub struct CountedClasses<'a> {
     pub weights: &'a Buffer,
 }
 
-/// What the labels of a row are.
+/// What is compared with the labels of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelLoss {
-    /// Shares of one whole: classes of which one is right, or a mixture.
-    Shares,
-    /// Each a question of its own, answered from 0 to 1.
-    Questions,
+    /// Cross-entropy of the softmax with soft labels: one class is right, or a mixture.
+    SoftCrossEntropy,
+    /// Binary cross-entropy of each logit's sigmoid with a label from 0 to 1.
+    Bce,
+}
+
+/// Logits and their labels, rows of `width`.
+#[derive(Debug, Clone, Copy)]
+pub struct Labelled<'a> {
+    /// `[R, K]`.
+    pub logits: &'a Buffer,
+    /// `[R, K]`.
+    pub targets: &'a Buffer,
+    /// K.
+    pub width: usize,
+    /// How they are compared.
+    pub loss: LabelLoss,
+}
+
+/// A prediction and what it should be, rows of pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared<'a> {
+    /// `[M, C · side²]`.
+    pub prediction: &'a Buffer,
+    /// `[M, C · side²]`.
+    pub target: &'a Buffer,
+}
+
+/// What a loss was multiplied by, and the gradient of the product.
+#[derive(Debug, Clone, Copy)]
+pub struct LossGradient<'a> {
+    /// The factor of the forward.
+    pub factor: f32,
+    /// `[1]`.
+    pub dloss: &'a Buffer,
+}
+
+/// What a cross-entropy gives.
+#[derive(Debug)]
+pub struct CrossEntropy {
+    /// `[1]`.
+    pub loss: Buffer,
+    /// log Σ eˣ of each row, `[R]`, for the backward.
+    pub log_sums: Buffer,
+}
+
+/// What the backward of a cross-entropy needs of its forward.
+#[derive(Debug, Clone, Copy)]
+pub struct SavedLogits<'a> {
+    /// `[R, K]`.
+    pub logits: &'a Buffer,
+    /// What the forward gave, `[R]`.
+    pub log_sums: &'a Buffer,
 }

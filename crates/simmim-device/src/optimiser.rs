@@ -1,5 +1,7 @@
 //! Description of a step of the optimiser.
 
+use crate::buffer::Buffer;
+
 /// The numbers of one AdamW step for one parameter.
 ///
 /// Source: I. Loshchilov and F. Hutter, arXiv 1711.05101, algorithm 2, in the order in which PyTorch's
@@ -19,4 +21,17 @@ pub struct AdamWStep {
     pub corrections: [f32; 2],
     /// What the gradient is multiplied by before use: the clip of the global norm.
     pub gradient_scale: f32,
+}
+
+/// A parameter that is updated, its moments and its gradient, all of one length.
+#[derive(Debug)]
+pub struct AdamWTensors<'a> {
+    /// The parameter.
+    pub parameter: &'a mut Buffer,
+    /// m, the first moment.
+    pub first: &'a mut Buffer,
+    /// v, the second moment.
+    pub second: &'a mut Buffer,
+    /// The gradient.
+    pub gradient: &'a Buffer,
 }

@@ -1,11 +1,16 @@
 //! A device that notes how long each operation of another one takes.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Element};
 use crate::device::Device;
-use crate::images::Patches;
-use crate::layers::{AttentionPattern, LinearDims, NormDims, RowScale};
-use crate::losses::{CountedClasses, CountedRows, LabelLoss};
-use crate::optimiser::AdamWStep;
+use crate::images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
+use crate::layers::{
+    Affine, AffineGradients, AttentionPattern, CosineInputs, Linear, LinearDims, LinearGradients,
+    NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
+};
+use crate::losses::{
+    Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
+};
+use crate::optimiser::{AdamWStep, AdamWTensors};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -87,8 +92,11 @@ impl ProfilingDevice {
     }
 
     fn timed<T>(&self, op: &'static str, work: Work, run: impl FnOnce(&dyn Device) -> T) -> T {
+        // What is still under way from before is not this operation's time, and its own is not over when it returns.
+        self.inner.synchronise();
         let begun = Instant::now();
         let result = run(&*self.inner);
+        self.inner.synchronise();
         let secs = begun.elapsed().as_secs_f64();
         let mut costs = self.lock();
         let cost = costs.entry(op).or_default();
@@ -151,9 +159,13 @@ macro_rules! timed {
 }
 
 impl Device for ProfilingDevice {
-    // Two that happen inside of others, or between them.
-    fn allocate(&self, len: usize) -> Buffer {
-        self.inner.allocate(len)
+    // Three that happen inside of others, or between them.
+    fn allocate(&self, len: usize, element: Element) -> Buffer {
+        self.inner.allocate(len, element)
+    }
+
+    fn synchronise(&self) {
+        self.inner.synchronise();
     }
 
     fn release(&self, buffer: Buffer) {
@@ -165,35 +177,36 @@ impl Device for ProfilingDevice {
         fn upload_index(values: &[u32]) -> Buffer = moved([2 * values.len()]);
         fn download_index(buffer: &Buffer) -> Vec<u32> = moved([2 * buffer.len()]);
         fn download(buffer: &Buffer) -> Vec<f32> = moved([2 * buffer.len()]);
+        fn download_scalars(buffers: &[&Buffer]) -> Vec<f64> = moved([2 * buffers.len()]);
         fn fill(buffer: &mut Buffer, value: f32) = moved([buffer.len()]);
         fn copy(from: &Buffer, to: &mut Buffer) = moved([2 * from.len()]);
         fn add_assign(sum: &mut Buffer, values: &Buffer) = moved([3 * values.len()]);
-        fn approach(x: &mut Buffer, y: &Buffer, share: f32) = moved([3 * y.len()]);
+        fn lerp(x: &mut Buffer, y: &Buffer, weight: f32) = moved([3 * y.len()]);
 
-        fn linear(x: &Buffer, w_bias: (&Buffer, Option<&Buffer>), dims: LinearDims, y: &mut Buffer) = product(dims);
+        fn linear(x: &Buffer, layer: Linear<'_>, y: &mut Buffer) = product(layer.dims);
         fn linear_backward_input(dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) = product(dims);
-        fn linear_backward_weight(dy_x: [&Buffer; 2], dims: LinearDims, dw: &mut Buffer, db: Option<&mut Buffer>) =
+        fn linear_backward_weight(dy: &Buffer, x: &Buffer, dims: LinearDims, gradients: LinearGradients<'_>) =
             product(dims);
         fn sum_rows(x: &Buffer, sum: &mut Buffer) = moved([x.len(), sum.len()]);
         fn add_to_rows(x: &Buffer, shift: &Buffer, y: &mut Buffer) = moved([2 * x.len(), shift.len()]);
 
-        fn layer_norm(x: &Buffer, affine: [&Buffer; 2], dims: NormDims, y: &mut Buffer) -> Buffer = moved([2 * x.len()]);
-        fn layer_norm_backward(dy: &Buffer, saved: [&Buffer; 2], scale: &Buffer, dx: &mut Buffer) -> [Buffer; 2] =
+        fn layer_norm(x: &Buffer, affine: Affine<'_>, dims: NormDims, y: &mut Buffer) -> Buffer = moved([2 * x.len()]);
+        fn layer_norm_backward(dy: &Buffer, saved: SavedNorm<'_>, dx: &mut Buffer) -> AffineGradients =
             moved([3 * dy.len()]);
         fn gelu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
         fn gelu_backward(x: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * x.len()]);
         fn relu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
         fn relu_backward(y: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
-        fn logistic(x: &Buffer, most: f32, y: &mut Buffer) = moved([2 * x.len()]);
-        fn logistic_backward(y: &Buffer, most: f32, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
-        fn cosine(qkv: &Buffer, log_scale: &Buffer, y: &mut Buffer, head_dim: usize) = moved([2 * qkv.len()]);
-        fn cosine_backward(qkv_dy: [&Buffer; 2], log_scale: &Buffer, dqkv: &mut Buffer, head_dim: usize) -> Buffer =
+        fn sigmoid(x: &Buffer, max: f32, y: &mut Buffer) = moved([2 * x.len()]);
+        fn sigmoid_backward(y: &Buffer, max: f32, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
+        fn cosine(inputs: CosineInputs<'_>, y: &mut Buffer) = moved([2 * y.len()]);
+        fn cosine_backward(inputs: CosineInputs<'_>, dy: &Buffer, dqkv: &mut Buffer) -> Buffer =
             moved([3 * dqkv.len()]);
-        fn attention(qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) =
+        fn attention(qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) -> Option<Buffer> =
             attended(2, pattern, out.len(), qkv.len() + out.len());
         fn attention_backward(
-            qkv: &Buffer, pattern: AttentionPattern<'_>, out_dout: [&Buffer; 2], dqkv: &mut Buffer
-        ) -> Option<Buffer> = attended(5, pattern, out_dout[0].len(), 2 * qkv.len() + 2 * out_dout[0].len());
+            saved: SavedAttention<'_>, pattern: AttentionPattern<'_>, dout: &Buffer, dqkv: &mut Buffer
+        ) -> Option<Buffer> = attended(5, pattern, dout.len(), 2 * saved.qkv.len() + 2 * dout.len());
         fn residual(x: &Buffer, branch: &Buffer, gain: RowScale<'_>, y: &mut Buffer) = moved([3 * x.len()]);
         fn residual_backward(branch: &Buffer, dy: &Buffer, gain: RowScale<'_>, dbranch: &mut Buffer) -> Option<Buffer> =
             moved([dy.len(), dbranch.len(), gain.scale.map_or(0, |_| branch.len())]);
@@ -207,40 +220,40 @@ impl Device for ProfilingDevice {
         fn gather_columns(table: &Buffer, index: &Buffer, bias: &mut Buffer) = moved([index.len(), bias.len()]);
         fn gather_columns_backward(dbias: &Buffer, index: &Buffer, dtable: &mut Buffer) =
             moved([index.len(), dbias.len()]);
-        fn mean_tokens(x: &Buffer, size: [usize; 2], y: &mut Buffer) = moved([x.len(), y.len()]);
-        fn mean_tokens_backward(dy: &Buffer, size: [usize; 2], dx: &mut Buffer) = moved([dy.len(), dx.len()]);
+        fn mean_tokens(x: &Buffer, dims: TokenDims, y: &mut Buffer) = moved([x.len(), y.len()]);
+        fn mean_tokens_backward(dy: &Buffer, dims: TokenDims, dx: &mut Buffer) = moved([dy.len(), dx.len()]);
+        fn pool_tokens(x: &Buffer, dims: TokenDims, first: usize, y: &mut Buffer) = moved([x.len(), y.len()]);
         fn query_value_bias(q: &Buffer, v: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
-        fn query_value_bias_backward(dy: &Buffer) -> [Buffer; 2] = moved([2 * dy.len()]);
+        fn query_value_bias_backward(dy: &Buffer) -> QueryValueGradients = moved([2 * dy.len()]);
 
         fn patchify(images: &Buffer, dims: Patches, rows: &mut Buffer) = moved([2 * images.len()]);
         fn unpatchify(rows: &Buffer, dims: Patches, images: &mut Buffer) = moved([2 * images.len()]);
-        fn norm_target(images: &Buffer, size: [usize; 2], window: usize, out: &mut Buffer) = moved([2 * images.len()]);
-        fn undo_norm_target(images_normalised: [&Buffer; 2], size: [usize; 2], window: usize, out: &mut Buffer) =
+        fn norm_target(images: &Buffer, dims: NormTargetDims, out: &mut Buffer) = moved([2 * images.len()]);
+        fn undo_norm_target(images: &Buffer, normalised: &Buffer, dims: NormTargetDims, out: &mut Buffer) =
             moved([3 * out.len()]);
-        fn downscale(images: &Buffer, size: [usize; 2], factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
+        fn downscale(images: &Buffer, plane: PlaneDims, factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
         fn enlarge(images: &Buffer, width: usize, factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
-        fn scale_channels(images: &Buffer, scale_shift: [&Buffer; 2], plane_len: usize, out: &mut Buffer) =
+        fn scale_channels(images: &Buffer, affine: ChannelAffine<'_>, out: &mut Buffer) =
             moved([2 * images.len()]);
         fn quantise(values: &Buffer, n_bins: usize) -> Buffer = moved([2 * values.len()]);
         fn nearest(rows: &Buffer, codewords: &Buffer, width: usize) -> Buffer = moved([rows.len(), codewords.len()]);
         fn argmax(x: &Buffer, width: usize) -> Buffer = moved([x.len()]);
 
-        fn pixel_loss(pair: [&Buffer; 2], counted: CountedRows<'_>, factor: f32) -> Buffer = moved([2 * pair[0].len()]);
+        fn pixel_loss(compared: Compared<'_>, counted: CountedRows<'_>, factor: f32) -> Buffer =
+            moved([2 * compared.prediction.len()]);
         fn pixel_loss_backward(
-            pair: [&Buffer; 2], counted: CountedRows<'_>, factor_dloss: (f32, &Buffer), dprediction: &mut Buffer
+            compared: Compared<'_>, counted: CountedRows<'_>, loss: LossGradient<'_>, dprediction: &mut Buffer
         ) = moved([3 * dprediction.len()]);
-        fn cross_entropy(logits: &Buffer, counted: CountedClasses<'_>, factor: f32) -> [Buffer; 2] = moved([logits.len()]);
+        fn cross_entropy(logits: &Buffer, counted: CountedClasses<'_>, factor: f32) -> CrossEntropy = moved([logits.len()]);
         fn cross_entropy_backward(
-            saved: [&Buffer; 2], counted: CountedClasses<'_>, factor_dloss: (f32, &Buffer), dlogits: &mut Buffer
+            saved: SavedLogits<'_>, counted: CountedClasses<'_>, loss: LossGradient<'_>, dlogits: &mut Buffer
         ) = moved([2 * dlogits.len()]);
-        fn label_loss(logits_targets: [&Buffer; 2], width_kind: (usize, LabelLoss), factor: f32) -> Buffer =
-            moved([2 * logits_targets[0].len()]);
-        fn label_loss_backward(
-            logits_targets: [&Buffer; 2], width_kind: (usize, LabelLoss), factor_dloss: (f32, &Buffer), dlogits: &mut Buffer
-        ) = moved([3 * dlogits.len()]);
+        fn label_loss(labelled: Labelled<'_>, factor: f32) -> Buffer = moved([2 * labelled.logits.len()]);
+        fn label_loss_backward(labelled: Labelled<'_>, loss: LossGradient<'_>, dlogits: &mut Buffer) =
+            moved([3 * dlogits.len()]);
 
-        fn sum_of_squares(x: &Buffer) -> f64 = moved([x.len()]);
-        fn adamw(parameter: &mut Buffer, moments: [&mut Buffer; 2], gradient: &Buffer, step: AdamWStep) =
-            moved([7 * gradient.len()]);
+        fn global_norm(buffers: &[&Buffer]) -> Buffer = moved([buffers.iter().map(|buffer| buffer.len()).sum()]);
+        fn adamw(tensors: &mut [AdamWTensors<'_>], step: AdamWStep) =
+            moved([7 * tensors.iter().map(|tensor| tensor.gradient.len()).sum::<usize>()]);
     }
 }

@@ -180,16 +180,11 @@ impl Extractor {
         let output = encoder.encode_seen(&mut tape, tokens, &mut |x| {
             number += 1;
             if wanted == Some(number) {
-                found = pooled(
-                    &x.tensor().to_vec(),
-                    x.shape(),
-                    encoder.class_tokens(),
-                    choice.pool,
-                );
+                found = pooled(x.tensor(), encoder.class_tokens(), choice.pool);
             }
         });
         if wanted.is_none() {
-            found = pooled(&output.tensor().to_vec(), output.shape(), 0, Pool::Mean);
+            found = pooled(output.tensor(), 0, Pool::Mean);
         }
         found
     }
@@ -217,18 +212,12 @@ impl Extractor {
         let tokens = encoder.embed(&mut tape, &self.images(batch));
         let mut found = Vec::new();
         let output = encoder.encode_seen(&mut tape, tokens, &mut |x| {
-            let values = x.tensor().to_vec();
-            found.push(pooled(&values, x.shape(), n_class, Pool::Mean));
+            found.push(pooled(x.tensor(), n_class, Pool::Mean));
             if n_class > 0 {
-                found.push(pooled(&values, x.shape(), n_class, Pool::ClassToken));
+                found.push(pooled(x.tensor(), n_class, Pool::ClassToken));
             }
         });
-        found.push(pooled(
-            &output.tensor().to_vec(),
-            output.shape(),
-            0,
-            Pool::Mean,
-        ));
+        found.push(pooled(output.tensor(), 0, Pool::Mean));
         found
     }
 
@@ -283,42 +272,29 @@ impl Extractor {
     }
 }
 
-/// One vector for each image.
+/// One vector for each image, made on the device: only these are downloaded.
 ///
 /// # Shapes
-/// `tokens` of `shape` `[B, c + l, d]`, of which the first c = `n_class` are no patches; the result `[B, d]`.
-fn pooled(tokens: &[f32], shape: &[usize], n_class: usize, pool: Pool) -> Vec<f32> {
-    let &[_, n_tokens, width] = shape else {
-        panic!("tokens are {shape:?}")
+/// `tokens` `[B, c + l, d]`, of which the first c = `n_class` are no patches; the result `[B, d]`.
+fn pooled(tokens: &Tensor, n_class: usize, pool: Pool) -> Vec<f32> {
+    let vectors = match pool {
+        Pool::ClassToken => tokens.token(0),
+        Pool::Mean => tokens.pool_tokens(n_class),
     };
-    let of_image = |image: &[f32]| match pool {
-        Pool::ClassToken => image[..width].to_vec(),
-        Pool::Mean => {
-            let mut sum = vec![0.0_f64; width];
-            for token in image[n_class * width..].chunks(width) {
-                for (sum, value) in sum.iter_mut().zip(token) {
-                    *sum += f64::from(*value);
-                }
-            }
-            let n = (n_tokens - n_class) as f64;
-            sum.iter().map(|sum| (sum / n) as f32).collect()
-        }
-    };
-    tokens.chunks(n_tokens * width).flat_map(of_image).collect()
+    vectors.to_vec()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use simmim_cpu::CpuDevice;
 
     #[test]
     fn the_mean_leaves_the_class_token_out() {
+        let device = CpuDevice::shared();
         let tokens = [9.0, 9.0, 1.0, 2.0, 3.0, 6.0, 7.0, 7.0, 0.0, 0.0, 1.0, 1.0];
-        let shape = [2, 3, 2];
-        assert_eq!(pooled(&tokens, &shape, 1, Pool::Mean), [2.0, 4.0, 0.5, 0.5]);
-        assert_eq!(
-            pooled(&tokens, &shape, 1, Pool::ClassToken),
-            [9.0, 9.0, 7.0, 7.0]
-        );
+        let tokens = Tensor::from_slice(&device, &[2, 3, 2], &tokens);
+        assert_eq!(pooled(&tokens, 1, Pool::Mean), [2.0, 4.0, 0.5, 0.5]);
+        assert_eq!(pooled(&tokens, 1, Pool::ClassToken), [9.0, 9.0, 7.0, 7.0]);
     }
 }

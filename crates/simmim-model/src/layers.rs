@@ -211,7 +211,7 @@ impl Norm {
     /// `x` and the result `[.., D]`.
     pub(crate) fn apply(&self, tape: &mut Tape<'_>, x: &Var, eps: f32) -> Var {
         let (scale, shift) = (tape.parameter(self.scale), tape.parameter(self.shift));
-        tape.layer_norm(x, [&scale, &shift], eps)
+        tape.layer_norm(x, &scale, &shift, eps)
     }
 }
 

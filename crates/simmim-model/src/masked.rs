@@ -153,7 +153,7 @@ impl MaskedImageModel {
         let factor = (1.0 / count) as f32;
         let (n_classes, numbers) = match self.objective.target {
             Target::Pixels { loss, .. } => {
-                return tape.pixel_loss(&prediction, &target, (loss, &hiding.pixels), factor);
+                return tape.pixel_loss(&prediction, &target, loss, &hiding.pixels, factor);
             }
             Target::Bins { n } => (n, target.quantise(n)),
             Target::Codewords { n, side } => (n, self.nearest(&target, side)),

@@ -148,7 +148,7 @@ fn k_means(colours: &Colours, n: usize, draws: Draws) -> Vec<f32> {
     let mut before = Vec::new();
     for _ in 0..MOST_ITERATIONS {
         let words = Tensor::from_slice(&device, &[n, channels], &means);
-        let classes = points.nearest(&words).to_vec(&device);
+        let classes = points.nearest(&words).to_vec();
         if classes == before {
             break;
         }

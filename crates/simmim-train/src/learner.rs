@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use simmim_autograd::{AdamW, DropPath, Gradients, Parameters, Tape, Var};
+use simmim_autograd::{AdamW, DropPath, Gradients, Parameters, Scalar, Tape, Var};
 use simmim_checkpoint::Archive;
 use simmim_collective::{Alone, Collective, agree};
 use simmim_config::RawConfig;
@@ -138,7 +138,7 @@ impl<T: Task> Learner<T> {
         rate: impl Fn(f64) -> f64,
     ) -> Result<StepResult, Error> {
         self.gradients.clear();
-        let (mut loss, mut wait_secs) = (0.0, 0.0);
+        let (mut losses, mut wait_secs) = (Vec::with_capacity(n_parts), 0.0);
         for part in 0..n_parts {
             let batch = agree(&*self.collective, next(loader))?;
             wait_secs += loader.last_wait_secs();
@@ -147,14 +147,12 @@ impl<T: Task> Learner<T> {
                 n_parts,
                 is_last: part + 1 == n_parts,
             };
-            loss += self.accumulate(&batch, part)?;
+            losses.push(self.accumulate(&batch, part)?);
             loader.recycle(batch);
         }
-        let mut all = [loss];
-        self.collective.all_reduce_f64(&mut all)?;
         Ok(StepResult {
             wait_secs,
-            ..self.update(all[0], rate)
+            ..self.update(losses, rate)?
         })
     }
 
@@ -170,31 +168,38 @@ impl<T: Task> Learner<T> {
             is_last: true,
         };
         let loss = self.accumulate(batch, part)?;
-        Ok(self.update(loss, |scale| lr * scale))
+        self.update(vec![loss], |scale| lr * scale)
     }
 
-    /// Moves the weights against the gradients that have come together.
-    fn update(&mut self, loss: f64, rate: impl Fn(f64) -> f64) -> StepResult {
-        let grad_norm = if loss.is_finite() {
+    /// Moves the weights against the gradients that have come together, if these and the losses of all parts are numbers.
+    fn update(
+        &mut self,
+        losses: Vec<Scalar>,
+        rate: impl Fn(f64) -> f64,
+    ) -> Result<StepResult, Error> {
+        // The one time in a step that the device is waited for.
+        let mut read = Scalar::read(&[losses, vec![self.gradients.norm()]].concat());
+        let norm = read.pop().expect("the norm was asked for");
+        let mut all = [read.iter().sum()];
+        self.collective.all_reduce_f64(&mut all)?;
+        let [loss] = all;
+        let grad_norm = if loss.is_finite() { norm } else { loss };
+        if grad_norm.is_finite() {
             let parameters = self.task.parameters_mut();
             self.optimiser
-                .step_scaled(parameters, &self.gradients, rate)
-        } else {
-            loss
-        };
-        if grad_norm.is_finite() {
+                .apply(parameters, &self.gradients, norm, rate);
             self.task.stepped();
         }
-        StepResult {
+        Ok(StepResult {
             loss,
             grad_norm,
             wait_secs: 0.0,
-        }
+        })
     }
 
     /// Adds the gradients of one part of a step, the last time those of all ranks; returns this rank's share of the step's
-    /// loss.
-    fn accumulate(&mut self, batch: &Batch, part: Part) -> Result<f64, Error> {
+    /// loss, which nobody has looked at yet.
+    fn accumulate(&mut self, batch: &Batch, part: Part) -> Result<Scalar, Error> {
         let drop_path = DropPath {
             seed: self.seed,
             step: batch.step,
@@ -206,15 +211,14 @@ impl<T: Task> Learner<T> {
             .with_checkpointing(self.checkpointing);
         let n_batches = part.n_parts * self.collective.world();
         let loss = self.task.loss(&mut tape, batch, n_batches);
-        let value = f64::from(loss.tensor().item());
+        let value = loss.tensor().scalar();
         if !self.collective.is_alone() && part.is_last {
-            // Even of a loss that is not finite: the other ranks count on this one.
             let ranks = Ranks {
                 collective: &*self.collective,
                 parameters,
             };
             backward_and_reduce(tape, loss, &mut self.gradients, ranks)?;
-        } else if value.is_finite() {
+        } else {
             tape.backward(loss, &mut self.gradients);
         }
         Ok(value)
@@ -227,13 +231,6 @@ struct Part {
     places: Arc<[usize]>,
     n_parts: usize,
     is_last: bool,
-}
-
-/// Whether every weight is a number.
-pub(crate) fn is_finite(parameters: &Parameters) -> bool {
-    parameters
-        .iter()
-        .all(|(_, _, tensor)| tensor.sum_of_squares().is_finite())
 }
 
 fn next(loader: &mut Loader) -> Result<Batch, Error> {

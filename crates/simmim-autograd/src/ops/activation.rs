@@ -21,22 +21,22 @@ impl Tape<'_> {
         })
     }
 
-    /// most/(1 + e⁻ˣ).
+    /// max · sigmoid(x) = max/(1 + e⁻ˣ).
     ///
     /// Source: Swin V2 bounds its position biases so, with 16; microsoft/Swin-Transformer
     /// `models/swin_transformer_v2.py`.
     ///
     /// # Shapes
     /// `x` and the result: the same.
-    pub fn logistic(&mut self, x: &Var, most: f32) -> Var {
+    pub fn sigmoid(&mut self, x: &Var, max: f32) -> Var {
         let device = Arc::clone(self.device());
         let y = Tensor::build(&device, x.shape(), |y| {
-            device.logistic(x.tensor().buffer(), most, y);
+            device.sigmoid(x.tensor().buffer(), max, y);
         });
         let (x, result) = (x.node(), y.clone());
         self.record(y, move |dy, sink| {
             let dx = Tensor::build(&device, result.shape(), |dx| {
-                device.logistic_backward(result.buffer(), most, dy.buffer(), dx);
+                device.sigmoid_backward(result.buffer(), max, dy.buffer(), dx);
             });
             sink.add(x, dx);
         })

@@ -1,10 +1,10 @@
 //! Multi-head self-attention with a position bias, and what goes before it.
 
 use crate::ops::index::Index;
+use crate::storage::Storage;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_device::Heads;
-use simmim_device::{AttentionPattern, Device};
+use simmim_device::{AttentionPattern, CosineInputs, Device, Heads, SavedAttention, TokenWindows};
 use std::sync::Arc;
 
 /// Windows of the tokens of an image, kept on a device. Clones share them.
@@ -25,11 +25,7 @@ impl Windows {
     ///
     /// # Panics
     /// When `order` is not a whole number of windows.
-    pub fn new(
-        device: &Arc<dyn Device>,
-        (order, regions): (&[u32], &[u32]),
-        tokens: usize,
-    ) -> Self {
+    pub fn new(device: &Arc<dyn Device>, order: &[u32], regions: &[u32], tokens: usize) -> Self {
         assert!(
             order.len().is_multiple_of(tokens),
             "windows of {tokens} of {} tokens",
@@ -77,10 +73,10 @@ impl Attend {
         AttentionPattern {
             dims,
             bias: bias.map(|bias| bias.tensor().buffer()),
-            windows: self
-                .windows
-                .as_ref()
-                .map(|w| [w.order.buffer(), w.regions.buffer()]),
+            windows: self.windows.as_ref().map(|w| TokenWindows {
+                order: w.order.buffer(),
+                regions: w.regions.buffer(),
+            }),
         }
     }
 }
@@ -106,17 +102,23 @@ impl Tape<'_> {
         );
         let dims = attend.dims(tokens, width);
         let device = Arc::clone(self.device());
+        let mut stats = None;
         let out = Tensor::build(&device, &[batch, tokens, width], |out| {
-            device.attention(qkv.tensor().buffer(), attend.pattern(dims, bias), out);
+            stats = device.attention(qkv.tensor().buffer(), attend.pattern(dims, bias), out);
         });
+        let stats = stats.map(|stats| Storage::new(&device, stats));
         let (qkv, bias, result) = (qkv.clone(), bias.cloned(), out.clone());
         let attend = attend.clone();
         self.record(out, move |dout, sink| {
             let mut dbias = None;
             let dqkv = Tensor::build(&device, qkv.shape(), |dqkv| {
-                let pair = [result.buffer(), dout.buffer()];
+                let saved = SavedAttention {
+                    qkv: qkv.tensor().buffer(),
+                    out: result.buffer(),
+                    stats: stats.as_ref().map(Storage::buffer),
+                };
                 let pattern = attend.pattern(dims, bias.as_ref());
-                dbias = device.attention_backward(qkv.tensor().buffer(), pattern, pair, dqkv);
+                dbias = device.attention_backward(saved, pattern, dout.buffer(), dqkv);
             });
             sink.add(qkv.node(), dqkv);
             if let Some((bias, dbias)) = bias.zip(dbias) {
@@ -141,19 +143,16 @@ impl Tape<'_> {
     pub fn cosine(&mut self, qkv: &Var, log_scale: &Var) -> Var {
         let (width, heads) = (qkv.tensor().width() / 3, log_scale.tensor().len());
         assert_eq!(width % heads, 0, "cosine: {heads} heads of width {width}");
-        let head_dim = width / heads;
         let device = Arc::clone(self.device());
         let y = Tensor::build(&device, qkv.shape(), |y| {
-            let (qkv, log_scale) = (qkv.tensor().buffer(), log_scale.tensor().buffer());
-            device.cosine(qkv, log_scale, y, head_dim);
+            device.cosine(cosine_inputs(qkv, log_scale), y);
         });
         let (qkv, log_scale) = (qkv.clone(), log_scale.clone());
         self.record(y, move |dy, sink| {
             let mut dlog = None;
             let dqkv = Tensor::build(&device, qkv.shape(), |dqkv| {
-                let pair = [qkv.tensor().buffer(), dy.buffer()];
-                let log_scale = log_scale.tensor().buffer();
-                dlog = Some(device.cosine_backward(pair, log_scale, dqkv, head_dim));
+                let inputs = cosine_inputs(&qkv, &log_scale);
+                dlog = Some(device.cosine_backward(inputs, dy.buffer(), dqkv));
             });
             sink.add(qkv.node(), dqkv);
             let dlog = dlog.expect("written by the closure above");
@@ -191,5 +190,13 @@ impl Tape<'_> {
             });
             sink.add(table.node(), dtable);
         })
+    }
+}
+
+fn cosine_inputs<'a>(qkv: &'a Var, log_scale: &'a Var) -> CosineInputs<'a> {
+    CosineInputs {
+        qkv: qkv.tensor().buffer(),
+        log_scale: log_scale.tensor().buffer(),
+        head_dim: qkv.tensor().width() / 3 / log_scale.tensor().len(),
     }
 }

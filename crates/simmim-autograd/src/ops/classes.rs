@@ -14,7 +14,7 @@ impl Tensor {
     #[must_use]
     pub fn quantise(&self, n_bins: usize) -> Index {
         assert!(n_bins > 0, "quantise: no bins");
-        Index::from_buffer(self.device().quantise(self.buffer(), n_bins))
+        Index::from_buffer(self.device(), self.device().quantise(self.buffer(), n_bins))
     }
 
     /// The number of the codeword at the least Euclidean distance from each row; of several, the lowest.
@@ -28,10 +28,9 @@ impl Tensor {
     pub fn nearest(&self, codewords: &Self) -> Index {
         let width = self.width();
         assert_eq!(width, codewords.width(), "nearest: widths differ");
-        Index::from_buffer(
-            self.device()
-                .nearest(self.buffer(), codewords.buffer(), width),
-        )
+        let device = self.device();
+        let found = device.nearest(self.buffer(), codewords.buffer(), width);
+        Index::from_buffer(device, found)
     }
 
     /// The place of the largest value of each row; of several, the first.
@@ -40,6 +39,9 @@ impl Tensor {
     /// `[.., D]` seen as rows of D.
     #[must_use]
     pub fn argmax(&self) -> Index {
-        Index::from_buffer(self.device().argmax(self.buffer(), self.width()))
+        Index::from_buffer(
+            self.device(),
+            self.device().argmax(self.buffer(), self.width()),
+        )
     }
 }

@@ -3,7 +3,7 @@
 use crate::ops::index::Index;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_device::CountedClasses;
+use simmim_device::{CountedClasses, LossGradient, SavedLogits};
 use std::sync::Arc;
 
 /// The class of each row, and what the row counts.
@@ -41,15 +41,21 @@ impl Tape<'_> {
             "cross_entropy: numbers of rows differ"
         );
         let device = Arc::clone(self.device());
-        let [value, log_sums] =
-            device.cross_entropy(logits.tensor().buffer(), classes.rows(), factor);
-        let value = Tensor::from_buffer(&device, &[1], value);
-        let log_sums = Tensor::from_buffer(&device, &[n_rows], log_sums);
+        let found = device.cross_entropy(logits.tensor().buffer(), classes.rows(), factor);
+        let value = Tensor::from_buffer(&device, &[1], found.loss);
+        let log_sums = Tensor::from_buffer(&device, &[n_rows], found.log_sums);
         let (logits, classes) = (logits.clone(), classes.clone());
         self.record(value, move |dloss, sink| {
             let dlogits = Tensor::build(&device, logits.shape(), |d| {
-                let saved = [logits.tensor().buffer(), log_sums.buffer()];
-                device.cross_entropy_backward(saved, classes.rows(), (factor, dloss.buffer()), d);
+                let saved = SavedLogits {
+                    logits: logits.tensor().buffer(),
+                    log_sums: log_sums.buffer(),
+                };
+                let loss = LossGradient {
+                    factor,
+                    dloss: dloss.buffer(),
+                };
+                device.cross_entropy_backward(saved, classes.rows(), loss, d);
             });
             sink.add(logits.node(), dlogits);
         })

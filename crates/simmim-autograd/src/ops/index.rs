@@ -1,32 +1,40 @@
 //! Row numbers on a device, and gathering by them.
 
+use crate::storage::Storage;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use simmim_device::{Buffer, Device};
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-/// Row numbers, kept on a device. Clones share them.
-#[derive(Debug, Clone)]
+/// Row numbers on a device. Clones share them; the memory goes back to the device with the last one.
+#[derive(Clone)]
 pub struct Index {
-    buffer: Arc<Buffer>,
+    storage: Arc<Storage>,
+}
+
+impl Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({} rows)", self.len())
+    }
 }
 
 impl Index {
     /// Puts row numbers on a device.
     pub fn new(device: &Arc<dyn Device>, rows: &[u32]) -> Self {
-        Self::from_buffer(device.upload_index(rows))
+        Self::from_buffer(device, device.upload_index(rows))
     }
 
     /// Row numbers that an operation returned.
-    pub(crate) fn from_buffer(buffer: Buffer) -> Self {
+    pub(crate) fn from_buffer(device: &Arc<dyn Device>, buffer: Buffer) -> Self {
         Self {
-            buffer: Arc::new(buffer),
+            storage: Arc::new(Storage::new(device, buffer)),
         }
     }
 
     /// The row numbers.
-    pub fn to_vec(&self, device: &Arc<dyn Device>) -> Vec<u32> {
-        device.download_index(&self.buffer)
+    pub fn to_vec(&self) -> Vec<u32> {
+        self.storage.device().download_index(self.buffer())
     }
 
     /// How many row numbers there are.
@@ -35,11 +43,11 @@ impl Index {
         reason = "a count of rows to take, never tested for none"
     )]
     pub fn len(&self) -> usize {
-        self.buffer.len()
+        self.buffer().len()
     }
 
     pub(crate) fn buffer(&self) -> &Buffer {
-        &self.buffer
+        self.storage.buffer()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_device::NormDims;
+use simmim_device::{Affine, NormDims, SavedNorm};
 use std::sync::Arc;
 
 impl Tape<'_> {
@@ -13,7 +13,7 @@ impl Tape<'_> {
     ///
     /// # Panics
     /// When the shapes do not fit.
-    pub fn layer_norm(&mut self, x: &Var, [scale, shift]: [&Var; 2], eps: f32) -> Var {
+    pub fn layer_norm(&mut self, x: &Var, scale: &Var, shift: &Var, eps: f32) -> Var {
         let dims = NormDims {
             width: x.tensor().width(),
             eps,
@@ -28,30 +28,30 @@ impl Tape<'_> {
         let device = Arc::clone(self.device());
         let mut stats = None;
         let y = Tensor::build(&device, x.shape(), |y| {
-            let affine = [scale.tensor().buffer(), shift.tensor().buffer()];
+            let affine = Affine {
+                scale: scale.tensor().buffer(),
+                shift: shift.tensor().buffer(),
+            };
             stats = Some(device.layer_norm(x.tensor().buffer(), affine, dims, y));
         });
         let stats = stats.expect("written by the closure above");
         let stats = Tensor::from_buffer(&device, &[stats.len()], stats);
         let (x, scale, shift) = (x.clone(), scale.clone(), shift.node());
         self.record(y, move |dy, sink| {
-            let mut affine = None;
+            let mut gradients = None;
             let dx = Tensor::build(&device, x.shape(), |dx| {
-                let saved = [x.tensor().buffer(), stats.buffer()];
-                affine = Some(device.layer_norm_backward(
-                    dy.buffer(),
-                    saved,
-                    scale.tensor().buffer(),
-                    dx,
-                ));
+                let saved = SavedNorm {
+                    x: x.tensor().buffer(),
+                    stats: stats.buffer(),
+                    scale: scale.tensor().buffer(),
+                };
+                gradients = Some(device.layer_norm_backward(dy.buffer(), saved, dx));
             });
-            let [dscale, dshift] = affine.expect("written by the closure above");
+            let gradients = gradients.expect("written by the closure above");
             sink.add(x.node(), dx);
-            sink.add(
-                scale.node(),
-                Tensor::from_buffer(&device, &[dims.width], dscale),
-            );
-            sink.add(shift, Tensor::from_buffer(&device, &[dims.width], dshift));
+            let of_width = |gradient| Tensor::from_buffer(&device, &[dims.width], gradient);
+            sink.add(scale.node(), of_width(gradients.scale));
+            sink.add(shift, of_width(gradients.shift));
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_device::LinearDims;
+use simmim_device::{Element, Linear, LinearDims, LinearGradients};
 use std::sync::Arc;
 
 impl Tape<'_> {
@@ -34,14 +34,13 @@ impl Tape<'_> {
         let mut shape = x.shape().to_vec();
         *shape.last_mut().expect("x has rows") = outputs;
         let device = Arc::clone(self.device());
-        let bias_values = bias.map(|bias| bias.tensor().buffer());
+        let layer = Linear {
+            w: w.tensor().buffer(),
+            bias: bias.map(|bias| bias.tensor().buffer()),
+            dims,
+        };
         let y = Tensor::build(&device, &shape, |y| {
-            device.linear(
-                x.tensor().buffer(),
-                (w.tensor().buffer(), bias_values),
-                dims,
-                y,
-            );
+            device.linear(x.tensor().buffer(), layer, y);
         });
         let (x, w, bias) = (x.clone(), w.clone(), bias.and_then(Var::node));
         self.record(y, move |dy, sink| {
@@ -51,10 +50,13 @@ impl Tape<'_> {
                 });
                 sink.add(x.node(), dx);
             }
-            let mut db = bias.map(|_| device.allocate(dims.outputs));
+            let mut db = bias.map(|_| device.allocate(dims.outputs, Element::F32));
             let dw = Tensor::build(&device, w.shape(), |dw| {
-                let dy_x = [dy.buffer(), x.tensor().buffer()];
-                device.linear_backward_weight(dy_x, dims, dw, db.as_mut());
+                let gradients = LinearGradients {
+                    w: dw,
+                    bias: db.as_mut(),
+                };
+                device.linear_backward_weight(dy.buffer(), x.tensor().buffer(), dims, gradients);
             });
             sink.add(w.node(), dw);
             if let Some(db) = db {
@@ -75,12 +77,11 @@ impl Tape<'_> {
         let y = Tensor::build(&device, &[3 * width], |y| {
             device.query_value_bias(q.tensor().buffer(), v.tensor().buffer(), y);
         });
-        let nodes = [q.node(), v.node()];
+        let (q, v) = (q.node(), v.node());
         self.record(y, move |dy, sink| {
-            let grads = device.query_value_bias_backward(dy.buffer());
-            for (node, gradient) in nodes.into_iter().zip(grads) {
-                sink.add(node, Tensor::from_buffer(&device, &[width], gradient));
-            }
+            let gradients = device.query_value_bias_backward(dy.buffer());
+            sink.add(q, Tensor::from_buffer(&device, &[width], gradients.q));
+            sink.add(v, Tensor::from_buffer(&device, &[width], gradients.v));
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Images to rows of patches and back: data, so no gradient flows.
 
 use crate::tensor::Tensor;
-use simmim_device::Patches;
+use simmim_device::{NormTargetDims, Patches, PlaneDims};
 
 impl Tensor {
     /// Cuts images into rows of patches, each laid out channel by channel, row by row.
@@ -48,7 +48,7 @@ impl Tensor {
         })
     }
 
-    /// Each plane normalised by the mean and variance of `window` x `window` pixels around each pixel.
+    /// Each plane normalised by the mean and variance of `window_px` x `window_px` pixels around each pixel.
     ///
     /// Source: microsoft/Swin-Transformer `models/simmim.py`, `norm_targets`.
     ///
@@ -56,15 +56,18 @@ impl Tensor {
     /// `[B, C, H, W]`, the same.
     ///
     /// # Panics
-    /// When `window` is even.
+    /// When `window_px` is even.
     #[must_use]
-    pub fn norm_target(&self, window: usize) -> Self {
+    pub fn norm_target(&self, window_px: usize) -> Self {
         let &[_, _, height, width] = self.shape() else {
             panic!("norm_target: {:?}", self.shape())
         };
         Self::build(self.device(), self.shape(), |out| {
-            self.device()
-                .norm_target(self.buffer(), [height, width], window, out);
+            self.device().norm_target(
+                self.buffer(),
+                norm_target_dims(height, width, window_px),
+                out,
+            );
         })
     }
 
@@ -74,18 +77,22 @@ impl Tensor {
     /// `[B, C, H, W]`, all the same.
     ///
     /// # Panics
-    /// When the shapes differ or `window` is even.
+    /// When the shapes differ or `window_px` is even.
     #[must_use]
-    pub fn undo_norm_target(&self, normalised: &Self, window: usize) -> Self {
+    pub fn undo_norm_target(&self, normalised: &Self, window_px: usize) -> Self {
         assert_eq!(
             self.shape(),
             normalised.shape(),
             "undo_norm_target: shapes differ"
         );
-        let size = [self.shape()[2], self.shape()[3]];
+        let &[_, _, height, width] = self.shape() else {
+            panic!("undo_norm_target: {:?}", self.shape())
+        };
         Self::build(self.device(), self.shape(), |out| {
-            let pair = [self.buffer(), normalised.buffer()];
-            self.device().undo_norm_target(pair, size, window, out);
+            let dims = norm_target_dims(height, width, window_px);
+            let (images, normalised) = (self.buffer(), normalised.buffer());
+            self.device()
+                .undo_norm_target(images, normalised, dims, out);
         })
     }
 
@@ -98,5 +105,12 @@ impl Tensor {
         Self::build(self.device(), &[index.len(), self.width()], |y| {
             self.device().gather(self.buffer(), index.buffer(), y);
         })
+    }
+}
+
+fn norm_target_dims(height: usize, width: usize, window_px: usize) -> NormTargetDims {
+    NormTargetDims {
+        plane: PlaneDims { height, width },
+        window_px,
     }
 }

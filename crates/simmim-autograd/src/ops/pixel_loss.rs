@@ -2,8 +2,7 @@
 
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use simmim_device::CountedRows;
-use simmim_device::PixelLoss;
+use simmim_device::{Compared, CountedRows, LossGradient, PixelLoss};
 use std::sync::Arc;
 
 /// Which pixels of each row of squares count.
@@ -36,11 +35,16 @@ impl Tape<'_> {
     ///
     /// # Panics
     /// When the shapes do not fit.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what is compared, how, where, and by what factor: each is a thing of its own"
+    )]
     pub fn pixel_loss(
         &mut self,
         prediction: &Var,
         target: &Tensor,
-        (loss, counted): (PixelLoss, &CountedPixels),
+        loss: PixelLoss,
+        counted: &CountedPixels,
         factor: f32,
     ) -> Var {
         assert_eq!(
@@ -49,15 +53,24 @@ impl Tape<'_> {
             "pixel_loss: shapes differ"
         );
         let device = Arc::clone(self.device());
-        let pair = [prediction.tensor().buffer(), target.buffer()];
-        let value = device.pixel_loss(pair, counted.rows(loss), factor);
+        let compared = Compared {
+            prediction: prediction.tensor().buffer(),
+            target: target.buffer(),
+        };
+        let value = device.pixel_loss(compared, counted.rows(loss), factor);
         let value = Tensor::from_buffer(&device, &[1], value);
         let (prediction, target, counted) = (prediction.clone(), target.clone(), counted.clone());
         self.record(value, move |dloss, sink| {
             let dprediction = Tensor::build(&device, prediction.shape(), |d| {
-                let pair = [prediction.tensor().buffer(), target.buffer()];
-                let factor_dloss = (factor, dloss.buffer());
-                device.pixel_loss_backward(pair, counted.rows(loss), factor_dloss, d);
+                let compared = Compared {
+                    prediction: prediction.tensor().buffer(),
+                    target: target.buffer(),
+                };
+                let gradient = LossGradient {
+                    factor,
+                    dloss: dloss.buffer(),
+                };
+                device.pixel_loss_backward(compared, counted.rows(loss), gradient, d);
             });
             sink.add(prediction.node(), dprediction);
         })

@@ -1,6 +1,7 @@
 //! Images in other sizes and other units: data, so no gradient flows.
 
 use crate::tensor::Tensor;
+use simmim_device::{ChannelAffine, PlaneDims};
 
 impl Tensor {
     /// The mean of each square of `factor` x `factor` pixels.
@@ -25,7 +26,7 @@ impl Tensor {
         let shape = [batch, channels, height / factor, width / factor];
         Self::build(self.device(), &shape, |out| {
             self.device()
-                .downscale(self.buffer(), [height, width], factor, out);
+                .downscale(self.buffer(), PlaneDims { height, width }, factor, out);
         })
     }
 
@@ -67,9 +68,12 @@ impl Tensor {
             "scale_channels: {channels} channels"
         );
         Self::build(self.device(), self.shape(), |out| {
-            let pair = [scale.buffer(), shift.buffer()];
-            self.device()
-                .scale_channels(self.buffer(), pair, height * width, out);
+            let affine = ChannelAffine {
+                scale: scale.buffer(),
+                shift: shift.buffer(),
+                plane_len: height * width,
+            };
+            self.device().scale_channels(self.buffer(), affine, out);
         })
     }
 }

@@ -197,7 +197,7 @@ fn query_value_bias() {
 fn layer_norm() {
     for (rows, width) in [(1, 3), (4, 17), (9, 32)] {
         check(&[&[rows, width], &[width], &[width]], |tape, p| {
-            tape.layer_norm(&p[0], [&p[1], &p[2]], 1e-5)
+            tape.layer_norm(&p[0], &p[1], &p[2], 1e-5)
         });
     }
 }
@@ -228,7 +228,7 @@ fn attention_in_rolled_windows_with_regions() {
     let regions = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1];
     for scale in [None, Some(0.3)] {
         check(&[&[2, 12, 12], &[2, 4, 4]], |tape, p| {
-            let windows = Windows::new(tape.device(), (&order, &regions), 4);
+            let windows = Windows::new(tape.device(), &order, &regions, 4);
             let attend = Attend {
                 heads: 2,
                 scale,
@@ -248,8 +248,8 @@ fn cosine_of_vectors_away_from_zero() {
 }
 
 #[test]
-fn logistic() {
-    check(&[&[3, 7]], |tape, p| tape.logistic(&p[0], 16.0));
+fn sigmoid() {
+    check(&[&[3, 7]], |tape, p| tape.sigmoid(&p[0], 16.0));
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn mean_tokens() {
 
 #[test]
 fn label_losses_of_soft_targets_with_weights() {
-    for kind in [LabelLoss::Shares, LabelLoss::Questions] {
+    for kind in [LabelLoss::SoftCrossEntropy, LabelLoss::Bce] {
         check(&[&[3, 5]], |tape, p| {
             let targets: Vec<f32> = (0..15).map(|i| (i % 4) as f32 * 0.3).collect();
             let targets = Tensor::from_slice(tape.device(), &[3, 5], &targets);
@@ -363,7 +363,7 @@ fn gather_with_repeated_rows() {
 }
 
 /// The pixel loss of p₀ against `target`, over some parts of each row's square.
-fn pixel_loss(tape: &mut Tape<'_>, p: &[Var], (loss, target): (PixelLoss, &[f32])) -> Var {
+fn pixel_loss(tape: &mut Tape<'_>, p: &[Var], loss: PixelLoss, target: &[f32]) -> Var {
     let target = Tensor::from_slice(tape.device(), p[0].shape(), target);
     let weights = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0];
     let counted = CountedPixels {
@@ -371,7 +371,7 @@ fn pixel_loss(tape: &mut Tape<'_>, p: &[Var], (loss, target): (PixelLoss, &[f32]
         parts: 2,
         side: 4,
     };
-    tape.pixel_loss(&p[0], &target, (loss, &counted), 0.25)
+    tape.pixel_loss(&p[0], &target, loss, &counted, 0.25)
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn pixel_losses_away_from_their_kinks() {
         .collect();
     for loss in [PixelLoss::L1, PixelLoss::L2, PixelLoss::SmoothL1] {
         check(&[&[2, 2 * 4 * 4]], |tape, p| {
-            pixel_loss(tape, p, (loss, &far))
+            pixel_loss(tape, p, loss, &far)
         });
     }
 }
@@ -391,15 +391,15 @@ fn pixel_losses_away_from_their_kinks() {
 #[test]
 fn the_curved_pixel_losses_near_their_target() {
     check(&[&[2, 2 * 4 * 4]], |tape, p| {
-        pixel_loss(tape, p, (PixelLoss::L2, &[0.1; 64]))
+        pixel_loss(tape, p, PixelLoss::L2, &[0.1; 64])
     });
     // A scale that keeps every error below 1, where the smooth loss is a parabola.
     check(&[&[2, 2 * 4 * 4]], |tape, p| {
         let half = Tensor::from_slice(tape.device(), &[1, 1], &[0.5]);
         let half = tape.constant(half);
         let small = tape.linear(&p[0].reshape(&[64, 1]), &half, None);
-        let loss = (PixelLoss::SmoothL1, &[0.1; 64][..]);
-        pixel_loss(tape, &[small.reshape(&[2, 32])], loss)
+        let small = [small.reshape(&[2, 32])];
+        pixel_loss(tape, &small, PixelLoss::SmoothL1, &[0.1; 64])
     });
 }
 

@@ -131,7 +131,7 @@ fn block_loss(tape: &mut Tape<'_>, ids: &[ParameterId]) -> Var {
     let hidden = [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
     let x = tape.hide(&p[0], &Tensor::from_slice(device, &[2, 4], &hidden), &p[1]);
     let x = tape.prepend(&x, &p[2]); // [B, L + 1, D]
-    let normed = tape.layer_norm(&x, [&p[3], &p[4]], 1e-6);
+    let normed = tape.layer_norm(&x, &p[3], &p[4], 1e-6);
     let qkv = tape.linear(&normed, &p[5], Some(&p[6])); // [B, L + 1, 3 D]
     let pairs: Vec<u32> = (0..25).map(|pair| pair % 9).collect();
     let bias = tape.position_bias(&p[7], &Index::new(device, &pairs));
@@ -149,7 +149,7 @@ fn block_loss(tape: &mut Tape<'_>, ids: &[ParameterId]) -> Var {
         side: 2,
     };
     let target = Tensor::zeros(device, &[10, 8]);
-    tape.pixel_loss(&y, &target, (PixelLoss::L1, &counted), 0.1)
+    tape.pixel_loss(&y, &target, PixelLoss::L1, &counted, 0.1)
 }
 
 #[test]
@@ -243,5 +243,5 @@ fn mean_of(tape: &mut Tape<'_>, y: &Var) -> Var {
         parts: 1,
         side: 1,
     };
-    tape.pixel_loss(&rows, &target, (PixelLoss::L2, &counted), 0.1)
+    tape.pixel_loss(&rows, &target, PixelLoss::L2, &counted, 0.1)
 }

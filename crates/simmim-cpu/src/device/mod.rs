@@ -2,11 +2,10 @@
 
 mod storage;
 
-use crate::aligned::Aligned;
 use crate::attention;
 use crate::dispatch::level;
 use crate::label_loss;
-use crate::layer_norm::{self, Affine};
+use crate::layer_norm;
 use crate::matmul::bf16::matmul_packed;
 use crate::matmul::{Matrix, MatrixMut, Store, matmul, matmul_and_sums, matmul_at};
 use crate::optimiser::{self, Moments};
@@ -16,20 +15,26 @@ use crate::{
     activation, classes, cosine, cross_entropy, gelu, norm_target, pixel_loss, rows, scale,
 };
 use simmim_device::{
-    AdamWStep, AttentionPattern, Buffer, CountedClasses, CountedRows, Device, LabelLoss,
-    LinearDims, NormDims, Patches, Precision, RowScale,
+    AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
+    Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element, Labelled,
+    Linear, LinearDims, LinearGradients, LossGradient, NormDims, NormTargetDims, Patches,
+    PlaneDims, Precision, QueryValueGradients, RowScale, SavedAttention, SavedLogits, SavedNorm,
+    TokenDims, TokenWindows,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
-use storage::{Numbers, Storage, row_numbers, storage, values, values_mut};
+use storage::{
+    Memory, order, packed_backward, packed_forward, row_numbers, row_numbers_mut, scalar,
+    set_scalar, values, values_mut,
+};
 
 /// The cores of this machine: operations run on whatever `rayon` pool is current.
 #[derive(Default)]
 pub struct CpuDevice {
-    /// Vectors to hand out again, by length. Only what [`Device::allocate`] made goes in, so that the pool
-    /// holds no more than was ever in use at one time.
-    pool: Mutex<BTreeMap<usize, Vec<Aligned>>>,
+    /// Memory to hand out again, by element and length. All comes from [`Device::allocate`], so that the pool holds no
+    /// more than was ever in use at one time.
+    pool: Mutex<BTreeMap<(Element, usize), Vec<Memory>>>,
     precision: Precision,
 }
 
@@ -50,7 +55,9 @@ impl CpuDevice {
     /// Values in the buffers that wait to be handed out again.
     pub fn pooled_values(&self) -> usize {
         let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        pool.iter().map(|(len, vectors)| len * vectors.len()).sum()
+        pool.iter()
+            .map(|((_, len), waiting)| len * waiting.len())
+            .sum()
     }
 }
 
@@ -60,10 +67,11 @@ impl Debug for CpuDevice {
     }
 }
 
+fn windows(windows: TokenWindows<'_>) -> attention::Windows<'_> {
+    attention::Windows::new(order(windows.order), row_numbers(windows.regions))
+}
+
 fn slices(pattern: AttentionPattern<'_>, precision: Precision) -> attention::Pattern<'_> {
-    let windows = |[order, regions]: [_; 2]| {
-        attention::Windows::new(Numbers::of(order).order(), row_numbers(regions))
-    };
     attention::Pattern {
         dims: pattern.dims,
         bias: pattern.bias.map(values),
@@ -89,10 +97,37 @@ fn weights(counted: CountedRows<'_>) -> pixel_loss::Weights<'_> {
     }
 }
 
-/// Values of a row, from the number of rows that have weights.
-fn row_len(prediction: &Buffer, counted: CountedRows<'_>) -> usize {
+/// What is compared, in rows of as many values as there are for each row of weights.
+fn rows_of<'a>(compared: Compared<'a>, counted: CountedRows<'_>) -> pixel_loss::Rows<'a> {
     let n_rows = counted.weights.len() / (counted.parts * counted.parts);
-    (prediction.len() / n_rows.max(1)).max(1)
+    pixel_loss::Rows {
+        loss: counted.loss,
+        prediction: values(compared.prediction),
+        target: values(compared.target),
+        row_len: (compared.prediction.len() / n_rows.max(1)).max(1),
+    }
+}
+
+/// The gradient of a sum whose product with a factor is the loss.
+fn slope(loss: LossGradient<'_>) -> f32 {
+    loss.factor * values(loss.dloss)[0]
+}
+
+fn labelled_rows(labelled: Labelled<'_>) -> label_loss::Rows<'_> {
+    label_loss::Rows {
+        logits: values(labelled.logits),
+        targets: values(labelled.targets),
+        width: labelled.width,
+        loss: labelled.loss,
+    }
+}
+
+fn cosine_inputs(inputs: CosineInputs<'_>) -> cosine::Inputs<'_> {
+    cosine::Inputs {
+        qkv: values(inputs.qkv),
+        log_scale: values(inputs.log_scale),
+        head_dim: inputs.head_dim,
+    }
 }
 
 fn answers(counted: CountedClasses<'_>) -> cross_entropy::Answers<'_> {
@@ -102,40 +137,47 @@ fn answers(counted: CountedClasses<'_>) -> cross_entropy::Answers<'_> {
     }
 }
 
-/// A buffer of `len` row numbers that `fill` writes.
-fn numbers(len: usize, fill: impl FnOnce(&mut [u32])) -> Buffer {
-    let mut numbers = vec![0; len];
-    fill(&mut numbers);
-    Numbers::buffer(numbers)
+impl CpuDevice {
+    /// A buffer of f32.
+    fn floats(&self, len: usize) -> Buffer {
+        self.allocate(len, Element::F32)
+    }
+
+    /// A buffer of `len` row numbers that `fill` writes.
+    fn numbers(&self, len: usize, fill: impl FnOnce(&mut [u32])) -> Buffer {
+        let mut numbers = self.allocate(len, Element::U32);
+        fill(row_numbers_mut(&mut numbers));
+        numbers
+    }
 }
 
 impl Device for CpuDevice {
-    fn allocate(&self, len: usize) -> Buffer {
+    fn allocate(&self, len: usize, element: Element) -> Buffer {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        let reused = pool.get_mut(&len).and_then(Vec::pop);
-        let storage = Storage {
-            values: reused.unwrap_or_else(|| Aligned::zeros(len)),
-            packed: Default::default(),
-        };
-        Buffer::new(storage, len)
+        let reused = pool.get_mut(&(element, len)).and_then(Vec::pop);
+        reused
+            .unwrap_or_else(|| Memory::zeros(len, element))
+            .buffer(len, element)
     }
 
     fn release(&self, buffer: Buffer) {
-        // Row numbers are few and small: only values go back to the pool.
-        if let Some(Storage { values, .. }) = buffer.into_storage() {
-            let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-            pool.entry(values.len()).or_default().push(values);
-        }
+        let key = (buffer.element(), buffer.len());
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.entry(key).or_default().push(Memory::of(buffer));
+    }
+
+    fn synchronise(&self) {
+        // Every operation is done when it returns.
     }
 
     fn upload(&self, from: &[f32]) -> Buffer {
-        let mut buffer = self.allocate(from.len());
+        let mut buffer = self.floats(from.len());
         values_mut(&mut buffer).copy_from_slice(from);
         buffer
     }
 
     fn upload_index(&self, values: &[u32]) -> Buffer {
-        Numbers::buffer(values.to_vec())
+        self.numbers(values.len(), |numbers| numbers.copy_from_slice(values))
     }
 
     fn download_index(&self, buffer: &Buffer) -> Vec<u32> {
@@ -144,6 +186,10 @@ impl Device for CpuDevice {
 
     fn download(&self, buffer: &Buffer) -> Vec<f32> {
         values(buffer).to_vec()
+    }
+
+    fn download_scalars(&self, buffers: &[&Buffer]) -> Vec<f64> {
+        buffers.iter().map(|buffer| scalar(buffer)).collect()
     }
 
     fn fill(&self, buffer: &mut Buffer, value: f32) {
@@ -158,29 +204,25 @@ impl Device for CpuDevice {
         rows::add_assign(values_mut(sum), values(added));
     }
 
-    fn approach(&self, x: &mut Buffer, y: &Buffer, share: f32) {
-        rows::approach(values_mut(x), values(y), share);
+    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32) {
+        rows::lerp(values_mut(x), values(y), weight);
     }
 
-    fn linear(
-        &self,
-        x: &Buffer,
-        (w, bias): (&Buffer, Option<&Buffer>),
-        dims: LinearDims,
-        y: &mut Buffer,
-    ) {
+    fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer) {
         let LinearDims {
             rows: n_rows,
             inputs,
             outputs,
-        } = dims;
-        let store = bias.map_or(Store::Replace, |bias| Store::Bias(values(bias)));
+        } = layer.dims;
+        let store = layer
+            .bias
+            .map_or(Store::Replace, |bias| Store::Bias(values(bias)));
         let y = MatrixMut::new(values_mut(y), n_rows, outputs);
         let x = Matrix::new(values(x), n_rows, inputs);
-        let w_t = Matrix::new(values(w), outputs, inputs).transposed();
+        let w_t = Matrix::new(values(layer.w), outputs, inputs).transposed();
         match self.precision {
             Precision::F32 => matmul(y, x, w_t, store),
-            Precision::Bf16 => matmul_packed(y, x, storage(w).packed[0].get(w_t), store),
+            Precision::Bf16 => matmul_packed(y, x, packed_forward(layer.w).get(w_t), store),
         }
     }
 
@@ -191,26 +233,25 @@ impl Device for CpuDevice {
         match self.precision {
             Precision::F32 => matmul(dx, dy, matrix, Store::Replace),
             Precision::Bf16 => {
-                matmul_packed(dx, dy, storage(w).packed[1].get(matrix), Store::Replace);
+                matmul_packed(dx, dy, packed_backward(w).get(matrix), Store::Replace);
             }
         }
     }
 
     fn linear_backward_weight(
         &self,
-        dy_x: [&Buffer; 2],
+        dy: &Buffer,
+        x: &Buffer,
         dims: LinearDims,
-        dw: &mut Buffer,
-        db: Option<&mut Buffer>,
+        gradients: LinearGradients<'_>,
     ) {
-        let [dy, x] = dy_x.map(values);
-        let dw = MatrixMut::new(values_mut(dw), dims.outputs, dims.inputs);
-        let x = Matrix::new(x, dims.rows, dims.inputs);
-        if let Some(db) = db {
-            return matmul_and_sums(dw, dy, x, values_mut(db), self.precision);
+        let dw = MatrixMut::new(values_mut(gradients.w), dims.outputs, dims.inputs);
+        let x = Matrix::new(values(x), dims.rows, dims.inputs);
+        if let Some(db) = gradients.bias {
+            return matmul_and_sums(dw, values(dy), x, values_mut(db), self.precision);
         }
-        let dy = Matrix::new(dy, dims.rows, dims.outputs).transposed();
-        matmul_at(self.precision, dw, dy, x, Store::Replace);
+        let dy_t = Matrix::new(values(dy), dims.rows, dims.outputs).transposed();
+        matmul_at(self.precision, dw, dy_t, x, Store::Replace);
     }
 
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer) {
@@ -221,19 +262,13 @@ impl Device for CpuDevice {
         rows::add_to_rows(values(x), values(shift), values_mut(y));
     }
 
-    fn layer_norm(
-        &self,
-        x: &Buffer,
-        [scale, shift]: [&Buffer; 2],
-        dims: NormDims,
-        y: &mut Buffer,
-    ) -> Buffer {
-        let affine = Affine {
-            scale: values(scale),
-            shift: values(shift),
+    fn layer_norm(&self, x: &Buffer, affine: Affine<'_>, dims: NormDims, y: &mut Buffer) -> Buffer {
+        let affine = layer_norm::Affine {
+            scale: values(affine.scale),
+            shift: values(affine.shift),
             eps: dims.eps,
         };
-        let mut stats = self.allocate(x.len() / dims.width * 2);
+        let mut stats = self.floats(x.len() / dims.width * 2);
         layer_norm::layer_norm(values(x), affine, values_mut(y), values_mut(&mut stats));
         stats
     }
@@ -241,15 +276,23 @@ impl Device for CpuDevice {
     fn layer_norm_backward(
         &self,
         dy: &Buffer,
-        [x, stats]: [&Buffer; 2],
-        scale: &Buffer,
+        saved: SavedNorm<'_>,
         dx: &mut Buffer,
-    ) -> [Buffer; 2] {
-        let (x, dy, stats) = (values(x), values(dy), values(stats));
-        let mut grads = [0; 2].map(|_| self.allocate(scale.len()));
-        let daffine = grads.each_mut().map(values_mut);
-        layer_norm::layer_norm_backward((x, dy), stats, values(scale), values_mut(dx), daffine);
-        grads
+    ) -> AffineGradients {
+        let width = saved.scale.len();
+        let (mut scale, mut shift) = (self.floats(width), self.floats(width));
+        let gradients = layer_norm::Gradients {
+            x: values_mut(dx),
+            scale: values_mut(&mut scale),
+            shift: values_mut(&mut shift),
+        };
+        let saved = layer_norm::Saved {
+            x: values(saved.x),
+            stats: values(saved.stats),
+            scale: values(saved.scale),
+        };
+        layer_norm::layer_norm_backward(values(dy), saved, gradients);
+        AffineGradients { scale, shift }
     }
 
     fn gelu(&self, x: &Buffer, y: &mut Buffer) {
@@ -268,52 +311,52 @@ impl Device for CpuDevice {
         activation::relu_backward(values(y), values(dy), values_mut(dx));
     }
 
-    fn logistic(&self, x: &Buffer, most: f32, y: &mut Buffer) {
-        activation::logistic(values(x), most, values_mut(y));
+    fn sigmoid(&self, x: &Buffer, max: f32, y: &mut Buffer) {
+        activation::sigmoid(values(x), max, values_mut(y));
     }
 
-    fn logistic_backward(&self, y: &Buffer, most: f32, dy: &Buffer, dx: &mut Buffer) {
-        activation::logistic_backward(values(y), most, values(dy), values_mut(dx));
+    fn sigmoid_backward(&self, y: &Buffer, max: f32, dy: &Buffer, dx: &mut Buffer) {
+        activation::sigmoid_backward(values(y), max, values(dy), values_mut(dx));
     }
 
-    fn cosine(&self, qkv: &Buffer, log_scale: &Buffer, y: &mut Buffer, head_dim: usize) {
-        cosine::normalise(values(qkv), values(log_scale), head_dim, values_mut(y));
+    fn cosine(&self, inputs: CosineInputs<'_>, y: &mut Buffer) {
+        cosine::normalise(cosine_inputs(inputs), values_mut(y));
     }
 
-    fn cosine_backward(
-        &self,
-        [qkv, dy]: [&Buffer; 2],
-        log_scale: &Buffer,
-        dqkv: &mut Buffer,
-        head_dim: usize,
-    ) -> Buffer {
-        let (pair, dqkv) = ((values(qkv), values(dy)), values_mut(dqkv));
-        let mut dlog = self.allocate(log_scale.len());
-        let log_scale = values(log_scale);
-        cosine::normalise_backward(pair, log_scale, head_dim, dqkv, values_mut(&mut dlog));
+    fn cosine_backward(&self, inputs: CosineInputs<'_>, dy: &Buffer, dqkv: &mut Buffer) -> Buffer {
+        let mut dlog = self.floats(inputs.log_scale.len());
+        let (inputs, dqkv) = (cosine_inputs(inputs), values_mut(dqkv));
+        cosine::normalise_backward(inputs, values(dy), dqkv, values_mut(&mut dlog));
         dlog
     }
 
-    fn attention(&self, qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) {
+    fn attention(
+        &self,
+        qkv: &Buffer,
+        pattern: AttentionPattern<'_>,
+        out: &mut Buffer,
+    ) -> Option<Buffer> {
         attention::attention(
             values(qkv),
             slices(pattern, self.precision),
             values_mut(out),
         );
+        // The backward computes the weights of a head again while they are in the cache.
+        None
     }
 
     fn attention_backward(
         &self,
-        qkv: &Buffer,
+        saved: SavedAttention<'_>,
         pattern: AttentionPattern<'_>,
-        [out, dout]: [&Buffer; 2],
+        dout: &Buffer,
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
         let saved = attention::Saved {
-            qkv: values(qkv),
-            out: values(out),
+            qkv: values(saved.qkv),
+            out: values(saved.out),
         };
-        let mut dbias = pattern.bias.map(|bias| self.allocate(bias.len()));
+        let mut dbias = pattern.bias.map(|bias| self.floats(bias.len()));
         attention::attention_backward(
             saved,
             slices(pattern, self.precision),
@@ -335,7 +378,7 @@ impl Device for CpuDevice {
         scale: RowScale<'_>,
         dbranch: &mut Buffer,
     ) -> Option<Buffer> {
-        let mut dscale = scale.scale.map(|scale| self.allocate(scale.len()));
+        let mut dscale = scale.scale.map(|scale| self.floats(scale.len()));
         residual::residual_backward(
             values(branch),
             values(dy),
@@ -351,7 +394,7 @@ impl Device for CpuDevice {
     }
 
     fn hide_backward(&self, dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer {
-        let mut dtoken = self.allocate(dy.len() / hidden.len().max(1));
+        let mut dtoken = self.floats(dy.len() / hidden.len().max(1));
         let (hidden, dx) = (values(hidden), values_mut(dx));
         rows::hide_backward(values(dy), hidden, dx, values_mut(&mut dtoken));
         dtoken
@@ -368,7 +411,7 @@ impl Device for CpuDevice {
         width: usize,
         dx: &mut Buffer,
     ) -> Buffer {
-        let mut dtoken = self.allocate(width);
+        let mut dtoken = self.floats(width);
         rows::prepend_backward(values(dy), tokens, values_mut(dx), values_mut(&mut dtoken));
         dtoken
     }
@@ -391,12 +434,16 @@ impl Device for CpuDevice {
         rows::scatter_columns(values(dbias), row_numbers(index), values_mut(dtable));
     }
 
-    fn mean_tokens(&self, x: &Buffer, [tokens, width]: [usize; 2], y: &mut Buffer) {
-        rows::mean_tokens(values(x), (tokens, width), values_mut(y));
+    fn mean_tokens(&self, x: &Buffer, dims: TokenDims, y: &mut Buffer) {
+        rows::mean_tokens(values(x), dims, values_mut(y));
     }
 
-    fn mean_tokens_backward(&self, dy: &Buffer, [tokens, width]: [usize; 2], dx: &mut Buffer) {
-        rows::mean_tokens_backward(values(dy), (tokens, width), values_mut(dx));
+    fn mean_tokens_backward(&self, dy: &Buffer, dims: TokenDims, dx: &mut Buffer) {
+        rows::mean_tokens_backward(values(dy), dims, values_mut(dx));
+    }
+
+    fn pool_tokens(&self, x: &Buffer, dims: TokenDims, first: usize, y: &mut Buffer) {
+        rows::pool_tokens(values(x), dims, first, values_mut(y));
     }
 
     fn query_value_bias(&self, q: &Buffer, v: &Buffer, y: &mut Buffer) {
@@ -406,9 +453,12 @@ impl Device for CpuDevice {
         y[2 * width..].copy_from_slice(values(v));
     }
 
-    fn query_value_bias_backward(&self, dy: &Buffer) -> [Buffer; 2] {
+    fn query_value_bias_backward(&self, dy: &Buffer) -> QueryValueGradients {
         let (width, dy) = (dy.len() / 3, values(dy));
-        [self.upload(&dy[..width]), self.upload(&dy[2 * width..])]
+        QueryValueGradients {
+            q: self.upload(&dy[..width]),
+            v: self.upload(&dy[2 * width..]),
+        }
     }
 
     fn patchify(&self, images: &Buffer, dims: Patches, rows: &mut Buffer) {
@@ -419,86 +469,71 @@ impl Device for CpuDevice {
         patch::unpatchify(values(rows), dims, values_mut(images));
     }
 
-    fn norm_target(&self, images: &Buffer, size: [usize; 2], window: usize, out: &mut Buffer) {
-        norm_target::norm_target(values(images), size, window, values_mut(out));
+    fn norm_target(&self, images: &Buffer, dims: NormTargetDims, out: &mut Buffer) {
+        norm_target::norm_target(values(images), dims, values_mut(out));
     }
 
     fn undo_norm_target(
         &self,
-        [images, normalised]: [&Buffer; 2],
-        size: [usize; 2],
-        window: usize,
+        images: &Buffer,
+        normalised: &Buffer,
+        dims: NormTargetDims,
         out: &mut Buffer,
     ) {
-        norm_target::undo_norm_target(
-            values(images),
-            values(normalised),
-            size,
-            window,
-            values_mut(out),
-        );
+        let (images, normalised) = (values(images), values(normalised));
+        norm_target::undo_norm_target(images, normalised, dims, values_mut(out));
     }
 
-    fn downscale(&self, images: &Buffer, size: [usize; 2], factor: usize, out: &mut Buffer) {
-        scale::downscale(values(images), size, factor, values_mut(out));
+    fn downscale(&self, images: &Buffer, plane: PlaneDims, factor: usize, out: &mut Buffer) {
+        scale::downscale(values(images), plane, factor, values_mut(out));
     }
 
     fn enlarge(&self, images: &Buffer, width: usize, factor: usize, out: &mut Buffer) {
         scale::enlarge(values(images), width, factor, values_mut(out));
     }
 
-    fn scale_channels(
-        &self,
-        images: &Buffer,
-        scale_shift: [&Buffer; 2],
-        plane_len: usize,
-        out: &mut Buffer,
-    ) {
-        let scale_shift = scale_shift.map(values);
-        scale::scale_channels(values(images), scale_shift, plane_len, values_mut(out));
+    fn scale_channels(&self, images: &Buffer, affine: ChannelAffine<'_>, out: &mut Buffer) {
+        let affine = scale::Affine {
+            scale: values(affine.scale),
+            shift: values(affine.shift),
+            plane_len: affine.plane_len,
+        };
+        scale::scale_channels(values(images), affine, values_mut(out));
     }
 
     fn quantise(&self, x: &Buffer, n_bins: usize) -> Buffer {
-        numbers(x.len(), |found| {
+        self.numbers(x.len(), |found| {
             classes::quantise(values(x), n_bins as u32, found);
         })
     }
 
     fn nearest(&self, rows: &Buffer, codewords: &Buffer, width: usize) -> Buffer {
-        numbers(rows.len() / width, |found| {
+        self.numbers(rows.len() / width, |found| {
             classes::nearest(values(rows), values(codewords), width, found);
         })
     }
 
     fn argmax(&self, x: &Buffer, width: usize) -> Buffer {
-        numbers(x.len() / width, |found| {
+        self.numbers(x.len() / width, |found| {
             classes::argmax(values(x), width, found);
         })
     }
 
-    fn pixel_loss(&self, pair: [&Buffer; 2], counted: CountedRows<'_>, factor: f32) -> Buffer {
-        let row_len = row_len(pair[0], counted);
-        let pair = pair.map(values);
-        let sum = pixel_loss::pixel_loss(counted.loss, pair, weights(counted), row_len);
+    fn pixel_loss(&self, compared: Compared<'_>, counted: CountedRows<'_>, factor: f32) -> Buffer {
+        let sum = pixel_loss::pixel_loss(rows_of(compared, counted), weights(counted));
         self.upload(&[(sum * f64::from(factor)) as f32])
     }
 
     fn pixel_loss_backward(
         &self,
-        pair: [&Buffer; 2],
+        compared: Compared<'_>,
         counted: CountedRows<'_>,
-        (factor, dloss): (f32, &Buffer),
+        loss: LossGradient<'_>,
         dprediction: &mut Buffer,
     ) {
-        let row_len = row_len(pair[0], counted);
-        let weighting = (weights(counted), factor * values(dloss)[0]);
-        pixel_loss::pixel_loss_backward(
-            counted.loss,
-            pair.map(values),
-            weighting,
-            row_len,
-            values_mut(dprediction),
-        );
+        let rows = rows_of(compared, counted);
+        let dprediction = values_mut(dprediction);
+        pixel_loss::pixel_loss_backward(rows, weights(counted), slope(loss), dprediction);
     }
 
     fn cross_entropy(
@@ -506,64 +541,65 @@ impl Device for CpuDevice {
         logits: &Buffer,
         counted: CountedClasses<'_>,
         factor: f32,
-    ) -> [Buffer; 2] {
-        let mut log_sums = self.allocate(counted.classes.len());
+    ) -> CrossEntropy {
+        let mut log_sums = self.floats(counted.classes.len());
         let answers = answers(counted);
         let sum = cross_entropy::cross_entropy(values(logits), answers, values_mut(&mut log_sums));
-        [self.upload(&[(sum * f64::from(factor)) as f32]), log_sums]
+        CrossEntropy {
+            loss: self.upload(&[(sum * f64::from(factor)) as f32]),
+            log_sums,
+        }
     }
 
     fn cross_entropy_backward(
         &self,
-        [logits, log_sums]: [&Buffer; 2],
+        saved: SavedLogits<'_>,
         counted: CountedClasses<'_>,
-        (factor, dloss): (f32, &Buffer),
+        loss: LossGradient<'_>,
         dlogits: &mut Buffer,
     ) {
-        let weighting = (answers(counted), factor * values(dloss)[0]);
-        let (logits, log_sums) = (values(logits), values(log_sums));
-        cross_entropy::cross_entropy_backward(logits, log_sums, weighting, values_mut(dlogits));
+        let (logits, log_sums) = (values(saved.logits), values(saved.log_sums));
+        cross_entropy::cross_entropy_backward(
+            logits,
+            log_sums,
+            answers(counted),
+            slope(loss),
+            values_mut(dlogits),
+        );
     }
 
-    fn label_loss(
-        &self,
-        [logits, targets]: [&Buffer; 2],
-        (width, kind): (usize, LabelLoss),
-        factor: f32,
-    ) -> Buffer {
-        let sum = label_loss::label_loss(values(logits), values(targets), width, kind);
+    fn label_loss(&self, labelled: Labelled<'_>, factor: f32) -> Buffer {
+        let sum = label_loss::label_loss(labelled_rows(labelled));
         self.upload(&[(sum * f64::from(factor)) as f32])
     }
 
     fn label_loss_backward(
         &self,
-        [logits, targets]: [&Buffer; 2],
-        width_kind: (usize, LabelLoss),
-        (factor, dloss): (f32, &Buffer),
+        labelled: Labelled<'_>,
+        loss: LossGradient<'_>,
         dlogits: &mut Buffer,
     ) {
-        let (logits, targets) = (values(logits), values(targets));
-        let factor = factor * values(dloss)[0];
-        label_loss::label_loss_backward(logits, targets, width_kind, factor, values_mut(dlogits));
+        let rows = labelled_rows(labelled);
+        label_loss::label_loss_backward(rows, slope(loss), values_mut(dlogits));
     }
 
-    fn sum_of_squares(&self, x: &Buffer) -> f64 {
-        optimiser::sum_of_squares(values(x))
+    fn global_norm(&self, buffers: &[&Buffer]) -> Buffer {
+        let squares = buffers
+            .iter()
+            .map(|buffer| optimiser::sum_of_squares(values(buffer)));
+        let mut norm = self.allocate(1, Element::F64);
+        set_scalar(&mut norm, squares.sum::<f64>().sqrt());
+        norm
     }
 
-    fn adamw(
-        &self,
-        parameter: &mut Buffer,
-        [first, second]: [&mut Buffer; 2],
-        gradient: &Buffer,
-        step: AdamWStep,
-    ) {
-        let (first, second) = (values_mut(first), values_mut(second));
-        let state = Moments {
-            parameter: values_mut(parameter),
-            first,
-            second,
-        };
-        optimiser::adamw(state, values(gradient), step);
+    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep) {
+        for tensor in tensors {
+            let state = Moments {
+                parameter: values_mut(tensor.parameter),
+                first: values_mut(tensor.first),
+                second: values_mut(tensor.second),
+            };
+            optimiser::adamw(state, values(tensor.gradient), step);
+        }
     }
 }

@@ -4,17 +4,57 @@ use crate::aligned::Aligned;
 use crate::attention;
 use crate::matmul::Matrix;
 use crate::matmul::bf16::PackedBf16;
-use simmim_device::Buffer;
+use simmim_device::{Buffer, Element};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-const FOREIGN: &str = "the buffer was made by this device, of this type";
+const FOREIGN: &str = "the buffer was made by this device, of this element";
 
 /// What a buffer holds.
-#[derive(Default)]
 pub(super) struct Storage {
-    pub(super) values: Aligned,
-    /// The values as a weight, packed for y = x wᵀ and for dx = dy w, until they are written.
-    pub(super) packed: [Packing; 2],
+    memory: Memory,
+    /// The values as a weight, packed for y = x wᵀ, until they are written.
+    forward: Packing,
+    /// As `forward`, for dx = dy w.
+    backward: Packing,
+    /// Row numbers as an order of tokens, proved to be one when they are first used so, until they are written.
+    order: OnceLock<attention::Order>,
+}
+
+/// Memory of the elements that this device keeps: all but bf16, which its products round to on the fly.
+pub(super) enum Memory {
+    F32(Aligned),
+    U32(Vec<u32>),
+    F64(Vec<f64>),
+}
+
+impl Memory {
+    /// # Panics
+    /// For bf16.
+    pub(super) fn zeros(len: usize, element: Element) -> Self {
+        match element {
+            Element::F32 => Self::F32(Aligned::zeros(len)),
+            Element::U32 => Self::U32(vec![0; len]),
+            Element::F64 => Self::F64(vec![0.0; len]),
+            Element::Bf16 => panic!("the processor keeps no buffer of bf16"),
+        }
+    }
+
+    /// A buffer of this memory.
+    pub(super) fn buffer(self, len: usize, element: Element) -> Buffer {
+        let storage = Storage {
+            memory: self,
+            forward: Packing::default(),
+            backward: Packing::default(),
+            order: OnceLock::new(),
+        };
+        Buffer::new(storage, len, element)
+    }
+
+    /// The memory of a buffer of this device.
+    pub(super) fn of(buffer: Buffer) -> Self {
+        let storage: Storage = buffer.into_storage().expect(FOREIGN);
+        storage.memory
+    }
 }
 
 /// A packed weight and, when it is out of date, its memory.
@@ -54,43 +94,78 @@ impl Packing {
     }
 }
 
-pub(super) fn storage(buffer: &Buffer) -> &Storage {
+fn storage(buffer: &Buffer) -> &Storage {
     buffer.storage().expect(FOREIGN)
 }
 
+fn storage_mut(buffer: &mut Buffer) -> &mut Storage {
+    buffer.storage_mut().expect(FOREIGN)
+}
+
+/// The packing of a weight for y = x wᵀ.
+pub(super) fn packed_forward(w: &Buffer) -> &Packing {
+    &storage(w).forward
+}
+
+/// The packing of a weight for dx = dy w.
+pub(super) fn packed_backward(w: &Buffer) -> &Packing {
+    &storage(w).backward
+}
+
 pub(super) fn values(buffer: &Buffer) -> &[f32] {
-    &storage(buffer).values
+    match &storage(buffer).memory {
+        Memory::F32(values) => values,
+        _ => panic!("{FOREIGN}"),
+    }
 }
 
 pub(super) fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
-    let storage: &mut Storage = buffer.storage_mut().expect(FOREIGN);
-    storage.packed.iter_mut().for_each(Packing::invalidate);
-    &mut storage.values
-}
-
-/// What a buffer of row numbers holds.
-pub(super) struct Numbers {
-    values: Vec<u32>,
-    /// The same as an order of tokens, proved to be one when it is first used so.
-    order: OnceLock<attention::Order>,
-}
-
-impl Numbers {
-    pub(super) fn buffer(values: Vec<u32>) -> Buffer {
-        let (len, order) = (values.len(), OnceLock::new());
-        Buffer::new(Self { values, order }, len)
-    }
-
-    pub(super) fn of(buffer: &Buffer) -> &Self {
-        buffer.storage().expect(FOREIGN)
-    }
-
-    pub(super) fn order(&self) -> &attention::Order {
-        self.order
-            .get_or_init(|| attention::Order::new(&self.values))
+    let storage = storage_mut(buffer);
+    // Who may write may change what was packed.
+    storage.forward.invalidate();
+    storage.backward.invalidate();
+    match &mut storage.memory {
+        Memory::F32(values) => values,
+        _ => panic!("{FOREIGN}"),
     }
 }
 
 pub(super) fn row_numbers(buffer: &Buffer) -> &[u32] {
-    &Numbers::of(buffer).values
+    match &storage(buffer).memory {
+        Memory::U32(numbers) => numbers,
+        _ => panic!("{FOREIGN}"),
+    }
+}
+
+pub(super) fn row_numbers_mut(buffer: &mut Buffer) -> &mut [u32] {
+    let storage = storage_mut(buffer);
+    storage.order.take();
+    match &mut storage.memory {
+        Memory::U32(numbers) => numbers,
+        _ => panic!("{FOREIGN}"),
+    }
+}
+
+/// Row numbers as an order of tokens.
+pub(super) fn order(buffer: &Buffer) -> &attention::Order {
+    let numbers = row_numbers(buffer);
+    let order = &storage(buffer).order;
+    order.get_or_init(|| attention::Order::new(numbers))
+}
+
+/// The one value of a buffer.
+pub(super) fn scalar(buffer: &Buffer) -> f64 {
+    match &storage(buffer).memory {
+        Memory::F32(values) => f64::from(values[0]),
+        Memory::F64(values) => values[0],
+        Memory::U32(numbers) => f64::from(numbers[0]),
+    }
+}
+
+/// Sets the one value of a buffer of f64.
+pub(super) fn set_scalar(buffer: &mut Buffer, value: f64) {
+    match &mut storage_mut(buffer).memory {
+        Memory::F64(values) => values[0] = value,
+        _ => panic!("{FOREIGN}"),
+    }
 }

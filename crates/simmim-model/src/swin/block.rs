@@ -127,9 +127,11 @@ pub(super) struct Positions {
 impl Positions {
     pub(super) fn new(device: &Arc<dyn Device>, config: &BlockConfig) -> Self {
         let on_device = |window: Window| {
-            let lists = (&window.order()[..], &window.regions()[..]);
             // Where one window is the whole grid, attention needs no order of tokens.
-            (!window.is_whole()).then(|| Windows::new(device, lists, window.tokens()))
+            (!window.is_whole()).then(|| {
+                let (order, regions) = (window.order(), window.regions());
+                Windows::new(device, &order, &regions, window.tokens())
+            })
         };
         let window = config.window;
         // What the network of biases is asked, which is the same for all blocks and steps.
@@ -237,7 +239,7 @@ impl WindowAttention {
                 let hidden = tape.relu(&hidden);
                 let table = layers[1].apply(tape, &hidden); // [R, N]
                 // Cosines are at most 1, so a bias without a bound could outweigh them all.
-                (qkv, tape.logistic(&table, MAX_BIAS), Some(1.0))
+                (qkv, tape.sigmoid(&table, MAX_BIAS), Some(1.0))
             }
         };
         let bias = tape.position_bias(&table, &positions.index); // [N, T, T]

@@ -207,9 +207,9 @@ impl LabelNetwork {
         n_images: usize,
     ) -> Var {
         let (kind, n_terms) = if self.classes.multi_label {
-            (LabelLoss::Questions, n_images * self.classes.classes.len())
+            (LabelLoss::Bce, n_images * self.classes.classes.len())
         } else {
-            (LabelLoss::Shares, n_images)
+            (LabelLoss::SoftCrossEntropy, n_images)
         };
         let factor = 1.0 / n_terms as f32;
         tape.label_loss(logits, targets, kind, factor)
@@ -241,7 +241,7 @@ impl Task for LabelNetwork {
     fn stepped(&mut self) {
         if let Some(average) = &mut self.average {
             let share = 1.0 - average.decay;
-            average.parameters.approach(&self.parameters, share);
+            average.parameters.lerp(&self.parameters, share);
         }
     }
 

@@ -18,7 +18,7 @@ use super::shared_file::SharedFile;
 use super::voice::unix_secs;
 use crate::checkpoint::{self, Origin, Progress};
 use crate::error::Error;
-use crate::learner::{Learner, StepResult, Task, Validation, is_finite};
+use crate::learner::{Learner, StepResult, Task, Validation};
 use crate::metrics::Record;
 use crate::observer::{Event, Observer};
 use crate::run_folder::{RunFolder, last_of};
@@ -346,7 +346,7 @@ impl<'o, T: Task> Session<'o, T> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
-        if !is_finite(self.learner.task.parameters()) {
+        if !self.learner.task.parameters().are_finite() {
             return Err(self.diverged(self.origin.progress.step, "weights", f64::NAN));
         }
         self.on_first(Output::save)

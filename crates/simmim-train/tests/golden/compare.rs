@@ -40,7 +40,7 @@ impl Golden {
             &self.values("output.logits"),
         );
         let factor = 1.0 / targets.shape()[0] as f32;
-        let loss = tape.label_loss(&logits, &targets, LabelLoss::Shares, factor);
+        let loss = tape.label_loss(&logits, &targets, LabelLoss::SoftCrossEntropy, factor);
         let value = loss.tensor().to_vec();
         errors.see("output.loss", &value, &self.values("output.loss"));
         let mut gradients = Gradients::new(&parameters);

@@ -1,0 +1,30 @@
+//! Single values that stay on their device until they are read together.
+
+use crate::storage::Storage;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+/// A loss or a norm that lies on its device. Reading it waits for the device, so that several are read at one time.
+#[derive(Clone)]
+pub struct Scalar(Arc<Storage>);
+
+impl Scalar {
+    pub(crate) fn new(storage: Arc<Storage>) -> Self {
+        Self(storage)
+    }
+
+    /// The values of some scalars of one device.
+    pub fn read(scalars: &[Self]) -> Vec<f64> {
+        let Some(first) = scalars.first() else {
+            return Vec::new();
+        };
+        let buffers: Vec<_> = scalars.iter().map(|scalar| scalar.0.buffer()).collect();
+        first.0.device().download_scalars(&buffers)
+    }
+}
+
+impl Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scalar({:?})", self.0.buffer().element())
+    }
+}
