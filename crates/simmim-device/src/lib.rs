@@ -8,6 +8,7 @@
 //!   ([`AdamWStep`]); what a backward needs of a forward begins with `Saved`.
 //! - [`Precision`] and [`DeviceChoice`]: what a run asks of a device.
 //! - [`ProfilingDevice`]: times the operations of another device; [`Peaks`] are what they are held against.
+//! - `contract`, with the feature of that name: what every device must give, for the tests of its crate.
 //!
 //! **Not done here, on purpose:** no arithmetic and no device. `simmim-cpu` implements [`Device`]; `simmim-backend` is the
 //! one place that finds a device by its name.
@@ -32,6 +33,8 @@
 
 mod buffer;
 mod choice;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod device;
 mod images;
 mod layers;

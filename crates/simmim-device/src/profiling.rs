@@ -148,112 +148,117 @@ fn attended(
     }
 }
 
-/// Methods that are timed, each with its [`Work`].
+/// The device, from those of its methods that are timed, each with its [`Work`].
 macro_rules! timed {
     ($(fn $op:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $work:expr;)*) => {
-        $(fn $op(&self, $($arg: $type),*) $(-> $result)? {
-            let work = $work;
-            self.timed(stringify!($op), work, |device| device.$op($($arg),*))
-        })*
+        impl Device for ProfilingDevice {
+            // Three that happen inside of others, or between them.
+            fn allocate(&self, len: usize, element: Element) -> Buffer {
+                self.inner.allocate(len, element)
+            }
+
+            fn release(&self, buffer: Buffer) {
+                self.inner.release(buffer);
+            }
+
+            fn synchronise(&self) {
+                self.inner.synchronise();
+            }
+
+            $(fn $op(&self, $($arg: $type),*) $(-> $result)? {
+                let work = $work;
+                self.timed(stringify!($op), work, |device| device.$op($($arg),*))
+            })*
+        }
+
+        impl ProfilingDevice {
+            /// The methods of a device that compute or move values, which are those that are timed.
+            pub const OPERATIONS: &[&str] = &[$(stringify!($op)),*];
+        }
     };
 }
 
-impl Device for ProfilingDevice {
-    // Three that happen inside of others, or between them.
-    fn allocate(&self, len: usize, element: Element) -> Buffer {
-        self.inner.allocate(len, element)
-    }
+timed! {
+    fn upload(values: &[f32]) -> Buffer = moved([2 * values.len()]);
+    fn upload_index(values: &[u32]) -> Buffer = moved([2 * values.len()]);
+    fn download_index(buffer: &Buffer) -> Vec<u32> = moved([2 * buffer.len()]);
+    fn download(buffer: &Buffer) -> Vec<f32> = moved([2 * buffer.len()]);
+    fn download_scalars(buffers: &[&Buffer]) -> Vec<f64> = moved([2 * buffers.len()]);
+    fn fill(buffer: &mut Buffer, value: f32) = moved([buffer.len()]);
+    fn copy(from: &Buffer, to: &mut Buffer) = moved([2 * from.len()]);
+    fn add_assign(sum: &mut Buffer, values: &Buffer) = moved([3 * values.len()]);
+    fn lerp(x: &mut Buffer, y: &Buffer, weight: f32) = moved([3 * y.len()]);
 
-    fn synchronise(&self) {
-        self.inner.synchronise();
-    }
+    fn linear(x: &Buffer, layer: Linear<'_>, y: &mut Buffer) = product(layer.dims);
+    fn linear_backward_input(dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) = product(dims);
+    fn linear_backward_weight(dy: &Buffer, x: &Buffer, dims: LinearDims, gradients: LinearGradients<'_>) =
+        product(dims);
+    fn sum_rows(x: &Buffer, sum: &mut Buffer) = moved([x.len(), sum.len()]);
+    fn add_to_rows(x: &Buffer, shift: &Buffer, y: &mut Buffer) = moved([2 * x.len(), shift.len()]);
 
-    fn release(&self, buffer: Buffer) {
-        self.inner.release(buffer);
-    }
+    fn layer_norm(x: &Buffer, affine: Affine<'_>, dims: NormDims, y: &mut Buffer) -> Buffer = moved([2 * x.len()]);
+    fn layer_norm_backward(dy: &Buffer, saved: SavedNorm<'_>, dx: &mut Buffer) -> AffineGradients =
+        moved([3 * dy.len()]);
+    fn gelu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
+    fn gelu_backward(x: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * x.len()]);
+    fn relu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
+    fn relu_backward(y: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
+    fn sigmoid(x: &Buffer, max: f32, y: &mut Buffer) = moved([2 * x.len()]);
+    fn sigmoid_backward(y: &Buffer, max: f32, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
+    fn cosine(inputs: CosineInputs<'_>, y: &mut Buffer) = moved([2 * y.len()]);
+    fn cosine_backward(inputs: CosineInputs<'_>, dy: &Buffer, dqkv: &mut Buffer) -> Buffer =
+        moved([3 * dqkv.len()]);
+    fn attention(qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) -> Option<Buffer> =
+        attended(2, pattern, out.len(), qkv.len() + out.len());
+    fn attention_backward(
+        saved: SavedAttention<'_>, pattern: AttentionPattern<'_>, dout: &Buffer, dqkv: &mut Buffer
+    ) -> Option<Buffer> = attended(5, pattern, dout.len(), 2 * saved.qkv.len() + 2 * dout.len());
+    fn residual(x: &Buffer, branch: &Buffer, gain: RowScale<'_>, y: &mut Buffer) = moved([3 * x.len()]);
+    fn residual_backward(branch: &Buffer, dy: &Buffer, gain: RowScale<'_>, dbranch: &mut Buffer) -> Option<Buffer> =
+        moved([dy.len(), dbranch.len(), gain.scale.map_or(0, |_| branch.len())]);
 
-    timed! {
-        fn upload(values: &[f32]) -> Buffer = moved([2 * values.len()]);
-        fn upload_index(values: &[u32]) -> Buffer = moved([2 * values.len()]);
-        fn download_index(buffer: &Buffer) -> Vec<u32> = moved([2 * buffer.len()]);
-        fn download(buffer: &Buffer) -> Vec<f32> = moved([2 * buffer.len()]);
-        fn download_scalars(buffers: &[&Buffer]) -> Vec<f64> = moved([2 * buffers.len()]);
-        fn fill(buffer: &mut Buffer, value: f32) = moved([buffer.len()]);
-        fn copy(from: &Buffer, to: &mut Buffer) = moved([2 * from.len()]);
-        fn add_assign(sum: &mut Buffer, values: &Buffer) = moved([3 * values.len()]);
-        fn lerp(x: &mut Buffer, y: &Buffer, weight: f32) = moved([3 * y.len()]);
+    fn hide(x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
+    fn hide_backward(dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
+    fn prepend(x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) = moved([2 * x.len()]);
+    fn prepend_backward(dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
+    fn gather(x: &Buffer, index: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
+    fn gather_backward(dy: &Buffer, index: &Buffer, dx: &mut Buffer) = moved([2 * dy.len(), dx.len()]);
+    fn gather_columns(table: &Buffer, index: &Buffer, bias: &mut Buffer) = moved([index.len(), bias.len()]);
+    fn gather_columns_backward(dbias: &Buffer, index: &Buffer, dtable: &mut Buffer) =
+        moved([index.len(), dbias.len()]);
+    fn mean_tokens(x: &Buffer, dims: TokenDims, y: &mut Buffer) = moved([x.len(), y.len()]);
+    fn mean_tokens_backward(dy: &Buffer, dims: TokenDims, dx: &mut Buffer) = moved([dy.len(), dx.len()]);
+    fn pool_tokens(x: &Buffer, dims: TokenDims, first: usize, y: &mut Buffer) = moved([x.len(), y.len()]);
+    fn query_value_bias(q: &Buffer, v: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
+    fn query_value_bias_backward(dy: &Buffer) -> QueryValueGradients = moved([2 * dy.len()]);
 
-        fn linear(x: &Buffer, layer: Linear<'_>, y: &mut Buffer) = product(layer.dims);
-        fn linear_backward_input(dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) = product(dims);
-        fn linear_backward_weight(dy: &Buffer, x: &Buffer, dims: LinearDims, gradients: LinearGradients<'_>) =
-            product(dims);
-        fn sum_rows(x: &Buffer, sum: &mut Buffer) = moved([x.len(), sum.len()]);
-        fn add_to_rows(x: &Buffer, shift: &Buffer, y: &mut Buffer) = moved([2 * x.len(), shift.len()]);
+    fn patchify(images: &Buffer, dims: Patches, rows: &mut Buffer) = moved([2 * images.len()]);
+    fn unpatchify(rows: &Buffer, dims: Patches, images: &mut Buffer) = moved([2 * images.len()]);
+    fn norm_target(images: &Buffer, dims: NormTargetDims, out: &mut Buffer) = moved([2 * images.len()]);
+    fn undo_norm_target(images: &Buffer, normalised: &Buffer, dims: NormTargetDims, out: &mut Buffer) =
+        moved([3 * out.len()]);
+    fn downscale(images: &Buffer, plane: PlaneDims, factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
+    fn enlarge(images: &Buffer, width: usize, factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
+    fn scale_channels(images: &Buffer, affine: ChannelAffine<'_>, out: &mut Buffer) =
+        moved([2 * images.len()]);
+    fn quantise(values: &Buffer, n_bins: usize) -> Buffer = moved([2 * values.len()]);
+    fn nearest(rows: &Buffer, codewords: &Buffer, width: usize) -> Buffer = moved([rows.len(), codewords.len()]);
+    fn argmax(x: &Buffer, width: usize) -> Buffer = moved([x.len()]);
 
-        fn layer_norm(x: &Buffer, affine: Affine<'_>, dims: NormDims, y: &mut Buffer) -> Buffer = moved([2 * x.len()]);
-        fn layer_norm_backward(dy: &Buffer, saved: SavedNorm<'_>, dx: &mut Buffer) -> AffineGradients =
-            moved([3 * dy.len()]);
-        fn gelu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
-        fn gelu_backward(x: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * x.len()]);
-        fn relu(x: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
-        fn relu_backward(y: &Buffer, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
-        fn sigmoid(x: &Buffer, max: f32, y: &mut Buffer) = moved([2 * x.len()]);
-        fn sigmoid_backward(y: &Buffer, max: f32, dy: &Buffer, dx: &mut Buffer) = moved([3 * y.len()]);
-        fn cosine(inputs: CosineInputs<'_>, y: &mut Buffer) = moved([2 * y.len()]);
-        fn cosine_backward(inputs: CosineInputs<'_>, dy: &Buffer, dqkv: &mut Buffer) -> Buffer =
-            moved([3 * dqkv.len()]);
-        fn attention(qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) -> Option<Buffer> =
-            attended(2, pattern, out.len(), qkv.len() + out.len());
-        fn attention_backward(
-            saved: SavedAttention<'_>, pattern: AttentionPattern<'_>, dout: &Buffer, dqkv: &mut Buffer
-        ) -> Option<Buffer> = attended(5, pattern, dout.len(), 2 * saved.qkv.len() + 2 * dout.len());
-        fn residual(x: &Buffer, branch: &Buffer, gain: RowScale<'_>, y: &mut Buffer) = moved([3 * x.len()]);
-        fn residual_backward(branch: &Buffer, dy: &Buffer, gain: RowScale<'_>, dbranch: &mut Buffer) -> Option<Buffer> =
-            moved([dy.len(), dbranch.len(), gain.scale.map_or(0, |_| branch.len())]);
+    fn pixel_loss(compared: Compared<'_>, counted: CountedRows<'_>, factor: f32) -> Buffer =
+        moved([2 * compared.prediction.len()]);
+    fn pixel_loss_backward(
+        compared: Compared<'_>, counted: CountedRows<'_>, loss: LossGradient<'_>, dprediction: &mut Buffer
+    ) = moved([3 * dprediction.len()]);
+    fn cross_entropy(logits: &Buffer, counted: CountedClasses<'_>, factor: f32) -> CrossEntropy = moved([logits.len()]);
+    fn cross_entropy_backward(
+        saved: SavedLogits<'_>, counted: CountedClasses<'_>, loss: LossGradient<'_>, dlogits: &mut Buffer
+    ) = moved([2 * dlogits.len()]);
+    fn label_loss(labelled: Labelled<'_>, factor: f32) -> Buffer = moved([2 * labelled.logits.len()]);
+    fn label_loss_backward(labelled: Labelled<'_>, loss: LossGradient<'_>, dlogits: &mut Buffer) =
+        moved([3 * dlogits.len()]);
 
-        fn hide(x: &Buffer, hidden: &Buffer, token: &Buffer, y: &mut Buffer) = moved([2 * x.len()]);
-        fn hide_backward(dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
-        fn prepend(x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) = moved([2 * x.len()]);
-        fn prepend_backward(dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
-        fn gather(x: &Buffer, index: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
-        fn gather_backward(dy: &Buffer, index: &Buffer, dx: &mut Buffer) = moved([2 * dy.len(), dx.len()]);
-        fn gather_columns(table: &Buffer, index: &Buffer, bias: &mut Buffer) = moved([index.len(), bias.len()]);
-        fn gather_columns_backward(dbias: &Buffer, index: &Buffer, dtable: &mut Buffer) =
-            moved([index.len(), dbias.len()]);
-        fn mean_tokens(x: &Buffer, dims: TokenDims, y: &mut Buffer) = moved([x.len(), y.len()]);
-        fn mean_tokens_backward(dy: &Buffer, dims: TokenDims, dx: &mut Buffer) = moved([dy.len(), dx.len()]);
-        fn pool_tokens(x: &Buffer, dims: TokenDims, first: usize, y: &mut Buffer) = moved([x.len(), y.len()]);
-        fn query_value_bias(q: &Buffer, v: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
-        fn query_value_bias_backward(dy: &Buffer) -> QueryValueGradients = moved([2 * dy.len()]);
-
-        fn patchify(images: &Buffer, dims: Patches, rows: &mut Buffer) = moved([2 * images.len()]);
-        fn unpatchify(rows: &Buffer, dims: Patches, images: &mut Buffer) = moved([2 * images.len()]);
-        fn norm_target(images: &Buffer, dims: NormTargetDims, out: &mut Buffer) = moved([2 * images.len()]);
-        fn undo_norm_target(images: &Buffer, normalised: &Buffer, dims: NormTargetDims, out: &mut Buffer) =
-            moved([3 * out.len()]);
-        fn downscale(images: &Buffer, plane: PlaneDims, factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
-        fn enlarge(images: &Buffer, width: usize, factor: usize, out: &mut Buffer) = moved([images.len(), out.len()]);
-        fn scale_channels(images: &Buffer, affine: ChannelAffine<'_>, out: &mut Buffer) =
-            moved([2 * images.len()]);
-        fn quantise(values: &Buffer, n_bins: usize) -> Buffer = moved([2 * values.len()]);
-        fn nearest(rows: &Buffer, codewords: &Buffer, width: usize) -> Buffer = moved([rows.len(), codewords.len()]);
-        fn argmax(x: &Buffer, width: usize) -> Buffer = moved([x.len()]);
-
-        fn pixel_loss(compared: Compared<'_>, counted: CountedRows<'_>, factor: f32) -> Buffer =
-            moved([2 * compared.prediction.len()]);
-        fn pixel_loss_backward(
-            compared: Compared<'_>, counted: CountedRows<'_>, loss: LossGradient<'_>, dprediction: &mut Buffer
-        ) = moved([3 * dprediction.len()]);
-        fn cross_entropy(logits: &Buffer, counted: CountedClasses<'_>, factor: f32) -> CrossEntropy = moved([logits.len()]);
-        fn cross_entropy_backward(
-            saved: SavedLogits<'_>, counted: CountedClasses<'_>, loss: LossGradient<'_>, dlogits: &mut Buffer
-        ) = moved([2 * dlogits.len()]);
-        fn label_loss(labelled: Labelled<'_>, factor: f32) -> Buffer = moved([2 * labelled.logits.len()]);
-        fn label_loss_backward(labelled: Labelled<'_>, loss: LossGradient<'_>, dlogits: &mut Buffer) =
-            moved([3 * dlogits.len()]);
-
-        fn global_norm(buffers: &[&Buffer]) -> Buffer = moved([buffers.iter().map(|buffer| buffer.len()).sum()]);
-        fn adamw(tensors: &mut [AdamWTensors<'_>], step: AdamWStep) =
-            moved([7 * tensors.iter().map(|tensor| tensor.gradient.len()).sum::<usize>()]);
-    }
+    fn global_norm(buffers: &[&Buffer]) -> Buffer = moved([buffers.iter().map(|buffer| buffer.len()).sum()]);
+    fn adamw(tensors: &mut [AdamWTensors<'_>], step: AdamWStep) =
+        moved([7 * tensors.iter().map(|tensor| tensor.gradient.len()).sum::<usize>()]);
 }

@@ -1,0 +1,60 @@
+//! What every device must give: each operation over random shapes of odd sizes, against its definition in f64.
+//!
+//! A device is done when the tests of its crate call these functions and pass. Backwards are held against differences of the
+//! definition, computed in f64, so that no formula of a gradient is written twice. Results are asked for in memory that
+//! holds no numbers: what an operation leaves out shows.
+//!
+//! ```no_run
+//! use simmim_device::{Device, Precision, contract};
+//! use std::sync::Arc;
+//!
+//! fn open(_: Precision) -> Arc<dyn Device> {
+//!     todo!("the device")
+//! }
+//!
+//! contract::check(open);
+//! ```
+
+mod attention;
+mod classes;
+mod images;
+mod layers;
+mod losses;
+mod memory;
+mod optimiser;
+mod subject;
+mod tokens;
+
+use crate::device::Device;
+use crate::precision::Precision;
+use crate::profiling::ProfilingDevice;
+use std::sync::Arc;
+use subject::Subject;
+
+/// Shapes that each operation is checked on.
+const N_SHAPES: usize = 8;
+
+/// Checks every operation of a device, at each precision, and that none was left out.
+///
+/// # Panics
+/// At the first value that is not what it should be, with the operation, the shape and the value.
+pub fn check(open: impl Fn(Precision) -> Arc<dyn Device>) {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let device = ProfilingDevice::new(open(precision));
+        for seed in 0..N_SHAPES as u64 {
+            let mut subject = Subject::new(&device, precision, seed);
+            memory::check(&mut subject);
+            layers::check(&mut subject);
+            attention::check(&mut subject);
+            tokens::check(&mut subject);
+            images::check(&mut subject);
+            classes::check(&mut subject);
+            losses::check(&mut subject);
+            optimiser::check(&mut subject);
+        }
+        let called: Vec<_> = device.costs().into_iter().map(|(op, _)| op).collect();
+        let mut missing = ProfilingDevice::OPERATIONS.to_vec();
+        missing.retain(|op| !called.contains(op));
+        assert!(missing.is_empty(), "no check calls {missing:?}");
+    }
+}
