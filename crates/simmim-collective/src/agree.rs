@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 
-use crate::{Collective, Error};
+use crate::collective::Collective;
+use crate::error::Error;
 
 /// The rank's own result where all ranks have one; an error on every rank where any has met one: its own on the rank that
 /// has, [`Error::Failed`] with the words of the first such rank on the others.
@@ -54,7 +55,8 @@ fn words<E: StdError>(error: &E) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Alone, ThreadRank};
+    use crate::alone::Alone;
+    use crate::threads::ThreadRank;
 
     #[test]
     fn an_error_of_one_rank_ends_all_with_its_words() {

@@ -1,6 +1,7 @@
 //! A training of one process.
 
-use crate::{Collective, Error};
+use crate::collective::Collective;
+use crate::error::Error;
 
 /// One rank without others: every sum is what it was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::any::Any;
 use std::ops::AddAssign;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::{Collective, Error};
+use crate::collective::Collective;
+use crate::error::Error;
 
 /// A rank that is a thread of this process. When it is dropped, whoever waits for it gets [`Error::Left`].
 #[derive(Debug)]

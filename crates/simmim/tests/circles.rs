@@ -10,13 +10,16 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 11] = [
     "simmim-autograd",
     "simmim-backend",
+    "simmim-collective",
     "simmim-config",
     "simmim-cpu",
     "simmim-device",
     "simmim-eval",
+    "simmim-model",
+    "simmim-random",
     "simmim-sweep",
     "simmim-train",
 ];

@@ -8,103 +8,80 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Each crate of the workspace with the crates of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 14] = [
-    ("simmim-collective", &[]),
-    ("simmim-device", &[]),
-    ("simmim-cpu", &["simmim-device"]),
-    // The only one that knows which devices there are.
-    ("simmim-backend", &["simmim-cpu", "simmim-device"]),
-    ("simmim-random", &[]),
-    ("simmim-checkpoint", &[]),
-    ("simmim-data", &["simmim-random"]),
-    ("simmim-autograd", &["simmim-device", "simmim-random"]),
-    ("simmim-model", &["simmim-autograd", "simmim-random"]),
-    (
-        "simmim-config",
-        &[
-            "simmim-autograd",
-            "simmim-backend",
-            "simmim-checkpoint",
-            "simmim-data",
-            "simmim-device",
-            "simmim-model",
-        ],
-    ),
-    (
-        "simmim-train",
-        &[
-            "simmim-autograd",
-            "simmim-backend",
-            "simmim-checkpoint",
-            "simmim-collective",
-            "simmim-config",
-            "simmim-data",
-            "simmim-device",
-            "simmim-model",
-            "simmim-random",
-        ],
-    ),
-    (
-        "simmim-eval",
-        &[
-            "simmim-autograd",
-            "simmim-checkpoint",
-            "simmim-collective",
-            "simmim-config",
-            "simmim-data",
-            "simmim-model",
-            "simmim-random",
-            "simmim-train",
-        ],
-    ),
-    (
-        "simmim-sweep",
-        &[
-            "simmim-checkpoint",
-            "simmim-collective",
-            "simmim-config",
-            "simmim-data",
-            "simmim-eval",
-            "simmim-train",
-        ],
-    ),
-    (
-        "simmim",
-        &[
-            "simmim-autograd",
-            "simmim-backend",
-            "simmim-checkpoint",
-            "simmim-collective",
-            "simmim-config",
-            "simmim-data",
-            "simmim-device",
-            "simmim-eval",
-            "simmim-model",
-            "simmim-random",
-            "simmim-sweep",
-            "simmim-train",
-        ],
-    ),
-];
+/// The page that shows the crates, from the top down, and what each uses of the others.
+const PAGE: &str = "docs/architecture.md";
+
+/// The only crate that may use the crate of a device.
+const BACKEND: &str = "simmim-backend";
+/// Crates of devices.
+const DEVICES: [&str; 1] = ["simmim-cpu"];
 
 /// The only folder with `unsafe` code.
 const UNSAFE_FOLDER: &str = "crates/simmim-cpu/src";
 
 #[test]
-fn crates_use_only_the_crates_below_them() {
+fn the_page_shows_every_arrow_and_all_point_down() {
+    let shown = arrows_of_the_page();
     let found = arrows_of_the_workspace();
-    let allowed = BTreeMap::from(ARROWS);
-    let names: Vec<&String> = found.keys().collect();
-    let expected: Vec<&&str> = allowed.keys().collect();
-    assert_eq!(names, expected, "crates of the workspace");
-    for (name, uses) in &found {
-        let allowed = allowed[name.as_str()];
-        let forbidden: Vec<&String> = uses
-            .iter()
-            .filter(|other| !allowed.contains(&other.as_str()))
+    assert_eq!(
+        found,
+        shown.iter().cloned().collect(),
+        "the workspace, and what {PAGE} shows of it"
+    );
+    for (place, (name, uses)) in shown.iter().enumerate() {
+        let below: Vec<&String> = shown[place + 1..].iter().map(|(name, _)| name).collect();
+        let up: Vec<&String> = uses.iter().filter(|used| !below.contains(used)).collect();
+        assert!(
+            up.is_empty(),
+            "{name} uses {up:?}, which stand above it in {PAGE}"
+        );
+    }
+}
+
+#[test]
+fn one_crate_alone_knows_the_devices() {
+    for (name, uses) in arrows_of_the_workspace() {
+        let devices: Vec<&str> = DEVICES
+            .into_iter()
+            .filter(|device| uses.contains(*device))
             .collect();
-        assert!(forbidden.is_empty(), "{name} must not use {forbidden:?}");
+        if name == BACKEND {
+            assert_eq!(devices, DEVICES, "{name} finds every device");
+        } else {
+            assert!(devices.is_empty(), "{name} must not know of {devices:?}");
+        }
+    }
+}
+
+#[test]
+fn no_crate_holds_a_quarter_of_the_lines() {
+    let root = root();
+    let lines = |crate_name: &String| {
+        let mut files = Vec::new();
+        list_sources(&root.join("crates").join(crate_name), &mut files);
+        let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+        texts.map(|text| text.lines().count()).sum::<usize>()
+    };
+    let names: Vec<String> = arrows_of_the_workspace().into_keys().collect();
+    let counts: Vec<usize> = names.iter().map(lines).collect();
+    let total: usize = counts.iter().sum();
+    assert!(total > 10_000, "only {total} lines found");
+    for (name, count) in names.iter().zip(counts) {
+        assert!(4 * count <= total, "{name} has {count} of {total} lines");
+    }
+}
+
+#[test]
+fn no_file_has_more_than_500_lines_of_code() {
+    const MAX_LINES: usize = 500;
+    let mut files = Vec::new();
+    list_sources(&root().join("crates"), &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        let n_lines = text.lines().filter(is_code).count();
+        let file = file.display();
+        assert!(n_lines <= MAX_LINES, "{file} has {n_lines} lines of code");
     }
 }
 
@@ -164,6 +141,22 @@ fn has_unsafe_code(source: &str) -> bool {
             .any(|rest| !rest.starts_with(is_word));
         is_whole && (opens || introduces)
     })
+}
+
+/// The rows of the page's table of crates: the first cell names a crate, the last what it uses.
+fn arrows_of_the_page() -> Vec<(String, BTreeSet<String>)> {
+    let text = fs::read_to_string(root().join(PAGE)).expect("the page can be read");
+    let names = |cell: &str| -> Vec<String> {
+        let quoted = cell.split('`').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    };
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let name = names(cells.first()?).pop()?;
+        Some((name, names(cells.last()?).into_iter().collect()))
+    };
+    let rows = text.lines().filter(|line| line.starts_with("| `simmim"));
+    rows.filter_map(row).collect()
 }
 
 /// What each crate of the workspace uses of the workspace, leaving out what only its tests use.
