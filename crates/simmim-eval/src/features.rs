@@ -7,12 +7,15 @@ use std::sync::Arc;
 use simmim_autograd::{Parameters, Tape, Tensor};
 use simmim_config::RawConfig;
 use simmim_config::keys::Precision;
-use simmim_data::{Batch, BatchPlan, BatchSettings, DataSet, Loader, Pass, Reporter, Split, Views};
+use simmim_data::{
+    Batch, BatchPlan, BatchSettings, DataSet, LabelledSet, Loader, Pass, Reporter, Split, Views,
+};
 use simmim_model::Encoder;
 use simmim_train::checkpoint;
 
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
+use crate::knn::Labelled;
 use crate::trained::Trained;
 
 /// How the tokens of an image become one vector.
@@ -44,6 +47,26 @@ impl Display for Choice {
             Pool::ClassToken => ", class token",
         })
     }
+}
+
+/// Images whose features are wanted with their labels; each has one at least.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelledImages<'a> {
+    /// The images.
+    pub set: &'a LabelledSet,
+    /// Takes down those that cannot be read.
+    pub reporter: &'a Arc<Reporter>,
+    /// Images that are looked at together; the result is the same.
+    pub batch_size: usize,
+}
+
+/// Features with labels, divided as their images are.
+#[derive(Debug, Clone, Default)]
+pub struct LabelledFeatures {
+    /// Of the images to train on.
+    pub train: Labelled,
+    /// Of the images held out.
+    pub queries: Labelled,
 }
 
 /// A frozen encoder, of a pre-training or a fine-tuning. It computes in f32 whatever it was trained in.
@@ -219,6 +242,42 @@ impl Extractor {
         });
         found.push(pooled(output.tensor(), 0, Pool::Mean));
         found
+    }
+
+    /// The features of labelled images that can be read, with the first label of each: of those to train on, and of those held
+    /// out. `seen` is told after each batch how many images are done.
+    ///
+    /// # Errors
+    /// [`Error::NoFeature`]; [`Error::Data`] for too many unreadable images.
+    pub fn labelled(
+        &self,
+        images: &LabelledImages<'_>,
+        choice: Choice,
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<LabelledFeatures, Error> {
+        let width = self.width_of(choice)?;
+        let (labels, split) = (images.set.labels(), images.set.split());
+        let (mut found, mut n_done) = (LabelledFeatures::default(), 0);
+        for batch in self.all_images(images.set.data(), images.reporter, images.batch_size)? {
+            let batch = batch?;
+            if batch.is_empty() {
+                continue;
+            }
+            let features = self.features(&batch, choice);
+            for (row, entry_idx) in features.chunks(width).zip(&batch.entry_idx) {
+                let is_in = |part: &[usize]| part.binary_search(entry_idx).is_ok();
+                let part = match (is_in(split.train()), is_in(split.held_out())) {
+                    (true, _) => &mut found.train,
+                    (_, true) => &mut found.queries,
+                    _ => continue,
+                };
+                part.features.extend(row);
+                part.labels.push(labels.of(*entry_idx)[0] as usize);
+            }
+            n_done += batch.len();
+            seen(n_done);
+        }
+        Ok(found)
     }
 
     fn images(&self, batch: &Batch) -> Tensor {

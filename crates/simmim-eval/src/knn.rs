@@ -1,4 +1,4 @@
-//! Labels by the nearest neighbours among images whose labels are known.
+//! Labels by the nearest neighbours among training images.
 //!
 //! Source: Wu et al., *Unsupervised Feature Learning via Non-Parametric Instance Discrimination* (arXiv 1805.01978), §3.4:
 //! the k nearest by cosine vote for their class with the weight exp(s / τ), τ = 0.07.
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// Guesses of the looser accuracy.
 const TOP: usize = 5;
-/// Rows of known images that are compared with an image while they are in cache.
+/// Rows of training images that are compared with an image while they are in cache.
 const ROWS_OF_A_BLOCK: usize = 512;
 
 /// Features of images with one label each.
@@ -48,35 +48,39 @@ impl Labelled {
     }
 }
 
-/// The accuracy on `asked` by the neighbours among `known`, for each k. Of equal neighbours the earlier one is nearer, of
+/// How neighbours vote.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Votes {
+    /// Classes that there are.
+    pub n_classes: usize,
+    /// How fast votes grow with the cosine: a vote is exp(cosine / temperature). Above 0.
+    pub temperature: f64,
+}
+
+/// The accuracy on `queries` by the neighbours among `train`, for each k. Of equal neighbours the earlier one is nearer, of
 /// equal votes the class that comes first wins; more neighbours than there are images are all of them.
 ///
 /// # Panics
-/// When there is no known image, the widths differ, or the temperature is not above 0.
-pub fn knn(
-    known: &Labelled,
-    asked: &Labelled,
-    ks: &[usize],
-    (n_classes, temperature): (usize, f64),
-) -> Vec<KnnScore> {
-    assert!(!known.labels.is_empty() && temperature > 0.0);
-    let width = known.features.len() / known.labels.len();
-    assert_eq!(asked.features.len(), asked.labels.len() * width);
-    let (rows, questions) = (known.normalised(), asked.normalised());
+/// When there is no training image, the widths differ, or the temperature is not above 0.
+pub fn knn(train: &Labelled, queries: &Labelled, ks: &[usize], votes: Votes) -> Vec<KnnScore> {
+    assert!(!train.labels.is_empty() && votes.temperature > 0.0);
+    let width = train.features.len() / train.labels.len();
+    assert_eq!(queries.features.len(), queries.labels.len() * width);
+    let (rows, questions) = (train.normalised(), queries.normalised());
     let most = ks
         .iter()
         .copied()
         .max()
         .unwrap_or(1)
-        .clamp(1, known.labels.len());
+        .clamp(1, train.labels.len());
     let ranks: Vec<Vec<usize>> = questions
         .par_chunks(width)
-        .zip(&asked.labels)
+        .zip(&queries.labels)
         .map(|(question, label)| {
             let near = nearest(question, &rows, most);
             let rank = |k: &usize| {
                 let voters = &near[..(*k).min(near.len())];
-                rank_of(*label, voters, &known.labels, (n_classes, temperature))
+                rank_of(*label, voters, &train.labels, votes)
             };
             ks.iter().map(rank).collect()
         })
@@ -126,7 +130,10 @@ fn rank_of(
     label: usize,
     voters: &[(f32, usize)],
     labels: &[usize],
-    (n_classes, temperature): (usize, f64),
+    Votes {
+        n_classes,
+        temperature,
+    }: Votes,
 ) -> usize {
     let mut votes = vec![0.0_f64; n_classes];
     // Relative to the nearest, so that no vote overflows.
@@ -151,6 +158,11 @@ fn rank_of(
 mod tests {
     use super::*;
 
+    const VOTES: Votes = Votes {
+        n_classes: 4,
+        temperature: 0.07,
+    };
+
     /// Numbers from −1 to 1 that look drawn.
     fn drawn(n: usize, seed: usize) -> Vec<f32> {
         (0..n)
@@ -169,7 +181,7 @@ mod tests {
     fn it_agrees_with_the_definition_written_out() {
         let (known, asked) = (labelled(700, 1), labelled(40, 9000));
         let ks = [1, 5, 20, 1000];
-        let found = knn(&known, &asked, &ks, (4, 0.07));
+        let found = knn(&known, &asked, &ks, VOTES);
         for (score, k) in found.iter().zip(ks) {
             let mut n_right = 0;
             for (question, label) in asked.features.chunks(11).zip(&asked.labels) {
@@ -211,7 +223,7 @@ mod tests {
     #[test]
     fn a_class_without_a_vote_is_not_among_the_five() {
         let (known, asked) = (labelled(8, 1), labelled(40, 9000));
-        let score = knn(&known, &asked, &[1], (4, 0.07))[0];
+        let score = knn(&known, &asked, &[1], VOTES)[0];
         assert!((score.top5 - score.top1).abs() < 1e-12 && score.top1 < 1.0);
     }
 
@@ -225,7 +237,15 @@ mod tests {
             features: vec![900.0, 800.0, 0.001, 0.002],
             labels: vec![0, 1],
         };
-        let found = knn(&known, &asked, &[1, 2], (2, 0.07));
+        let found = knn(
+            &known,
+            &asked,
+            &[1, 2],
+            Votes {
+                n_classes: 2,
+                ..VOTES
+            },
+        );
         assert!(found.iter().all(|score| score.top1 == 1.0), "{found:?}");
     }
 }

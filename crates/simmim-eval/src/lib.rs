@@ -7,6 +7,8 @@
 //! * [`embed`]: the features of all images in one file.
 //! * [`knn`]: labels by the nearest neighbours. [`probe`]: a linear classifier on features.
 //! * [`TestSet`]: images with labels to measure a classifier on. [`report`]: its scores as text, CSV and a picture.
+//! * [`evaluate()`], [`accuracy`]: how good a classifier is on them. [`predict()`]: what it says of images without labels.
+//! * [`draw_masks()`]: masks on an image, before any training.
 //! * [`held_out_loss`]: how well a network fills in the images that a plan holds out.
 //! * [`chart`]: what all plots share.
 //!
@@ -15,29 +17,36 @@
 //! programs read.
 //!
 //! ```
-//! use simmim_eval::knn::{Labelled, knn};
+//! use simmim_eval::knn::{Labelled, Votes, knn};
 //!
 //! // Two classes that lie on two axes; the second question is nearer to the second axis.
 //! let train = Labelled { features: vec![1.0, 0.0, 0.0, 1.0], labels: vec![0, 1] };
 //! let query = Labelled { features: vec![2.0, 1.0, 1.0, 3.0], labels: vec![0, 1] };
-//! let scores = knn(&train, &query, &[1], (2, 0.07));
+//! let votes = Votes { n_classes: 2, temperature: 0.07 };
+//! let scores = knn(&train, &query, &[1], votes);
 //! assert_eq!(scores[0].top1, 1.0);
 //! ```
 
 pub mod chart;
+mod draw_masks;
 pub mod embed;
 mod error;
+mod evaluate;
 pub mod features;
 mod fine_tuned;
 mod held_out;
 pub mod knn;
+mod predict;
 pub mod probe;
 pub mod report;
 mod test_set;
 mod trained;
 
+pub use draw_masks::draw_masks;
 pub use error::Error;
+pub use evaluate::{Accuracy, Evaluation, accuracy, evaluate};
 pub use fine_tuned::FineTuned;
 pub use held_out::held_out_loss;
+pub use predict::{Label, PredictSettings, Prediction, predict};
 pub use test_set::{Measured, TestSet};
 pub use trained::Trained;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use simmim_collective::Alone;
 
-use simmim_eval::{FineTuned, TestSet};
+use simmim_eval::{FineTuned, TestSet, accuracy};
 use simmim_train::run_folder::{Mode, last_of};
 use simmim_train::{Event, Job, Observer, Outcome, StopFlag, finetune, in_threads};
 
@@ -124,29 +124,15 @@ fn train(
 fn measure(comparison: &LowShot, point: &Point, run: &Path) -> Result<LowShotResult, Error> {
     let model = FineTuned::open(&last_of(run))?;
     let test = TestSet::open(&model, &comparison.test)?;
-    let (mut n_right, mut n_images) = (0, 0);
-    in_threads(point.config.train.threads, || -> Result<(), Error> {
-        for batch in test.batches(&model, TEST_BATCH)? {
-            let batch = batch?;
-            let found = model.network().likeliest(&batch);
-            let labels = test.labels_of(&batch);
-            n_right += found
-                .iter()
-                .zip(&labels)
-                .filter(|(found, own)| own.contains(found))
-                .count();
-            n_images += labels.len();
-        }
-        Ok(())
-    })?;
-    test.require_measured(n_images)?;
+    let threads = point.config.train.threads;
+    let found = in_threads(threads, || accuracy(&model, &test, TEST_BATCH))?;
     let progress = model.origin().progress;
     Ok(LowShotResult {
         share: point.share,
         start: point.start,
         seed: point.seed,
-        accuracy: n_right as f64 / n_images as f64,
-        n_images,
+        accuracy: found.share(),
+        n_images: found.n_images,
         n_unreadable: test.unreadable().len(),
         steps: progress.step,
         minutes: progress.seconds / 60.0,

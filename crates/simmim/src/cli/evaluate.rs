@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use simmim_checkpoint::write_bytes_atomic;
-use simmim_eval::{FineTuned, Measured, TestSet, report};
+use simmim_eval::{Evaluation, FineTuned, Measured, TestSet, evaluate, report};
 use simmim_train::in_threads;
 use simmim_train::scores::{MultiLabelScores, Scores};
 
@@ -118,56 +118,37 @@ fn measure(
     args: &EvaluateArgs,
     talk: Talk,
 ) -> anyhow::Result<(Value, Files)> {
-    let list = model.network().classes();
-    let mut single = Scores::new(list.classes.len());
-    let mut several = MultiLabelScores::new(list.classes.len());
-    for batch in test.batches(model, args.batch_size)? {
-        let batch = batch?;
-        if batch.is_empty() {
-            continue;
+    let classes = &model.network().classes().classes;
+    match evaluate(model, test, args.batch_size, &mut |_| ())? {
+        Evaluation::Several(scores) => {
+            let precision = 100.0 * scores.mean_average_precision();
+            tell(talk, format!("mean average precision: {precision:.2} %"));
+            let table = report::labels_csv(&scores, classes).into_bytes();
+            Ok((of_several(&scores), vec![("classes.csv", table)]))
         }
-        let probabilities = model.network().probabilities(&batch);
-        let labels = test.labels_of(&batch);
-        if list.multi_label {
-            several.add(&probabilities, &labels)?;
-        } else {
-            let only = labels.iter().filter_map(|own| own.first().copied());
-            single.add(&probabilities, &only.collect::<Vec<_>>())?;
+        Evaluation::Single(scores) => {
+            tell_single(&scores, classes, talk);
+            let files = match args.out {
+                Some(_) => files_of_single(&scores, classes, talk)?,
+                None => Vec::new(),
+            };
+            Ok((of_single(&scores, classes), files))
         }
     }
-    test.require_measured(single.n_images() + several.n_images())?;
-    if list.multi_label {
-        tell(
-            talk,
-            format!(
-                "mean average precision: {:.2} %",
-                100.0 * several.mean_average_precision()
-            ),
-        );
-        return Ok((
-            of_several(&several),
-            vec![(
-                "classes.csv",
-                report::labels_csv(&several, &list.classes).into_bytes(),
-            )],
-        ));
-    }
-    tell(talk, report::table(&single, &list.classes).trim_end());
+}
+
+fn tell_single(scores: &Scores, classes: &[String], talk: Talk) {
+    tell(talk, report::table(scores, classes).trim_end());
     tell(
         talk,
         format!(
             "top-1 {:.2} %, top-5 {:.2} %, balanced {:.2} %, calibration error {:.2} %",
-            100.0 * single.top1(),
-            100.0 * single.top5(),
-            100.0 * single.balanced_accuracy(),
-            100.0 * single.calibration_error()
+            100.0 * scores.top1(),
+            100.0 * scores.top5(),
+            100.0 * scores.balanced_accuracy(),
+            100.0 * scores.calibration_error()
         ),
     );
-    let files = match args.out {
-        Some(_) => files_of_single(&single, &list.classes, talk)?,
-        None => Vec::new(),
-    };
-    Ok((of_single(&single, &list.classes), files))
 }
 
 /// What is written of one label an image.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use simmim_data::{HeldOut, LabelledSet, Reporter};
-use simmim_eval::features::Extractor;
-use simmim_eval::knn::{KnnScore, Labelled, knn};
+use simmim_eval::features::{Extractor, LabelledImages};
+use simmim_eval::knn::{KnnScore, Votes, knn};
 use simmim_train::in_threads;
 
 use super::embed::FeatureArgs;
@@ -75,14 +75,27 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     }
     tell(talk, format!("weights: {}", extractor.file().display()));
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
+    let n_classes = set.labels().n_classes();
     let found = in_threads(args.threads, || -> anyhow::Result<_> {
-        let [known, asked] = features(&extractor, &set, &reporter, args)?;
-        let counts = [known.labels.len(), asked.labels.len()];
-        if counts.contains(&0) {
+        let of_images = LabelledImages {
+            set: &set,
+            reporter: &reporter,
+            batch_size: args.batch_size,
+        };
+        let features = extractor.labelled(&of_images, choice, &mut |_| ())?;
+        let counts = Counts {
+            n_train: features.train.labels.len(),
+            n_queries: features.queries.labels.len(),
+        };
+        if counts.n_train == 0 || counts.n_queries == 0 {
             return Ok(None);
         }
-        let settings = (set.labels().n_classes(), args.temperature);
-        Ok(Some((knn(&known, &asked, &args.k, settings), counts)))
+        let votes = Votes {
+            n_classes,
+            temperature: args.temperature,
+        };
+        let scores = knn(&features.train, &features.queries, &args.k, votes);
+        Ok(Some((scores, counts)))
     })?;
     let Some((scores, counts)) = found else {
         let message = "there are no held-out images, or none to vote";
@@ -94,37 +107,16 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     report(&scores, counts, talk)
 }
 
-/// The features and labels of the images that vote, and of those that are asked about.
-fn features(
-    extractor: &Extractor,
-    set: &LabelledSet,
-    reporter: &Arc<Reporter>,
-    args: &KnnArgs,
-) -> anyhow::Result<[Labelled; 2]> {
-    let [mut known, mut asked] = [Labelled::default(), Labelled::default()];
-    for batch in extractor.all_images(set.data(), reporter, args.batch_size)? {
-        let batch = batch?;
-        if batch.is_empty() {
-            continue;
-        }
-        let features = extractor.features(&batch, args.feature.choice());
-        let width = features.len() / batch.len();
-        for (row, entry_idx) in features.chunks(width).zip(&batch.entry_idx) {
-            let is_in = |part: &[usize]| part.binary_search(entry_idx).is_ok();
-            let part = match (is_in(set.split().train()), is_in(set.split().held_out())) {
-                (true, _) => &mut known,
-                (_, true) => &mut asked,
-                _ => continue,
-            };
-            part.features.extend(row);
-            part.labels.push(set.labels().of(*entry_idx)[0] as usize);
-        }
-    }
-    Ok([known, asked])
+/// How many images took part.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    n_train: usize,
+    n_queries: usize,
 }
 
-fn report(scores: &[KnnScore], [n_known, n_asked]: [usize; 2], talk: Talk) -> anyhow::Result<()> {
-    tell(talk, format!("{n_known} images vote on {n_asked}"));
+fn report(scores: &[KnnScore], counts: Counts, talk: Talk) -> anyhow::Result<()> {
+    let Counts { n_train, n_queries } = counts;
+    tell(talk, format!("{n_train} images vote on {n_queries}"));
     for score in scores {
         let KnnScore { k, top1, top5 } = score;
         let (top1, top5) = (100.0 * top1, 100.0 * top5);
@@ -133,8 +125,8 @@ fn report(scores: &[KnnScore], [n_known, n_asked]: [usize; 2], talk: Talk) -> an
             format!("k {k:>4}: top-1 {top1:.2} %, top-5 {top5:.2} %"),
         );
         let mut line = json!(score);
-        line["n_known"] = json!(n_known);
-        line["n_asked"] = json!(n_asked);
+        line["n_known"] = json!(n_train);
+        line["n_asked"] = json!(n_queries);
         output::data(line)?;
     }
     tell(

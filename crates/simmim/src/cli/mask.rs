@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use simmim_config::{Error, Layer, Plan, RawConfig, auto};
-use simmim_data::{Mask, Scratch, decode, read_image_file};
-use simmim_random::{Purpose, Stream};
-use simmim_train::picture::Picture;
+use simmim_config::{Layer, Plan, RawConfig, auto};
+use simmim_data::read_image_file;
+use simmim_eval::{Error, draw_masks};
 
 use super::{Talk, output, photos, tell};
 
 /// Masks over which the ratio and AvgDist are averaged.
 const N_MEASURED: u64 = 200;
-/// Grey level of what is hidden.
-const HIDDEN: u8 = 127;
 
 /// Which cells are hidden; what is not given stays as it is.
 #[derive(Debug, Args)]
@@ -36,7 +33,7 @@ pub(crate) struct MaskArgs {
 
 impl MaskArgs {
     /// What is given, as layers of a configuration.
-    pub(crate) fn layers(&self) -> Result<Vec<Layer>, Error> {
+    pub(crate) fn layers(&self) -> Result<Vec<Layer>, simmim_config::Error> {
         let given = [
             self.kind.as_ref().map(|kind| format!("mask.kind={kind}")),
             self.cell_px.map(|px| format!("mask.cell_px={px}")),
@@ -100,13 +97,15 @@ pub(crate) fn image_size(text: &str) -> Result<[usize; 2], String> {
 
 pub(crate) fn run(args: &DrawMasksArgs, talk: Talk) -> anyhow::Result<()> {
     let plan = plan(args)?;
-    let original = original(args.image.as_deref(), &plan)?;
-    let stream = Stream::new(args.seed, Purpose::Mask);
-    let masks = (0..args.n).map(|idx| plan.masks().draw(stream.at(0, idx)));
-    let mut cells = vec![original.clone()];
-    cells.extend(masks.map(|mask| hide(&original, &mask, args.patch_px)));
-    let n_columns = (cells.len() as f64).sqrt().ceil() as usize;
-    Picture::grid(&cells, args.image_size, n_columns).write_png(&args.out)?;
+    let (bytes, path) = image_file(args.image.as_deref())?;
+    let picture = draw_masks(&plan, &bytes, args.n, args.seed).map_err(|error| match error {
+        Error::Data(source) => Error::Image {
+            path: path.to_owned(),
+            source,
+        },
+        error => error,
+    })?;
+    picture.write_png(&args.out)?;
     tell(talk, format!("drew {}", args.out.display()));
     if talk == Talk::Json {
         let survey = plan.masks().survey(N_MEASURED, args.seed);
@@ -135,35 +134,10 @@ fn plan(args: &DrawMasksArgs) -> anyhow::Result<Plan> {
     Ok(Plan::new(RawConfig::from_layers(&layers)?)?)
 }
 
-/// The image as the model would see it, as RGB.
-fn original(path: Option<&Path>, plan: &Plan) -> anyhow::Result<Vec<u8>> {
-    let bytes = match path {
-        Some(path) => read_image_file(path)?,
-        None => photos::first().to_vec(),
-    };
-    let norm = simmim_data::Normalisation::imagenet();
-    let transform = plan.transform(norm)?;
-    let image = decode(&bytes, transform.channels(), &plan.decode_limits());
-    let image = image.map_err(|source| simmim_eval::Error::Image {
-        path: path.unwrap_or(Path::new("of the program")).to_owned(),
-        source,
-    })?;
-    let mut sample = vec![0.0; transform.sample_len()];
-    transform.centre(&image, &mut Scratch::new(), &mut sample);
-    Ok(transform.normalisation().to_rgb8(&sample))
-}
-
-/// `[H, W, 3]` with the hidden pixels grey.
-fn hide(original: &[u8], mask: &Mask, patch_px: usize) -> Vec<u8> {
-    let hidden = mask.to_pixels(patch_px);
-    let pixels = original.chunks_exact(3).zip(hidden);
-    pixels
-        .flat_map(|(pixel, hidden)| {
-            if hidden {
-                [HIDDEN; 3]
-            } else {
-                [pixel[0], pixel[1], pixel[2]]
-            }
-        })
-        .collect()
+/// The image to draw on: the file's bytes, and what it is called.
+fn image_file(path: Option<&Path>) -> anyhow::Result<(Vec<u8>, &Path)> {
+    Ok(match path {
+        Some(path) => (read_image_file(path)?, path),
+        None => (photos::first().to_vec(), Path::new("of the program")),
+    })
 }

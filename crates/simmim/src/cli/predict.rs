@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use simmim_data::{DataSet, Reporter};
-use simmim_eval::FineTuned;
+use simmim_data::DataSet;
+use simmim_eval::{FineTuned, PredictSettings, Prediction, predict};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
     tell(talk, format!("weights: {}", model.file().display()));
     let n_bad: usize = in_threads(args.threads, || {
         let each = args.images.iter();
-        each.map(|spec| predict(&model, spec, args))
+        each.map(|spec| write(&model, spec, args))
             .sum::<anyhow::Result<usize>>()
     })?;
     if n_bad > 0 {
@@ -65,31 +65,24 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
 }
 
 /// Writes a line for each image that `spec` names; returns how many could not be read.
-fn predict(model: &FineTuned, spec: &str, args: &PredictArgs) -> anyhow::Result<usize> {
+fn write(model: &FineTuned, spec: &str, args: &PredictArgs) -> anyhow::Result<usize> {
     let data = Arc::new(DataSet::open(spec)?);
-    // Each is told of where it is met: there is no number of them at which to stop.
-    let reporter = Arc::new(Reporter::new(usize::MAX));
-    let classes = &model.network().classes().classes;
-    for batch in model.all_images(&data, &reporter, args.batch_size)? {
-        let batch = batch?;
-        let probabilities = model.network().probabilities(&batch);
-        for (row, entry_idx) in probabilities.chunks(classes.len()).zip(&batch.entry_idx) {
-            let labels = likeliest(row, args.top);
-            let labels: Vec<Value> = labels
-                .map(|at| json!({"label": classes[at], "probability": row[at]}))
-                .collect();
-            output::data(json!({"file": data.name(*entry_idx), "labels": labels}))?;
-        }
-    }
-    for image in reporter.list() {
+    let settings = PredictSettings {
+        n_labels: args.top,
+        batch_size: args.batch_size,
+    };
+    let unreadable = predict(model, &data, settings, &mut |found| {
+        output::data(to_json(found)).map_err(anyhow::Error::from)
+    })?;
+    for image in &unreadable {
         output::data(json!({"file": image.name, "error": image.reason}))?;
     }
-    Ok(reporter.count())
+    Ok(unreadable.len())
 }
 
-/// The places of the largest values, the largest first; of equal ones the first.
-fn likeliest(row: &[f32], most: usize) -> impl Iterator<Item = usize> {
-    let mut places: Vec<usize> = (0..row.len()).collect();
-    places.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
-    places.into_iter().take(most)
+fn to_json(found: &Prediction<'_>) -> Value {
+    let labels = found.labels.iter();
+    let labels =
+        labels.map(|label| json!({"label": label.class, "probability": label.probability}));
+    json!({"file": found.name, "labels": labels.collect::<Vec<_>>()})
 }

@@ -1,0 +1,103 @@
+//! How good a classifier is on images with labels.
+
+use simmim_train::scores::{MultiLabelScores, Scores};
+
+use crate::error::Error;
+use crate::fine_tuned::FineTuned;
+use crate::test_set::TestSet;
+
+/// The scores of a classifier.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Evaluation {
+    /// Of images with one label each.
+    Single(Box<Scores>),
+    /// Of images with several labels or none.
+    Several(MultiLabelScores),
+}
+
+impl Evaluation {
+    /// Images that were measured on.
+    pub fn n_images(&self) -> usize {
+        match self {
+            Self::Single(scores) => scores.n_images(),
+            Self::Several(scores) => scores.n_images(),
+        }
+    }
+}
+
+/// Measures a classifier on every image of a test set once. One that cannot be read counts neither way:
+/// [`TestSet::unreadable`] lists those. `seen` is told after each batch how many images are done.
+///
+/// # Errors
+/// [`Error::Data`] for too many unreadable images, or where none could be read; [`simmim_train::Error::Scores`] for a model
+/// whose output is not a number.
+pub fn evaluate(
+    model: &FineTuned,
+    test: &TestSet,
+    batch_size: usize,
+    seen: &mut dyn FnMut(usize),
+) -> Result<Evaluation, Error> {
+    let classes = model.network().classes();
+    let mut scores = if classes.multi_label {
+        Evaluation::Several(MultiLabelScores::new(classes.classes.len()))
+    } else {
+        Evaluation::Single(Box::new(Scores::new(classes.classes.len())))
+    };
+    for batch in test.batches(model, batch_size)? {
+        let batch = batch?;
+        if batch.is_empty() {
+            continue;
+        }
+        let probabilities = model.network().probabilities(&batch);
+        let labels = test.labels_of(&batch);
+        match &mut scores {
+            Evaluation::Several(scores) => scores.add(&probabilities, &labels),
+            Evaluation::Single(scores) => {
+                let only = labels.iter().filter_map(|own| own.first().copied());
+                scores.add(&probabilities, &only.collect::<Vec<_>>())
+            }
+        }
+        .map_err(simmim_train::Error::from)?;
+        seen(scores.n_images());
+    }
+    test.require_measured(scores.n_images())?;
+    Ok(scores)
+}
+
+/// How many images a classifier gets right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accuracy {
+    /// Images of which the likeliest class is one of their labels.
+    pub n_right: usize,
+    /// Images that were measured on.
+    pub n_images: usize,
+}
+
+impl Accuracy {
+    /// The share of the images that it gets right.
+    pub fn share(self) -> f64 {
+        self.n_right as f64 / self.n_images as f64
+    }
+}
+
+/// Counts the images of a test set that a classifier gets right: by its logits, which tell classes apart where probabilities
+/// are rounded to the same number.
+///
+/// # Errors
+/// [`Error::Data`] for too many unreadable images, or where none could be read.
+pub fn accuracy(model: &FineTuned, test: &TestSet, batch_size: usize) -> Result<Accuracy, Error> {
+    let mut found = Accuracy {
+        n_right: 0,
+        n_images: 0,
+    };
+    for batch in test.batches(model, batch_size)? {
+        let batch = batch?;
+        let likeliest = model.network().likeliest(&batch);
+        let labels = test.labels_of(&batch);
+        let right = likeliest.iter().zip(&labels);
+        found.n_right += right.filter(|(found, own)| own.contains(found)).count();
+        found.n_images += labels.len();
+    }
+    test.require_measured(found.n_images)?;
+    Ok(found)
+}

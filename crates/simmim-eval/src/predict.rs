@@ -1,0 +1,85 @@
+//! What a classifier says of images without labels.
+
+use std::sync::Arc;
+
+use simmim_data::{BadImage, DataSet, Reporter};
+
+use crate::error::Error;
+use crate::fine_tuned::FineTuned;
+
+/// What is known of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction<'a> {
+    /// The image.
+    pub name: &'a str,
+    /// Its likeliest classes, the likeliest first; of equally likely ones the first.
+    pub labels: Vec<Label<'a>>,
+}
+
+/// A class, and how likely it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Label<'a> {
+    /// Its name.
+    pub class: &'a str,
+    /// From 0 to 1.
+    pub probability: f32,
+}
+
+/// Predicts the labels of all images of a data set, in order. `told` gets each image's `n_labels` likeliest classes as soon
+/// as they are known; the images that could not be read are returned.
+///
+/// # Errors
+/// [`Error::Data`] where there is nothing to read, and those of `told`, which end it.
+pub fn predict<E: From<Error>>(
+    model: &FineTuned,
+    data: &Arc<DataSet>,
+    settings: PredictSettings,
+    told: &mut dyn FnMut(&Prediction<'_>) -> Result<(), E>,
+) -> Result<Vec<BadImage>, E> {
+    // Each is told of where it is met: there is no number of them at which to stop.
+    let reporter = Arc::new(Reporter::new(usize::MAX));
+    let classes = &model.network().classes().classes;
+    for batch in model.all_images(data, &reporter, settings.batch_size)? {
+        let batch = batch.map_err(Error::from)?;
+        let probabilities = model.network().probabilities(&batch);
+        for (row, entry_idx) in probabilities.chunks(classes.len()).zip(&batch.entry_idx) {
+            let label = |at: usize| Label {
+                class: &classes[at],
+                probability: row[at],
+            };
+            told(&Prediction {
+                name: data.name(*entry_idx),
+                labels: likeliest(row, settings.n_labels).map(label).collect(),
+            })?;
+        }
+    }
+    Ok(reporter.list())
+}
+
+/// How labels are predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PredictSettings {
+    /// Classes that are told of each image.
+    pub n_labels: usize,
+    /// Images that are looked at together; the result is the same.
+    pub batch_size: usize,
+}
+
+/// The places of the largest values, the largest first; of equal ones the first.
+fn likeliest(row: &[f32], n: usize) -> impl Iterator<Item = usize> {
+    let mut places: Vec<usize> = (0..row.len()).collect();
+    places.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
+    places.into_iter().take(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_come_first_and_of_equal_ones_the_first() {
+        let found: Vec<usize> = likeliest(&[0.1, 0.4, 0.1, 0.4], 3).collect();
+        assert_eq!(found, [1, 3, 0]);
+        assert_eq!(likeliest(&[0.5], 9).count(), 1);
+    }
+}
