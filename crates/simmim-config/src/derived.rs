@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpec, Parameters, Schedule};
 use simmim_data::{BatchSettings, CropSettings, DecodeLimits, HeldOut, Normalisation};
-use simmim_model::{DecayRule, Encoder, exempt_from_decay};
+use simmim_model::{Encoder, exempt_from_decay};
 
 use crate::error::Error;
 use crate::keys;
@@ -99,11 +99,7 @@ impl RawConfig {
 
     /// Whether a parameter is exempt from weight decay by the configured rule.
     pub fn is_exempt(&self, spec: &ParameterSpec, encoder: &dyn Encoder) -> bool {
-        let rule = match self.train.decay_rule {
-            keys::DecayRule::Standard => DecayRule::Standard,
-            keys::DecayRule::Paper => DecayRule::Paper,
-        };
-        exempt_from_decay(spec, rule, encoder)
+        exempt_from_decay(spec, self.train.decay_rule, encoder)
     }
 
     /// AdamW with the configured numbers over these groups.

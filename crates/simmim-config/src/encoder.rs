@@ -8,6 +8,7 @@ use simmim_model::{
 use crate::error::Error;
 use crate::keys::{self, Positions};
 use crate::raw::RawConfig;
+use crate::setting::Words;
 
 /// The most of anything that a geometry may have: sides, widths, blocks, heads. Far above every published
 /// model, far below what would overflow a count of bytes.
@@ -81,10 +82,7 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
         absolute_positions: absolute,
         relative_positions,
         drop_path: model.drop_path.unwrap_or(VIT_DROP_PATH) as f32,
-        init: match model.init {
-            keys::Init::Standard => InitRule::Standard,
-            keys::Init::Paper => InitRule::Paper,
-        },
+        init: model.init,
         ..VitConfig::default()
     };
     check_sizes(config, (vit.width, vit.patch_px), [vit.depth, vit.heads])?;
@@ -123,7 +121,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         let reason = format!("the last stage would be {widest} wide, and the most is {MOST}");
         return Err(misfit("model.width", width, reason));
     }
-    if model.init == keys::Init::Paper {
+    if model.init == InitRule::Paper {
         let reason = "it repeats a quirk of the authors' ViT; their Swin transformer has none";
         return Err(misfit("model.init", model.init.word(), reason));
     }

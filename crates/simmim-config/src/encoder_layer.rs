@@ -18,7 +18,7 @@ impl RawConfig {
                 .filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
             pairs.collect()
         };
-        let names: Vec<&str> = self.model.keys().iter().map(|(key, _)| *key).collect();
+        let names: Vec<&str> = self.model.keys().iter().map(|row| row.name).collect();
         let mut model = self.model.clone();
         model.pretrained_windows = learned_windows(self);
         let sections = [

@@ -3,12 +3,26 @@
 //! This file is the only place where a key is named. The struct, its documentation, the list that
 //! `simmim recipes keys` prints, the reading and the writing all come from these lines.
 
+use simmim_autograd::{PixelLoss, Precision};
+use simmim_data::MaskKind;
+use simmim_model::{DecayRule, InitRule, Scope};
 use toml::Value;
 
-use crate::setting::{Setting, words};
+use crate::setting::{Setting, words, words_of};
 
 /// The most classes that are told apart.
 pub const MOST_CLASSES: usize = 1 << 16;
+
+/// What there is to know of a key without its section.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// One sentence on its meaning.
+    pub(crate) doc: &'static str,
+    /// Whether it is marked `@free`: a run may go on with another value of it, because it does not decide what is computed.
+    pub(crate) is_free: bool,
+}
 
 /// A section of the configuration, without its type.
 pub(crate) trait Section {
@@ -18,8 +32,8 @@ pub(crate) trait Section {
     /// One sentence on what it is about.
     fn about(&self) -> &'static str;
 
-    /// Name and documentation of each key, in order.
-    fn keys(&self) -> &'static [(&'static str, &'static str)];
+    /// Its keys, in order.
+    fn keys(&self) -> &'static [Row];
 
     /// What the key takes, in words; none for an unknown key.
     fn expected(&self, key: &str) -> Option<String>;
@@ -31,10 +45,11 @@ pub(crate) trait Section {
     fn get(&self, key: &str) -> Option<Value>;
 }
 
-/// Defines a section: a struct whose fields are the keys, with its defaults.
+/// Defines a section: a struct whose fields are the keys, with its defaults. A key with `@free` before its name does not decide
+/// what is computed.
 macro_rules! section {
     ($(#[doc = $about:literal])+ $name:ident = $section:literal {
-        $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr,)+
+        $($(#[doc = $doc:literal])+ $(@$free:ident)? $key:ident: $type:ty = $default:expr,)+
     }) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone, PartialEq)]
@@ -57,8 +72,15 @@ macro_rules! section {
                 concat!($($about),+).trim_ascii()
             }
 
-            fn keys(&self) -> &'static [(&'static str, &'static str)] {
-                const KEYS: &[(&str, &str)] = &[$((stringify!($key), concat!($($doc),+).trim_ascii()),)+];
+            fn keys(&self) -> &'static [Row] {
+                const KEYS: &[Row] = &[$({
+                    const MARKS: &[&str] = &[$(stringify!($free))?];
+                    Row {
+                        name: stringify!($key),
+                        doc: concat!($($doc),+).trim_ascii(),
+                        is_free: !MARKS.is_empty(),
+                    }
+                },)+];
                 KEYS
             }
 
@@ -90,7 +112,7 @@ section! {
     /// The images, and how they are cropped and normalised.
     Data = "data" {
         /// Folder, archive or list of images; relative to the working folder.
-        path: Option<String> = None,
+        @free path: Option<String> = None,
         /// Channels of the images: 3 for colour, 1 for grey.
         channels: usize = 3,
         /// Size of the crops in pixels: one number, or [height, width].
@@ -112,9 +134,9 @@ section! {
         /// The most images that are held out.
         held_out_max: usize = 2000,
         /// Threads that decode images; 0 = as many as the computation has.
-        workers: usize = 0,
+        @free workers: usize = 0,
         /// Share of the images that may be unreadable before the run stops; always ten, unless it is 0.
-        max_bad: f64 = 0.01,
+        @free max_bad: f64 = 0.01,
         /// The most pixels that an image may have; larger ones count as unreadable.
         max_pixels: usize = 178_956_970,
     }
@@ -152,7 +174,7 @@ section! {
         /// Chance that the last block's residual branches are dropped; it grows from 0 at the first block; unset: 0.1 for a ViT, 0 for a Swin transformer.
         drop_path: Option<f64> = None,
         /// How parameters are first drawn: "paper" repeats the authors' truncation at one standard deviation.
-        init: Init = Init::Standard,
+        init: InitRule = InitRule::Standard,
     }
 }
 
@@ -174,7 +196,7 @@ section! {
         /// What is predicted.
         target: Target = Target::Pixels,
         /// The measure of the error of pixels; classes are always compared by cross-entropy.
-        loss: Loss = Loss::L1,
+        loss: PixelLoss = PixelLoss::L1,
         /// Which errors count.
         scope: Scope = Scope::Masked,
         /// What stands between the features and the prediction.
@@ -196,7 +218,7 @@ section! {
     /// What an encoder is put to use with: labels, and how the training images are varied.
     FineTune = "finetune" {
         /// Run folder or checkpoint that the encoder comes from; unset: from scratch.
-        from: Option<String> = None,
+        @free from: Option<String> = None,
         /// Whether the encoder of `from` comes with its weights, or with its geometry alone to start from scratch.
         weights: bool = true,
         /// Share of the training images of each class that is trained on, at least one of each.
@@ -268,7 +290,7 @@ section! {
         /// Which parameters decay: "paper" also decays the mask token and the position tables, as the authors' code does.
         decay_rule: DecayRule = DecayRule::Standard,
         /// Precision of the matrix products.
-        precision: Precision = Precision::Fp32,
+        precision: Precision = Precision::F32,
         /// Whether activations are computed again in the backward pass: less memory, about a third more time.
         checkpointing: bool = false,
         /// Seed of every random decision.
@@ -278,15 +300,15 @@ section! {
         /// Optimiser steps after which the run ends; 0 = by `epochs`.
         max_steps: usize = 0,
         /// Epochs between two checkpoints.
-        save_every_epochs: usize = 1,
+        @free save_every_epochs: usize = 1,
         /// Minutes of training after which a checkpoint is written in any case; 0 = only by epochs.
-        save_every_minutes: f64 = 15.0,
+        @free save_every_minutes: f64 = 15.0,
         /// Newest checkpoints that are kept; 0 = all.
-        keep: usize = 3,
+        @free keep: usize = 3,
         /// Epochs between two validations on the held-out images; 0 = never.
         validate_every_epochs: usize = 1,
         /// Held-out images in the picture of reconstructions; 0 = no picture.
-        pictures: usize = 8,
+        @free pictures: usize = 8,
     }
 }
 
@@ -317,28 +339,6 @@ words! {
 }
 
 words! {
-    /// How parameters are first drawn.
-    Init {
-        /// Normal with standard deviation 0.02, as timm draws it.
-        Standard = "standard",
-        /// As the authors' pre-training code does: truncated at one standard deviation.
-        Paper = "paper",
-    }
-}
-
-words! {
-    /// The arrangement of the hidden cells.
-    MaskKind {
-        /// Cells drawn at random.
-        Random = "random",
-        /// One square at a random place.
-        Square = "square",
-        /// Rectangles drawn until enough cells are hidden.
-        Blockwise = "blockwise",
-    }
-}
-
-words! {
     /// What is predicted for a hidden patch.
     Target {
         /// Its normalised pixels.
@@ -349,28 +349,6 @@ words! {
         Clusters = "clusters",
         /// Which codeword of a file is nearest to each square of pixels.
         Tokens = "tokens",
-    }
-}
-
-words! {
-    /// The measure of the error of a prediction.
-    Loss {
-        /// Mean absolute difference.
-        L1 = "l1",
-        /// Mean squared difference.
-        L2 = "l2",
-        /// Half the square of a difference below 1, the absolute difference less a half above.
-        SmoothL1 = "smooth-l1",
-    }
-}
-
-words! {
-    /// Which pixels' errors count.
-    Scope {
-        /// Those of hidden pixels.
-        Masked = "masked",
-        /// Those of all pixels.
-        Full = "full",
     }
 }
 
@@ -422,22 +400,26 @@ words! {
     }
 }
 
-words! {
-    /// Which parameters decay.
-    DecayRule {
-        /// Matrices only: no biases, norms, scales, tokens or position tables.
-        Standard = "standard",
-        /// As the authors' code does: also the mask token and the position tables.
-        Paper = "paper",
-    }
+words_of! {
+    InitRule { Standard = "standard", Paper = "paper" }
 }
 
-words! {
-    /// Precision of the matrix products.
-    Precision {
-        /// 32-bit floats.
-        Fp32 = "fp32",
-        /// Operands rounded to bfloat16, sums in 32 bits; all else in 32 bits.
-        Bf16 = "bf16",
-    }
+words_of! {
+    MaskKind { Random = "random", Square = "square", Blockwise = "blockwise" }
+}
+
+words_of! {
+    PixelLoss { L1 = "l1", L2 = "l2", SmoothL1 = "smooth-l1" }
+}
+
+words_of! {
+    Scope { Masked = "masked", Full = "full" }
+}
+
+words_of! {
+    DecayRule { Standard = "standard", Paper = "paper" }
+}
+
+words_of! {
+    Precision { F32 = "fp32", Bf16 = "bf16" }
 }

@@ -348,7 +348,7 @@ mod tests {
         assert!(!set("data.flip=false").data.flip);
         assert_eq!(
             set("mask.kind=square").mask.kind,
-            crate::keys::MaskKind::Square
+            simmim_data::MaskKind::Square
         );
         assert_eq!(set("data.path=2024").data.path.as_deref(), Some("2024"));
         assert_eq!(set("data.path=a=b").data.path.as_deref(), Some("a=b"));

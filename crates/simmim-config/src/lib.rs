@@ -54,10 +54,11 @@ pub mod recipe;
 mod setting;
 
 pub use check::MOST_THREADS;
-pub use difference::{FREE_KEYS, first_difference};
+pub use difference::Difference;
 pub use encoder::encoder_config;
 pub use error::{CodebookFault, Error};
 pub use finetune_plan::{ClassList, FineTunePlan};
 pub use layer::Layer;
 pub use plan::Plan;
 pub use raw::{Key, RawConfig};
+pub use setting::Words;

@@ -1,7 +1,6 @@
 //! The objective of a configuration, and the proof that it fits the geometry.
 
-use simmim_autograd::PixelLoss;
-use simmim_model::{HeadKind, Objective, Scope, SwinSize, Target};
+use simmim_model::{HeadKind, Objective, SwinSize, Target};
 
 use crate::codebook::CodebookShape;
 use crate::error::Error;
@@ -30,11 +29,6 @@ pub(crate) struct Geometry {
 /// them.
 pub(crate) fn objective(config: &RawConfig, codebook: Option<CodebookShape>) -> Objective {
     let keys = &config.objective;
-    let loss = match keys.loss {
-        keys::Loss::L1 => PixelLoss::L1,
-        keys::Loss::L2 => PixelLoss::L2,
-        keys::Loss::SmoothL1 => PixelLoss::SmoothL1,
-    };
     let window = keys.norm_target;
     let colours = CodebookShape {
         n: keys.clusters,
@@ -50,17 +44,14 @@ pub(crate) fn objective(config: &RawConfig, codebook: Option<CodebookShape>) -> 
         },
         target: match keys.target {
             keys::Target::Pixels => Target::Pixels {
-                loss,
+                loss: keys.loss,
                 norm_target: (window > 0).then_some(window),
             },
             keys::Target::Bins => Target::Bins { n: keys.bins },
             keys::Target::Clusters | keys::Target::Tokens => Target::Codewords { n, side },
         },
         target_px: keys.target_px,
-        scope: match keys.scope {
-            keys::Scope::Masked => Scope::Masked,
-            keys::Scope::Full => Scope::Full,
-        },
+        scope: keys.scope,
     }
 }
 

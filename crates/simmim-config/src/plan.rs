@@ -4,13 +4,12 @@
 use std::path::Path;
 
 use simmim_autograd::{AdamW, Group, ParameterSpecs, Parameters, Schedule};
-use simmim_data::{DecodeLimits, MaskKind, MaskPlan, Normalisation, Split, Transform};
+use simmim_data::{DecodeLimits, MaskPlan, Normalisation, Split, Transform};
 use simmim_model::{EncoderConfig, MaskedImageModel, Objective, Scope, Target};
 
 use crate::codebook::CodebookShape;
 use crate::encoder::encoder_config;
 use crate::error::Error;
-use crate::keys;
 use crate::objective::{self, Geometry};
 use crate::raw::RawConfig;
 
@@ -46,14 +45,9 @@ impl Plan {
         codebook: Option<CodebookShape>,
     ) -> Result<Self, Error> {
         let encoder = encoder_config(&config)?;
-        let kind = match config.mask.kind {
-            keys::MaskKind::Random => MaskKind::Random,
-            keys::MaskKind::Square => MaskKind::Square,
-            keys::MaskKind::Blockwise => MaskKind::Blockwise,
-        };
         let (cell_px, ratio) = (config.mask.cell_px, config.mask.ratio);
         let (image_size, patch_px) = (encoder.image_size(), encoder.patch_px());
-        let masks = MaskPlan::new(kind, image_size, patch_px, cell_px, ratio)?;
+        let masks = MaskPlan::new(config.mask.kind, image_size, patch_px, cell_px, ratio)?;
         let objective = objective::objective(&config, codebook);
         let plan = Self {
             config,

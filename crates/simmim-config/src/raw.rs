@@ -1,6 +1,6 @@
 //! Every key with its value, and the form of all of them in TOML.
 
-use crate::keys::{Data, FineTune, Mask, Model, Objective, Section, Train};
+use crate::keys::{Data, FineTune, Mask, Model, Objective, Row, Section, Train};
 
 /// Every key with its value. [`RawConfig::default`] gives the defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,8 +31,17 @@ pub struct Key {
     pub doc: &'static str,
     /// The values that it takes, in words.
     pub takes: String,
+    /// Whether a run may go on with another value of it, because it does not decide what is computed.
+    pub is_free: bool,
     /// Its default as TOML; empty where it is unset by default.
     pub default: String,
+}
+
+impl Key {
+    /// Its name with its section, `section.key`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
 }
 
 impl RawConfig {
@@ -45,7 +54,7 @@ impl RawConfig {
                 format!("# {}", section.about()),
                 format!("[{}]", section.name()),
             ];
-            for (key, _) in section.keys() {
+            for Row { name: key, .. } in section.keys() {
                 lines.push(match section.get(key) {
                     Some(value) => format!("{key} = {value}"),
                     None => format!("# {key} is not set"),
@@ -60,11 +69,12 @@ impl RawConfig {
     pub fn keys() -> Vec<Key> {
         let mut keys = Vec::new();
         for section in Self::all_sections() {
-            keys.extend(section.keys().iter().map(|&(name, doc)| {
+            keys.extend(section.keys().iter().map(|&Row { name, doc, is_free }| {
                 Key {
                     section: section.name(),
                     name,
                     doc,
+                    is_free,
                     takes: section.expected(name).unwrap_or_default(),
                     default: section
                         .get(name)

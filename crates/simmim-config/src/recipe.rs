@@ -222,7 +222,7 @@ mod tests {
         let config = read("extends = 'paper/loss-l2'\n[train]\nepochs = 3").unwrap();
         // Its own, that of the row, and that of the authors' Swin-B.
         assert_eq!(config.train.epochs, 3);
-        assert_eq!(config.objective.loss, crate::keys::Loss::L2);
+        assert_eq!(config.objective.loss, simmim_autograd::PixelLoss::L2);
         assert_eq!(
             (config.model.window, config.train.batch_size),
             (Some(6), 2048)

@@ -157,7 +157,55 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// Defines a key's type that is one of a few words.
+/// A type of which each value has a word in a configuration.
+pub trait Words: Copy + 'static {
+    /// Every choice with its word, in the order in which the documentation lists them.
+    const WORDS: &'static [(Self, &'static str)];
+
+    /// The word that stands for it in a configuration.
+    fn word(self) -> &'static str;
+}
+
+impl<T: Words> Setting for T {
+    fn expected() -> String {
+        let words: Vec<String> = T::WORDS
+            .iter()
+            .map(|(_, word)| format!("\"{word}\""))
+            .collect();
+        match words.as_slice() {
+            [only] => only.clone(),
+            words => format!("one of {}", words.join(", ")),
+        }
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        let word = value.as_str()?;
+        let found = T::WORDS.iter().find(|(_, own)| *own == word);
+        found.map(|(choice, _)| *choice)
+    }
+
+    fn to_toml(&self) -> Option<Value> {
+        Some(Value::String(self.word().to_owned()))
+    }
+}
+
+/// Gives a type of another crate its words.
+macro_rules! words_of {
+    ($name:ident { $($variant:ident = $word:literal),+ }) => {
+        impl $crate::setting::Words for $name {
+            const WORDS: &'static [(Self, &'static str)] = &[$((Self::$variant, $word),)+];
+
+            fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+    };
+}
+pub(crate) use words_of;
+
+/// Defines a type of a few words, where the crates below have none.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -166,42 +214,13 @@ macro_rules! words {
             $($(#[$variant_doc])* $variant,)+
         }
 
-        impl $name {
-            /// Every choice, in the order in which the documentation lists them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The word that stands for it in a configuration.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)+
-                }
-            }
-        }
-
         impl std::fmt::Display for $name {
             fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.pad(self.word())
+                formatter.pad($crate::setting::Words::word(*self))
             }
         }
 
-        impl $crate::setting::Setting for $name {
-            fn expected() -> String {
-                let words: Vec<String> = Self::ALL.iter().map(|choice| format!("\"{choice}\"")).collect();
-                match words.as_slice() {
-                    [only] => only.clone(),
-                    words => format!("one of {}", words.join(", ")),
-                }
-            }
-
-            fn from_toml(value: &toml::Value) -> Option<Self> {
-                let word = value.as_str()?;
-                Self::ALL.iter().copied().find(|choice| choice.word() == word)
-            }
-
-            fn to_toml(&self) -> Option<toml::Value> {
-                Some(toml::Value::String(self.word().to_owned()))
-            }
-        }
+        $crate::setting::words_of! { $name { $($variant = $word),+ } }
     };
 }
 pub(crate) use words;

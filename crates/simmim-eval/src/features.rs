@@ -4,12 +4,9 @@ use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
 
-use simmim_autograd::{Parameters, Tape, Tensor};
+use simmim_autograd::{Parameters, Precision, Tape, Tensor};
 use simmim_config::RawConfig;
-use simmim_config::keys::Precision;
-use simmim_data::{
-    Batch, BatchPlan, BatchSettings, DataSet, LabelledSet, Loader, Pass, Reporter, Split, Views,
-};
+use simmim_data::{Batch, DataSet, LabelledSet, Loader, Reporter};
 use simmim_model::Encoder;
 use simmim_train::checkpoint;
 
@@ -92,9 +89,9 @@ impl Extractor {
         let (_, origin) = checkpoint::open_own(path, None)?;
         let is_fine_tuned = origin.config.finetune.is_some();
         let source = if is_fine_tuned {
-            Source::FineTuned(Box::new(FineTuned::open_in(path, Some(Precision::Fp32))?))
+            Source::FineTuned(Box::new(FineTuned::open_in(path, Some(Precision::F32))?))
         } else {
-            Source::Pretrained(Box::new(Trained::open_in(path, Some(Precision::Fp32))?))
+            Source::Pretrained(Box::new(Trained::open_in(path, Some(Precision::F32))?))
         };
         let mut extractor = Self {
             source,
@@ -296,38 +293,14 @@ impl Extractor {
         reporter: &Arc<Reporter>,
         batch_size: usize,
     ) -> Result<Loader, Error> {
-        let (views, settings) = (self.views()?, self.settings(batch_size));
-        let split = Split::all(data.len());
-        let reporter = Arc::clone(reporter);
-        let batches = BatchPlan::new(Arc::clone(data), views, split, settings, reporter)?;
-        let n_workers = self.config().n_workers();
-        Ok(Loader::start(Arc::new(batches), Pass::All, n_workers)?)
-    }
-
-    fn settings(&self, batch_size: usize) -> BatchSettings {
-        BatchSettings {
-            batch_size,
-            n_micro: 1,
-            ..self.config().batches()
+        match &self.source {
+            Source::FineTuned(tuned) => tuned.all_images(data, reporter, batch_size),
+            Source::Pretrained(trained) => {
+                let opened = trained.opened();
+                let views = opened.views(trained.transform()?);
+                opened.all_images(views, data, reporter, batch_size)
+            }
         }
-    }
-
-    fn views(&self) -> Result<Views, Error> {
-        let config = self.config();
-        let unresolved = simmim_train::Error::NoMetadata {
-            path: self.file().to_owned(),
-            key: "data.mean",
-        };
-        let normalisation = config.normalisation()?.ok_or(unresolved)?;
-        let transform = match &self.source {
-            Source::Pretrained(trained) => trained.plan().transform(normalisation)?,
-            Source::FineTuned(tuned) => tuned.plan().transform(normalisation)?,
-        };
-        Ok(Views {
-            transform,
-            masks: None,
-            limits: config.decode_limits(),
-        })
     }
 }
 

@@ -1,23 +1,23 @@
 //! A fine-tuned model read back from a run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use simmim_autograd::Precision;
 use simmim_config::FineTunePlan;
-use simmim_config::keys::Precision;
-use simmim_data::{BatchPlan, BatchSettings, DataSet, Loader, Pass, Reporter, Split, Views};
-use simmim_train::checkpoint::{self, Origin};
+use simmim_data::{BatchSettings, DataSet, Loader, Reporter, Views};
+use simmim_train::checkpoint::Origin;
 use simmim_train::finetune::{LabelNetwork, classes_of};
 
 use crate::error::Error;
+use crate::opened::Opened;
 
 /// A fine-tuned model with what it was trained by.
 #[derive(Debug)]
 pub struct FineTuned {
     plan: FineTunePlan,
     network: LabelNetwork,
-    origin: Origin,
-    file: PathBuf,
+    opened: Opened,
 }
 
 impl FineTuned {
@@ -33,9 +33,8 @@ impl FineTuned {
 
     /// As [`FineTuned::open`], computing in that precision instead of the one of its training.
     pub(crate) fn open_in(path: &Path, precision: Option<Precision>) -> Result<Self, Error> {
-        let (archive, origin) = checkpoint::open_own(path, precision)?;
-        let file = archive.path().to_owned();
-        if origin.config.finetune.is_none() {
+        let (archive, opened) = Opened::open(path, precision)?;
+        if opened.config().finetune.is_none() {
             return Err(simmim_config::Error::OtherTask {
                 found: "a pre-trained encoder, which has learned no labels yet",
                 command: "simmim finetune --from",
@@ -43,17 +42,13 @@ impl FineTuned {
             .into());
         }
         let classes = classes_of(&archive)?;
-        let plan = FineTunePlan::new(origin.config.clone(), classes);
-        let plan = plan.map_err(|source| Error::Stored {
-            path: file.clone(),
-            source,
-        })?;
+        let plan = FineTunePlan::new(opened.config().clone(), classes);
+        let plan = plan.map_err(|source| opened.unusable(source))?;
         let network = LabelNetwork::read(&archive, &plan)?;
         Ok(Self {
             plan,
             network,
-            origin,
-            file,
+            opened,
         })
     }
 
@@ -69,12 +64,12 @@ impl FineTuned {
 
     /// What its checkpoint says of its run.
     pub fn origin(&self) -> &Origin {
-        &self.origin
+        &self.opened.origin
     }
 
     /// The file that the weights are from.
     pub fn file(&self) -> &Path {
-        &self.file
+        &self.opened.file
     }
 
     /// A loader of all images of a data set in order, as the model is to see them. Those that cannot be read go to
@@ -88,33 +83,17 @@ impl FineTuned {
         reporter: &Arc<Reporter>,
         batch_size: usize,
     ) -> Result<Loader, Error> {
-        let split = Split::all(data.len());
-        let settings = self.settings(batch_size);
-        let reporter = Arc::clone(reporter);
-        let batches = BatchPlan::new(Arc::clone(data), self.views()?, split, settings, reporter)?;
-        let n_workers = self.plan.config().n_workers();
-        Ok(Loader::start(Arc::new(batches), Pass::All, n_workers)?)
+        let views = self.views()?;
+        self.opened.all_images(views, data, reporter, batch_size)
     }
 
-    pub(crate) fn settings(&self, batch_size: usize) -> BatchSettings {
-        BatchSettings {
-            batch_size,
-            n_micro: 1,
-            ..self.plan.config().batches()
-        }
-    }
-
+    /// Labelled images as the model is to see them.
     pub(crate) fn views(&self) -> Result<Views, Error> {
-        let config = self.plan.config();
-        let unresolved = simmim_train::Error::NoMetadata {
-            path: self.file.clone(),
-            key: "data.mean",
-        };
-        let normalisation = config.normalisation()?.ok_or(unresolved)?;
-        Ok(Views {
-            transform: self.plan.transform(normalisation)?,
-            masks: None,
-            limits: config.decode_limits(),
-        })
+        let transform = self.plan.transform(self.opened.normalisation()?)?;
+        Ok(self.opened.views(transform))
+    }
+
+    pub(crate) fn batches(&self, batch_size: usize) -> BatchSettings {
+        self.opened.batches(batch_size)
     }
 }

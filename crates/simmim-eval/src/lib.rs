@@ -36,6 +36,7 @@ pub mod features;
 mod fine_tuned;
 mod held_out;
 pub mod knn;
+mod opened;
 mod predict;
 pub mod probe;
 pub mod report;

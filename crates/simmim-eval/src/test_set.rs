@@ -142,7 +142,7 @@ impl TestSet {
     /// # Errors
     /// [`Error::Data`] where there is nothing to read.
     pub fn batches(&self, model: &FineTuned, batch_size: usize) -> Result<Loader, Error> {
-        let (views, settings) = (model.views()?, model.settings(batch_size));
+        let (views, settings) = (model.views()?, model.batches(batch_size));
         let split = self.set.split().clone();
         let reporter = Arc::clone(&self.reporter);
         let batches = BatchPlan::labelled(&self.set, views, split, settings, reporter)?;

@@ -2,24 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
+use simmim_autograd::Precision;
 use simmim_config::codebook::Codebook;
-use simmim_config::keys::Precision;
 use simmim_config::{Plan, RawConfig};
 use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode, read_image_file};
 use simmim_random::{Purpose, Stream};
-use simmim_train::checkpoint::{self, Origin};
+use simmim_train::checkpoint::Origin;
 use simmim_train::picture::Picture;
 use simmim_train::pretrain::Network;
 
 use crate::error::Error;
+use crate::opened::Opened;
 
 /// A trained model with what it was trained by.
 #[derive(Debug)]
 pub struct Trained {
     plan: Plan,
     network: Network,
-    origin: Origin,
-    file: PathBuf,
+    opened: Opened,
 }
 
 impl Trained {
@@ -34,9 +34,8 @@ impl Trained {
 
     /// As [`Trained::open`], computing in that precision instead of the one of its training.
     pub(crate) fn open_in(path: &Path, precision: Option<Precision>) -> Result<Self, Error> {
-        let (archive, origin) = checkpoint::open_own(path, precision)?;
-        let file = archive.path().to_owned();
-        if origin.config.finetune.is_some() {
+        let (archive, opened) = Opened::open(path, precision)?;
+        if opened.config().finetune.is_some() {
             return Err(simmim_config::Error::OtherTask {
                 found: "a fine-tuned classifier, which fills in no hidden pixels",
                 command: "simmim predict --from",
@@ -44,19 +43,15 @@ impl Trained {
             .into());
         }
         // What the configuration may say of a codebook's file is of the time of the training.
-        let codebook = Codebook::of_checkpoint(&archive, &origin.config)?;
+        let codebook = Codebook::of_checkpoint(&archive, opened.config())?;
         let shape = codebook.as_ref().map(Codebook::shape);
-        let plan = Plan::with_codebook(origin.config.clone(), shape);
-        let plan = plan.map_err(|source| Error::Stored {
-            path: file.clone(),
-            source,
-        })?;
+        let plan = Plan::with_codebook(opened.config().clone(), shape);
+        let plan = plan.map_err(|source| opened.unusable(source))?;
         let network = Network::read(&archive, &plan, codebook)?;
         Ok(Self {
             plan,
             network,
-            origin,
-            file,
+            opened,
         })
     }
 
@@ -72,12 +67,12 @@ impl Trained {
 
     /// What its checkpoint says of its run.
     pub fn origin(&self) -> &Origin {
-        &self.origin
+        &self.opened.origin
     }
 
     /// The file that the weights are from.
     pub fn file(&self) -> &Path {
-        &self.file
+        &self.opened.file
     }
 
     /// Masks other than those of the training, for the same grid of patches.
@@ -103,12 +98,7 @@ impl Trained {
         masks: &MaskPlan,
         seed: u64,
     ) -> Result<Picture, Error> {
-        let unresolved = simmim_train::Error::NoMetadata {
-            path: self.file.clone(),
-            key: "data.mean",
-        };
-        let normalisation = self.plan.normalisation()?.ok_or(unresolved)?;
-        let transform = self.plan.transform(normalisation)?;
+        let transform = self.transform()?;
         let mut batch = Batch {
             image_shape: [
                 transform.channels(),
@@ -133,6 +123,16 @@ impl Trained {
             masks.patch_px(),
             transform.normalisation(),
         ))
+    }
+
+    /// From decoded images to samples, as in the training.
+    pub(crate) fn transform(&self) -> Result<Transform, Error> {
+        Ok(self.plan.transform(self.opened.normalisation()?)?)
+    }
+
+    /// The checkpoint that it was read from.
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     fn sample(&self, path: &Path, transform: &Transform) -> Result<Vec<f32>, Error> {

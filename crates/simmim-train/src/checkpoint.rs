@@ -10,9 +10,8 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use simmim_autograd::{ParameterSpecs, Parameters, Tensor};
+use simmim_autograd::{ParameterSpecs, Parameters, Precision, Tensor};
 use simmim_checkpoint::{Archive, Entry, write_archive};
-use simmim_config::keys::Precision;
 use simmim_config::{Layer, RawConfig};
 
 use crate::error::Error;

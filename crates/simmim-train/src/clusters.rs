@@ -12,10 +12,9 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use simmim_autograd::Tensor;
+use simmim_autograd::{Precision, Tensor};
 use simmim_config::Plan;
 use simmim_config::codebook::Codebook;
-use simmim_config::keys::Precision;
 use simmim_data::{DataSet, Normalisation, Reporter, Scratch, decode};
 use simmim_random::{Draws, Purpose, Stream};
 
@@ -116,7 +115,7 @@ fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Err
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     let [height, width] = transform.size();
     let image = Tensor::from_slice(
-        &device_in(Precision::Fp32),
+        &device_in(Precision::F32),
         &[1, channels, height, width],
         &sample,
     );
@@ -142,7 +141,7 @@ fn k_means(colours: &Colours, n: usize, draws: Draws) -> Vec<f32> {
     if colours.counts.len() <= n {
         return colours.values.clone();
     }
-    let device = device_in(Precision::Fp32);
+    let device = device_in(Precision::F32);
     let points = Tensor::from_slice(&device, &[colours.counts.len(), channels], &colours.values);
     let mut means = first_means(colours, n, draws);
     let mut before = Vec::new();

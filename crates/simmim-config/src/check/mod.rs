@@ -2,11 +2,14 @@
 
 use std::fmt::Debug;
 
+use simmim_autograd::PixelLoss;
+
 use crate::error::Error;
 use crate::keys::{
-    Data, FineTune, Loss, MOST_CLASSES, Mask, Model, Normalise, Objective, Schedule, Target, Train,
+    Data, FineTune, MOST_CLASSES, Mask, Model, Normalise, Objective, Schedule, Target, Train,
 };
 use crate::raw::RawConfig;
+use crate::setting::Words;
 
 const POSITIVE: &str = "1 or more";
 const NOT_NEGATIVE: &str = "a finite number, 0 or more";
@@ -247,7 +250,7 @@ impl Objective {
         let target = self.target;
         let has_classes = target != Target::Pixels;
         require(
-            !has_classes || self.loss == Loss::L1,
+            !has_classes || self.loss == PixelLoss::L1,
             "objective.loss",
             &self.loss.word(),
             &format!("unset for the target \"{target}\": classes are compared by cross-entropy"),

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers, write_bytes_atomic};
-use simmim_config::{FREE_KEYS, Layer, RawConfig};
+use simmim_config::{Layer, RawConfig};
 use simmim_data::DataSet;
 use simmim_train::metrics::MetricsLog;
 use simmim_train::run_folder::{CONFIG, LOCK, METRICS, lock};
@@ -158,24 +158,16 @@ impl Folder {
             return Ok(());
         }
         let before = RawConfig::from_layers(&[Layer::file(&path)?])?;
-        let shown = |config: &RawConfig, key: &str| {
-            let value = config.get(key);
-            value.map_or("not set".to_owned(), |value| value.to_string())
+        let Some(found) = before.differs(&point.config) else {
+            return Ok(());
         };
-        for key in RawConfig::keys() {
-            let name = format!("{}.{}", key.section, key.name);
-            let (before, now) = (shown(&before, &name), shown(&point.config, &name));
-            if before != now && !FREE_KEYS.contains(&key.name) {
-                let (point, key) = (point.name.clone(), name);
-                return Err(Error::Contradicts {
-                    point,
-                    key,
-                    before,
-                    now,
-                });
-            }
-        }
-        Ok(())
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
+        Err(Error::Contradicts {
+            point: point.name.clone(),
+            key: found.key.path(),
+            before: shown(found.before),
+            now: shown(found.now),
+        })
     }
 
     /// Writes the tables and the plot of what is known so far.

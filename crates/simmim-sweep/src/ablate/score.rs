@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_config::keys::{Mask, Target};
-use simmim_config::{Plan, RawConfig};
+use simmim_config::{Plan, RawConfig, Words};
 use simmim_data::DataSet;
 use simmim_eval::{Trained, held_out_loss};
 use simmim_train::pretrain::Network;
@@ -62,7 +62,9 @@ impl Score {
         match self {
             Self::CommonMask(mask) => format!(
                 "held-out loss under {} masks of {} px cells, ratio {}",
-                mask.kind, mask.cell_px, mask.ratio
+                mask.kind.word(),
+                mask.cell_px,
+                mask.ratio
             ),
         }
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::write_bytes_atomic;
-use simmim_config::{Layer, RawConfig, first_difference};
+use simmim_config::{Layer, RawConfig};
 use simmim_train::run_folder::{CONFIG, LOCK, lock};
 
 use super::comparison::{LowShotResult, Point};
@@ -89,15 +89,16 @@ impl Folder {
             return Ok(());
         }
         let before = RawConfig::from_layers(&[Layer::file(&path)?])?;
-        match first_difference(&before, &point.config) {
-            None => Ok(()),
-            Some((expected, found)) => Err(simmim_train::Error::Changed {
-                what: format!("a line of the configuration of {}", point.name),
-                expected,
-                found,
-            }
-            .into()),
+        let Some(difference) = before.differs(&point.config) else {
+            return Ok(());
+        };
+        let [expected, found] = difference.lines();
+        Err(simmim_train::Error::Changed {
+            what: format!("a line of the configuration of {}", point.name),
+            expected,
+            found,
         }
+        .into())
     }
 
     pub(super) fn write_result(&self, point: &Point, result: &LowShotResult) -> Result<(), Error> {

@@ -424,12 +424,13 @@ fn go_on<T: Task>(
 
 /// Compares the configuration that a checkpoint was made by with the one to go on with.
 fn require_same(before: &RawConfig, now: &RawConfig) -> Result<(), Error> {
-    match simmim_config::first_difference(before, now) {
-        None => Ok(()),
-        Some((expected, found)) => Err(Error::Changed {
-            what: "a line of config.toml".to_owned(),
-            expected,
-            found,
-        }),
-    }
+    let Some(difference) = before.differs(now) else {
+        return Ok(());
+    };
+    let [expected, found] = difference.lines();
+    Err(Error::Changed {
+        what: "a line of config.toml".to_owned(),
+        expected,
+        found,
+    })
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
-use simmim_config::{Layer, Plan, RawConfig, keys};
+use simmim_config::{Layer, Plan, RawConfig, Words};
 use simmim_data::Batch;
-use simmim_device::{Device, DeviceChoice, Precision, ProfilingDevice};
+use simmim_device::{Device, DeviceChoice, ProfilingDevice};
 use simmim_random::{Purpose, Stream};
 use simmim_train::learner::Learner;
 use simmim_train::{device_of, in_threads};
@@ -150,10 +150,7 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
     let peak_rss_bytes = peak_rss_bytes();
     drop(learner);
     let profile = profiling.map(|device| {
-        let precision = match plan.config().train.precision {
-            keys::Precision::Fp32 => Precision::F32,
-            keys::Precision::Bf16 => Precision::Bf16,
-        };
+        let precision = plan.config().train.precision;
         Profile::new(
             device.costs(),
             simmim_backend::peaks(DeviceChoice::Auto, precision),
@@ -176,10 +173,7 @@ impl Measured {
         let step_secs = median(&self.step_secs);
         let mut line = json!({
             "variant": config.model.variant,
-            "precision": match config.train.precision {
-                keys::Precision::Fp32 => "fp32",
-                keys::Precision::Bf16 => "bf16",
-            },
+            "precision": config.train.precision.word(),
             "batch": config.train.batch_size,
             "threads": self.n_threads,
             "image_size": config.data.image_size,

@@ -1,0 +1,91 @@
+//! What a model of a pre-training and one of a fine-tuning share once they are opened: the file, what it says of its run, and
+//! images as the model is to see them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use simmim_autograd::Precision;
+use simmim_checkpoint::Archive;
+use simmim_config::RawConfig;
+use simmim_data::{
+    BatchPlan, BatchSettings, DataSet, Loader, Normalisation, Pass, Reporter, Split, Transform,
+    Views,
+};
+use simmim_train::checkpoint::{self, Origin};
+
+use crate::error::Error;
+
+/// A checkpoint that was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: PathBuf,
+    pub(crate) origin: Origin,
+}
+
+impl Opened {
+    /// Opens a run folder (its best weights, or its last where none are best) or one of its checkpoints. With `precision` the
+    /// model is to compute in that one instead of its own.
+    pub(crate) fn open(
+        path: &Path,
+        precision: Option<Precision>,
+    ) -> Result<(Archive, Self), Error> {
+        let (archive, origin) = checkpoint::open_own(path, precision)?;
+        let file = archive.path().to_owned();
+        Ok((archive, Self { file, origin }))
+    }
+
+    /// The configuration that the model was trained by.
+    pub(crate) fn config(&self) -> &RawConfig {
+        &self.origin.config
+    }
+
+    /// That configuration cannot be used, which is the file's fault and not the user's.
+    pub(crate) fn unusable(&self, source: simmim_config::Error) -> Error {
+        Error::Stored {
+            path: self.file.clone(),
+            source,
+        }
+    }
+
+    /// The mean and standard deviation of the training: a run writes them as numbers.
+    pub(crate) fn normalisation(&self) -> Result<Normalisation, Error> {
+        let unresolved = simmim_train::Error::NoMetadata {
+            path: self.file.clone(),
+            key: "data.mean",
+        };
+        Ok(self.config().normalisation()?.ok_or(unresolved)?)
+    }
+
+    /// Images without masks.
+    pub(crate) fn views(&self, transform: Transform) -> Views {
+        Views {
+            transform,
+            masks: None,
+            limits: self.config().decode_limits(),
+        }
+    }
+
+    /// Batches of so many images, each whole.
+    pub(crate) fn batches(&self, batch_size: usize) -> BatchSettings {
+        BatchSettings {
+            batch_size,
+            n_micro: 1,
+            ..self.config().batches()
+        }
+    }
+
+    /// A loader of all images of a data set in order. Those that cannot be read go to `reporter`.
+    pub(crate) fn all_images(
+        &self,
+        views: Views,
+        data: &Arc<DataSet>,
+        reporter: &Arc<Reporter>,
+        batch_size: usize,
+    ) -> Result<Loader, Error> {
+        let (split, settings) = (Split::all(data.len()), self.batches(batch_size));
+        let (data, reporter) = (Arc::clone(data), Arc::clone(reporter));
+        let batches = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
+        let n_workers = self.config().n_workers();
+        Ok(Loader::start(batches, Pass::All, n_workers)?)
+    }
+}
