@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::keys::{ClassWeights, FineTune};
 use crate::plan::require_addressable;
 use crate::raw::RawConfig;
+use crate::size::{COPIES, Disk, Memory};
 
 /// What there is to tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,25 +180,33 @@ impl FineTunePlan {
     /// About how much memory training takes, in bytes: parameters, gradients and moments, and what the forward pass
     /// keeps of one part of a batch.
     pub fn memory_bytes(&self) -> u64 {
-        // Weights, gradients and two moments, and once more all but the gradients while a checkpoint is written; with
-        // an average, that twice.
-        let averages = if self.config.of_fine_tuning().ema > 0.0 {
+        // An average is held once, and once more while a checkpoint is written.
+        let average = if self.config.of_fine_tuning().ema > 0.0 {
             2.0
         } else {
             0.0
         };
         let train = &self.config.train;
         let n_images = train.batch_size / train.accumulation;
-        let kept = self.encoder.kept_values(n_images, train.checkpointing);
-        let n_values = self.model().1.n_values() as f64;
-        (4.0 * (kept + n_values * (7.0 + averages))) as u64
+        Memory {
+            n_parameters: self.model().1.n_values(),
+            copies: COPIES + average,
+            kept_values: self.encoder.kept_values(n_images, train.checkpointing),
+        }
+        .bytes()
     }
 
     /// Bytes that a run writes at its peak: the checkpoints that are kept, the best weights, one more in the making.
     pub fn disk_bytes(&self) -> u64 {
-        let weights = self.model().1.n_values() as u64 * 4;
-        let n_states = self.config.train.keep as u64 + 2;
-        weights * (4 * n_states + 1)
+        let weights = self.model().1.n_values() as u64;
+        Disk {
+            // Weights, two moments, and an average.
+            state_values: 4 * weights,
+            best_values: weights,
+            other_values: 0,
+            n_kept: self.config.train.keep,
+        }
+        .peak_bytes()
     }
 }
 

@@ -52,6 +52,7 @@ mod plan;
 mod raw;
 pub mod recipe;
 mod setting;
+mod size;
 
 pub use check::MOST_THREADS;
 pub use difference::Difference;

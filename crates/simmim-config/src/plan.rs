@@ -12,6 +12,7 @@ use crate::encoder::encoder_config;
 use crate::error::Error;
 use crate::objective::{self, Geometry};
 use crate::raw::RawConfig;
+use crate::size::{COPIES, Disk, Memory};
 
 /// A configuration that is proved to fit together.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,8 +165,6 @@ impl Plan {
     /// About how much memory training takes, in bytes: parameters, gradients and moments, what the forward
     /// pass keeps of one part of a batch, position biases, predictions, and batches of images ahead of the step.
     pub fn memory_bytes(&self) -> u64 {
-        // Weights, gradients and two moments, and once more all but the gradients while a checkpoint is written.
-        const PER_PARAMETER: f64 = 4.0 * 7.0;
         let train = &self.config.train;
         let n_images = train.batch_size / train.accumulation;
         let kept = self.encoder.kept_values(n_images, train.checkpointing);
@@ -179,8 +178,29 @@ impl Plan {
         let (head, features) = (self.objective.head, self.encoder.features());
         let of_head = head.kept_values(grid, features, train.checkpointing);
         let predictions = n_images as f64 * (of_head + self.prediction_values());
-        let values = kept + predictions + ahead;
-        (specs.n_values() as f64 * PER_PARAMETER + 4.0 * values) as u64
+        Memory {
+            n_parameters: specs.n_values(),
+            copies: COPIES,
+            kept_values: kept + predictions + ahead,
+        }
+        .bytes()
+    }
+
+    /// Bytes that a run writes at its peak: the checkpoints that are kept, the best weights, one more in the making; the
+    /// codebook stands in each of them, and in a file of its own.
+    pub fn disk_bytes(&self) -> u64 {
+        let weights = self.model().1.n_values() as u64;
+        let channels = self.config.data.channels;
+        let values_of = |book: CodebookShape| book.n * channels * book.side * book.side;
+        let codebook = self.codebook().map_or(0, values_of) as u64;
+        Disk {
+            // Weights and two moments.
+            state_values: 3 * weights + codebook,
+            best_values: weights + codebook,
+            other_values: codebook,
+            n_kept: self.config.train.keep,
+        }
+        .peak_bytes()
     }
 
     /// Values that a step holds of what is predicted for one image.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use simmim_checkpoint::Archive;
 use simmim_collective::{Collective, agree};
-use simmim_config::codebook::{self, Codebook, CodebookShape};
+use simmim_config::codebook::{self, Codebook};
 use simmim_config::keys::Target;
 use simmim_config::{Plan, RawConfig, auto};
 use simmim_data::{BatchPlan, DataSet, ImageSample, Reporter, Survey, Views};
@@ -99,7 +99,7 @@ fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network
         config: plan.config().clone(),
         images,
         notes,
-        disk_bytes: disk_bytes(&plan),
+        disk_bytes: plan.disk_bytes(),
         begin: Box::new(move |folder| begin(&plan, codebook, folder)),
     })
 }
@@ -118,16 +118,6 @@ fn begin(
     let network = Network::new(plan, codebook)?;
     let optimiser = plan.optimiser(&network.model, &network.parameters);
     Ok(Learner::new(network, optimiser, plan.config()))
-}
-
-/// Bytes that a run writes at its peak: the checkpoints that are kept, the best weights, one more in the making.
-fn disk_bytes(plan: &Plan) -> u64 {
-    let weights = plan.model().1.n_values() as u64 * 4;
-    let n_states = plan.config().train.keep as u64 + 2;
-    let channels = plan.config().data.channels;
-    let codeword = |book: CodebookShape| book.n * channels * book.side * book.side;
-    let codebook = plan.codebook().map_or(0, codeword) as u64 * 4;
-    weights * (3 * n_states + 1) + codebook * (n_states + 2)
 }
 
 /// The codebook that a run in a folder began with; `None` where its target has none or it has not come as far
