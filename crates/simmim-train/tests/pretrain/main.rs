@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod floor;
 mod targets;
 
 use std::collections::BTreeMap;
