@@ -152,20 +152,21 @@ impl AdamW {
         self.steps
     }
 
-    /// Puts back the state of an earlier run: the moments of each parameter in order, and the steps taken.
+    /// Puts back the moments that a parameter had in an earlier run, in the place of those that are there.
     ///
     /// # Panics
-    /// When there is not one pair for each parameter, of its shape.
-    pub fn restore(&mut self, moments: Vec<[Tensor; 2]>, steps: u64) {
-        let shape_of = |pair: &[Tensor; 2]| [pair[0].shape().to_vec(), pair[1].shape().to_vec()];
-        assert!(
-            moments
-                .iter()
-                .map(shape_of)
-                .eq(self.moments.iter().map(shape_of)),
-            "moments of another model"
-        );
-        self.moments = moments;
+    /// When they are not of its shape.
+    pub fn restore_moments(&mut self, id: ParameterId, first: Tensor, second: Tensor) {
+        let held = &mut self.moments[id.idx()];
+        let new = [first, second];
+        for (new, old) in new.iter().zip(held.iter()) {
+            assert_eq!(new.shape(), old.shape(), "moments of another parameter");
+        }
+        *held = new;
+    }
+
+    /// Puts back the number of steps that an earlier run had taken.
+    pub fn restore_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
 }

@@ -12,6 +12,7 @@ use safetensors::tensor::Metadata;
 
 use crate::Error;
 use crate::checksum::{CHECKSUM_KEY, Checksum};
+use crate::error::read_error;
 
 /// Bytes before the header: its length, as a little-endian `u64`.
 const LENGTH_BYTES: u64 = 8;
@@ -82,19 +83,16 @@ impl Archive {
     /// [`Error::Read`] where the file cannot be read, [`Error::Length`] where it was cut short or something was
     /// appended, [`Error::Header`] where the header is not one of this format.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref().to_owned();
-        let read_error = |source| Error::Read {
-            path: path.clone(),
-            source,
-        };
-        let mut file = File::open(&path).map_err(read_error)?;
-        let stat = file.metadata().map_err(read_error)?;
+        let path = path.as_ref();
+        let unread = read_error(path);
+        let mut file = File::open(path).map_err(&unread)?;
+        let stat = file.metadata().map_err(&unread)?;
         if stat.is_dir() {
-            return Err(read_error(io::ErrorKind::IsADirectory.into()));
+            return Err(unread(io::ErrorKind::IsADirectory.into()));
         }
         let n_bytes = stat.len();
         let length_error = |expected| Error::Length {
-            path: path.clone(),
+            path: path.to_owned(),
             expected,
             found: n_bytes,
         };
@@ -103,10 +101,10 @@ impl Archive {
             return Err(length_error(LENGTH_BYTES));
         }
         let mut length = [0; LENGTH_BYTES as usize];
-        file.read_exact(&mut length).map_err(read_error)?;
+        file.read_exact(&mut length).map_err(&unread)?;
         let header_bytes = u64::from_le_bytes(length);
         let header_error = |source| Error::Header {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         };
         // First, because a file of another format starts with what reads as an absurd length.
@@ -120,7 +118,7 @@ impl Archive {
             return Err(length_error(data_start));
         }
         let mut header = vec![0; header_bytes as usize];
-        file.read_exact(&mut header).map_err(read_error)?;
+        file.read_exact(&mut header).map_err(&unread)?;
         let header: Metadata = serde_json::from_slice(&header).map_err(header_error)?;
         let expected = data_start + header.data_len() as u64;
         if expected != n_bytes {
@@ -134,7 +132,7 @@ impl Archive {
             tensors: tensors(&header, data_start),
             file: Mutex::new(file),
             n_bytes,
-            path,
+            path: path.to_owned(),
         })
     }
 
@@ -322,18 +320,14 @@ impl Archive {
 
     /// Hands the bytes of a tensor on, some at a time.
     fn for_each_chunk(&self, info: &TensorInfo, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
-        let read_error = |source| Error::Read {
-            path: self.path.clone(),
-            source,
-        };
+        let unread = read_error(&self.path);
         let mut file = self.file();
-        file.seek(SeekFrom::Start(info.offset))
-            .map_err(read_error)?;
+        file.seek(SeekFrom::Start(info.offset)).map_err(&unread)?;
         let mut buffer = vec![0; CHUNK_BYTES.min(info.n_bytes)];
         let mut left = info.n_bytes;
         while left > 0 {
             let chunk = &mut buffer[..left.min(CHUNK_BYTES)];
-            file.read_exact(chunk).map_err(read_error)?;
+            file.read_exact(chunk).map_err(&unread)?;
             take(chunk);
             left -= chunk.len();
         }

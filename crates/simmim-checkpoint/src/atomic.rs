@@ -7,6 +7,7 @@ use std::path::Path;
 use tempfile::{Builder, NamedTempFile};
 
 use crate::Error;
+use crate::error::{read_error, write_error};
 
 /// How the name of every temporary file of this crate starts.
 pub const TEMPORARY_PREFIX: &str = ".simmim-partial-";
@@ -24,10 +25,7 @@ pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> Result<(), Error> {
-    replace(path, write).map_err(|source| Error::Write {
-        path: path.to_owned(),
-        source,
-    })
+    replace(path, |file| write(file).map_err(write_error(path)))
 }
 
 /// Replaces the file at `path` by `bytes`, or leaves everything as it was. See [`write_atomic`].
@@ -45,57 +43,64 @@ pub fn write_bytes_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Read`] where the folder cannot be listed, [`Error::Write`] where a file cannot be removed.
 pub fn remove_leftovers(folder: &Path) -> Result<usize, Error> {
-    let read_error = |source| Error::Read {
-        path: folder.to_owned(),
-        source,
-    };
+    let unlisted = read_error(folder);
     let mut n_removed = 0;
-    for entry in fs::read_dir(folder).map_err(read_error)? {
-        let entry = entry.map_err(read_error)?;
+    for entry in fs::read_dir(folder).map_err(&unlisted)? {
+        let entry = entry.map_err(&unlisted)?;
         let is_ours = entry
             .file_name()
             .to_string_lossy()
             .starts_with(TEMPORARY_PREFIX);
         if is_ours {
-            fs::remove_file(entry.path()).map_err(|source| Error::Write {
-                path: entry.path(),
-                source,
-            })?;
+            fs::remove_file(entry.path()).map_err(write_error(&entry.path()))?;
             n_removed += 1;
         }
     }
     Ok(n_removed)
 }
 
-fn replace(
+/// As [`write_atomic`], for what is written with going back, or can fail for reasons of its own.
+pub(crate) fn replace(
     path: &Path,
-    write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
-) -> io::Result<()> {
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let failed = write_error(path);
+    // Dropped before `settle`, the temporary file removes itself.
+    let mut temporary = temporary_beside(path).map_err(&failed)?;
+    let mut writer = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
+    write(&mut writer)?;
+    writer.flush().map_err(&failed)?;
+    drop(writer);
+    settle(temporary, path).map_err(&failed)
+}
+
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    // Renaming onto a folder fails on some systems only, and late.
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    // Dropped before `persist`, the temporary file removes itself.
-    let mut temporary = temporary_in(folder)?;
-    let mut writer = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
-    write(&mut writer)?;
-    writer.flush()?;
-    drop(writer);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
-}
-
-fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(TEMPORARY_PREFIX);
     // A temporary file is private unless told otherwise; this one becomes an ordinary file, under the umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder_of(path))
+}
+
+/// Forces the file to the disk and gives it its name.
+fn settle(temporary: NamedTempFile, path: &Path) -> io::Result<()> {
+    // Before the renaming: else a power cut could leave the new name with nothing behind it.
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder_of(path))
+}
+
+/// The folder of a file; a bare name has an empty parent, which cannot be opened.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Makes the renaming itself last. Only Unix lets a folder be opened and forced to the disk.

@@ -1,7 +1,7 @@
 //! What can go wrong between bytes and arrays.
 
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
@@ -164,7 +164,23 @@ impl Error {
     }
 }
 
-fn read_hint(path: &std::path::Path, source: &io::Error) -> Option<String> {
+/// Names the file that could not be read.
+pub(crate) fn read_error(path: &Path) -> impl Fn(io::Error) -> Error {
+    |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Names the file that could not be written.
+pub(crate) fn write_error(path: &Path) -> impl Fn(io::Error) -> Error {
+    |source| Error::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn read_hint(path: &Path, source: &io::Error) -> Option<String> {
     match source.kind() {
         ErrorKind::NotFound => Some("check the path".to_owned()),
         ErrorKind::PermissionDenied => {
@@ -175,7 +191,7 @@ fn read_hint(path: &std::path::Path, source: &io::Error) -> Option<String> {
     }
 }
 
-fn write_hint(path: &std::path::Path, source: &io::Error) -> Option<String> {
+fn write_hint(path: &Path, source: &io::Error) -> Option<String> {
     let folder = path.parent().unwrap_or(path).display();
     match source.kind() {
         ErrorKind::StorageFull => Some(format!(

@@ -1,5 +1,6 @@
 //! Round trips, types, and files that were cut, extended or damaged.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -170,11 +171,88 @@ fn entries_that_contradict_themselves_are_refused() {
 #[test]
 fn the_order_of_the_entries_does_not_change_a_byte() {
     let folder = folder();
-    let (a, b) = (Entry::f32("a", &[1], &[1.0]), Entry::u64("b", &[1], &[2]));
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    write_archive(&one, &[a, b], &metadata()).unwrap();
-    write_archive(&two, &[b, a], &metadata()).unwrap();
+    let mut entries = [Entry::f32("a", &[1], &[1.0]), Entry::u64("b", &[1], &[2])];
+    write_archive(&one, &entries, &metadata()).unwrap();
+    entries.reverse();
+    write_archive(&two, &entries, &metadata()).unwrap();
     assert_eq!(fs::read(one).unwrap(), fs::read(two).unwrap());
+}
+
+#[test]
+fn a_file_is_the_same_to_the_byte_as_those_of_earlier_versions() {
+    let folder = folder();
+    let path = folder.path().join("same");
+    let entries = [
+        Entry::f32("a", &[2], &[1.0, -2.0]),
+        Entry::bytes("b", &[3], Dtype::BOOL, &[1, 0, 1]),
+        Entry::u64("c", &[], &[7]),
+    ];
+    write_archive(&path, &entries, &metadata()).unwrap();
+    let header = concat!(
+        r#"{"__metadata__":{"recipe":"demo \"x\"","simmim.checksum":"crc32c:97869bea","step":"41"},"#,
+        r#""a":{"data_offsets":[8,16],"dtype":"F32","shape":[2]},"#,
+        r#""b":{"data_offsets":[16,19],"dtype":"BOOL","shape":[3]},"#,
+        r#""c":{"data_offsets":[0,8],"dtype":"U64","shape":[]}}      "#,
+    );
+    let mut expected = 256_u64.to_le_bytes().to_vec();
+    expected.extend(header.as_bytes());
+    // Eight bytes of `c`, then `a`, then `b`.
+    expected.extend([7, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend([0, 0, 128, 63, 0, 0, 0, 192]);
+    expected.extend([1, 0, 1]);
+    let found = fs::read(&path).unwrap();
+    // As text, so that a difference can be read.
+    assert_eq!(
+        found.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    );
+}
+
+#[test]
+fn fetched_values_are_written_like_those_that_are_there_and_fetched_once() {
+    let folder = folder();
+    let (fetched, there) = (folder.path().join("fetched"), folder.path().join("there"));
+    let values = |seed: usize| -> Vec<f32> { (0..40_000).map(|i| (i * seed) as f32).collect() };
+    let order = RefCell::new(Vec::new());
+    let fetch = |name: &'static str, seed: usize| {
+        let order = &order;
+        Entry::fetched(name, &[200, 200], move || {
+            order.borrow_mut().push(name);
+            values(seed)
+        })
+    };
+    let entries = [fetch("b", 3), Entry::u64("z", &[], &[1]), fetch("a", 7)];
+    write_archive(&fetched, &entries, &metadata()).unwrap();
+    assert_eq!(order.take(), ["a", "b"]);
+    let (a, b) = (values(7), values(3));
+    let entries = [
+        Entry::f32("a", &[200, 200], &a),
+        Entry::f32("b", &[200, 200], &b),
+        Entry::u64("z", &[], &[1]),
+    ];
+    write_archive(&there, &entries, &metadata()).unwrap();
+    assert_eq!(fs::read(&fetched).unwrap(), fs::read(&there).unwrap());
+    let integrity = Archive::open(&fetched).unwrap().verify().unwrap();
+    assert_eq!(integrity, Integrity::Verified);
+}
+
+#[test]
+fn fetched_values_that_do_not_fit_their_shape_leave_the_old_file() {
+    let folder = folder();
+    let path = sample(folder.path());
+    let before = fs::read(&path).unwrap();
+    for n_values in [3, 5] {
+        let short = Entry::fetched("w", &[2, 2], move || vec![1.0; n_values]);
+        let error = write_archive(&path, &[short], &metadata()).unwrap_err();
+        let n_bytes = 4 * n_values as u64;
+        assert!(
+            matches!(error, Error::EntryLength { expected: 16, found, .. } if found == n_bytes),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }
 
 #[test]

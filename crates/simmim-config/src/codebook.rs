@@ -103,9 +103,12 @@ impl Codebook {
     /// # Errors
     /// [`Error::File`] when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let shape = [self.shape.n, self.width];
-        let entry = Entry::f32(CODEBOOK, &shape, &self.values);
-        Ok(write_archive(path, &[entry], &BTreeMap::new())?)
+        Ok(write_archive(path, &[self.entry()], &BTreeMap::new())?)
+    }
+
+    /// The tensor that a file holds of it.
+    pub fn entry(&self) -> Entry<'_> {
+        Entry::f32(CODEBOOK, &[self.shape.n, self.width], &self.values)
     }
 
     /// Number and size of the codewords.
@@ -194,7 +197,7 @@ mod tests {
         let path = folder.path().join("book.safetensors");
         let entries: Vec<Entry<'_>> = tensors
             .iter()
-            .map(|(name, shape, values)| Entry::f32(name, shape, values))
+            .map(|(name, shape, values)| Entry::f32(*name, shape, values))
             .collect();
         write_archive(&path, &entries, &BTreeMap::new()).unwrap();
         (folder, path)

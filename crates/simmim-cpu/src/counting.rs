@@ -3,7 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The system's allocator, which counts how often it is asked for much at a time, by all threads together.
+/// The system's allocator, which counts how often it is asked for much at a time and how much of that is held, by all
+/// threads together.
 ///
 /// ```standalone_crate
 /// use simmim_cpu::counting::CountingAllocator;
@@ -11,17 +12,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// #[global_allocator]
 /// static ALLOCATOR: CountingAllocator = CountingAllocator::new(4096);
 ///
-/// let before = ALLOCATOR.counted();
+/// let (before, held) = (ALLOCATOR.counted(), ALLOCATOR.held_bytes());
 /// let (small, large) = (vec![1_u8; 100], vec![1_u8; 10_000]);
 /// let after = ALLOCATOR.counted();
 /// assert_eq!((after.calls - before.calls, after.bytes - before.bytes), (1, 10_000));
-/// # drop((small, large));
+/// drop((small, large));
+/// assert_eq!(ALLOCATOR.held_bytes(), held);
+/// assert_eq!(ALLOCATOR.peak_bytes(), held + 10_000);
 /// ```
 #[derive(Debug)]
 pub struct CountingAllocator {
     least_bytes: usize,
     calls: AtomicU64,
     bytes: AtomicU64,
+    held: AtomicU64,
+    peak: AtomicU64,
 }
 
 /// What was asked for so far.
@@ -40,6 +45,8 @@ impl CountingAllocator {
             least_bytes,
             calls: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
         }
     }
 
@@ -51,10 +58,33 @@ impl CountingAllocator {
         }
     }
 
-    fn count(&self, bytes: usize) {
+    /// Bytes that were asked for and not given back yet.
+    pub fn held_bytes(&self) -> u64 {
+        self.held.load(Relaxed)
+    }
+
+    /// The most bytes that were held at a time, since the program began or the last [`CountingAllocator::reset_peak`].
+    pub fn peak_bytes(&self) -> u64 {
+        self.peak.load(Relaxed)
+    }
+
+    /// Begins a new peak at what is held now.
+    pub fn reset_peak(&self) {
+        self.peak.store(self.held_bytes(), Relaxed);
+    }
+
+    fn take(&self, bytes: usize) {
         if bytes >= self.least_bytes {
             self.calls.fetch_add(1, Relaxed);
             self.bytes.fetch_add(bytes as u64, Relaxed);
+            let held = self.held.fetch_add(bytes as u64, Relaxed) + bytes as u64;
+            self.peak.fetch_max(held, Relaxed);
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if bytes >= self.least_bytes {
+            self.held.fetch_sub(bytes as u64, Relaxed);
         }
     }
 }
@@ -62,24 +92,27 @@ impl CountingAllocator {
 // SAFETY: everything is handed on to the system's allocator as it comes.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.count(layout.size());
+        self.take(layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        self.count(layout.size());
+        self.take(layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        self.count(new_size);
+        // Both at a time: the system may have to move the block.
+        self.take(new_size);
+        self.give_back(layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.realloc(at, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        self.give_back(layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(at, layout) }
     }

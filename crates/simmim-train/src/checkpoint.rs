@@ -70,7 +70,8 @@ pub struct Origin {
     pub progress: Progress,
 }
 
-/// Writes a whole state, from which a run can go on: beside, synced, renamed.
+/// Writes a whole state, from which a run can go on: beside, synced, renamed. One tensor at a time is fetched from its
+/// device, so that saving takes no memory beside that of a step.
 ///
 /// # Errors
 /// [`Error::File`] when it cannot be written; the file that stood there is untouched.
@@ -79,15 +80,15 @@ pub fn save_state<T: Task>(
     learner: &Learner<T>,
     origin: &Origin,
 ) -> Result<(), Error> {
-    let mut tensors = Vec::new();
+    let mut entries = Vec::new();
     for (id, spec, tensor) in learner.task.parameters().iter() {
-        tensors.push(array(spec.name.clone(), tensor));
+        entries.push(entry(&spec.name, tensor));
         let [first, second] = learner.optimiser.moments(id);
-        tensors.push(array(format!("{FIRST}{}", spec.name), first));
-        tensors.push(array(format!("{SECOND}{}", spec.name), second));
+        entries.push(entry(&format!("{FIRST}{}", spec.name), first));
+        entries.push(entry(&format!("{SECOND}{}", spec.name), second));
     }
-    tensors.extend(learner.task.more_arrays(true));
-    write(path, &tensors, &learner.task, origin)
+    entries.extend(learner.task.more_arrays(true));
+    write(path, &entries, &learner.task, origin)
 }
 
 /// Writes the weights alone, those that the task validates.
@@ -96,25 +97,24 @@ pub fn save_state<T: Task>(
 /// As [`save_state`].
 pub fn save_weights<T: Task>(path: &Path, task: &T, origin: &Origin) -> Result<(), Error> {
     let parameters = task.best_parameters().iter();
-    let mut tensors: Vec<_> = parameters
-        .map(|(_, spec, tensor)| array(spec.name.clone(), tensor))
+    let mut entries: Vec<_> = parameters
+        .map(|(_, spec, tensor)| entry(&spec.name, tensor))
         .collect();
-    tensors.extend(task.more_arrays(false));
-    write(path, &tensors, task, origin)
+    entries.extend(task.more_arrays(false));
+    write(path, &entries, task, origin)
 }
 
-/// An array with its name and shape.
-type Named = (String, Vec<usize>, Vec<f32>);
-
-fn array(name: String, tensor: &Tensor) -> Named {
-    (name, tensor.shape().to_vec(), tensor.to_vec())
+/// A tensor in a checkpoint, fetched from its device when its turn comes.
+pub(crate) fn entry<'a>(name: &str, tensor: &'a Tensor) -> Entry<'a> {
+    Entry::fetched(name, tensor.shape(), || tensor.to_vec())
 }
 
-fn write<T: Task>(path: &Path, tensors: &[Named], task: &T, origin: &Origin) -> Result<(), Error> {
-    let entries: Vec<Entry<'_>> = tensors
-        .iter()
-        .map(|(name, shape, values)| Entry::f32(name, shape, values))
-        .collect();
+fn write<T: Task>(
+    path: &Path,
+    entries: &[Entry<'_>],
+    task: &T,
+    origin: &Origin,
+) -> Result<(), Error> {
     let progress = serde_json::to_string(&origin.progress).expect("numbers are plain JSON");
     let mut metadata = BTreeMap::from([
         (KIND.to_owned(), T::KIND.to_owned()),
@@ -124,7 +124,7 @@ fn write<T: Task>(path: &Path, tensors: &[Named], task: &T, origin: &Origin) -> 
         (PROGRESS.to_owned(), progress),
     ]);
     metadata.extend(task.more_metadata());
-    Ok(write_archive(path, &entries, &metadata)?)
+    Ok(write_archive(path, entries, &metadata)?)
 }
 
 /// What the file says of its run.
@@ -235,27 +235,33 @@ pub fn load_weights(
     Ok(())
 }
 
-/// Reads weights, moments and the count of steps into a learner.
+/// Reads weights, moments and the count of steps into a learner, one tensor after the other. After an error some of them
+/// are those of the file.
 ///
 /// # Errors
-/// As [`load_weights`].
-pub(crate) fn load_state<T: Task>(
+/// [`Error::File`] for a missing tensor, [`Error::Weights`] for one of another shape.
+pub fn load_state<T: Task>(
     archive: &Archive,
     learner: &mut Learner<T>,
     steps: u64,
 ) -> Result<(), Error> {
     load_weights(archive, "", learner.task.parameters_mut())?;
     learner.task.restore_arrays(archive)?;
-    let parameters = learner.task.parameters();
-    let device = parameters.device();
-    let mut moments = Vec::new();
-    for (_, spec, _) in parameters.iter() {
+    let Learner {
+        task, optimiser, ..
+    } = learner;
+    let parameters = task.parameters();
+    for (id, spec, _) in parameters.iter() {
         let read = |prefix: &str| -> Result<Tensor, Error> {
             let values = archive.array_of_shape(&format!("{prefix}{}", spec.name), &spec.shape)?;
-            Ok(Tensor::from_slice(device, &spec.shape, &values))
+            Ok(Tensor::from_slice(
+                parameters.device(),
+                &spec.shape,
+                &values,
+            ))
         };
-        moments.push([read(FIRST)?, read(SECOND)?]);
+        optimiser.restore_moments(id, read(FIRST)?, read(SECOND)?);
     }
-    learner.optimiser.restore(moments, steps);
+    optimiser.restore_steps(steps);
     Ok(())
 }

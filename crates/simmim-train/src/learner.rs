@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use simmim_autograd::{AdamW, DropPath, Gradients, Parameters, Scalar, Tape, Var};
-use simmim_checkpoint::Archive;
+use simmim_checkpoint::{Archive, Entry};
 use simmim_collective::{Alone, Collective, agree};
 use simmim_config::RawConfig;
 use simmim_data::{Batch, Loader, Normalisation};
@@ -49,7 +49,7 @@ pub trait Task: Debug + Send {
     fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture>;
 
     /// Arrays of a checkpoint besides the parameters: those for use and, with `whole`, those for going on.
-    fn more_arrays(&self, whole: bool) -> Vec<(String, Vec<usize>, Vec<f32>)>;
+    fn more_arrays(&self, whole: bool) -> Vec<Entry<'_>>;
 
     /// Reads back what [`Task::more_arrays`] gave for going on.
     ///

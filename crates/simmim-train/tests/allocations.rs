@@ -1,16 +1,20 @@
-//! After its second step, training asks the system for no memory of the size of an activation.
+//! After its second step, training asks the system for no memory of the size of an activation; saving and loading a
+//! state holds a few tensors beside the learner, not a copy of it.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use simmim_checkpoint::Archive;
 use simmim_config::{Layer, Plan, RawConfig};
 use simmim_cpu::counting::CountingAllocator;
 use simmim_data::Batch;
 use simmim_device::{OpCost, ProfilingDevice};
 use simmim_random::{Purpose, Stream};
+use simmim_train::checkpoint::{Origin, Progress, load_state, save_state};
 use simmim_train::learner::Learner;
+use simmim_train::pretrain::Network;
 use simmim_train::{Error, device_of, in_threads};
 
 #[global_allocator]
@@ -180,4 +184,64 @@ fn warm_steps_in_f32_ask_for_memory_once_a_product_at_most() {
             warm.calls
         );
     }
+}
+
+/// The most bytes that were held during `work` beside those held before.
+fn peak_bytes_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATOR.held_bytes();
+    ALLOCATOR.reset_peak();
+    work();
+    ALLOCATOR.peak_bytes() - before
+}
+
+/// For buffers of files and the text of a header.
+const SLACK_BYTES: u64 = 512 * 1024;
+
+#[test]
+fn a_state_is_saved_and_loaded_a_tensor_at_a_time() {
+    let plan = plan(&VIT, &[]);
+    let sizes: Vec<u64> = plan
+        .model()
+        .1
+        .iter()
+        .map(|spec| 4 * spec.shape.iter().product::<usize>() as u64)
+        .collect();
+    let (all, largest) = (sizes.iter().sum::<u64>(), *sizes.iter().max().unwrap());
+    let of_each_size: u64 = BTreeSet::from_iter(&sizes).into_iter().sum();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.safetensors");
+    let origin = Origin {
+        recipe: "test".to_owned(),
+        config: plan.config().clone(),
+        progress: Progress::start(0),
+    };
+
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let learner =
+        || Learner::<Network>::pretraining(&plan, None, device_of(plan.config())).unwrap();
+    let (mut first, mut second) = (learner(), learner());
+    first.step_on(&made_up(&plan, 0), 1e-3).unwrap();
+
+    let saving = peak_bytes_of(|| save_state(&file, &first, &origin).unwrap());
+    let most = largest + SLACK_BYTES;
+    assert!(most < all / 4, "{most} of {all} says nothing");
+    assert!(saving <= most, "{saving} bytes to save, {most} at the most");
+
+    let archive = Archive::open(&file).unwrap();
+    let loading = peak_bytes_of(|| load_state(&archive, &mut second, 1).unwrap());
+    // The device keeps what it was given back, by size; two moments are read before two are given back.
+    let most = 2 * of_each_size + most;
+    assert!(most < all, "{most} of {all} says nothing");
+    assert!(
+        loading <= most,
+        "{loading} bytes to load, {most} at the most"
+    );
+
+    let again = folder.path().join("again.safetensors");
+    save_state(&again, &second, &origin).unwrap();
+    let read = |file| std::fs::read(file).unwrap();
+    assert!(
+        read(&file) == read(&again),
+        "what was loaded is not what was saved"
+    );
 }

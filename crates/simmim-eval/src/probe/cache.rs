@@ -90,18 +90,10 @@ fn write(found: &FeatureSet, made_of: String) -> Result<(), Error> {
     }
     let n = found.entries.len();
     let places: Vec<u64> = found.entries.iter().map(|place| *place as u64).collect();
-    let named: Vec<(String, [usize; 2], &[f32])> = found
-        .features
-        .iter()
-        .map(|(choice, width, rows)| (choice.to_string(), [n, *width], rows.as_slice()))
-        .collect();
-    let shape = [n];
-    let mut all = vec![Entry::u64(ENTRIES, &shape, &places)];
-    all.extend(
-        named
-            .iter()
-            .map(|(name, shape, rows)| Entry::f32(name, shape, rows)),
-    );
+    let mut all = vec![Entry::u64(ENTRIES, &[n], &places)];
+    for (choice, width, rows) in &found.features {
+        all.push(Entry::f32(choice.to_string(), &[n, *width], rows));
+    }
     let metadata = BTreeMap::from([(MADE_OF.to_owned(), made_of)]);
     Ok(write_archive(&found.file, &all, &metadata)?)
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use simmim_autograd::{Device, LabelLoss, Parameters, Tape, Tensor, Var};
-use simmim_checkpoint::Archive;
+use simmim_checkpoint::{Archive, Entry};
 use simmim_collective::{Collective, agree};
 use simmim_config::{ClassList, FineTunePlan};
 use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::Classifier;
 
-use crate::checkpoint::{json, load_weights, require_shapes};
+use crate::checkpoint::{entry, json, load_weights, require_shapes};
 use crate::device::device_of;
 use crate::error::Error;
 use crate::learner::{Task, Validation};
@@ -259,15 +259,14 @@ impl Task for LabelNetwork {
         None
     }
 
-    fn more_arrays(&self, whole: bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    fn more_arrays(&self, whole: bool) -> Vec<Entry<'_>> {
         let Some(average) = self.average.as_ref().filter(|_| whole) else {
             return Vec::new();
         };
-        let named = average.parameters.iter().map(|(_, spec, tensor)| {
-            let name = format!("{AVERAGE}{}", spec.name);
-            (name, spec.shape.clone(), tensor.to_vec())
-        });
-        named.collect()
+        let arrays = average.parameters.iter();
+        arrays
+            .map(|(_, spec, tensor)| entry(&format!("{AVERAGE}{}", spec.name), tensor))
+            .collect()
     }
 
     fn restore_arrays(&mut self, archive: &Archive) -> Result<(), Error> {

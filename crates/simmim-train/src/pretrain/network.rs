@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use simmim_autograd::{Device, Parameters, Tape, Tensor, Var};
-use simmim_checkpoint::Archive;
+use simmim_checkpoint::{Archive, Entry};
 use simmim_collective::{Collective, agree};
 use simmim_config::Plan;
-use simmim_config::codebook::{CODEBOOK, Codebook};
+use simmim_config::codebook::Codebook;
 use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::{ChannelStats, Hiding, MaskedImageModel, Palette, Target};
 
@@ -85,12 +85,8 @@ impl Task for Network {
         Some(picture)
     }
 
-    fn more_arrays(&self, _: bool) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        let array = |codebook: &Codebook| {
-            let shape = vec![codebook.shape().n, codebook.width()];
-            (CODEBOOK.to_owned(), shape, codebook.values().to_vec())
-        };
-        self.codebook.iter().map(array).collect()
+    fn more_arrays(&self, _: bool) -> Vec<Entry<'_>> {
+        self.codebook.iter().map(Codebook::entry).collect()
     }
 
     fn restore_arrays(&mut self, _: &Archive) -> Result<(), Error> {

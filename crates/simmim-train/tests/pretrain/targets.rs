@@ -255,13 +255,13 @@ fn a_checkpoint_with_a_spoilt_codebook_is_an_error_and_no_panic() {
         Some((&[10, 3], 30)),
         Some((&[3, 12], 36)),
     ];
+    let values = [0.5; 36];
     for spoilt in spoilt {
         let mut entries: Vec<Entry<'_>> = tensors
             .iter()
             .filter(|(name, ..)| name != "codebook")
             .map(|(name, shape, values)| Entry::f32(name, shape, values))
             .collect();
-        let values = [0.5; 36];
         if let Some((shape, n)) = spoilt {
             entries.push(Entry::f32("codebook", shape, &values[..n]));
         }
