@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::keys::{ClassWeights, FineTune};
 use crate::plan::require_addressable;
 use crate::raw::RawConfig;
-use crate::size::{COPIES, Disk, Memory};
+use crate::size::{Disk, Memory, copies};
 
 /// What there is to tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,20 +177,16 @@ impl FineTunePlan {
             .adamw(parameters, groups.into_values().collect())
     }
 
-    /// About how much memory training takes, in bytes: parameters, gradients and moments, and what the forward pass
-    /// keeps of one part of a batch.
+    /// About how much memory training takes, in bytes: parameters, gradients and moments, the average of the weights if
+    /// there is one, and what a step holds of one part of a batch. Saving takes no more.
     pub fn memory_bytes(&self) -> u64 {
-        // An average is held once, and once more while a checkpoint is written.
-        let average = if self.config.of_fine_tuning().ema > 0.0 {
-            2.0
-        } else {
-            0.0
-        };
+        let has_average = self.config.of_fine_tuning().ema > 0.0;
+        let average = if has_average { 1.0 } else { 0.0 };
         let train = &self.config.train;
         let n_images = train.batch_size / train.accumulation;
         Memory {
             n_parameters: self.model().1.n_values(),
-            copies: COPIES + average,
+            copies: copies(self.config.train.precision) + average,
             kept_values: self.encoder.kept_values(n_images, train.checkpointing),
         }
         .bytes()

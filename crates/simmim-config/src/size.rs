@@ -1,16 +1,23 @@
 //! What a run takes of the memory and of the disk.
 
+use simmim_autograd::Precision;
+
 /// Bytes of a value.
 const VALUE_BYTES: u64 = 4;
-/// Copies of the parameters that every training holds: weights, gradients and two moments, and once more all but the gradients
-/// while a checkpoint is written.
-pub(crate) const COPIES: f64 = 7.0;
+/// How often the parameters are there in every training: weights, gradients and two moments. Saving takes no copy. In bf16
+/// the processor keeps weights packed besides, at half the size for each of the two ways in which they are multiplied.
+pub(crate) fn copies(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 4.0,
+        Precision::Bf16 => 5.0,
+    }
+}
 
 /// What a training holds in memory at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) n_parameters: usize,
-    /// How often the parameters are there, [`COPIES`] at least.
+    /// How often the parameters are there, as [`copies`] says and more.
     pub(crate) copies: f64,
     /// Values that a step keeps besides: activations, predictions, images.
     pub(crate) kept_values: f64,

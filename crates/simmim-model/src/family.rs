@@ -87,8 +87,8 @@ impl EncoderConfig {
         }
     }
 
-    /// About how many values a forward pass keeps of `n_images` images for the backward pass, position biases
-    /// included.
+    /// About how many values a step holds of `n_images` images: what the forward pass keeps for the backward pass, what
+    /// that needs for the block it is in, and position biases.
     pub fn kept_values(&self, n_images: usize, checkpointing: bool) -> f64 {
         match self {
             Self::Vit(config) => vit_values(config, n_images as f64, checkpointing),
@@ -97,11 +97,18 @@ impl EncoderConfig {
     }
 }
 
+/// Of the block that the backward pass is in: the gradients of all that a block keeps, and with checkpointing that
+/// itself, computed again.
+fn working_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
+    let n_times = if checkpointing { 2.0 } else { 1.0 };
+    kept_widths(mlp_ratio, false) * n_times
+}
+
 fn vit_values(config: &VitConfig, n_images: f64, checkpointing: bool) -> f64 {
     let [h, w] = config.image_size.map(|side| side / config.patch_px);
     let tokens = (h * w + 1) as f64;
-    let blocks =
-        (config.depth * config.width) as f64 * kept_widths(config.mlp_ratio, checkpointing);
+    let widths = config.depth as f64 * kept_widths(config.mlp_ratio, checkpointing)
+        + working_widths(config.mlp_ratio, checkpointing);
     // The bias, its gradient and the parts that this is summed from, and the index, for each pair of tokens.
     let biases = match config.relative_positions {
         RelativePositions::None => 0.0,
@@ -109,7 +116,7 @@ fn vit_values(config: &VitConfig, n_images: f64, checkpointing: bool) -> f64 {
             tokens * tokens * (config.heads as f64 * (2.0 + n_images.min(16.0)) + 1.0)
         }
     };
-    n_images * tokens * blocks + biases
+    n_images * tokens * config.width as f64 * widths + biases
 }
 
 fn swin_values(config: &SwinConfig, n_images: f64, checkpointing: bool) -> f64 {
@@ -138,5 +145,9 @@ fn swin_values(config: &SwinConfig, n_images: f64, checkpointing: bool) -> f64 {
         // Merging keeps the four together, before and after the norm.
         n_images * (h * w) as f64 * width * (depth * widths + 2.0) + biases
     };
-    (0..config.depths.len()).map(stage).sum()
+    let [h, w] = config.stage_grid(0);
+    let largest_block = (h * w * config.stage_width(0)) as f64
+        * (working_widths(config.mlp_ratio, checkpointing) + cosines);
+    let stages: f64 = (0..config.depths.len()).map(stage).sum();
+    stages + n_images * largest_block
 }
