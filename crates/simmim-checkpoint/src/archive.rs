@@ -87,42 +87,20 @@ impl Archive {
         let unread = read_error(path);
         let mut file = File::open(path).map_err(&unread)?;
         let stat = file.metadata().map_err(&unread)?;
+        // Some systems open a folder like a file, and fail only when it is read.
         if stat.is_dir() {
             return Err(unread(io::ErrorKind::IsADirectory.into()));
         }
         let n_bytes = stat.len();
-        let length_error = |expected| Error::Length {
-            path: path.to_owned(),
-            expected,
-            found: n_bytes,
-        };
-
-        if n_bytes < LENGTH_BYTES {
-            return Err(length_error(LENGTH_BYTES));
-        }
-        let mut length = [0; LENGTH_BYTES as usize];
-        file.read_exact(&mut length).map_err(&unread)?;
-        let header_bytes = u64::from_le_bytes(length);
-        let header_error = |source| Error::Header {
-            path: path.to_owned(),
-            source,
-        };
-        // First, because a file of another format starts with what reads as an absurd length.
-        if header_bytes > MAX_HEADER_BYTES {
-            return Err(header_error(serde::de::Error::custom(
-                "the header is too long",
-            )));
-        }
-        let data_start = header_bytes + LENGTH_BYTES;
-        if data_start > n_bytes {
-            return Err(length_error(data_start));
-        }
+        let header_bytes = header_length(path, &mut file, n_bytes)?;
         let mut header = vec![0; header_bytes as usize];
         file.read_exact(&mut header).map_err(&unread)?;
-        let header: Metadata = serde_json::from_slice(&header).map_err(header_error)?;
+        // The type's own check holds that the tensors lie side by side, without a gap or an overlap.
+        let header: Metadata = serde_json::from_slice(&header).map_err(header_error(path))?;
+        let data_start = LENGTH_BYTES + header_bytes;
         let expected = data_start + header.data_len() as u64;
         if expected != n_bytes {
-            return Err(length_error(expected));
+            return Err(length_error(path, expected, n_bytes));
         }
         let metadata = header.metadata().iter().flatten();
         Ok(Self {
@@ -278,6 +256,7 @@ impl Archive {
     /// [`Error::Checksum`] where the contents are not those that were written, [`Error::Read`].
     pub fn verify(&self) -> Result<Integrity, Error> {
         let mut checksum = Checksum::new(&self.metadata);
+        // In the order of the names, which need not be that in the file.
         for (name, info) in self.tensors() {
             checksum.tensor(name, info.dtype, &info.shape);
             self.for_each_chunk(info, |chunk| checksum.bytes(chunk))?;
@@ -311,6 +290,7 @@ impl Archive {
     ) -> Result<Vec<T>, Error> {
         let mut values = Vec::with_capacity(info.n_values());
         self.for_each_chunk(info, |chunk| {
+            // No word lies across two chunks: their length is a multiple of every width.
             let (words, _) = chunk.as_chunks::<WIDTH>();
             values.extend(words.iter().map(|&word| convert(word)));
         })?;
@@ -321,6 +301,7 @@ impl Archive {
     /// Hands the bytes of a tensor on, some at a time.
     fn for_each_chunk(&self, info: &TensorInfo, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
         let unread = read_error(&self.path);
+        // Locked for the whole tensor, or another thread's seek would come between two chunks.
         let mut file = self.file();
         file.seek(SeekFrom::Start(info.offset)).map_err(&unread)?;
         let mut buffer = vec![0; CHUNK_BYTES.min(info.n_bytes)];
@@ -337,6 +318,42 @@ impl Archive {
     fn file(&self) -> MutexGuard<'_, File> {
         // Every use starts with a seek, so a panic elsewhere leaves nothing half done here.
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The header's length as the first bytes of the file give it, proved against that of the file.
+fn header_length(path: &Path, file: &mut File, n_bytes: u64) -> Result<u64, Error> {
+    if n_bytes < LENGTH_BYTES {
+        return Err(length_error(path, LENGTH_BYTES, n_bytes));
+    }
+    let mut length = [0; LENGTH_BYTES as usize];
+    file.read_exact(&mut length).map_err(read_error(path))?;
+    let header_bytes = u64::from_le_bytes(length);
+    // First, because a file of another format starts with what reads as an absurd length.
+    if header_bytes > MAX_HEADER_BYTES {
+        let source = serde::de::Error::custom("the header is too long");
+        return Err(header_error(path)(source));
+    }
+    // Before memory is taken for it.
+    let expected = LENGTH_BYTES + header_bytes;
+    if expected > n_bytes {
+        return Err(length_error(path, expected, n_bytes));
+    }
+    Ok(header_bytes)
+}
+
+fn length_error(path: &Path, expected: u64, found: u64) -> Error {
+    Error::Length {
+        path: path.to_owned(),
+        expected,
+        found,
+    }
+}
+
+fn header_error(path: &Path) -> impl Fn(serde_json::Error) -> Error {
+    |source| Error::Header {
+        path: path.to_owned(),
+        source,
     }
 }
 

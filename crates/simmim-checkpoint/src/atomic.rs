@@ -69,6 +69,7 @@ pub(crate) fn replace(
     let mut temporary = temporary_beside(path).map_err(&failed)?;
     let mut writer = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
     write(&mut writer)?;
+    // Not left to the drop, which would swallow the error of a full disk.
     writer.flush().map_err(&failed)?;
     drop(writer);
     settle(temporary, path).map_err(&failed)

@@ -37,6 +37,7 @@ impl TensorSum {
 impl Checksum {
     pub(crate) fn new(metadata: &BTreeMap<String, String>) -> Self {
         let mut checksum = Self { crc: 0 };
+        // It cannot be part of what it sums up.
         for (key, value) in metadata.iter().filter(|(key, _)| *key != CHECKSUM_KEY) {
             checksum.part(key.as_bytes());
             checksum.part(value.as_bytes());

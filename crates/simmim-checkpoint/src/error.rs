@@ -28,7 +28,7 @@ pub enum Error {
     },
 
     /// The length of the file is not the one that its header calls for.
-    #[error("{} is {found} bytes long where its header calls for {expected}", path.display())]
+    #[error("{} has {found} bytes, its header calls for {expected}", path.display())]
     Length {
         /// The file.
         path: PathBuf,
@@ -203,6 +203,7 @@ fn write_hint(path: &Path, source: &io::Error) -> Option<String> {
         }
         ErrorKind::ReadOnlyFilesystem => Some(format!("{folder} is on a read-only file system")),
         ErrorKind::PermissionDenied => Some(format!("make {folder} writable for this user")),
+        // The file itself need not exist to be written, so it is its folder that is missing.
         ErrorKind::NotFound => Some(format!("create the folder {folder} first")),
         _ => None,
     }

@@ -27,8 +27,9 @@ const CUBIC_A: f64 = -0.75;
 /// # Panics
 /// When the table is not of that shape or an axis has no offset.
 pub fn relative_table(table: &[f32], n_heads: usize, from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
-    let axis = |axis: usize| Weights::relative(from[axis], to[axis]);
-    separable(table, (n_heads, from), [axis(0), axis(1)])
+    let down = Weights::relative(from[0], to[0]);
+    let across = Weights::relative(from[1], to[1]);
+    separable(table, n_heads, &down, &across)
 }
 
 /// Absolute positions for another grid.
@@ -44,8 +45,9 @@ pub fn absolute_positions(
     from: [usize; 2],
     to: [usize; 2],
 ) -> Vec<f32> {
-    let axis = |axis: usize| Weights::convolution(from[axis], to[axis]);
-    separable(positions, (width, from), [axis(0), axis(1)])
+    let down = Weights::convolution(from[0], to[0]);
+    let across = Weights::convolution(from[1], to[1]);
+    separable(positions, width, &down, &across)
 }
 
 /// What each new value along an axis takes of each old one, `[to, from]`.
@@ -72,6 +74,7 @@ impl Weights {
         let half = (to / 2) as f64;
         let wanted: Vec<f64> = (0..to).map(|i| i as f64 - half).collect();
         let mut values = vec![0.0; to * from];
+        // The curve is linear in the values, so what each value adds is the curve through it alone.
         for source in 0..from {
             let mut unit = vec![0.0; from];
             unit[source] = 1.0;
@@ -94,6 +97,7 @@ impl Weights {
             let first = x.floor();
             for (tap, weight) in cubic_taps(x - first).into_iter().enumerate() {
                 let place = first as isize - 1 + tap as isize;
+                // Beyond the edge the outermost value is repeated, as PyTorch does.
                 let place = place.clamp(0, from as isize - 1) as usize;
                 values[row * from + place] += weight;
             }
@@ -115,30 +119,33 @@ fn cubic_taps(t: f64) -> [f64; 4] {
 }
 
 /// Resamples rows and columns of a table whose entries have `width` values each.
-fn separable(
-    table: &[f32],
-    (width, from): (usize, [usize; 2]),
-    [down, across]: [Weights; 2],
-) -> Vec<f32> {
-    assert_eq!(table.len(), from[0] * from[1] * width, "the table's shape");
-    if down.to() == from[0] && across.to() == from[1] {
+///
+/// # Shapes
+/// `table` `[down.from, across.from, width]`; the result `[down.to, across.to, width]`.
+fn separable(table: &[f32], width: usize, down: &Weights, across: &Weights) -> Vec<f32> {
+    let n_values = down.from * across.from * width;
+    assert_eq!(table.len(), n_values, "the table's shape");
+    // Weights of 0 and 1 would give the same but for the sign of a zero.
+    if down.to() == down.from && across.to() == across.from {
         return table.to_vec();
     }
-    // Rows first: [from₀, to₁, width].
-    let mut rows = vec![0.0; from[0] * across.to() * width];
+    let row_len = across.to() * width;
+    let mut rows = vec![0.0; down.from * row_len]; // [down.from, across.to, width]
     for (new, old) in rows
-        .chunks_mut(across.to() * width)
-        .zip(table.chunks(from[1] * width))
+        .chunks_mut(row_len)
+        .zip(table.chunks(across.from * width))
     {
-        for (entry, weights) in new.chunks_mut(width).zip(across.values.chunks(from[1])) {
+        for (entry, weights) in new.chunks_mut(width).zip(across.values.chunks(across.from)) {
             for (weight, value) in weights.iter().zip(old.chunks(width)) {
                 add(entry, *weight, value.iter().map(|value| f64::from(*value)));
             }
         }
     }
-    let row_len = across.to() * width;
-    let mut result = vec![0.0; down.to() * row_len];
-    for (new, weights) in result.chunks_mut(row_len).zip(down.values.chunks(from[0])) {
+    let mut result = vec![0.0; down.to() * row_len]; // [down.to, across.to, width]
+    for (new, weights) in result
+        .chunks_mut(row_len)
+        .zip(down.values.chunks(down.from))
+    {
         for (weight, old) in weights.iter().zip(rows.chunks(row_len)) {
             add(new, *weight, old.iter().copied());
         }
@@ -147,6 +154,7 @@ fn separable(
 }
 
 fn add(sum: &mut [f64], weight: f64, values: impl Iterator<Item = f64>) {
+    // Most weights are zero: a convolution has four taps, an unchanged axis one.
     if weight != 0.0 {
         for (sum, value) in sum.iter_mut().zip(values) {
             *sum += weight * value;
@@ -225,44 +233,62 @@ fn lagrange(x: &[f64], y: &[f64], at: f64) -> f64 {
     (0..x.len()).map(term).sum()
 }
 
-/// The second derivatives of the spline: a line of equations in three unknowns for each inner point, where those of the
-/// end points are put in from the condition that the outer two pieces at each end are one cubic.
+/// One of the spline's equations: in the second derivatives at a point and at the ones before and behind it.
+struct Equation {
+    before: f64,
+    at: f64,
+    behind: f64,
+    right_side: f64,
+}
+
+/// The second derivatives of the spline: an equation for each inner point, where those of the end points are put in from
+/// the condition that the outer two pieces at each end are one cubic.
 ///
 /// Source: de Boor, *A Practical Guide to Splines*, chapter IV, not-a-knot.
 fn bends(x: &[f64], y: &[f64]) -> Vec<f64> {
     let n = x.len();
     let h: Vec<f64> = x.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let slope = |i: usize| (y[i + 1] - y[i]) / h[i];
-    let inner = n - 2;
-    let mut rows: Vec<[f64; 4]> = (1..=inner)
-        .map(|i| {
-            let right = 6.0 * (slope(i) - slope(i - 1));
-            [h[i - 1], 2.0 * (h[i - 1] + h[i]), h[i], right]
+    let n_inner = n - 2;
+    let mut equations: Vec<Equation> = (1..=n_inner)
+        .map(|i| Equation {
+            before: h[i - 1],
+            at: 2.0 * (h[i - 1] + h[i]),
+            behind: h[i],
+            right_side: 6.0 * (slope(i) - slope(i - 1)),
         })
         .collect();
-    // At each end: the step to the end point, and the one before it.
-    let (first, last) = ([h[0], h[1]], [h[n - 2], h[n - 3]]);
-    rows[0][1] += first[0] * (1.0 + first[0] / first[1]);
-    rows[0][2] -= first[0] * first[0] / first[1];
-    rows[inner - 1][1] += last[0] * (1.0 + last[0] / last[1]);
-    rows[inner - 1][0] -= last[0] * last[0] / last[1];
-    for i in 1..inner {
-        let factor = rows[i][0] / rows[i - 1][1];
-        rows[i][1] -= factor * rows[i - 1][2];
-        rows[i][3] -= factor * rows[i - 1][3];
-    }
+    // The bend of an end point lies on the line through the next two.
+    let (first, last) = (h[0], h[n - 2]);
+    equations[0].at += first * (1.0 + first / h[1]);
+    equations[0].behind -= first * first / h[1];
+    equations[n_inner - 1].at += last * (1.0 + last / h[n - 3]);
+    equations[n_inner - 1].before -= last * last / h[n - 3];
+    let inner = solved(equations);
+
     let mut bends = vec![0.0; n];
-    for i in (0..inner).rev() {
-        let after = if i + 1 < inner { bends[i + 2] } else { 0.0 };
-        bends[i + 1] = (rows[i][3] - rows[i][2] * after) / rows[i][1];
-        if i + 1 == inner {
-            bends[i + 1] = rows[i][3] / rows[i][1];
-        }
-    }
-    let end = |[h0, h1]: [f64; 2], near: f64, next: f64| near + h0 / h1 * (near - next);
-    bends[0] = end(first, bends[1], bends[2]);
-    bends[n - 1] = end(last, bends[n - 2], bends[n - 3]);
+    bends[1..=n_inner].copy_from_slice(&inner);
+    bends[0] = bends[1] + first / h[1] * (bends[1] - bends[2]);
+    bends[n - 1] = bends[n - 2] + last / h[n - 3] * (bends[n - 2] - bends[n - 3]);
     bends
+}
+
+/// Solves equations of which each has its own unknown and those of its neighbours: down to take out the one before, up to
+/// put in the one behind. No pivots are looked for, because `at` outweighs the others.
+fn solved(mut equations: Vec<Equation>) -> Vec<f64> {
+    let n = equations.len();
+    for i in 1..n {
+        let factor = equations[i].before / equations[i - 1].at;
+        equations[i].at -= factor * equations[i - 1].behind;
+        equations[i].right_side -= factor * equations[i - 1].right_side;
+    }
+    let mut found = vec![0.0; n];
+    for (i, equation) in equations.iter().enumerate().rev() {
+        // The last one has nothing behind it, whatever its coefficient says.
+        let of_next = found.get(i + 1).map_or(0.0, |next| equation.behind * next);
+        found[i] = (equation.right_side - of_next) / equation.at;
+    }
+    found
 }
 
 #[cfg(test)]
