@@ -1,7 +1,6 @@
 //! What can be wrong with several runs, or with the folder of their results.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use simmim_config::near::choices;
 
@@ -137,11 +136,13 @@ pub enum Error {
         now: String,
     },
 
-    /// The folder holds something else than an ablation.
-    #[error("the folder {} is not empty and holds no ablation", path.display())]
-    NotAnAblation {
+    /// The folder holds something else than a sweep of this kind.
+    #[error("the folder {} is not empty and holds no {kind}", path.display())]
+    NotASweep {
         /// The folder.
         path: PathBuf,
+        /// What it should hold.
+        kind: &'static str,
     },
 
     /// What is stored of a result cannot be read.
@@ -192,16 +193,10 @@ impl Error {
             Self::Contradicts { point, .. } => format!(
                 "put it back as it was, name another --out, or remove the folder `runs/{point}` to train it anew"
             ),
-            Self::NotAnAblation { .. } => "name a new or an empty folder".to_owned(),
+            Self::NotASweep { .. } => "name a new or an empty folder".to_owned(),
             Self::Result { .. } => {
                 "remove the file: what it held is measured again, without training".to_owned()
             }
         })
     }
-}
-
-/// A file or folder that could not be written.
-pub(crate) fn unwritten(path: &Path, source: io::Error) -> Error {
-    let path = path.to_owned();
-    Error::File(simmim_checkpoint::Error::Write { path, source })
 }

@@ -5,8 +5,10 @@
 //! * [`ablate`](mod@ablate): a grid of pre-trainings over any keys, compared by one score.
 //! * [`lowshot`](mod@lowshot): fine-tunings on shares of the labels, pre-trained beside from scratch.
 //!
-//! The points of both are plain run folders, and beside them stand the configurations that were asked for. So what was
-//! killed at any moment goes on by what every run can do already.
+//! Both are a list of points, how one is trained and measured, and how the results are shown. The rest is one and the same
+//! (`sweep`): the folder, what is done and what is left, stops, and the tables after every run. Points are plain run folders,
+//! and beside them stand the configurations that were asked for. So what was killed at any moment goes on by what every run
+//! can do already.
 //!
 //! Not here: runs side by side. One run uses all cores already. Nor is anything searched for: a grid says all of its points,
 //! and each is proved before the first is run.
@@ -25,5 +27,7 @@
 pub mod ablate;
 mod error;
 pub mod lowshot;
+mod sweep;
 
 pub use error::{Error, Misfit};
+pub use sweep::Summary;

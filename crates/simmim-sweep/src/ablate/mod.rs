@@ -17,10 +17,7 @@
 //!   points/            of each run the configuration that was asked for, and the result
 //!   runs/              the run folders
 //! ```
-//!
-//! Not here: runs side by side. One run uses all cores already.
 
-mod folder;
 mod grid;
 mod plot;
 mod point;
@@ -29,12 +26,13 @@ mod score;
 mod shipped;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use simmim_collective::Alone;
-
+use simmim_checkpoint::write_bytes_atomic;
+use simmim_config::Difference;
 use simmim_data::DataSet;
+use simmim_train::{Job, Observer, StopFlag, pretrain};
 
 pub use grid::Grid;
 pub use point::{Ablation, Fit, Point};
@@ -43,131 +41,141 @@ pub use score::Score;
 pub use shipped::shipped;
 
 use crate::error::Error;
-use folder::Folder;
-use simmim_train::StopFlag;
-use simmim_train::pretrain;
-use simmim_train::{Event, Observer};
-use simmim_train::{Job, Mode};
+use crate::sweep::{self, Kind, State, Summary, Sweep, Tables, Task};
+use result::fingerprint;
+use table::Row;
 
-/// What became of an ablation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// Runs that are done, earlier ones included.
-    pub n_finished: usize,
-    /// Those of them whose loss became no number.
-    pub n_diverged: usize,
-    /// Runs of the whole grid, less those that do not fit.
-    pub n_runs: usize,
-    /// The table as Markdown.
-    pub table: PathBuf,
-    /// The table as CSV.
-    pub csv: PathBuf,
-    /// The plot.
-    pub plot: PathBuf,
-}
-
-impl Summary {
-    /// Whether every run is done.
-    pub fn is_finished(&self) -> bool {
-        self.n_finished == self.n_runs
-    }
-}
+/// The grid in the folder of its runs.
+const GRID: &str = "ablation.toml";
 
 /// Runs every point that is not finished, until all are or `stop` is raised. Finished runs are not touched, and a
 /// run that has begun goes on where it stood. A run that diverges is a result, and the next one follows.
 ///
 /// # Errors
 /// Before the first run: [`Error::Contradicts`] where a run that has begun was made by another configuration,
-/// [`Error::NotAnAblation`], [`Error::Locked`], [`Error::Changed`] for other images, [`Error::Data`]. Later: what
+/// [`Error::NotASweep`], [`Error::Data`], and [`Error::Train`] for a locked folder and for other images. Later: what
 /// ends a run other than that it diverges.
 pub fn ablate(
     ablation: &Ablation,
     out: &Path,
     observer: &mut dyn Observer,
     stop: &StopFlag,
-) -> Result<Summary, Error> {
-    let folder = Folder::open(out, ablation)?;
+) -> Result<Summary<RunResult>, Error> {
     let place = ablation.first().config.data.path.as_deref();
     let data = Arc::new(DataSet::open(place.unwrap_or_default())?);
-    let mut results = folder.results(ablation, &data)?;
-    let runs = (0..results.len()).filter(|&idx| ablation.points()[idx].fit.is_ok());
-    let runs: Vec<usize> = runs.collect();
-    for (run_idx, &idx) in runs.iter().enumerate() {
-        if stop.is_raised() {
-            break;
-        }
-        let point = &ablation.points()[idx];
-        if results[idx].is_none() {
-            folder.write_tables(ablation, &results)?;
-            observer.see(&Event::Point {
-                name: &point.name,
-                number: run_idx + 1,
-                n_points: runs.len(),
-            });
-            results[idx] = train(ablation, point, (&folder, &data), (&mut *observer, stop))?;
-        }
-        if let Some(result) = &mut results[idx] {
-            let run = folder.run(point);
-            if result.measure(point, ablation.score(), &run, &data)? {
-                folder.write_result(point, result)?;
-            }
-        }
-    }
-    folder.write_tables(ablation, &results)?;
-    let finished = results.iter().flatten();
-    Ok(Summary {
-        n_finished: finished.clone().count(),
-        n_diverged: finished.filter(|result| result.diverged.is_some()).count(),
-        n_runs: runs.len(),
-        table: folder.markdown(),
-        csv: folder.csv(),
-        plot: folder.plot(),
-    })
+    let task = PreTrainings { ablation, data };
+    let fits = ablation.points().iter().filter(|point| point.fit.is_ok());
+    let points = fits.map(|point| sweep::Point {
+        name: point.name.clone(),
+        config: point.config.clone(),
+    });
+    let sweep = Sweep::open(&task, out, &ablation.recipe, points.collect())?;
+    write_bytes_atomic(&out.join(GRID), ablation.text.as_bytes())?;
+    sweep.run(observer, stop)
 }
 
-/// Does the run of a point, or goes on with it; none where it was stopped.
-fn train(
-    ablation: &Ablation,
-    point: &Point,
-    (folder, data): (&Folder, &Arc<DataSet>),
-    (observer, stop): (&mut dyn Observer, &StopFlag),
-) -> Result<Option<RunResult>, Error> {
-    let out = folder.run(point);
-    let job = if folder.has_begun(point) {
-        let mut job = Job::resume(&out)?;
-        // The images may have moved since.
-        job.config.data.path.clone_from(&point.config.data.path);
-        job
-    } else {
-        folder.write_asked(point)?;
-        Job {
-            recipe: ablation.recipe.clone(),
-            config: point.config.clone(),
-            out: out.clone(),
-            mode: Mode::New,
-            collective: Arc::new(Alone),
-        }
+/// The points that fit, pre-trained on the same images.
+struct PreTrainings<'a> {
+    ablation: &'a Ablation,
+    data: Arc<DataSet>,
+}
+
+impl Task for PreTrainings<'_> {
+    type Result = RunResult;
+
+    const KIND: Kind = Kind {
+        name: "ablation",
+        stem: "ablation",
+        mark: GRID,
     };
-    let result = match pretrain(&job, observer, stop) {
-        Ok(outcome) if !outcome.is_finished() => return Ok(None),
-        Ok(outcome) => {
-            let first = match outcome.first_val_loss {
-                None => score::first_loss(&out, data)?,
-                known => known,
-            };
-            RunResult::of(&out, first, data)?
+
+    fn contradiction(&self, point: &sweep::Point, found: Difference) -> Error {
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
+        Error::Contradicts {
+            point: point.name.clone(),
+            key: found.key.path(),
+            before: shown(found.before),
+            now: shown(found.now),
         }
-        Err(simmim_train::Error::Diverged {
-            step,
-            metric,
-            value,
-            ..
-        }) => RunResult {
-            diverged: Some(format!("`{metric}` was {value} at step {step}")),
-            ..RunResult::of(&out, None, data)?
-        },
-        Err(error) => return Err(error.into()),
-    };
-    folder.write_result(point, &result)?;
-    Ok(Some(result))
+    }
+
+    fn require_usable(&self, point: &sweep::Point, result: &RunResult) -> Result<(), Error> {
+        let now = fingerprint(&self.data);
+        if result.images == now {
+            return Ok(());
+        }
+        Err(Error::Train(simmim_train::Error::Changed {
+            what: format!("the fingerprint of the images of {}", point.name),
+            expected: result.images.clone(),
+            found: now,
+        }))
+    }
+
+    fn run(
+        &self,
+        _point: &sweep::Point,
+        job: &Job,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Option<RunResult>, Error> {
+        let data = &self.data;
+        match pretrain(job, observer, stop) {
+            Ok(outcome) if !outcome.is_finished() => Ok(None),
+            Ok(outcome) => {
+                let first = match outcome.first_val_loss {
+                    None => score::first_loss(&job.out, data)?,
+                    known => known,
+                };
+                RunResult::of(&job.out, first, data).map(Some)
+            }
+            Err(simmim_train::Error::Diverged {
+                step,
+                metric,
+                value,
+                ..
+            }) => Ok(Some(RunResult {
+                diverged: Some(format!("`{metric}` was {value} at step {step}")),
+                ..RunResult::of(&job.out, None, data)?
+            })),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Measures the score where it is not the one that is wanted: another grid may want it under another mask.
+    fn complete(
+        &self,
+        point: &sweep::Point,
+        run: &Path,
+        result: &mut RunResult,
+    ) -> Result<bool, Error> {
+        let score = self.ablation.score();
+        let reference = &self.ablation.first().config;
+        let has_score = result.diverged.is_none() && score.is_comparable(&point.config, reference);
+        let wanted = has_score.then(|| score.describe());
+        if result.scored_by == wanted {
+            return Ok(false);
+        }
+        result.score = if has_score {
+            score.measure(run, &self.data)?
+        } else {
+            None
+        };
+        result.scored_by = wanted;
+        Ok(true)
+    }
+
+    fn tables(&self, states: Vec<State<'_, RunResult>>) -> Result<Tables, Error> {
+        let mut states = states.into_iter();
+        let rows = self.ablation.points().iter().map(|point| {
+            // Points that do not fit have a row too.
+            let state = point.fit.as_ref().ok().and_then(|_| states.next());
+            Row::new(point, state.unwrap_or(State::Waiting))
+        });
+        let rows: Vec<Row<'_>> = rows.collect();
+        Ok(Tables {
+            csv: table::csv(self.ablation, &rows),
+            markdown: table::markdown(self.ablation, &rows),
+            plot: plot::draw(self.ablation, &rows)?,
+        })
+    }
 }

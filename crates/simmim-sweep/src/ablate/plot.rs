@@ -10,9 +10,9 @@ use simmim_eval::chart::{self, COLOURS, Canvas, Fault, text};
 use simmim_train::picture::Picture;
 
 use super::point::Ablation;
-use super::result::mean;
-use super::table::{Row, groups, spread};
+use super::table::{Row, groups};
 use crate::error::Error;
+use crate::sweep::statistics::{mean, spread};
 
 const SIZE: (u32, u32) = (1440, 900);
 /// Pixels at the right for the legend.
@@ -43,25 +43,25 @@ struct Figure {
 }
 
 /// Draws the points whose score is known.
-pub(super) fn draw(ablation: &Ablation, rows: &[Row]) -> Result<Picture, Error> {
+pub(super) fn draw(ablation: &Ablation, rows: &[Row<'_>]) -> Result<Picture, Error> {
     let figure = Figure::of(ablation, rows);
     Ok(chart::picture(SIZE, |canvas| paint(canvas, &figure))?)
 }
 
 impl Figure {
-    fn of(ablation: &Ablation, rows: &[Row]) -> Self {
+    fn of(ablation: &Ablation, rows: &[Row<'_>]) -> Self {
         const KIND: &str = "mask.kind";
         let keys = ablation.keys();
         let key_idx = keys.iter().position(|key| key == KIND).unwrap_or(0);
-        let series_of = |row: &Row| row.point.values.get(key_idx).cloned().unwrap_or_default();
-        let fits: Vec<&Row> = rows.iter().filter(|row| row.point.fit.is_ok()).collect();
+        let series_of = |row: &Row<'_>| row.point.values.get(key_idx).cloned().unwrap_or_default();
+        let fits: Vec<&Row<'_>> = rows.iter().filter(|row| row.point.fit.is_ok()).collect();
         let mut series: Vec<String> = Vec::new();
         for row in &fits {
             if !series.contains(&series_of(row)) {
                 series.push(series_of(row));
             }
         }
-        let dot = |group: Vec<&Row>| {
+        let dot = |group: Vec<&Row<'_>>| {
             let scores: Vec<f64> = group.iter().filter_map(|row| row.score()).collect();
             let distances = group.iter().map(|row| row.avg_dist_px());
             Some(Dot {
@@ -200,19 +200,15 @@ mod tests {
 
     use super::*;
     use crate::ablate::Grid;
-    use crate::ablate::table::tests::finished;
+    use crate::ablate::table::tests::{finished, rows};
 
     fn picture(scores: &[f64]) -> Picture {
         let text = "[grid]\nmask.kind = ['random', 'square', 'blockwise']\nmask.ratio = [0.3, 0.6]\n[set]\n\
             data.image_size = 192\nmodel.variant = 'vit-t/16'\n[[also]]\nmask.ratio = 1.0";
         let grid = Grid::text("mine", "mine.toml", text).unwrap();
         let ablation = Ablation::new(&grid, &[], None).unwrap();
-        let mut rows = Vec::new();
-        for (idx, point) in ablation.points().iter().enumerate() {
-            let result = scores.get(idx).map(|&score| finished(score));
-            rows.push(Row::new(point.clone(), result, None));
-        }
-        draw(&ablation, &rows).unwrap()
+        let results: Vec<_> = scores.iter().map(|&score| Some(finished(score))).collect();
+        draw(&ablation, &rows(&ablation, &results)).unwrap()
     }
 
     fn colours(picture: &Picture) -> BTreeSet<[u8; 3]> {

@@ -1,16 +1,14 @@
 //! What is known of a run that is done.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use simmim_data::DataSet;
 use simmim_train::metrics::{MetricsLog, Record};
 use simmim_train::run_folder::METRICS;
 
-use super::point::Point;
-use super::score::Score;
 use crate::error::Error;
+use crate::sweep::statistics::mean;
 
 /// What is known of a run that is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,7 +29,7 @@ pub struct RunResult {
     pub val_loss_best: Option<f64>,
     /// Mean training loss over the steps of the last epoch.
     pub train_loss: Option<f64>,
-    /// The [`Score`].
+    /// The [`Score`](super::Score).
     pub score: Option<f64>,
     /// How the score was measured; none where it cannot be set beside those of the other runs.
     pub scored_by: Option<String>,
@@ -63,27 +61,6 @@ impl RunResult {
             images: fingerprint(data),
         })
     }
-
-    /// Measures the score where it is not the one that is wanted; returns whether it did.
-    pub(super) fn measure(
-        &mut self,
-        point: &Point,
-        score: &Score,
-        run: &Path,
-        data: &Arc<DataSet>,
-    ) -> Result<bool, Error> {
-        let has_score = point.fit.as_ref().is_ok_and(|fit| fit.has_score);
-        let wanted = (has_score && self.diverged.is_none()).then(|| score.describe());
-        if self.scored_by == wanted {
-            return Ok(false);
-        }
-        self.score = match &wanted {
-            Some(_) => score.measure(run, data)?,
-            None => None,
-        };
-        self.scored_by = wanted;
-        Ok(true)
-    }
 }
 
 /// The fingerprint of the images as it is stored.
@@ -95,10 +72,6 @@ fn last_epoch(records: &[Record]) -> Option<f64> {
     let end = records.last()?.epoch;
     let in_it = records.iter().filter(|record| record.epoch > end - 1.0);
     mean(&in_it.map(|record| record.loss).collect::<Vec<_>>())
-}
-
-pub(super) fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

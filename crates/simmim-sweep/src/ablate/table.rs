@@ -3,37 +3,35 @@
 use std::fmt::Write as _;
 
 use simmim_config::auto::good_avg_dist_px;
+use simmim_eval::report;
 
 use super::point::{Ablation, Point};
-use super::result::{RunResult, mean};
+use super::result::RunResult;
+use super::score::Score;
+use crate::sweep::State;
+use crate::sweep::statistics::{mean, spread};
 
 /// A run with what is known of it.
-#[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub(super) point: Point,
-    pub(super) result: Option<RunResult>,
-    /// Steps done of a run that has begun.
-    done_steps: Option<u64>,
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    pub(super) point: &'a Point,
+    state: State<'a, RunResult>,
 }
 
-impl Row {
-    pub(super) fn new(point: Point, result: Option<RunResult>, done_steps: Option<u64>) -> Self {
-        Self {
-            point,
-            result,
-            done_steps,
-        }
+impl<'a> Row<'a> {
+    pub(super) fn new(point: &'a Point, state: State<'a, RunResult>) -> Self {
+        Self { point, state }
     }
 
     fn status(&self) -> String {
-        match (&self.point.fit, &self.result, self.done_steps) {
-            (Err(reason), ..) => format!("left out: {reason}"),
-            (_, Some(result), _) => match &result.diverged {
+        match (&self.point.fit, &self.state) {
+            (Err(reason), _) => format!("left out: {reason}"),
+            (_, State::Done(result)) => match &result.diverged {
                 Some(what) => format!("diverged: {what}"),
                 None => "finished".to_owned(),
             },
-            (_, None, Some(step)) => format!("begun: {step} steps done"),
-            (_, None, None) => "waiting".to_owned(),
+            (_, State::Begun { steps }) => format!("begun: {steps} steps done"),
+            (_, State::Waiting) => "waiting".to_owned(),
         }
     }
 
@@ -46,103 +44,81 @@ impl Row {
     }
 
     pub(super) fn score(&self) -> Option<f64> {
-        self.result.as_ref()?.score
+        self.state.result()?.score
     }
 
-    /// The figures of the result, with the columns' names in CSV and in Markdown.
-    fn figures(&self, ablation: &Ablation) -> [Figure; 7] {
-        let of = |get: fn(&RunResult) -> Option<f64>| self.result.as_ref().and_then(get);
-        let score = ablation.score();
+    /// The figures of the result, in the order of the columns.
+    fn figures(&self, score: &Score) -> [Figure; 7] {
+        let figure = |column, title, decimals, of: fn(&RunResult) -> Option<f64>| Figure {
+            column,
+            title,
+            decimals,
+            value: self.state.result().and_then(of),
+        };
         [
-            Figure(
-                "images_per_sec",
-                "images/s",
-                0,
-                of(|result| result.images_per_sec),
-            ),
-            Figure("minutes", "minutes", 1, of(|result| result.minutes)),
-            Figure(
-                "val_loss_first",
-                "own loss, first",
-                4,
-                of(|result| result.val_loss_first),
-            ),
-            Figure(
-                "val_loss_last",
-                "last",
-                4,
-                of(|result| result.val_loss_last),
-            ),
-            Figure(
-                "val_loss_best",
-                "best",
-                4,
-                of(|result| result.val_loss_best),
-            ),
-            Figure(score.column(), score.title(), 4, self.score()),
-            Figure(
-                "train_loss_last_epoch",
-                "train loss",
-                4,
-                of(|result| result.train_loss),
-            ),
+            figure("images_per_sec", "images/s", 0, |run| run.images_per_sec),
+            figure("minutes", "minutes", 1, |run| run.minutes),
+            figure("val_loss_first", "own loss, first", 4, |run| {
+                run.val_loss_first
+            }),
+            figure("val_loss_last", "last", 4, |run| run.val_loss_last),
+            figure("val_loss_best", "best", 4, |run| run.val_loss_best),
+            figure(score.column(), score.title(), 4, |run| run.score),
+            figure("train_loss_last_epoch", "train loss", 4, |run| {
+                run.train_loss
+            }),
         ]
     }
 }
 
-/// A figure of a result: its column in CSV, in Markdown, the decimals there, and its value.
-struct Figure(&'static str, &'static str, usize, Option<f64>);
-
-/// A row a run, every digit of every number.
-pub(super) fn csv(ablation: &Ablation, rows: &[Row]) -> String {
-    let mut text = String::new();
-    for (row_idx, row) in rows.iter().enumerate() {
-        let figures = row.figures(ablation);
-        if row_idx == 0 {
-            let mut names = vec!["run"];
-            names.extend(ablation.keys().iter().map(String::as_str));
-            names.extend(["seed", "avg_dist_px", "hidden_share", "parameters"]);
-            names.extend(figures.iter().map(|figure| figure.0));
-            names.push("status");
-            text += &csv_line(names.into_iter().map(str::to_owned));
-        }
-        let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-        let n_parameters = row
-            .point
-            .fit
-            .as_ref()
-            .map(|fit| fit.n_parameters.to_string());
-        let mut cells = vec![row.point.name.clone()];
-        cells.extend(row.point.values.iter().cloned());
-        cells.extend([
-            row.point.config.train.seed.to_string(),
-            number(row.avg_dist_px()),
-            number(row.hidden_share()),
-            n_parameters.unwrap_or_default(),
-        ]);
-        cells.extend(figures.iter().map(|figure| number(figure.3)));
-        cells.push(row.status());
-        text += &csv_line(cells.into_iter());
-    }
-    text
+/// A figure of a result.
+struct Figure {
+    /// Its column in CSV.
+    column: &'static str,
+    /// Its column in Markdown.
+    title: &'static str,
+    /// The decimals in Markdown.
+    decimals: usize,
+    value: Option<f64>,
 }
 
-/// Source: RFC 4180, with a line feed alone at the end.
-fn csv_line(cells: impl Iterator<Item = String>) -> String {
-    let quoted = |cell: String| {
-        if cell.contains([',', '"', '\n', '\r']) {
-            format!("\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            cell
-        }
-    };
-    cells.map(quoted).collect::<Vec<_>>().join(",") + "\n"
+/// A row a run, every digit of every number.
+pub(super) fn csv(ablation: &Ablation, rows: &[Row<'_>]) -> String {
+    let score = ablation.score();
+    let mut names = vec!["run"];
+    names.extend(ablation.keys().iter().map(String::as_str));
+    names.extend(["seed", "avg_dist_px", "hidden_share", "parameters"]);
+    // The columns are the same for all rows.
+    let figures = rows.first().map(|row| row.figures(score));
+    names.extend(figures.iter().flatten().map(|figure| figure.column));
+    names.push("status");
+    report::csv(names, rows.iter().map(|row| csv_cells(row, score)))
+}
+
+fn csv_cells(row: &Row<'_>, score: &Score) -> Vec<String> {
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    let fit = row.point.fit.as_ref().ok();
+    let mut cells = vec![row.point.name.clone()];
+    cells.extend(row.point.values.iter().cloned());
+    cells.extend([
+        row.point.config.train.seed.to_string(),
+        number(row.avg_dist_px()),
+        number(row.hidden_share()),
+        fit.map_or(String::new(), |fit| fit.n_parameters.to_string()),
+    ]);
+    let figures = row.figures(score);
+    cells.extend(figures.iter().map(|figure| number(figure.value)));
+    cells.push(row.status());
+    cells
 }
 
 /// A row a point: means over its seeds and, where there are several, their standard deviation.
-pub(super) fn markdown(ablation: &Ablation, rows: &[Row]) -> String {
-    let fits: Vec<&Row> = rows.iter().filter(|row| row.point.fit.is_ok()).collect();
-    let n_finished = fits.iter().filter(|row| row.result.is_some()).count();
+pub(super) fn markdown(ablation: &Ablation, rows: &[Row<'_>]) -> String {
+    let fits: Vec<&Row<'_>> = rows.iter().filter(|row| row.point.fit.is_ok()).collect();
+    let n_finished = fits
+        .iter()
+        .filter(|row| row.state.result().is_some())
+        .count();
     let mut text = format!(
         "# Ablation {}\n\n{n_finished} of {} runs are finished.\n\n",
         ablation.name(),
@@ -167,7 +143,7 @@ pub(super) fn markdown(ablation: &Ablation, rows: &[Row]) -> String {
 }
 
 /// The runs of each point: repeats with different seeds together, in the order of the grid.
-pub(super) fn groups<'a>(rows: &[&'a Row]) -> Vec<Vec<&'a Row>> {
+pub(super) fn groups<'a>(rows: &[&'a Row<'a>]) -> Vec<Vec<&'a Row<'a>>> {
     let n_groups = rows.iter().map(|row| row.point.group_idx + 1).max();
     let mut groups = vec![Vec::new(); n_groups.unwrap_or(0)];
     for row in rows {
@@ -178,17 +154,18 @@ pub(super) fn groups<'a>(rows: &[&'a Row]) -> Vec<Vec<&'a Row>> {
 }
 
 /// Name and cell of each column of Markdown.
-fn columns(ablation: &Ablation, group: &[&Row]) -> Vec<(String, String)> {
+fn columns(ablation: &Ablation, group: &[&Row<'_>]) -> Vec<(String, String)> {
     let first = group[0];
+    let score = ablation.score();
     let mut columns: Vec<(String, String)> = Vec::new();
     for (key, value) in ablation.keys().iter().zip(&first.point.values) {
         columns.push((key.clone(), value.clone()));
     }
     let mut add = |name: &str, cell: String| columns.push((name.to_owned(), cell));
-    let all = |get: &dyn Fn(&Row) -> Option<f64>| -> Vec<f64> {
+    let all = |get: &dyn Fn(&Row<'_>) -> Option<f64>| -> Vec<f64> {
         group.iter().filter_map(|row| get(row)).collect()
     };
-    let avg_dist_px = mean(&all(&Row::avg_dist_px)).map(|px| format!("{px:.1}"));
+    let avg_dist_px = mean(&all(&|row| row.avg_dist_px())).map(|px| format!("{px:.1}"));
     add(
         "AvgDist (px)",
         avg_dist_px.unwrap_or_else(|| "–".to_owned()),
@@ -197,9 +174,9 @@ fn columns(ablation: &Ablation, group: &[&Row]) -> Vec<(String, String)> {
     add("hidden", format!("{:.1} %", 100.0 * share));
     let n_parameters = first.point.fit.as_ref().map_or(0, |fit| fit.n_parameters);
     add("parameters", format!("{:.2} M", n_parameters as f64 / 1e6));
-    for (idx, Figure(_, name, decimals, _)) in first.figures(ablation).into_iter().enumerate() {
-        let values = all(&|row: &Row| row.figures(ablation)[idx].3);
-        add(name, mean_and_spread(&values, decimals));
+    for (idx, figure) in first.figures(score).into_iter().enumerate() {
+        let values = all(&|row| row.figures(score)[idx].value);
+        add(figure.title, mean_and_spread(&values, figure.decimals));
     }
     add("status", group_status(group));
     columns
@@ -213,14 +190,7 @@ fn mean_and_spread(values: &[f64], decimals: usize) -> String {
     }
 }
 
-/// The standard deviation of two values or more, as of a sample.
-pub(super) fn spread(values: &[f64]) -> Option<f64> {
-    let mean = mean(values).filter(|_| values.len() > 1)?;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Some((squares / (values.len() - 1) as f64).sqrt())
-}
-
-fn group_status(group: &[&Row]) -> String {
+fn group_status(group: &[&Row<'_>]) -> String {
     let mut all: Vec<String> = group.iter().map(|row| row.status()).collect();
     let n_finished = all.iter().filter(|status| *status == "finished").count();
     if n_finished == group.len() {
@@ -234,7 +204,7 @@ fn group_status(group: &[&Row]) -> String {
     }
 }
 
-fn notes(ablation: &Ablation, rows: &[Row]) -> String {
+fn notes(ablation: &Ablation, rows: &[Row<'_>]) -> String {
     let [low, high] = good_avg_dist_px(ablation.first().config.data.image_size);
     let score = ablation.score();
     let mut text = format!(
@@ -292,18 +262,27 @@ pub(crate) mod tests {
         }
     }
 
-    fn example(results: [Option<RunResult>; 6]) -> (Ablation, Vec<Row>) {
+    /// The rows of points of which the first ones are done.
+    pub(crate) fn rows<'a>(
+        ablation: &'a Ablation,
+        results: &'a [Option<RunResult>],
+    ) -> Vec<Row<'a>> {
+        let state = |idx| match results.get(idx) {
+            Some(Some(result)) => State::Done(result),
+            _ => State::Waiting,
+        };
+        let points = ablation.points().iter().enumerate();
+        points
+            .map(|(idx, point)| Row::new(point, state(idx)))
+            .collect()
+    }
+
+    fn example() -> Ablation {
         let text = "seeds = [0, 1]\nskip_misfits = true\n[grid]\nmask.cell_px = [8, 12, 16]\n[set]\n\
             data.image_size = 32\nmodel.variant = 'vit-t/8'";
         let grid = Grid::text("mine", "mine.toml", text).unwrap();
         let ablation = Ablation::new(&grid, &[], None);
-        let ablation = ablation.unwrap_or_else(|error| panic!("{error}"));
-        let points = ablation.points().iter().cloned();
-        let rows = points
-            .zip(results)
-            .map(|(point, result)| Row::new(point, result, None));
-        let rows = rows.collect();
-        (ablation, rows)
+        ablation.unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
@@ -316,8 +295,8 @@ pub(crate) mod tests {
             None,
             None,
         ];
-        let (ablation, rows) = example(results);
-        let text = markdown(&ablation, &rows);
+        let ablation = example();
+        let text = markdown(&ablation, &rows(&ablation, &results));
         assert!(text.contains("2 of 4 runs are finished"), "{text}");
         assert!(
             text.contains("| 0.3000 ± 0.1414 | 0.7500 ± 0.0000 | finished |"),
@@ -338,8 +317,8 @@ pub(crate) mod tests {
 
     #[test]
     fn csv_has_a_row_a_run_and_quotes_what_has_commas() {
-        let (ablation, rows) = example([Some(finished(0.125)), None, None, None, None, None]);
-        let text = csv(&ablation, &rows);
+        let ablation = example();
+        let text = csv(&ablation, &rows(&ablation, &[Some(finished(0.125))]));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 7);
         assert!(lines[0].starts_with("run,mask.cell_px,seed,avg_dist_px,"));
@@ -353,13 +332,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_quote_in_a_cell_is_doubled() {
-        let line = csv_line(["a \"b\"".to_owned(), "c".to_owned()].into_iter());
-        assert_eq!(line, "\"a \"\"b\"\"\",c\n");
-    }
-
-    #[test]
-    fn the_spread_of_one_value_is_not_known() {
-        assert_eq!(spread(&[1.0]), None);
-        assert_eq!(spread(&[1.0, 3.0]), Some(2.0_f64.sqrt()));
+        let ablation = example();
+        let diverged = RunResult {
+            diverged: Some("a \"b\"".to_owned()),
+            ..finished(0.125)
+        };
+        let text = csv(&ablation, &rows(&ablation, &[Some(diverged)]));
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.ends_with(",\"diverged: a \"\"b\"\"\""), "{line}");
     }
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use simmim_config::RawConfig;
+use simmim_config::keys::FineTune;
+
+use crate::sweep::Point;
 
 /// What a fine-tuning starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -14,6 +17,17 @@ pub enum Start {
     Pretrained,
     /// Fresh weights of the same geometry.
     Scratch,
+}
+
+impl Start {
+    /// What a fine-tuning is asked to start from.
+    pub(super) fn of(asked: &FineTune) -> Self {
+        if asked.weights {
+            Self::Pretrained
+        } else {
+            Self::Scratch
+        }
+    }
 }
 
 impl Display for Start {
@@ -42,16 +56,6 @@ pub struct LowShot {
     pub test: String,
     /// Where everything goes.
     pub out: PathBuf,
-}
-
-/// One fine-tuning of a comparison.
-#[derive(Debug, Clone)]
-pub(crate) struct Point {
-    pub(crate) name: String,
-    pub(crate) share: f64,
-    pub(crate) start: Start,
-    pub(crate) seed: u64,
-    pub(crate) config: RawConfig,
 }
 
 /// What a run of a comparison came to.
@@ -108,12 +112,7 @@ impl LowShot {
         finetune.labels = share;
         finetune.labels_seed = seed;
         finetune.weights = start == Start::Pretrained;
-        Point {
-            name: format!("labels-{share}-{start}-seed{seed}"),
-            share,
-            start,
-            seed,
-            config,
-        }
+        let name = format!("labels-{share}-{start}-seed{seed}");
+        Point { name, config }
     }
 }

@@ -14,123 +14,91 @@
 //! ```
 
 mod comparison;
-mod folder;
 mod table;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use simmim_collective::Alone;
-
+use simmim_config::Difference;
 use simmim_eval::{FineTuned, TestSet, accuracy};
-use simmim_train::run_folder::{Mode, last_of};
-use simmim_train::{Event, Job, Observer, Outcome, StopFlag, finetune, in_threads};
+use simmim_train::run_folder::last_of;
+use simmim_train::{Job, Observer, StopFlag, finetune, in_threads};
 
 use crate::error::Error;
+use crate::sweep::{Kind, Point, State, Summary, Sweep, Tables, Task};
 
 pub use comparison::{LowShot, LowShotResult, Start};
 
-use comparison::Point;
-use folder::Folder;
-
 /// Images that are looked at together when a run is measured; the result is the same.
 const TEST_BATCH: usize = 128;
-
-/// What became of a comparison.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LowShotSummary {
-    /// The results of the runs that are done.
-    pub results: Vec<LowShotResult>,
-    /// Runs of the whole comparison.
-    pub n_runs: usize,
-    /// The table as Markdown.
-    pub table: PathBuf,
-    /// The table as CSV.
-    pub csv: PathBuf,
-    /// The plot.
-    pub plot: PathBuf,
-}
 
 /// Runs every fine-tuning that is not finished, until all are or `stop` is raised. Finished runs are not touched, and a
 /// run that has begun goes on where it stood.
 ///
 /// # Errors
-/// Before the first run: [`Error::Changed`] where one that has begun was made by another configuration,
-/// [`Error::FolderNotEmpty`], [`Error::Locked`]. Later: what ends a run.
+/// Before the first run: [`Error::NotASweep`], and [`Error::Train`] for a locked folder and where a run that has begun was
+/// made by another configuration. Later: what ends a run.
 pub fn lowshot(
     comparison: &LowShot,
     observer: &mut dyn Observer,
     stop: &StopFlag,
-) -> Result<LowShotSummary, Error> {
-    let points = comparison.points();
-    let folder = Folder::open(&comparison.out, &points)?;
-    let mut results: Vec<Option<LowShotResult>> = Vec::new();
-    for point in &points {
-        results.push(folder.result(point)?);
-    }
-    for (idx, point) in points.iter().enumerate() {
-        if stop.is_raised() {
-            break;
-        }
-        if results[idx].is_some() {
-            continue;
-        }
-        folder.write_tables(&results)?;
-        observer.see(&Event::Point {
-            name: &point.name,
-            number: idx + 1,
-            n_points: points.len(),
-        });
-        let outcome = train(comparison, point, &folder, (&mut *observer, stop))?;
-        if outcome.is_finished() {
-            let result = measure(comparison, point, &folder.run(point))?;
-            folder.write_result(point, &result)?;
-            results[idx] = Some(result);
-        }
-    }
-    folder.write_tables(&results)?;
-    Ok(LowShotSummary {
-        results: results.into_iter().flatten().collect(),
-        n_runs: points.len(),
-        table: folder.markdown(),
-        csv: folder.csv(),
-        plot: folder.plot(),
-    })
+) -> Result<Summary<LowShotResult>, Error> {
+    let LowShot { recipe, out, .. } = comparison;
+    Sweep::open(comparison, out, recipe, comparison.points())?.run(observer, stop)
 }
 
-fn train(
-    comparison: &LowShot,
-    point: &Point,
-    folder: &Folder,
-    (observer, stop): (&mut dyn Observer, &StopFlag),
-) -> Result<Outcome, Error> {
-    let run = folder.run(point);
-    let job = if folder.has_begun(point) {
-        Job::resume(&run)?
-    } else {
-        folder.write_asked(point)?;
-        Job {
-            recipe: comparison.recipe.clone(),
-            config: point.config.clone(),
-            out: run,
-            mode: Mode::New,
-            collective: Arc::new(Alone),
-        }
+impl Task for LowShot {
+    type Result = LowShotResult;
+
+    const KIND: Kind = Kind {
+        name: "comparison",
+        stem: "lowshot",
+        mark: "points",
     };
-    Ok(finetune(&job, observer, stop)?)
+
+    fn contradiction(&self, point: &Point, found: Difference) -> Error {
+        let [expected, found] = found.lines();
+        Error::Train(simmim_train::Error::Changed {
+            what: format!("a line of the configuration of {}", point.name),
+            expected,
+            found,
+        })
+    }
+
+    fn run(
+        &self,
+        point: &Point,
+        job: &Job,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Option<LowShotResult>, Error> {
+        if !finetune(job, observer, stop)?.is_finished() {
+            return Ok(None);
+        }
+        measure(&self.test, point, &job.out).map(Some)
+    }
+
+    fn tables(&self, states: Vec<State<'_, LowShotResult>>) -> Result<Tables, Error> {
+        let results: Vec<&LowShotResult> = states.iter().filter_map(State::result).collect();
+        Ok(Tables {
+            csv: table::csv(&results),
+            markdown: table::markdown(&results),
+            plot: table::draw(&results)?,
+        })
+    }
 }
 
 /// Measures the last weights of a run: which weights are best is not to be chosen on the images of the test.
-fn measure(comparison: &LowShot, point: &Point, run: &Path) -> Result<LowShotResult, Error> {
+fn measure(test: &str, point: &Point, run: &Path) -> Result<LowShotResult, Error> {
     let model = FineTuned::open(&last_of(run))?;
-    let test = TestSet::open(&model, &comparison.test)?;
+    let test = TestSet::open(&model, test)?;
     let threads = point.config.train.threads;
     let found = in_threads(threads, || accuracy(&model, &test, TEST_BATCH))?;
     let progress = model.origin().progress;
+    let asked = point.config.of_fine_tuning();
     Ok(LowShotResult {
-        share: point.share,
-        start: point.start,
-        seed: point.seed,
+        share: asked.labels,
+        start: Start::of(asked),
+        seed: point.config.train.seed,
         accuracy: found.share(),
         n_images: found.n_images,
         n_unreadable: test.unreadable().len(),

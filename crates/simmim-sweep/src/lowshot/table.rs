@@ -12,6 +12,7 @@ use simmim_train::picture::Picture;
 
 use super::comparison::{LowShotResult, Start};
 use crate::error::Error;
+use crate::sweep::statistics::{mean, spread};
 
 const SIZE: (u32, u32) = (1200, 800);
 const TEXT_PX: i32 = 26;
@@ -25,20 +26,17 @@ struct Group {
 
 impl Group {
     fn mean(&self) -> f64 {
-        self.accuracies.iter().sum::<f64>() / self.accuracies.len() as f64
+        mean(&self.accuracies).expect("a group has a run")
     }
 
     /// The standard deviation of the sample; none of a single run.
     fn spread(&self) -> Option<f64> {
-        let n = self.accuracies.len();
-        let mean = self.mean();
-        let squares = self.accuracies.iter().map(|value| (value - mean).powi(2));
-        (n > 1).then(|| (squares.sum::<f64>() / (n - 1) as f64).sqrt())
+        spread(&self.accuracies)
     }
 }
 
 /// The runs by share and start, the smallest share first.
-fn groups(results: &[LowShotResult]) -> Vec<Group> {
+fn groups(results: &[&LowShotResult]) -> Vec<Group> {
     // Shares are above 0, and of such floats the bits are in their order.
     let mut found: BTreeMap<(u64, Start), Group> = BTreeMap::new();
     for result in results {
@@ -54,7 +52,7 @@ fn groups(results: &[LowShotResult]) -> Vec<Group> {
 }
 
 /// A row a run, every digit of every number.
-pub(super) fn csv(results: &[LowShotResult]) -> String {
+pub(super) fn csv(results: &[&LowShotResult]) -> String {
     let head = [
         "labels",
         "start",
@@ -81,7 +79,7 @@ pub(super) fn csv(results: &[LowShotResult]) -> String {
 }
 
 /// A row a share: both starts, and the difference of their means.
-pub(super) fn markdown(results: &[LowShotResult]) -> String {
+pub(super) fn markdown(results: &[&LowShotResult]) -> String {
     let groups = groups(results);
     let mut table =
         "| labels | pretrained | scratch | difference | seeds |\n|---|---|---|---|---|\n"
@@ -114,7 +112,7 @@ pub(super) fn markdown(results: &[LowShotResult]) -> String {
 }
 
 /// Accuracy against the share of the labels, a line for each start.
-pub(super) fn draw(results: &[LowShotResult]) -> Result<Picture, Error> {
+pub(super) fn draw(results: &[&LowShotResult]) -> Result<Picture, Error> {
     let groups = groups(results);
     Ok(chart::picture(SIZE, |canvas| paint(canvas, &groups))?)
 }
@@ -215,20 +213,24 @@ mod tests {
 
     #[test]
     fn the_table_has_means_and_spreads_and_the_smallest_share_first() {
-        let text = markdown(&results());
+        let results = results();
+        let results: Vec<&LowShotResult> = results.iter().collect();
+        let text = markdown(&results);
         let rows: Vec<&str> = text.lines().skip(2).take(2).collect();
         assert_eq!(
             rows[0],
             "| 10 % | 55.00 ± 7.07 % | 41.00 ± 1.41 % | +14.00 | 2 |"
         );
         assert_eq!(rows[1], "| 100 % | 90.00 % | – | – | 1 |");
-        assert_eq!(csv(&results()).lines().count(), 6);
+        assert_eq!(csv(&results).lines().count(), 6);
     }
 
     #[test]
     fn a_plot_is_drawn_of_nothing_of_one_share_and_of_several() {
+        let results = results();
+        let results: Vec<&LowShotResult> = results.iter().collect();
         for n in [0, 1, 5] {
-            let picture = draw(&results()[..n]).unwrap();
+            let picture = draw(&results[..n]).unwrap();
             let blue = [0, 114, 178];
             let n_blue = picture
                 .pixels

@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use simmim_config::Layer;
 use simmim_config::auto::good_avg_dist_px;
-use simmim_sweep::ablate::{self, Ablation, Grid, Point, Summary};
+use simmim_sweep::Summary;
+use simmim_sweep::ablate::{self, Ablation, Grid, Point, RunResult};
 
 use super::progress::Progress;
 use super::{Talk, interrupt, output, sources};
@@ -204,15 +205,12 @@ fn to_json(point: &Point) -> Value {
     })
 }
 
-fn report(summary: &Summary, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
+fn report(summary: &Summary<RunResult>, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
     let say = |line: String| progress.voice().say(&line);
-    let Summary {
-        n_finished,
-        n_diverged,
-        n_runs,
-        ..
-    } = summary;
-    if *n_diverged > 0 {
+    let (n_finished, n_runs) = (summary.results.len(), summary.n_runs);
+    let has_diverged = |result: &&RunResult| result.diverged.is_some();
+    let n_diverged = summary.results.iter().filter(has_diverged).count();
+    if n_diverged > 0 {
         say(format!(
             "diverged: {n_diverged} of the runs; their status says when"
         ));

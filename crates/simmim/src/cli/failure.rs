@@ -76,7 +76,7 @@ fn of_sweep(error: &simmim_sweep::Error) -> bool {
         | E::SamePoint { .. }
         | E::Misfits { .. }
         | E::Contradicts { .. }
-        | E::NotAnAblation { .. } => true,
+        | E::NotASweep { .. } => true,
         _ => false,
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use simmim_config::{Layer, RawConfig};
-use simmim_sweep::lowshot::{LowShot, LowShotSummary, lowshot};
+use simmim_sweep::Summary;
+use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot};
 
 use super::failure::Usage;
 use super::progress::Progress;
@@ -107,12 +108,12 @@ fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
     })
 }
 
-fn report(summary: &LowShotSummary, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
+fn report(summary: &Summary<LowShotResult>, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
     let (n_done, n_runs) = (summary.results.len(), summary.n_runs);
     let say = |line: String| progress.voice().say(&line);
     say(format!("table: {}", summary.table.display()));
     say(format!("plot: {}", summary.plot.display()));
-    if n_done == n_runs {
+    if summary.is_finished() {
         say(format!("done: {n_runs} runs"));
     } else {
         say(format!(
@@ -122,7 +123,7 @@ fn report(summary: &LowShotSummary, progress: &Progress, talk: Talk) -> anyhow::
     if talk == Talk::Json {
         output::data(json!({
             "event": "done",
-            "finished": n_done == n_runs,
+            "finished": summary.is_finished(),
             "results": summary.results,
             "n_runs": n_runs,
             "table": summary.table,

@@ -1,0 +1,159 @@
+//! Points that are run one after the other in one folder, and the tables of their results.
+//!
+//! [`Sweep`] knows of folders, of what is done and what is left, and of stops; a [`Task`] says what a point is, how it is
+//! trained and measured, and how the results are shown. What a [`Sweep`] has stored when it is killed at any moment is
+//! enough to go on: a run goes on from its last checkpoint, a result stands in its own file, and the tables are made of
+//! the results.
+
+mod folder;
+pub(crate) mod statistics;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use simmim_collective::Alone;
+use simmim_train::{Event, Job, Mode, Observer, StopFlag};
+
+pub use task::Summary;
+pub(crate) use task::{Kind, Point, State, Tables, Task};
+
+use crate::error::Error;
+use folder::Folder;
+
+/// Points in a folder: what is done of them, and what is left.
+pub(crate) struct Sweep<'a, T: Task> {
+    task: &'a T,
+    folder: Folder,
+    /// Where the configurations come from: shown, and stored with the weights.
+    recipe: &'a str,
+    points: Vec<Point>,
+    /// One for each point.
+    results: Vec<Option<T::Result>>,
+}
+
+impl<'a, T: Task> Sweep<'a, T> {
+    /// Opens the folder, or makes it, and reads what is done. Refuses points that were begun with another value of a key
+    /// that decides what is computed.
+    pub(crate) fn open(
+        task: &'a T,
+        out: &Path,
+        recipe: &'a str,
+        points: Vec<Point>,
+    ) -> Result<Self, Error> {
+        let folder = Folder::open(out, &T::KIND)?;
+        let mut results = Vec::new();
+        for point in &points {
+            let asked = folder.asked(&point.name)?;
+            if let Some(found) = asked.and_then(|before| before.differs(&point.config)) {
+                return Err(task.contradiction(point, found));
+            }
+            let result = folder.result(&point.name)?;
+            if let Some(result) = &result {
+                task.require_usable(point, result)?;
+            }
+            results.push(result);
+        }
+        Ok(Self {
+            task,
+            folder,
+            recipe,
+            points,
+            results,
+        })
+    }
+
+    /// Runs every point that is not done, until all are or `stop` is raised. Runs that are done are not touched, and one
+    /// that has begun goes on where it stood.
+    pub(crate) fn run(
+        mut self,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Summary<T::Result>, Error> {
+        self.write_tables()?;
+        for idx in 0..self.points.len() {
+            if stop.is_raised() {
+                break;
+            }
+            if self.advance(idx, observer, stop)? {
+                self.write_tables()?;
+            }
+        }
+        Ok(Summary {
+            n_runs: self.points.len(),
+            results: self.results.into_iter().flatten().collect(),
+            table: self.folder.table("md"),
+            csv: self.folder.table("csv"),
+            plot: self.folder.table("png"),
+        })
+    }
+
+    /// Does what is left of one point; returns whether anything was. A result is stored as soon as it is known.
+    fn advance(
+        &mut self,
+        idx: usize,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<bool, Error> {
+        let point = &self.points[idx];
+        let is_new = self.results[idx].is_none();
+        if is_new {
+            observer.see(&Event::Point {
+                name: &point.name,
+                number: idx + 1,
+                n_points: self.points.len(),
+            });
+            let job = self.job(point)?;
+            self.results[idx] = self.task.run(point, &job, observer, stop)?;
+            if let Some(result) = &self.results[idx] {
+                self.folder.write_result(&point.name, result)?;
+            }
+        }
+        let Some(result) = &mut self.results[idx] else {
+            return Ok(true);
+        };
+        let run = self.folder.run(&point.name);
+        let is_completed = self.task.complete(point, &run, result)?;
+        if is_completed {
+            self.folder.write_result(&point.name, result)?;
+        }
+        Ok(is_new || is_completed)
+    }
+
+    /// The job of a point: to begin its run, or to go on with it.
+    fn job(&self, point: &Point) -> Result<Job, Error> {
+        let out = self.folder.run(&point.name);
+        if self.folder.has_begun(&point.name) {
+            let mut job = Job::resume(&out)?;
+            // The images may have moved since.
+            job.config.data.path.clone_from(&point.config.data.path);
+            return Ok(job);
+        }
+        self.folder.write_asked(&point.name, &point.config)?;
+        Ok(Job {
+            recipe: self.recipe.to_owned(),
+            config: point.config.clone(),
+            out,
+            mode: Mode::New,
+            collective: Arc::new(Alone),
+        })
+    }
+
+    fn write_tables(&self) -> Result<(), Error> {
+        let states = (0..self.points.len()).map(|idx| self.state(idx));
+        self.folder
+            .write_tables(&self.task.tables(states.collect())?)
+    }
+
+    fn state(&self, idx: usize) -> State<'_, T::Result> {
+        match &self.results[idx] {
+            Some(result) => State::Done(result),
+            None => match self.folder.done_steps(&self.points[idx].name) {
+                Some(steps) => State::Begun { steps },
+                None => State::Waiting,
+            },
+        }
+    }
+}
