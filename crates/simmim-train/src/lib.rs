@@ -20,6 +20,9 @@
 //! what a run computes follows from its folder's `config.toml` alone.
 //!
 //! ```
+//! use std::sync::Arc;
+//!
+//! use simmim_collective::Alone;
 //! use simmim_config::{Layer, RawConfig, recipe};
 //! use simmim_train::{Job, Mode, StopFlag, pretrain};
 //!
@@ -38,7 +41,8 @@
 //!     Layer::set("train.max_steps=1")?, // a taste
 //! #     Layer::set("model.depth=1")?,
 //! ])?;
-//! let job = Job { recipe: "demo".to_owned(), config, out, mode: Mode::New };
+//! let (mode, collective) = (Mode::New, Arc::new(Alone)); // one process
+//! let job = Job { recipe: "demo".to_owned(), config, out, mode, collective };
 //! let outcome = pretrain(&job, &mut (), &StopFlag::new())?; // `()` watches without a word
 //! assert!(outcome.is_finished());
 //! # Ok(())
