@@ -5,6 +5,7 @@
 
 use simmim_autograd::{PixelLoss, Precision};
 use simmim_data::MaskKind;
+use simmim_device::DeviceChoice;
 use simmim_model::{DecayRule, InitRule, Scope};
 use toml::Value;
 
@@ -295,6 +296,8 @@ section! {
         checkpointing: bool = false,
         /// Seed of every random decision.
         seed: u64 = 0,
+        /// What computes; "auto" = the fastest that this machine has.
+        @free device: DeviceChoice = DeviceChoice::Auto,
         /// Threads of the computation; 0 = one for each core.
         threads: usize = 0,
         /// Optimiser steps after which the run ends; 0 = by `epochs`.
@@ -422,4 +425,8 @@ words_of! {
 
 words_of! {
     Precision { F32 = "fp32", Bf16 = "bf16" }
+}
+
+words_of! {
+    DeviceChoice { Auto = "auto", Cpu = "cpu" }
 }

@@ -10,9 +10,10 @@
 //! ablation of prediction targets in SimMIM (arXiv 2111.09886) has them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rayon::prelude::*;
-use simmim_autograd::{Precision, Tensor};
+use simmim_autograd::{Device, Precision, Tensor};
 use simmim_config::Plan;
 use simmim_config::codebook::Codebook;
 use simmim_data::{DataSet, Normalisation, Reporter, Scratch, decode};
@@ -59,7 +60,8 @@ pub fn cluster(plan: &Plan, data: &DataSet, reporter: &Reporter) -> Result<Codeb
             found: colours.counts.len(),
         });
     }
-    let means = k_means(&colours, n, stream.at(MEANS, 0));
+    let device = device_in(plan.config(), Precision::F32);
+    let means = k_means(&device, &colours, n, stream.at(MEANS, 0));
     Ok(Codebook::of_colours(means, colours.channels))
 }
 
@@ -115,7 +117,7 @@ fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Err
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     let [height, width] = transform.size();
     let image = Tensor::from_slice(
-        &device_in(Precision::F32),
+        &device_in(plan.config(), Precision::F32),
         &[1, channels, height, width],
         &sample,
     );
@@ -136,17 +138,16 @@ fn thin_out(planes: &[f32], channels: usize, n: usize, mut draws: Draws) -> Vec<
 }
 
 /// `n` means of the colours, or all colours where there are no more.
-fn k_means(colours: &Colours, n: usize, draws: Draws) -> Vec<f32> {
+fn k_means(device: &Arc<dyn Device>, colours: &Colours, n: usize, draws: Draws) -> Vec<f32> {
     let channels = colours.channels;
     if colours.counts.len() <= n {
         return colours.values.clone();
     }
-    let device = device_in(Precision::F32);
-    let points = Tensor::from_slice(&device, &[colours.counts.len(), channels], &colours.values);
+    let points = Tensor::from_slice(device, &[colours.counts.len(), channels], &colours.values);
     let mut means = first_means(colours, n, draws);
     let mut before = Vec::new();
     for _ in 0..MOST_ITERATIONS {
-        let words = Tensor::from_slice(&device, &[n, channels], &means);
+        let words = Tensor::from_slice(device, &[n, channels], &means);
         let classes = points.nearest(&words).to_vec();
         if classes == before {
             break;
@@ -215,6 +216,7 @@ fn draw(gains: &[f64], draws: &mut Draws) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use simmim_cpu::CpuDevice;
 
     fn draws() -> Draws {
         Stream::new(5, Purpose::Codebook).at(MEANS, 0)
@@ -239,7 +241,7 @@ mod tests {
     fn colours_in_heaps_are_clustered_into_these_heaps() {
         let centres = [[0.1, 0.1], [0.9, 0.1], [0.5, 0.8], [0.1, 0.9]];
         let colours = heaps(&centres);
-        let means = k_means(&colours, 4, draws());
+        let means = k_means(&CpuDevice::shared(), &colours, 4, draws());
         for (heap, _) in centres.iter().enumerate() {
             let range = heap * 50..(heap + 1) * 50;
             let total: f64 = colours.counts[range.clone()].iter().sum();
@@ -253,14 +255,20 @@ mod tests {
             });
             assert!(is_there, "no mean at {middle:?}: {means:?}");
         }
-        assert_eq!(k_means(&colours, 4, draws()), means);
+        assert_eq!(k_means(&CpuDevice::shared(), &colours, 4, draws()), means);
     }
 
     #[test]
     fn as_many_clusters_as_colours_are_the_colours() {
         let colours = heaps(&[[0.2, 0.3]]);
-        assert_eq!(k_means(&colours, 50, draws()), colours.values);
-        assert_eq!(k_means(&colours, 512, draws()), colours.values);
+        assert_eq!(
+            k_means(&CpuDevice::shared(), &colours, 50, draws()),
+            colours.values
+        );
+        assert_eq!(
+            k_means(&CpuDevice::shared(), &colours, 512, draws()),
+            colours.values
+        );
     }
 
     #[test]

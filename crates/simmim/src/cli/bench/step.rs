@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use simmim_config::{Layer, Plan, RawConfig, Words};
 use simmim_data::Batch;
-use simmim_device::{Device, DeviceChoice, ProfilingDevice};
+use simmim_device::{Device, ProfilingDevice};
 use simmim_random::{Purpose, Stream};
 use simmim_train::learner::Learner;
 use simmim_train::{device_of, in_threads};
@@ -153,7 +153,7 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
         let precision = plan.config().train.precision;
         Profile::new(
             device.costs(),
-            simmim_backend::peaks(DeviceChoice::Auto, precision),
+            simmim_backend::peaks(plan.config().train.device, precision),
             &step_secs,
         )
     });
@@ -185,7 +185,7 @@ impl Measured {
             "step_secs_most": self.step_secs.iter().copied().fold(0.0, f64::max),
             "images_per_sec": config.train.batch_size as f64 / step_secs,
             "peak_rss_gib": self.peak_rss_bytes.map(|bytes| bytes as f64 / 2_f64.powi(30)),
-            "level": simmim_backend::level(DeviceChoice::Auto),
+            "level": simmim_backend::level(config.train.device),
             "version": env!("CARGO_PKG_VERSION"),
         });
         if let Some(profile) = &self.profile {
