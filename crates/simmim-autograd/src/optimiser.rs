@@ -104,6 +104,7 @@ impl AdamW {
             .settings
             .clip_norm
             .map_or(1.0, |max| (max / (norm + CLIP_EPS)).min(1.0));
+        // In f64: near step 1 of a long average 1 − βᵗ is small, and f32 would lose half of its digits.
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
         let shared = AdamWStep {
             lr: 0.0,

@@ -265,6 +265,7 @@ impl<'a> Tape<'a> {
             parameters,
         };
         sink.add(result.node, gradient);
+        // Its buffer goes back to the device now, not when all gradients are there.
         drop(result);
         for (idx, node) in self.nodes.into_iter().enumerate().rev() {
             if matches!(node, Node::Input) {

@@ -159,6 +159,7 @@ impl Tensor {
             other.shape
         );
         let device = Arc::clone(self.device());
+        // The gradient of a residual connection goes to both of its inputs as one buffer: who adds to it first takes a copy.
         if self.buffer_mut().is_none() {
             *self = Self::build(&device, &self.shape, |buffer| {
                 device.copy(self.buffer(), buffer);

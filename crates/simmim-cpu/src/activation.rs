@@ -50,6 +50,7 @@ pub fn sigmoid_backward(y: &[f32], max: f32, dy: &[f32], dx: &mut [f32]) {
         "sigmoid: lengths differ"
     );
     for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+        // From y, so that x need not be kept.
         *dx = dy * y * (1.0 - y / max);
     }
 }

@@ -91,6 +91,7 @@ for_each_level! {
         for (row, (logits, log_sum)) in logits.chunks_exact(width).zip(log_sums).enumerate() {
             let weight = answers.weights[row];
             *log_sum = 0.0;
+            // A row that does not count may hold a class of no meaning: it is not looked up.
             if weight != 0.0 {
                 let largest = max(logits);
                 *log_sum = largest + sum_by([logits], |[logit]| exp(logit - largest)).ln();

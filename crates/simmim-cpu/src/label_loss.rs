@@ -73,6 +73,7 @@ pub fn label_loss_backward(rows: Rows<'_>, factor: f32, d: &mut [f32]) {
         .with_min_len(8)
         .for_each(|(d, (x, t))| match loss {
             LabelLoss::SoftCrossEntropy => {
+                // Weighed labels need not add up to one, so the softmax is taken as often as they do.
                 let whole: f64 = t.iter().map(|t| f64::from(*t)).sum();
                 let log_sum = log_sum(x);
                 for ((d, x), t) in d.iter_mut().zip(x).zip(t) {

@@ -96,6 +96,7 @@ for_each_level! {
         let width = affine.scale.len();
         for ((x, y), stats) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(stats.chunks_exact_mut(2)) {
             let mean = sum_by([x], |[x]| x) / width as f32;
+            // In a second pass: the mean of squares less the square of the mean would cancel where the mean is large.
             let variance = sum_by([x], |[x]| (x - mean) * (x - mean)) / width as f32;
             let inv_std = 1.0 / (variance + affine.eps).sqrt();
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(affine.scale).zip(affine.shift) {
@@ -117,6 +118,7 @@ for_each_level! {
             let (mean, inv_std) = (stats[0], stats[1]);
             let mean_g = sum_by([dy, scale], |[dy, scale]| dy * scale) / width as f32;
             let mean_gx = sum_by([x, dy, scale], |[x, dy, scale]| dy * scale * (x - mean)) * inv_std / width as f32;
+            // What dy does to the mean and to the deviation of the row is taken out: y does not change with either.
             for (((dx, x), dy), scale) in dx.iter_mut().zip(x).zip(dy).zip(scale) {
                 *dx = inv_std * (dy * scale - mean_g - (x - mean) * inv_std * mean_gx);
             }

@@ -67,6 +67,7 @@ for_each_level! {
         let values = parameter.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut());
         for (((p, g), m), v) in values {
             let g = g * step.gradient_scale;
+            // In the form of PyTorch, which calls it a lerp: the sum β m + (1 − β) g rounds otherwise.
             *m += (1.0 - beta1) * (g - *m);
             *v = beta2 * *v + (1.0 - beta2) * g * g;
             *p = *p * shrink - step_size * *m / (v.sqrt() * inv_root + step.eps);

@@ -44,6 +44,7 @@ impl Tape<'_> {
         });
         let (x, w, bias) = (x.clone(), w.clone(), bias.and_then(Var::node));
         self.record(y, move |dy, sink| {
+            // Images take no gradient: that of the first layer would be a product for nothing.
             if x.node().is_some() {
                 let dx = Tensor::build(&device, x.shape(), |dx| {
                     device.linear_backward_input(dy.buffer(), w.tensor().buffer(), dims, dx);

@@ -195,6 +195,7 @@ impl Part {
         };
         self.weights(head, logits, weights);
         let dout_head = self.head(dout, head);
+        // The weights are computed again rather than kept: T² values a head, which are soon made from what is in the cache.
         let weights_t = dims.logits(weights).transposed();
         self.matmul(self.head_mut(dv, head), weights_t, dout_head);
         let v_t = self.head(v, head).transposed();

@@ -421,6 +421,7 @@ impl Device for CpuDevice {
     }
 
     fn gather_backward(&self, dy: &Buffer, index: &Buffer, dx: &mut Buffer) {
+        // Rows that no index names get nothing, and the memory is that of another buffer before.
         values_mut(dx).fill(0.0);
         rows::scatter_add(values(dy), row_numbers(index), values_mut(dx));
     }
