@@ -1,6 +1,7 @@
 //! The device seam on the processor: the kernels of this crate over pooled vectors.
 
 mod storage;
+mod views;
 
 use crate::attention;
 use crate::dispatch::level;
@@ -10,7 +11,7 @@ use crate::matmul::bf16::matmul_packed;
 use crate::matmul::{Matrix, MatrixMut, Store, matmul, matmul_and_sums, matmul_at};
 use crate::optimiser::{self, Moments};
 use crate::patch;
-use crate::residual::{self, Gain};
+use crate::residual;
 use crate::{
     activation, classes, cosine, cross_entropy, gelu, norm_target, pixel_loss, rows, scale,
 };
@@ -19,15 +20,16 @@ use simmim_device::{
     Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element, Labelled,
     Linear, LinearDims, LinearGradients, LossGradient, NormDims, NormTargetDims, Patches,
     PlaneDims, Precision, QueryValueGradients, RowScale, SavedAttention, SavedLogits, SavedNorm,
-    TokenDims, TokenWindows,
+    TokenDims,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::{
-    Memory, order, packed_backward, packed_forward, row_numbers, row_numbers_mut, scalar,
-    set_scalar, values, values_mut,
+    Memory, packed_backward, packed_forward, row_numbers, row_numbers_mut, scalar, set_scalar,
+    values, values_mut,
 };
+use views::{answers, cosine_inputs, gain, labelled_rows, rows_of, slices, slope, weights};
 
 /// The cores of this machine: operations run on whatever `rayon` pool is current.
 #[derive(Default)]
@@ -64,76 +66,6 @@ impl CpuDevice {
 impl Debug for CpuDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CpuDevice({:?}, {:?})", level(), self.precision)
-    }
-}
-
-fn windows(windows: TokenWindows<'_>) -> attention::Windows<'_> {
-    attention::Windows::new(order(windows.order), row_numbers(windows.regions))
-}
-
-fn slices(pattern: AttentionPattern<'_>, precision: Precision) -> attention::Pattern<'_> {
-    attention::Pattern {
-        dims: pattern.dims,
-        bias: pattern.bias.map(values),
-        windows: pattern.windows.map(windows),
-        precision,
-    }
-}
-
-fn gain(gain: RowScale<'_>) -> Gain<'_> {
-    Gain {
-        scale: gain.scale.map_or(&[], values),
-        keep: gain.keep.map_or(&[], values),
-        width: gain.width,
-        tokens: gain.tokens,
-    }
-}
-
-fn weights(counted: CountedRows<'_>) -> pixel_loss::Weights<'_> {
-    pixel_loss::Weights {
-        values: values(counted.weights),
-        parts: counted.parts,
-        side: counted.side,
-    }
-}
-
-/// What is compared, in rows of as many values as there are for each row of weights.
-fn rows_of<'a>(compared: Compared<'a>, counted: CountedRows<'_>) -> pixel_loss::Rows<'a> {
-    let n_rows = counted.weights.len() / (counted.parts * counted.parts);
-    pixel_loss::Rows {
-        loss: counted.loss,
-        prediction: values(compared.prediction),
-        target: values(compared.target),
-        row_len: (compared.prediction.len() / n_rows.max(1)).max(1),
-    }
-}
-
-/// The gradient of a sum whose product with a factor is the loss.
-fn slope(loss: LossGradient<'_>) -> f32 {
-    loss.factor * values(loss.dloss)[0]
-}
-
-fn labelled_rows(labelled: Labelled<'_>) -> label_loss::Rows<'_> {
-    label_loss::Rows {
-        logits: values(labelled.logits),
-        targets: values(labelled.targets),
-        width: labelled.width,
-        loss: labelled.loss,
-    }
-}
-
-fn cosine_inputs(inputs: CosineInputs<'_>) -> cosine::Inputs<'_> {
-    cosine::Inputs {
-        qkv: values(inputs.qkv),
-        log_scale: values(inputs.log_scale),
-        head_dim: inputs.head_dim,
-    }
-}
-
-fn answers(counted: CountedClasses<'_>) -> cross_entropy::Answers<'_> {
-    cross_entropy::Answers {
-        classes: row_numbers(counted.classes),
-        weights: values(counted.weights),
     }
 }
 
