@@ -69,6 +69,15 @@ pub struct Embedded {
     pub names: Option<PathBuf>,
 }
 
+/// Which features are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmbedSettings {
+    /// The vector that is taken of each image.
+    pub choice: Choice,
+    /// Images that are looked at together; the result is the same.
+    pub batch_size: usize,
+}
+
 /// Computes the features of all images and writes them, so that no more than a few batches are in memory. `seen` is told
 /// after each batch how many images are done.
 ///
@@ -81,10 +90,11 @@ pub struct Embedded {
 pub fn embed(
     extractor: &Extractor,
     data: &Arc<DataSet>,
-    (choice, batch_size): (Choice, usize),
+    settings: EmbedSettings,
     out: &Path,
     seen: &mut dyn FnMut(usize),
 ) -> Result<Embedded, Error> {
+    let EmbedSettings { choice, batch_size } = settings;
     let format = Format::of(out)?;
     let width = extractor.width_of(choice)?;
     let n_images = data.len();
@@ -103,10 +113,10 @@ pub fn embed(
     };
     let names = || (0..n_images).map(|idx| data.name(idx));
     let written = write_atomic(out, |file| match format {
-        Format::Npy => write_npy(file, [n_images, width], &mut rows),
+        Format::Npy => write_npy(file, &mut rows),
         Format::Safetensors => {
             let names = serde_json::to_vec(&names().collect::<Vec<_>>())?;
-            write_safetensors(file, [n_images, width], &names, &mut rows)
+            write_safetensors(file, &names, &mut rows)
         }
         Format::Parquet => write_parquet(file, &mut names(), &mut rows).map_err(io::Error::other),
     });
@@ -139,10 +149,19 @@ struct Rows<'a> {
     /// The next image whose row is due.
     next: usize,
     n_images: usize,
-    /// Images of a batch, with their features, that are still to come.
-    waiting: Option<(Vec<usize>, Vec<f32>, usize)>,
+    waiting: Option<Waiting>,
     fault: Option<Error>,
     seen: &'a mut dyn FnMut(usize),
+}
+
+/// A batch of which some rows are still to come.
+struct Waiting {
+    /// Which image each row is of.
+    entries: Vec<usize>,
+    /// `[B, D]`.
+    features: Vec<f32>,
+    /// The next row.
+    at: usize,
 }
 
 impl Rows<'_> {
@@ -154,9 +173,9 @@ impl Rows<'_> {
         }
         self.fill()?;
         match &mut self.waiting {
-            Some((entries, features, at)) if entries[*at] == self.next => {
-                row.extend(&features[*at * self.width..][..self.width]);
-                *at += 1;
+            Some(batch) if batch.entries[batch.at] == self.next => {
+                row.extend(&batch.features[batch.at * self.width..][..self.width]);
+                batch.at += 1;
             }
             // It is in no batch: it could not be read.
             _ => row.resize(self.width, f32::NAN),
@@ -170,7 +189,7 @@ impl Rows<'_> {
         while self
             .waiting
             .as_ref()
-            .is_none_or(|(entries, _, at)| *at == entries.len())
+            .is_none_or(|batch| batch.at == batch.entries.len())
         {
             let Some(batch) = self.loader.next() else {
                 self.waiting = None;
@@ -186,7 +205,11 @@ impl Rows<'_> {
             } else {
                 self.extractor.features(&batch, self.choice)
             };
-            self.waiting = Some((batch.entry_idx.clone(), features, 0));
+            self.waiting = Some(Waiting {
+                entries: batch.entry_idx.clone(),
+                features,
+                at: 0,
+            });
             self.loader.recycle(batch);
         }
         Ok(())
@@ -208,8 +231,9 @@ impl Rows<'_> {
 ///
 /// Source: `NumPy`, `numpy.lib.format`: the magic, the version, the length of the header, a Python dictionary padded with
 /// spaces so that the values begin at a multiple of 64 bytes.
-fn write_npy(file: &mut dyn Write, [n, width]: [usize; 2], rows: &mut Rows<'_>) -> io::Result<()> {
+fn write_npy(file: &mut dyn Write, rows: &mut Rows<'_>) -> io::Result<()> {
     const BEFORE: usize = 10;
+    let (n, width) = (rows.n_images, rows.width);
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {width}), }}");
     let len = (BEFORE + header.len() + 1).next_multiple_of(64) - BEFORE;
@@ -222,12 +246,8 @@ fn write_npy(file: &mut dyn Write, [n, width]: [usize; 2], rows: &mut Rows<'_>) 
 }
 
 /// Source: the format of huggingface/safetensors: the length of a JSON header, the header, the values.
-fn write_safetensors(
-    file: &mut dyn Write,
-    [n, width]: [usize; 2],
-    names: &[u8],
-    rows: &mut Rows<'_>,
-) -> io::Result<()> {
+fn write_safetensors(file: &mut dyn Write, names: &[u8], rows: &mut Rows<'_>) -> io::Result<()> {
+    let (n, width) = (rows.n_images, rows.width);
     let end = 4 * n * width;
     let header = serde_json::json!({
         "features": {"dtype": "F32", "shape": [n, width], "data_offsets": [0, end]},

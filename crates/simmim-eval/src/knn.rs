@@ -66,18 +66,19 @@ pub fn knn(train: &Labelled, queries: &Labelled, ks: &[usize], votes: Votes) -> 
     assert!(!train.labels.is_empty() && votes.temperature > 0.0);
     let width = train.features.len() / train.labels.len();
     assert_eq!(queries.features.len(), queries.labels.len() * width);
-    let (rows, questions) = (train.normalised(), queries.normalised());
-    let most = ks
+    let (rows, query_rows) = (train.normalised(), queries.normalised());
+    // The nearest for the largest k hold those of every other.
+    let max_k = ks
         .iter()
         .copied()
         .max()
         .unwrap_or(1)
         .clamp(1, train.labels.len());
-    let ranks: Vec<Vec<usize>> = questions
+    let ranks: Vec<Vec<usize>> = query_rows
         .par_chunks(width)
         .zip(&queries.labels)
-        .map(|(question, label)| {
-            let near = nearest(question, &rows, most);
+        .map(|(query, label)| {
+            let near = nearest(query, &rows, max_k);
             let rank = |k: &usize| {
                 let voters = &near[..(*k).min(near.len())];
                 rank_of(*label, voters, &train.labels, votes)
@@ -98,11 +99,11 @@ pub fn knn(train: &Labelled, queries: &Labelled, ks: &[usize], votes: Votes) -> 
 }
 
 /// The nearest rows with their cosines, the nearest first.
-fn nearest(question: &[f32], rows: &[f32], n: usize) -> Vec<(f32, usize)> {
-    let width = question.len();
+fn nearest(query: &[f32], rows: &[f32], n: usize) -> Vec<(f32, usize)> {
+    let width = query.len();
     let mut found: Vec<(f32, usize)> = Vec::with_capacity(n + ROWS_OF_A_BLOCK);
     for (block, rows) in rows.chunks(ROWS_OF_A_BLOCK * width).enumerate() {
-        let cosines = rows.chunks(width).map(|row| dot(question, row)).enumerate();
+        let cosines = rows.chunks(width).map(|row| dot(query, row)).enumerate();
         found.extend(cosines.map(|(at, cosine)| (cosine, block * ROWS_OF_A_BLOCK + at)));
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         found.truncate(n);
@@ -179,12 +180,12 @@ mod tests {
 
     #[test]
     fn it_agrees_with_the_definition_written_out() {
-        let (known, asked) = (labelled(700, 1), labelled(40, 9000));
+        let (train, queries) = (labelled(700, 1), labelled(40, 9000));
         let ks = [1, 5, 20, 1000];
-        let found = knn(&known, &asked, &ks, VOTES);
+        let found = knn(&train, &queries, &ks, VOTES);
         for (score, k) in found.iter().zip(ks) {
             let mut n_right = 0;
-            for (question, label) in asked.features.chunks(11).zip(&asked.labels) {
+            for (query, label) in queries.features.chunks(11).zip(&queries.labels) {
                 let length = |row: &[f32]| {
                     row.iter()
                         .map(|x| f64::from(*x).powi(2))
@@ -192,18 +193,14 @@ mod tests {
                         .sqrt()
                 };
                 let cosine = |row: &[f32]| {
-                    let product: f64 = row
-                        .iter()
-                        .zip(question)
-                        .map(|(a, b)| f64::from(a * b))
-                        .sum();
-                    product / length(row) / length(question)
+                    let product: f64 = row.iter().zip(query).map(|(a, b)| f64::from(a * b)).sum();
+                    product / length(row) / length(query)
                 };
-                let mut all: Vec<(f64, usize)> = known
+                let mut all: Vec<(f64, usize)> = train
                     .features
                     .chunks(11)
                     .map(cosine)
-                    .zip(known.labels.iter().copied())
+                    .zip(train.labels.iter().copied())
                     .collect();
                 all.sort_by(|a, b| b.0.total_cmp(&a.0));
                 let mut votes = [0.0; 4];
@@ -222,24 +219,24 @@ mod tests {
 
     #[test]
     fn a_class_without_a_vote_is_not_among_the_five() {
-        let (known, asked) = (labelled(8, 1), labelled(40, 9000));
-        let score = knn(&known, &asked, &[1], VOTES)[0];
+        let (train, queries) = (labelled(8, 1), labelled(40, 9000));
+        let score = knn(&train, &queries, &[1], VOTES)[0];
         assert!((score.top5 - score.top1).abs() < 1e-12 && score.top1 < 1.0);
     }
 
     #[test]
     fn the_length_of_a_feature_does_not_count() {
-        let known = Labelled {
+        let train = Labelled {
             features: vec![1.0, 0.0, 0.0, 1.0],
             labels: vec![0, 1],
         };
-        let asked = Labelled {
+        let queries = Labelled {
             features: vec![900.0, 800.0, 0.001, 0.002],
             labels: vec![0, 1],
         };
         let found = knn(
-            &known,
-            &asked,
+            &train,
+            &queries,
             &[1, 2],
             Votes {
                 n_classes: 2,

@@ -19,7 +19,7 @@
 //! ```
 //! use simmim_eval::knn::{Labelled, Votes, knn};
 //!
-//! // Two classes that lie on two axes; the second question is nearer to the second axis.
+//! // Two classes that lie on two axes; the second query is nearer to the second axis.
 //! let train = Labelled { features: vec![1.0, 0.0, 0.0, 1.0], labels: vec![0, 1] };
 //! let query = Labelled { features: vec![2.0, 1.0, 1.0, 3.0], labels: vec![0, 1] };
 //! let votes = Votes { n_classes: 2, temperature: 0.07 };

@@ -13,26 +13,27 @@ use simmim_train::scores::{MultiLabelScores, Scores};
 use crate::chart::{self, Fault, text};
 use crate::error::Error;
 
-/// Classes of a table on a terminal; of more, those with the least recall.
-const MOST_LISTED: usize = 20;
+/// Classes of a table on a terminal; of more, those with the lowest recall.
+const MAX_LISTED: usize = 20;
 /// With more classes than this, cells of the matrix have no room for numbers.
-const MOST_NUMBERED: usize = 30;
+const MAX_NUMBERED: usize = 30;
 /// With more classes than this, the matrix has no room for their names.
-const MOST_NAMED: usize = 120;
+const MAX_NAMED: usize = 120;
 /// The colour of a cell that all images of its row fall into.
 const FULL: RGBColor = RGBColor(0, 90, 150);
 
-/// A line for each class: images, precision, recall, F1. Of many classes, those that are found least.
+/// A line for each class: images, precision, recall, F1. Of many classes, those with the lowest recall.
 pub fn table(scores: &Scores, classes: &[String]) -> String {
     let mut listed: Vec<usize> = (0..classes.len()).collect();
     let mut text = String::new();
-    if listed.len() > MOST_LISTED {
+    if listed.len() > MAX_LISTED {
+        // A class without images has no recall, and stands last.
         let recall = |class: &usize| scores.of_class(*class).recall.unwrap_or(2.0);
         listed.sort_by(|a, b| recall(a).total_cmp(&recall(b)));
-        listed.truncate(MOST_LISTED);
+        listed.truncate(MAX_LISTED);
         let _ = writeln!(
             text,
-            "the {MOST_LISTED} of {} classes that are found least; the CSV has all",
+            "the {MAX_LISTED} of {} classes with the lowest recall; the CSV has all",
             classes.len()
         );
     }
@@ -125,6 +126,8 @@ pub fn confusion_picture(scores: &Scores, classes: &[String]) -> Result<Picture,
 
 /// Where the parts of the matrix stand.
 struct Layout {
+    /// Rows and columns.
+    n_classes: usize,
     /// The side of a cell, in pixels as all of these.
     cell: i32,
     /// Left of the cells and above them, for the names.
@@ -142,8 +145,8 @@ impl Layout {
         let cell = (900 / n as i32).clamp(2, 72);
         let letters = (cell * 2 / 5).clamp(11, 24);
         let longest = classes.iter().map(|name| name.chars().count()).max();
-        let longest = longest.unwrap_or(0).min(Self::MOST_LETTERS) as i32;
-        let named = if n <= MOST_NAMED {
+        let longest = longest.unwrap_or(0).min(Self::MAX_LETTERS) as i32;
+        let named = if n <= MAX_NAMED {
             longest * letters * 3 / 5 + 60
         } else {
             60
@@ -151,13 +154,14 @@ impl Layout {
         // A title fits over the smallest of matrices.
         let margin = named.max(420 - cell * n as i32);
         Self {
+            n_classes: n,
             cell,
             margin,
             letters,
         }
     }
 
-    const MOST_LETTERS: usize = 24;
+    const MAX_LETTERS: usize = 24;
 
     fn paint(
         &self,
@@ -165,7 +169,7 @@ impl Layout {
         scores: &Scores,
         classes: &[String],
     ) -> Result<(), Fault> {
-        let n = classes.len();
+        let n = self.n_classes;
         let origin = (self.margin, self.margin + Self::TITLE_PX);
         let title = format!(
             "{:.2} % of {} images right",
@@ -178,39 +182,35 @@ impl Layout {
         for (row, counts) in scores.confusion().chunks(n).enumerate() {
             let n_images: usize = counts.iter().sum();
             for (column, count) in counts.iter().enumerate() {
-                let share = *count as f64 / n_images.max(1) as f64;
-                self.cell(
-                    canvas,
-                    self.corner(origin, [row, column]),
-                    (*count, share),
-                    n,
-                )?;
+                let corner = self.corner(origin, row, column);
+                self.cell(canvas, corner, *count, n_images)?;
             }
         }
-        let end = self.corner(origin, [n, n]);
+        let end = self.corner(origin, n, n);
         canvas.draw(&Rectangle::new([origin, end], BLACK.mix(0.4)))?;
-        if n <= MOST_NAMED {
+        if n <= MAX_NAMED {
             self.names(canvas, origin, classes)?;
         }
         Ok(())
     }
 
-    fn corner(&self, (x, y): (i32, i32), [row, column]: [usize; 2]) -> (i32, i32) {
+    fn corner(&self, (x, y): (i32, i32), row: usize, column: usize) -> (i32, i32) {
         (x + self.cell * column as i32, y + self.cell * row as i32)
     }
 
+    /// A cell of `count` images, of the `n_images` of its row.
     fn cell(
         &self,
         canvas: &DrawingArea<BitMapBackend<'_>, Shift>,
         (x, y): (i32, i32),
-        (count, share): (usize, f64),
-        n: usize,
+        count: usize,
+        n_images: usize,
     ) -> Result<(), Fault> {
         // The root makes rare mistakes visible.
-        let shade = share.sqrt();
+        let shade = (count as f64 / n_images.max(1) as f64).sqrt();
         let corners = [(x, y), (x + self.cell, y + self.cell)];
         canvas.draw(&Rectangle::new(corners, FULL.mix(shade).filled()))?;
-        if n <= MOST_NUMBERED && count > 0 {
+        if self.n_classes <= MAX_NUMBERED && count > 0 {
             let colour = if shade > 0.6 { WHITE } else { BLACK };
             let centred = Pos::new(HPos::Center, VPos::Center);
             let style = text(self.letters.min(self.cell * 2 / 5))
@@ -234,8 +234,8 @@ impl Layout {
             .transform(FontTransform::Rotate270)
             .pos(Pos::new(HPos::Left, VPos::Center));
         for (class, name) in classes.iter().enumerate() {
-            let shown: String = name.chars().take(Self::MOST_LETTERS).collect();
-            let (x, y) = self.corner(origin, [class, class]);
+            let shown: String = name.chars().take(Self::MAX_LETTERS).collect();
+            let (x, y) = self.corner(origin, class, class);
             let middle = self.cell / 2;
             canvas.draw(&Text::new(
                 shown.clone(),
@@ -273,7 +273,7 @@ mod tests {
     fn a_table_of_many_classes_shows_the_worst_and_says_so() {
         let (scores, classes) = counted(30);
         let text = table(&scores, &classes);
-        assert_eq!(text.lines().count(), 2 + MOST_LISTED, "{text}");
+        assert_eq!(text.lines().count(), 2 + MAX_LISTED, "{text}");
         assert!(text.starts_with("the 20 of 30 classes"), "{text}");
         let (scores, classes) = counted(3);
         assert_eq!(table(&scores, &classes).lines().count(), 4);

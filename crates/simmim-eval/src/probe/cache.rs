@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use simmim_checkpoint::{Archive, CHECKSUM_KEY, Entry, write_archive};
-use simmim_data::{LabelledSet, Reporter};
 
 use crate::error::Error;
-use crate::features::{Choice, Extractor};
+use crate::features::{Choice, Extractor, LabelledImages};
 
 const ENTRIES: &str = "entries";
 const MADE_OF: &str = "simmim.features_of";
@@ -18,12 +16,23 @@ const MADE_OF: &str = "simmim.features_of";
 pub struct FeatureSet {
     /// Which image of the set each row is of.
     pub entries: Vec<usize>,
-    /// Each kind of feature, with its width and its rows, `[n, D]`.
-    pub features: Vec<(Choice, usize, Vec<f32>)>,
+    /// Each kind of feature.
+    pub columns: Vec<Column>,
     /// The file that holds them.
     pub file: PathBuf,
     /// Whether they were read from there.
     pub was_there: bool,
+}
+
+/// One kind of feature of every image of a set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Which one.
+    pub choice: Choice,
+    /// D.
+    pub width: usize,
+    /// `[n, D]`.
+    pub rows: Vec<f32>,
 }
 
 /// The features of all images: read from `folder` where a file there was made by this encoder of these images, else
@@ -33,8 +42,7 @@ pub struct FeatureSet {
 /// [`Error::Data`] for too many unreadable images, [`Error::File`].
 pub fn features_of(
     extractor: &Extractor,
-    (set, reporter): (&LabelledSet, &Arc<Reporter>),
-    batch_size: usize,
+    images: &LabelledImages<'_>,
     folder: &Path,
     seen: &mut dyn FnMut(usize),
 ) -> Result<FeatureSet, Error> {
@@ -44,40 +52,54 @@ pub fn features_of(
         .get(CHECKSUM_KEY)
         .cloned()
         .unwrap_or_default();
-    let images = set.data().fingerprint();
-    // Not every system has colons in names.
+    let data = images.set.data();
+    let fingerprint = data.fingerprint();
+    // A checksum is `kind:digits`, and not every system allows a colon in a name.
     let name = encoder.replace(':', "-");
-    let file = folder.join(format!("features-{name}-{images:016x}.safetensors"));
-    let made_of = format!("encoder {encoder}, images {images:016x}");
+    let file = folder.join(format!("features-{name}-{fingerprint:016x}.safetensors"));
+    let made_of = format!("encoder {encoder}, images {fingerprint:016x}");
     if let Some(found) = read(extractor, &file, &made_of)? {
         return Ok(found);
     }
-    let choices = extractor.choices();
-    let mut columns: Vec<Vec<f32>> = vec![Vec::new(); choices.len()];
-    let mut entries = Vec::new();
-    for batch in extractor.all_images(set.data(), reporter, batch_size)? {
-        let batch = batch?;
-        if batch.is_empty() {
-            continue;
-        }
-        for (column, rows) in columns.iter_mut().zip(extractor.all(&batch)) {
-            column.extend(rows);
-        }
-        entries.extend(&batch.entry_idx);
-        seen(entries.len());
-    }
-    let mut features = Vec::new();
-    for (choice, column) in choices.into_iter().zip(columns) {
-        features.push((choice, extractor.width_of(choice)?, column));
-    }
+    let (columns, entries) = computed(extractor, images, seen)?;
     let found = FeatureSet {
         entries,
-        features,
+        columns,
         file,
         was_there: false,
     };
     write(&found, made_of)?;
     Ok(found)
+}
+
+/// The features of all images that can be read, and which images these are.
+fn computed(
+    extractor: &Extractor,
+    images: &LabelledImages<'_>,
+    seen: &mut dyn FnMut(usize),
+) -> Result<(Vec<Column>, Vec<usize>), Error> {
+    let empty = |choice| -> Result<Column, Error> {
+        Ok(Column {
+            choice,
+            width: extractor.width_of(choice)?,
+            rows: Vec::new(),
+        })
+    };
+    let choices = extractor.choices().into_iter();
+    let mut columns = choices.map(empty).collect::<Result<Vec<_>, _>>()?;
+    let mut entries = Vec::new();
+    for batch in extractor.all_images(images.set.data(), images.reporter, images.batch_size)? {
+        let batch = batch?;
+        if batch.is_empty() {
+            continue;
+        }
+        for (column, rows) in columns.iter_mut().zip(extractor.all(&batch)) {
+            column.rows.extend(rows);
+        }
+        entries.extend(&batch.entry_idx);
+        seen(entries.len());
+    }
+    Ok((columns, entries))
 }
 
 fn write(found: &FeatureSet, made_of: String) -> Result<(), Error> {
@@ -91,8 +113,9 @@ fn write(found: &FeatureSet, made_of: String) -> Result<(), Error> {
     let n = found.entries.len();
     let places: Vec<u64> = found.entries.iter().map(|place| *place as u64).collect();
     let mut all = vec![Entry::u64(ENTRIES, &[n], &places)];
-    for (choice, width, rows) in &found.features {
-        all.push(Entry::f32(choice.to_string(), &[n, *width], rows));
+    for column in &found.columns {
+        let shape = [n, column.width];
+        all.push(Entry::f32(column.choice.to_string(), &shape, &column.rows));
     }
     let metadata = BTreeMap::from([(MADE_OF.to_owned(), made_of)]);
     Ok(write_archive(&found.file, &all, &metadata)?)
@@ -105,20 +128,25 @@ fn read(extractor: &Extractor, file: &Path, made_of: &str) -> Result<Option<Feat
     }
     let archive = Archive::open(file)?;
     archive.verify()?;
+    // The name holds the same two sums, but a file may have been renamed or copied.
     if archive.metadata().get(MADE_OF).map(String::as_str) != Some(made_of) {
         return Ok(None);
     }
     let entries = archive.counters(ENTRIES)?.values;
-    let mut features = Vec::new();
+    let mut columns = Vec::new();
     for choice in extractor.choices() {
         let width = extractor.width_of(choice)?;
         let shape = [entries.len(), width];
         let rows = archive.array_of_shape(&choice.to_string(), &shape)?;
-        features.push((choice, width, rows));
+        columns.push(Column {
+            choice,
+            width,
+            rows,
+        });
     }
     Ok(Some(FeatureSet {
         entries: entries.into_iter().map(|place| place as usize).collect(),
-        features,
+        columns,
         file: file.to_owned(),
         was_there: true,
     }))

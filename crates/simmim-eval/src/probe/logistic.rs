@@ -38,12 +38,12 @@ pub struct LinearLayer {
 /// How a layer is found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Solver {
-    /// L-BFGS, to the minimum or so many steps.
+    /// L-BFGS, to the minimum or for so many steps.
     Lbfgs {
-        /// The most steps.
-        most_steps: usize,
+        /// Steps after which it ends in any case.
+        max_steps: usize,
     },
-    /// Stochastic gradient descent: momentum 0.9, batches of 256, a rate of 0.1 that falls along half a cosine.
+    /// Stochastic gradient descent: momentum 0.9, batches of 256, a learning rate of 0.1 that falls along half a cosine.
     ///
     /// Source: the usual recipe of linear probes (`MoCo`, arXiv 1911.05722 and later), with features standardised in place of
     /// a batch norm.
@@ -66,10 +66,10 @@ impl LinearLayer {
         let zeros = vec![0.0; samples.n_classes * (samples.width + 1)];
         let first = start.map_or(zeros, |layer| layer.weights.clone());
         let weights = match solver {
-            Solver::Lbfgs { most_steps } => lbfgs(first, most_steps, |weights| {
+            Solver::Lbfgs { max_steps } => lbfgs(first, max_steps, |weights| {
                 loss_and_gradient(samples, lambda, weights)
             }),
-            Solver::Sgd { epochs, seed } => sgd(samples, lambda, first, (epochs, seed)),
+            Solver::Sgd { epochs, seed } => sgd(samples, lambda, first, epochs, seed),
         };
         Self {
             width: samples.width,
@@ -152,89 +152,95 @@ fn add_row(row: &[f32], label: usize, weights: &[f64], gradient: &mut [f64]) -> 
         let products = weights.iter().zip(row).map(|(w, x)| w * f64::from(*x));
         products.sum::<f64>() + weights[width]
     };
-    let mut shares: Vec<f64> = weights.chunks(width + 1).map(logit).collect();
-    let own = shares[label];
-    let most = shares.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    for share in &mut shares {
-        *share = (*share - most).exp();
+    let mut exps: Vec<f64> = weights.chunks(width + 1).map(logit).collect();
+    let own = exps[label];
+    // Relative to the largest, so that no power overflows.
+    let max = exps.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    for exp in &mut exps {
+        *exp = (*exp - max).exp();
     }
-    let sum: f64 = shares.iter().sum();
-    for (class, (share, sums)) in shares
-        .iter()
-        .zip(gradient.chunks_mut(width + 1))
-        .enumerate()
-    {
-        let slope = share / sum - f64::from(u8::from(class == label));
+    let sum: f64 = exps.iter().sum();
+    for (class, (exp, sums)) in exps.iter().zip(gradient.chunks_mut(width + 1)).enumerate() {
+        let slope = exp / sum - f64::from(u8::from(class == label));
         for (sum, x) in sums.iter_mut().zip(row) {
             *sum += slope * f64::from(*x);
         }
         sums[width] += slope;
     }
-    sum.ln() + most - own
+    sum.ln() + max - own
+}
+
+/// Where a minimisation stands.
+struct Point {
+    x: Vec<f64>,
+    value: f64,
+    gradient: Vec<f64>,
+}
+
+/// A step of L-BFGS, and how the gradient changed by it.
+struct Pair {
+    step: Vec<f64>,
+    change: Vec<f64>,
 }
 
 /// Limited-memory BFGS with a backtracking line search.
 ///
 /// Source: Nocedal and Wright, *Numerical Optimization*, algorithms 7.4 and 7.5; the loss is convex, so a step that brings
 /// a decrease suffices, and a pair without curvature is left out.
-fn lbfgs(
-    mut x: Vec<f64>,
-    most_steps: usize,
-    evaluate: impl Fn(&[f64]) -> (f64, Vec<f64>),
-) -> Vec<f64> {
-    let (mut value, mut gradient) = evaluate(&x);
-    let mut pairs: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
-    for _ in 0..most_steps {
-        if gradient.iter().all(|entry| entry.abs() < FLAT) {
+fn lbfgs(x: Vec<f64>, max_steps: usize, evaluate: impl Fn(&[f64]) -> (f64, Vec<f64>)) -> Vec<f64> {
+    let (value, gradient) = evaluate(&x);
+    let mut point = Point { x, value, gradient };
+    let mut pairs: Vec<Pair> = Vec::new();
+    for _ in 0..max_steps {
+        if point.gradient.iter().all(|entry| entry.abs() < FLAT) {
             break;
         }
-        let direction = direction(&gradient, &pairs);
-        let slope = dot(&gradient, &direction);
+        let direction = direction(&point.gradient, &pairs);
+        // Without a pair nothing is known of the scale: the first step is of length 1 at most.
         let first = if pairs.is_empty() {
-            1.0 / dot(&gradient, &gradient).sqrt().max(1.0)
+            1.0 / dot(&point.gradient, &point.gradient).sqrt().max(1.0)
         } else {
             1.0
         };
-        let Some((next, next_value, next_gradient)) =
-            search((&x, value), (&direction, slope), first, &evaluate)
-        else {
+        let Some(next) = search(&point, &direction, first, &evaluate) else {
             break;
         };
-        let step: Vec<f64> = next.iter().zip(&x).map(|(new, old)| new - old).collect();
-        let change = next_gradient
-            .iter()
-            .zip(&gradient)
-            .map(|(new, old)| new - old);
-        let change: Vec<f64> = change.collect();
-        if dot(&step, &change) > 1e-12 * dot(&change, &change) {
-            pairs.push((step, change));
+        let pair = Pair {
+            step: difference(&next.x, &point.x),
+            change: difference(&next.gradient, &point.gradient),
+        };
+        // Rounding may leave no curvature between two points that are nearly one, and the inverse would blow up.
+        if dot(&pair.step, &pair.change) > 1e-12 * dot(&pair.change, &pair.change) {
+            pairs.push(pair);
             if pairs.len() > MEMORY {
                 pairs.remove(0);
             }
         }
-        (x, value, gradient) = (next, next_value, next_gradient);
+        point = next;
     }
-    x
+    point.x
 }
 
-/// The first point along the direction, from a whole step down by halves, where the value has fallen enough.
+fn difference(new: &[f64], old: &[f64]) -> Vec<f64> {
+    new.iter().zip(old).map(|(new, old)| new - old).collect()
+}
+
+/// The first point along the direction, from `first` times its length down by halves, where the value has fallen enough.
 fn search(
-    (x, value): (&[f64], f64),
-    (direction, slope): (&[f64], f64),
+    from: &Point,
+    direction: &[f64],
     first: f64,
     evaluate: &impl Fn(&[f64]) -> (f64, Vec<f64>),
-) -> Option<(Vec<f64>, f64, Vec<f64>)> {
-    const MOST_HALVES: usize = 30;
+) -> Option<Point> {
+    const MAX_HALVES: usize = 30;
+    let slope = dot(&from.gradient, direction);
     let mut length = first;
-    for _ in 0..MOST_HALVES {
-        let next: Vec<f64> = x
-            .iter()
-            .zip(direction)
-            .map(|(x, d)| x + length * d)
-            .collect();
-        let (next_value, gradient) = evaluate(&next);
-        if next_value <= value + ARMIJO * length * slope {
-            return Some((next, next_value, gradient));
+    for _ in 0..MAX_HALVES {
+        let along = from.x.iter().zip(direction);
+        let x: Vec<f64> = along.map(|(x, d)| x + length * d).collect();
+        let (value, gradient) = evaluate(&x);
+        if value <= from.value + ARMIJO * length * slope {
+            return Some(Point { x, value, gradient });
         }
         length *= 0.5;
     }
@@ -242,21 +248,22 @@ fn search(
 }
 
 /// Minus the gradient, times what the last steps tell of the curvature.
-fn direction(gradient: &[f64], pairs: &[(Vec<f64>, Vec<f64>)]) -> Vec<f64> {
+fn direction(gradient: &[f64], pairs: &[Pair]) -> Vec<f64> {
     let mut q = gradient.to_vec();
     let mut alphas = Vec::new();
-    for (step, change) in pairs.iter().rev() {
+    for Pair { step, change } in pairs.iter().rev() {
         let alpha = dot(step, &q) / dot(step, change);
         q.iter_mut().zip(change).for_each(|(q, y)| *q -= alpha * y);
         alphas.push(alpha);
     }
-    if let Some((step, change)) = pairs.last() {
+    // The last step's curvature stands for the scale of all that is not known.
+    if let Some(Pair { step, change }) = pairs.last() {
         let scale = dot(step, change) / dot(change, change);
         for q in &mut q {
             *q *= scale;
         }
     }
-    for ((step, change), alpha) in pairs.iter().zip(alphas.into_iter().rev()) {
+    for (Pair { step, change }, alpha) in pairs.iter().zip(alphas.into_iter().rev()) {
         let beta = dot(change, &q) / dot(step, change);
         q.iter_mut()
             .zip(step)
@@ -276,10 +283,11 @@ fn sgd(
     samples: Samples<'_>,
     lambda: f64,
     mut weights: Vec<f64>,
-    (epochs, seed): (usize, u64),
+    epochs: usize,
+    seed: u64,
 ) -> Vec<f64> {
     const BATCH: usize = 256;
-    const RATE: f64 = 0.1;
+    const BASE_LR: f64 = 0.1;
     const MOMENTUM: f64 = 0.9;
     let (n, width) = (samples.labels.len(), samples.width);
     let mut velocity = vec![0.0; weights.len()];
@@ -290,7 +298,7 @@ fn sgd(
             .at(epoch as u64, 0)
             .permutation(n);
         for batch in order.chunks(BATCH) {
-            let rate = RATE * 0.5 * (1.0 + (std::f64::consts::PI * step / n_steps).cos());
+            let lr = BASE_LR * 0.5 * (1.0 + (std::f64::consts::PI * step / n_steps).cos());
             let rows = batch
                 .iter()
                 .flat_map(|row| &samples.features[row * width..][..width]);
@@ -304,7 +312,7 @@ fn sgd(
             let (_, gradient) = loss_and_gradient(drawn, lambda, &weights);
             for ((weight, speed), slope) in weights.iter_mut().zip(&mut velocity).zip(gradient) {
                 *speed = MOMENTUM * *speed + slope;
-                *weight -= rate * *speed;
+                *weight -= lr * *speed;
             }
             step += 1.0;
         }
@@ -360,8 +368,8 @@ mod tests {
     fn lbfgs_ends_where_the_gradient_is_flat_and_sgd_comes_near() {
         let (features, labels) = clouds(900);
         let samples = samples(&features, &labels);
-        let exact = LinearLayer::fit(samples, 0.01, Solver::Lbfgs { most_steps: 200 }, None);
-        let (least, gradient) = loss_and_gradient(samples, 0.01, &exact.weights);
+        let exact = LinearLayer::fit(samples, 0.01, Solver::Lbfgs { max_steps: 200 }, None);
+        let (minimum, gradient) = loss_and_gradient(samples, 0.01, &exact.weights);
         assert!(
             gradient.iter().all(|entry| entry.abs() < FLAT),
             "{gradient:?}"
@@ -372,7 +380,7 @@ mod tests {
         };
         let near = LinearLayer::fit(samples, 0.01, solver, None);
         let (value, _) = loss_and_gradient(samples, 0.01, &near.weights);
-        assert!(value - least < 1e-3, "{value} and {least}");
+        assert!(value - minimum < 1e-3, "{value} and {minimum}");
         assert!(exact.accuracy(samples) > 0.7);
     }
 
@@ -381,7 +389,7 @@ mod tests {
         let features: Vec<f32> = (0..60).flat_map(|i| [i as f32 / 30.0 - 1.0, 0.5]).collect();
         let labels: Vec<usize> = (0..60).map(|i| i / 20).collect();
         let samples = samples(&features, &labels);
-        let layer = LinearLayer::fit(samples, 1e-6, Solver::Lbfgs { most_steps: 500 }, None);
+        let layer = LinearLayer::fit(samples, 1e-6, Solver::Lbfgs { max_steps: 500 }, None);
         assert!((layer.accuracy(samples) - 1.0).abs() < 1e-12);
     }
 }

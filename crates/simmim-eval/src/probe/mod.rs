@@ -17,13 +17,13 @@ use simmim_random::{Purpose, Stream};
 
 use crate::features::Choice;
 
-pub use cache::{FeatureSet, features_of};
+pub use cache::{Column, FeatureSet, features_of};
 pub use logistic::{LinearLayer, Samples, Solver};
 
 /// Of so many training images one is kept to judge the sweep by.
 const ONE_OF: usize = 5;
-/// The most images of the sweep's fits: which feature is best shows with fewer than all.
-const MOST_OF_SWEEP: usize = 10_000;
+/// Images that a fit of the sweep takes at most: which feature is best shows with fewer than all.
+const MAX_OF_SWEEP: usize = 10_000;
 
 /// One entry of the sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,15 +62,11 @@ struct Sweep {
 impl Sweep {
     /// A fifth of each class judges, as nearly as whole images allow, and each class keeps an image to be fitted to. Which
     /// ones is drawn, because the order of the rows may follow the classes.
-    fn new(
-        rows: &[usize],
-        (n_classes, label): (usize, impl Fn(&usize) -> usize),
-        seed: u64,
-    ) -> Self {
+    fn new(rows: &[usize], n_classes: usize, class_of: impl Fn(usize) -> usize, seed: u64) -> Self {
         let mut draws = Stream::new(seed, Purpose::Split).at(0, 1);
         let mut classes = vec![Vec::new(); n_classes];
         for at in draws.permutation(rows.len()) {
-            classes[label(&rows[at])].push(rows[at]);
+            classes[class_of(rows[at])].push(rows[at]);
         }
         // What classes have over whole fifths adds up to images of the next ones.
         let (mut judge, mut fit, mut over) = (Vec::new(), Vec::new(), 0);
@@ -81,8 +77,8 @@ impl Sweep {
             judge.extend(&class[..n_judges]);
             fit.extend(&class[n_judges..]);
         }
-        // Before the rows are sorted: every so many of each class.
-        let every = fit.len().div_ceil(MOST_OF_SWEEP).max(1);
+        // Thinned out before the rows are sorted, while each class stands together: every class keeps its part.
+        let every = fit.len().div_ceil(MAX_OF_SWEEP).max(1);
         let mut fit: Vec<usize> = fit.into_iter().step_by(every).collect();
         judge.sort_unstable();
         fit.sort_unstable();
@@ -90,98 +86,160 @@ impl Sweep {
     }
 }
 
-/// Rows of one part of the images.
+/// How the sweep is done.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeSettings<'a> {
+    /// The penalties λ that are tried with every feature.
+    pub lambdas: &'a [f64],
+    /// How each layer is found.
+    pub solver: Solver,
+    /// Decides which training images the trials are judged by.
+    pub seed: u64,
+    /// The only feature that is tried; none: all of them.
+    pub only: Option<Choice>,
+}
+
+/// Features of some of the images, with their classes.
 struct Part {
     features: Vec<f32>,
     labels: Vec<usize>,
+    width: usize,
+    n_classes: usize,
 }
 
 impl Part {
-    fn samples(&self, width: usize, n_classes: usize) -> Samples<'_> {
+    fn samples(&self) -> Samples<'_> {
         Samples {
             features: &self.features,
             labels: &self.labels,
-            width,
-            n_classes,
+            width: self.width,
+            n_classes: self.n_classes,
         }
     }
 }
 
-/// Tries every feature, or those of `only`, with every penalty; `told` hears of each trial. The seed decides which training
-/// images the trials are judged by. None where there are no images to judge by or to measure on.
+/// One feature of the images to fit to and of those to measure on, standardised by the former.
+struct Parts {
+    fit: Part,
+    measure: Part,
+}
+
+/// The rows of a set of features, with the labels of their images.
+#[derive(Clone, Copy)]
+struct LabelledRows<'a> {
+    set: &'a FeatureSet,
+    labels: &'a Labels,
+}
+
+impl LabelledRows<'_> {
+    /// The rows of the images of a part of the split, which lists them in order.
+    fn of_images(&self, images: &[usize]) -> Vec<usize> {
+        let entries = &self.set.entries;
+        let is_in = |row: &usize| images.binary_search(&entries[*row]).is_ok();
+        (0..entries.len()).filter(is_in).collect()
+    }
+
+    fn class_of(&self, row: usize) -> usize {
+        self.labels.of(self.set.entries[row])[0] as usize
+    }
+
+    fn part(&self, column: &Column, rows: &[usize]) -> Part {
+        let of_row = |row: &usize| &column.rows[row * column.width..][..column.width];
+        Part {
+            features: rows.iter().flat_map(of_row).copied().collect(),
+            labels: rows.iter().map(|row| self.class_of(*row)).collect(),
+            width: column.width,
+            n_classes: self.labels.n_classes(),
+        }
+    }
+
+    fn parts(&self, column: &Column, fit: &[usize], measure: &[usize]) -> Parts {
+        let (mut fit, mut measure) = (self.part(column, fit), self.part(column, measure));
+        standardise(&mut fit.features, &mut measure.features, column.width);
+        Parts { fit, measure }
+    }
+}
+
+/// The best trial so far.
+struct Best<'a> {
+    accuracy: f64,
+    column: &'a Column,
+    lambda: f64,
+}
+
+/// Tries every feature, or `settings.only`, with every penalty; `told` hears of each trial. None where there are no images to
+/// judge by or to measure on.
 pub fn probe(
     set: &FeatureSet,
-    (labels, split): (&Labels, &Split),
-    (lambdas, solver, seed): (&[f64], Solver, u64),
-    only: Option<Choice>,
+    labels: &Labels,
+    split: &Split,
+    settings: ProbeSettings<'_>,
     told: &mut dyn FnMut(&Trial),
 ) -> Option<Probed> {
-    let n_classes = labels.n_classes();
-    let rows_of = |part: &[usize]| -> Vec<usize> {
-        let is_in = |row: &usize| part.binary_search(&set.entries[*row]).is_ok();
-        (0..set.entries.len()).filter(is_in).collect()
-    };
-    let (train, held_out) = (rows_of(split.train()), rows_of(split.held_out()));
-    let label = |row: &usize| labels.of(set.entries[*row])[0] as usize;
-    let Sweep { judge, fit } = Sweep::new(&train, (n_classes, label), seed);
-    if judge.is_empty() || fit.is_empty() || held_out.is_empty() {
+    let rows = LabelledRows { set, labels };
+    let train = rows.of_images(split.train());
+    let held_out = rows.of_images(split.held_out());
+    let class_of = |row| rows.class_of(row);
+    let sweep = Sweep::new(&train, labels.n_classes(), class_of, settings.seed);
+    if sweep.judge.is_empty() || sweep.fit.is_empty() || held_out.is_empty() {
         return None;
     }
     let mut trials = Vec::new();
-    let mut best: Option<(f64, usize, f64)> = None;
-    for (idx, (choice, width, rows)) in set.features.iter().enumerate() {
-        if only.is_some_and(|only| only != *choice) {
-            continue;
-        }
-        let take = |places: &[usize]| part(set, labels, (rows, *width), places);
-        let (mut fitted, mut judged) = (take(&fit), take(&judge));
-        standardise(&mut fitted.features, &mut judged.features, *width);
-        let mut layer: Option<LinearLayer> = None;
-        for lambda in lambdas {
-            let samples = fitted.samples(*width, n_classes);
-            let found = LinearLayer::fit(samples, *lambda, solver, layer.as_ref());
-            let accuracy = found.accuracy(judged.samples(*width, n_classes));
-            let trial = Trial {
-                feature: choice.to_string(),
-                lambda: *lambda,
-                accuracy,
-            };
-            told(&trial);
-            trials.push(trial);
-            if best.is_none_or(|(most, ..)| accuracy > most) {
-                best = Some((accuracy, idx, *lambda));
+    let mut best: Option<Best<'_>> = None;
+    let is_wanted = |column: &&Column| settings.only.is_none_or(|only| only == column.choice);
+    for column in set.columns.iter().filter(is_wanted) {
+        let parts = rows.parts(column, &sweep.fit, &sweep.judge);
+        for trial in tried(column, &parts, settings, told) {
+            // Of equal ones the first: a later one has to be better.
+            if best
+                .as_ref()
+                .is_none_or(|best| trial.accuracy > best.accuracy)
+            {
+                best = Some(Best {
+                    accuracy: trial.accuracy,
+                    column,
+                    lambda: trial.lambda,
+                });
             }
-            layer = Some(found);
+            trials.push(trial);
         }
     }
-    let (_, idx, lambda) = best?;
-    let (choice, width, rows) = &set.features[idx];
-    let take = |places: &[usize]| part(set, labels, (rows, *width), places);
-    let (mut fitted, mut asked) = (take(&train), take(&held_out));
-    standardise(&mut fitted.features, &mut asked.features, *width);
-    let layer = LinearLayer::fit(fitted.samples(*width, n_classes), lambda, solver, None);
+    let Best { column, lambda, .. } = best?;
+    let parts = rows.parts(column, &train, &held_out);
+    let layer = LinearLayer::fit(parts.fit.samples(), lambda, settings.solver, None);
     Some(Probed {
         trials,
-        feature: choice.to_string(),
+        feature: column.choice.to_string(),
         lambda,
-        top1: layer.accuracy(asked.samples(*width, n_classes)),
+        top1: layer.accuracy(parts.measure.samples()),
         n_train: train.len(),
         n_held_out: held_out.len(),
     })
 }
 
-fn part(
-    set: &FeatureSet,
-    labels: &Labels,
-    (rows, width): (&[f32], usize),
-    places: &[usize],
-) -> Part {
-    let features = places.iter().flat_map(|row| &rows[row * width..][..width]);
-    let label = |row: &usize| labels.of(set.entries[*row])[0] as usize;
-    Part {
-        features: features.copied().collect(),
-        labels: places.iter().map(label).collect(),
+/// A feature with every penalty.
+fn tried(
+    column: &Column,
+    parts: &Parts,
+    settings: ProbeSettings<'_>,
+    told: &mut dyn FnMut(&Trial),
+) -> Vec<Trial> {
+    // Each fit begins where the one before it ended: the next penalty's minimum is near.
+    let mut layer: Option<LinearLayer> = None;
+    let mut trials = Vec::new();
+    for &lambda in settings.lambdas {
+        let samples = parts.fit.samples();
+        let found = LinearLayer::fit(samples, lambda, settings.solver, layer.as_ref());
+        let trial = Trial {
+            feature: column.choice.to_string(),
+            lambda,
+            accuracy: found.accuracy(parts.measure.samples()),
+        };
+        told(&trial);
+        trials.push(trial);
+        layer = Some(found);
     }
+    trials
 }
 
 /// Shifts and scales both parts so that each feature of the first has mean 0 and deviation 1; one that never changes
@@ -226,25 +284,25 @@ mod tests {
             }
             counts
         };
-        let sweep = Sweep::new(&rows, (5, |row: &usize| row % 5), 0);
+        let sweep = Sweep::new(&rows, 5, |row| row % 5, 0);
         assert_eq!(counts(&sweep.judge), [4; 5]);
         assert_eq!(counts(&sweep.fit), [16; 5]);
-        let other = Sweep::new(&rows, (5, |row: &usize| row % 5), 1);
+        let other = Sweep::new(&rows, 5, |row| row % 5, 1);
         assert_eq!(counts(&other.judge), [4; 5]);
         assert_ne!(other.judge, sweep.judge, "another seed, other images");
 
         // More than the sweep fits to: of each class a part, whatever the order.
         let rows: Vec<usize> = (0..60_000).collect();
-        let sweep = Sweep::new(&rows, (5, |row: &usize| row % 5), 0);
+        let sweep = Sweep::new(&rows, 5, |row| row % 5, 0);
         assert_eq!(counts(&sweep.fit), [1920; 5]);
     }
 
     #[test]
     fn classes_of_few_images_judge_together_and_each_keeps_one_to_be_fitted_to() {
         let rows: Vec<usize> = (0..20).collect();
-        let sweep = Sweep::new(&rows, (10, |row: &usize| row / 2), 0);
+        let sweep = Sweep::new(&rows, 10, |row| row / 2, 0);
         assert_eq!((sweep.judge.len(), sweep.fit.len()), (4, 16));
-        let lonely = Sweep::new(&rows, (20, |row: &usize| *row), 0);
+        let lonely = Sweep::new(&rows, 20, |row| row, 0);
         assert!(lonely.judge.is_empty());
     }
 

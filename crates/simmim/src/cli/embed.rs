@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use simmim_data::DataSet;
-use simmim_eval::embed::{Format, embed};
+use simmim_eval::embed::{EmbedSettings, Format, embed};
 use simmim_eval::features::{Choice, Extractor, Pool};
 use simmim_train::in_threads;
 
@@ -113,7 +113,10 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
             );
         }
     };
-    let settings = (choice, args.batch_size);
+    let settings = EmbedSettings {
+        choice,
+        batch_size: args.batch_size,
+    };
     let written = in_threads(args.threads, || -> anyhow::Result<_> {
         Ok(embed(&extractor, &data, settings, &args.out, &mut seen)?)
     })?;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use simmim_data::{HeldOut, LabelledSet, Reporter};
-use simmim_eval::features::Extractor;
-use simmim_eval::probe::{FeatureSet, Probed, Solver, Trial, features_of, probe};
+use simmim_eval::features::{Extractor, LabelledImages};
+use simmim_eval::probe::{FeatureSet, ProbeSettings, Probed, Solver, Trial, features_of, probe};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
@@ -77,26 +77,19 @@ blocks and the mean of the patch tokens without the last norm are usually best."
 pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     check(args)?;
     let extractor = Extractor::open(&args.from)?;
-    let held_out = HeldOut {
-        share: args.val_share,
-        max: usize::MAX,
-    };
-    let set = LabelledSet::open(&args.data, held_out, args.seed)?;
-    if set.labels().multi_label() {
-        let message = format!("the images of {} have several labels each", args.data);
-        return Err(Usage::new(
-            message,
-            "the probe gives one label an image; see `simmim finetune`",
-        )
-        .into());
-    }
+    let set = labelled_set(args)?;
     let split = set.subset(args.labels, args.seed)?;
     tell(talk, format!("weights: {}", extractor.file().display()));
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let (features, found) = in_threads(args.threads, || -> anyhow::Result<_> {
-        let features = features(&extractor, (&set, &reporter), args, talk)?;
+        let images = LabelledImages {
+            set: &set,
+            reporter: &reporter,
+            batch_size: args.batch_size,
+        };
+        let features = features(&extractor, &images, args, talk)?;
         let solver = match args.solver {
-            SolverArg::Lbfgs => Solver::Lbfgs { most_steps: 100 },
+            SolverArg::Lbfgs => Solver::Lbfgs { max_steps: 100 },
             SolverArg::Sgd => Solver::Sgd {
                 epochs: 100,
                 seed: args.seed,
@@ -114,8 +107,13 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
                 format!("{feature:<22} penalty {lambda:<8} {accuracy:.2} %"),
             );
         };
-        let settings = (args.lambda.as_slice(), solver, args.seed);
-        let found = probe(&features, (set.labels(), &split), settings, None, &mut told);
+        let settings = ProbeSettings {
+            lambdas: &args.lambda,
+            solver,
+            seed: args.seed,
+            only: None,
+        };
+        let found = probe(&features, set.labels(), &split, settings, &mut told);
         Ok((features, found))
     })?;
     for image in reporter.list() {
@@ -132,9 +130,26 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     report(&found, &features, talk)
 }
 
+fn labelled_set(args: &ProbeArgs) -> anyhow::Result<LabelledSet> {
+    let held_out = HeldOut {
+        share: args.val_share,
+        max: usize::MAX,
+    };
+    let set = LabelledSet::open(&args.data, held_out, args.seed)?;
+    if set.labels().multi_label() {
+        let message = format!("the images of {} have several labels each", args.data);
+        return Err(Usage::new(
+            message,
+            "the probe gives one label an image; see `simmim finetune`",
+        )
+        .into());
+    }
+    Ok(set)
+}
+
 fn features(
     extractor: &Extractor,
-    of_images: (&LabelledSet, &Arc<Reporter>),
+    images: &LabelledImages<'_>,
     args: &ProbeArgs,
     talk: Talk,
 ) -> anyhow::Result<FeatureSet> {
@@ -145,7 +160,7 @@ fn features(
             .join("features")
     };
     let folder = args.cache.clone().unwrap_or_else(beside);
-    let (n, begun, mut told) = (of_images.0.data().len(), Instant::now(), Instant::now());
+    let (n, begun, mut told) = (images.set.data().len(), Instant::now(), Instant::now());
     let mut seen = |n_done: usize| {
         if told.elapsed() >= LINE_EVERY {
             told = Instant::now();
@@ -156,7 +171,7 @@ fn features(
             );
         }
     };
-    let features = features_of(extractor, of_images, args.batch_size, &folder, &mut seen)?;
+    let features = features_of(extractor, images, &folder, &mut seen)?;
     let what = if features.was_there {
         "read from"
     } else {
