@@ -45,33 +45,37 @@ pub fn choose(survey: &Survey, cores: usize, memory_bytes: Option<u64>) -> Choic
     let mut config = RawConfig::default();
     let mut reasons = Vec::new();
     let short_px = survey.median_px[0].min(survey.median_px[1]);
-    let (image_px, patch_px, cell_px) = geometry(short_px);
-    config.data.image_size = [image_px; 2];
-    config.mask.cell_px = cell_px;
+    let Sides { image, patch, cell } = sides(short_px);
+    config.data.image_size = [image; 2];
+    config.mask.cell_px = cell;
     reasons.push(format!(
-        "images of {image_px} px in patches of {patch_px}, hidden in cells of {cell_px}: the median image is \
+        "images of {image} px in patches of {patch}, hidden in cells of {cell}: the median image is \
          {} x {} px",
         survey.median_px[0], survey.median_px[1]
     ));
     choose_channels(&mut config, survey, &mut reasons);
-    choose_model(
-        &mut config,
-        (survey.n_images, cores, patch_px),
-        &mut reasons,
-    );
+    choose_model(&mut config, survey.n_images, cores, patch, &mut reasons);
     choose_length(&mut config, survey.n_images, memory_bytes, &mut reasons);
     Choice { config, reasons }
 }
 
-/// Image, patch and cell in pixels: about 14 patches along a side as the paper's ViT-B has, or 8 where the
+/// Sides in pixels.
+struct Sides {
+    image: usize,
+    patch: usize,
+    cell: usize,
+}
+
+/// Image, patch and cell: about 14 patches along a side as the paper's ViT-B has, or 8 where the
 /// images have no more detail, and cells for which AvgDist is in the paper's good range.
-fn geometry(short_px: usize) -> (usize, usize, usize) {
-    match short_px {
+fn sides(short_px: usize) -> Sides {
+    let (image, patch, cell) = match short_px {
         0..=48 => (32, 4, 4),
         49..=96 => (64, 8, 8),
         97..=160 => (128, 16, 16),
         _ => (224, 16, 32),
-    }
+    };
+    Sides { image, patch, cell }
 }
 
 fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<String>) {
@@ -80,6 +84,7 @@ fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<St
         .iter()
         .max_by_key(|(_, n)| **n)
         .map_or(3, |(channels, _)| *channels);
+    // A mix of kinds is read as colour, and so are images with alpha: the default of three channels stays.
     let all_alike = survey.channels.len() == 1;
     if all_alike && most_common != 3 && most_common != 4 {
         config.data.channels = most_common;
@@ -93,7 +98,9 @@ fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<St
 /// The smallest model that the number of images can feed, and no larger than the processor trains in days.
 fn choose_model(
     config: &mut RawConfig,
-    (n_images, cores, patch_px): (usize, usize, usize),
+    n_images: usize,
+    cores: usize,
+    patch_px: usize,
     reasons: &mut Vec<String>,
 ) {
     const FEW_CORES: usize = 16;
@@ -120,11 +127,11 @@ fn choose_length(
     reasons: &mut Vec<String>,
 ) {
     const IMAGES_SEEN: usize = 2_000_000;
-    const MOST_EPOCHS: usize = 800;
-    const MOST_BATCH: usize = 256;
-    config.train.epochs = (IMAGES_SEEN / n_images.max(1)).clamp(20, MOST_EPOCHS);
+    const MAX_EPOCHS: usize = 800;
+    const MAX_BATCH: usize = 256;
+    config.train.epochs = (IMAGES_SEEN / n_images.max(1)).clamp(20, MAX_EPOCHS);
     config.train.warmup_epochs = config.train.epochs as f64 * WARMUP_SHARE;
-    config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, MOST_BATCH);
+    config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, MAX_BATCH);
     // Narrow models take higher rates than the paper's ViT-B at 1e-4 to 2e-4.
     config.train.base_lr = if config.model.variant.starts_with("vit-b") {
         2e-4
@@ -132,13 +139,14 @@ fn choose_length(
         1e-3
     };
     reasons.push(format!(
-        "{} epochs in steps of {} images: about two million images seen, 800 epochs at the most",
+        "{} epochs in steps of {} images: about two million images seen, at most 800 epochs",
         config.train.epochs, config.train.batch_size
     ));
     let fits = |config: &RawConfig| {
         let needed = Plan::new(config.clone()).map_or(0, |plan| plan.memory_bytes());
         memory.is_none_or(|total| needed <= total / 2)
     };
+    // Parts change the memory, and not the result: the batch stays what the learning rate was chosen for.
     while !fits(config) && config.train.accumulation < config.train.batch_size {
         config.train.accumulation *= 2;
     }
@@ -183,7 +191,7 @@ pub fn describe_masks(plan: &Plan, n_draws: u64) -> String {
         100.0 * survey.ratio
     );
     let Some(distance) = survey.avg_dist_px else {
-        return start + ", nothing or everything";
+        return start + ": there is no AvgDist";
     };
     let range = format!("the paper's good range, {low:.1} to {high:.1} px at this size");
     let verdict = if distance < low {

@@ -9,7 +9,7 @@ use std::path::Path;
 use simmim_checkpoint::{Archive, Entry, write_archive};
 
 use crate::error::{CodebookFault, Error};
-use crate::keys::{MOST_CLASSES, Target};
+use crate::keys::{MAX_CLASSES, Target};
 use crate::raw::RawConfig;
 
 /// The name of the tensor, in a file of its own and in a checkpoint.
@@ -174,7 +174,7 @@ fn shape_of(archive: &Archive, tensor: &str, channels: usize) -> Result<Codebook
         let found = found.clone();
         return Err(fault(CodebookFault::Rank { found }));
     };
-    if !(2..=MOST_CLASSES).contains(&n) {
+    if !(2..=MAX_CLASSES).contains(&n) {
         return Err(fault(CodebookFault::Count { found: n }));
     }
     let side = (width / channels).isqrt();

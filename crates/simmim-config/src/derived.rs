@@ -36,10 +36,10 @@ impl RawConfig {
 
     /// The distribution of random crops.
     pub fn crop(&self) -> CropSettings {
-        let [least, most] = self.data.crop_scale;
+        let [min, max] = self.data.crop_scale;
         let [narrow, wide] = self.data.crop_ratio;
         CropSettings {
-            scale: (least, most),
+            scale: (min, max),
             ratio: (narrow, wide),
             flip: self.data.flip,
         }
@@ -120,7 +120,7 @@ impl RawConfig {
         let epochs = |epochs: usize| epochs as u64 * steps_per_epoch;
         let total_steps = match train.max_steps as u64 {
             0 => epochs(train.epochs),
-            most => most.min(epochs(train.epochs)),
+            max => max.min(epochs(train.epochs)),
         };
         let decay = match train.schedule {
             keys::Schedule::Cosine => Decay::Cosine,

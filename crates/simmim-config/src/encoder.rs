@@ -10,11 +10,11 @@ use crate::keys::{self, Positions};
 use crate::raw::RawConfig;
 use crate::setting::Words;
 
-/// The most of anything that a geometry may have: sides, widths, blocks, heads. Far above every published
+/// The maximum of everything that a geometry counts: sides, widths, blocks, heads. Far above every published
 /// model, far below what would overflow a count of bytes.
-const MOST: usize = 1 << 14;
-/// The most stages of a Swin transformer; the published ones have four.
-const MOST_STAGES: usize = 8;
+const MAX_SIZE: usize = 1 << 14;
+/// The maximum of a Swin transformer's stages; the published ones have four.
+const MAX_STAGES: usize = 8;
 
 /// First value of a vision transformer's layer scale. Source: microsoft/SimMIM `configs/vit_base__800ep`.
 const VIT_LAYER_SCALE: f64 = 0.1;
@@ -46,7 +46,7 @@ fn misfit(key: &'static str, found: impl ToString, reason: impl Into<String>) ->
 
 fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     const OTHER_FAMILY: &str =
-        "it belongs to a Swin transformer; the value \"unset\" takes a recipe's one away";
+        "only a Swin transformer has it; the value \"unset\" removes a recipe's one";
     let model = &config.model;
     if let Some(depths) = &model.depths {
         return Err(misfit("model.depths", format!("{depths:?}"), OTHER_FAMILY));
@@ -85,7 +85,13 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
         init: model.init,
         ..VitConfig::default()
     };
-    check_sizes(config, (vit.width, vit.patch_px), [vit.depth, vit.heads])?;
+    let sizes = Sizes {
+        patch_px: vit.patch_px,
+        width: vit.width,
+        n_blocks: vit.depth,
+        heads: vit.heads,
+    };
+    check_sizes(config, sizes)?;
     require_whole_patches(vit.image_size, vit.patch_px)?;
     require_whole_heads(vit.width, vit.heads)?;
     Ok(vit)
@@ -95,11 +101,11 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
     let model = &config.model;
     if let Some(depth) = model.depth {
         let reason = "a Swin transformer has `model.depths`, the blocks of each stage; the value \"unset\" \
-                      takes a recipe's one away";
+                      removes a recipe's one";
         return Err(misfit("model.depth", depth, reason));
     }
     if let Some(scale) = model.layer_scale.filter(|scale| *scale > 0.0) {
-        let reason = "a Swin transformer has no layer scale; 0 takes it away";
+        let reason = "a Swin transformer has no layer scale; 0 removes it";
         return Err(misfit("model.layer_scale", scale, reason));
     }
     let absolute_positions = match model.positions {
@@ -115,10 +121,18 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
     let heads = model.heads.unwrap_or(size.heads()[0]);
     let patch_px = model.patch_px.unwrap_or(size.patch_px);
     require_depths(&depths)?;
-    check_sizes(config, (width, patch_px), [depths.iter().sum(), heads])?;
+    let sizes = Sizes {
+        patch_px,
+        width,
+        n_blocks: depths.iter().sum(),
+        heads,
+    };
+    check_sizes(config, sizes)?;
+    // Each stage doubles the width.
     let widest = width << (depths.len() - 1);
-    if widest > MOST {
-        let reason = format!("the last stage would be {widest} wide, and the most is {MOST}");
+    if widest > MAX_SIZE {
+        let reason =
+            format!("the last stage would be {widest} wide, and the maximum is {MAX_SIZE}");
         return Err(misfit("model.width", width, reason));
     }
     if model.init == InitRule::Paper {
@@ -135,6 +149,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         width,
         heads: (0..depths.len()).map(|stage| heads << stage).collect(),
         depths,
+        // `with_window` below puts the usual one here where none is set.
         window: model.window.unwrap_or(1),
         pretrained_windows: model.pretrained_windows.clone(),
         mlp_ratio: model.mlp_ratio,
@@ -149,10 +164,10 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
 
 /// Refuses stages and blocks beyond any use.
 fn require_depths(depths: &[usize]) -> Result<(), Error> {
-    let each = 1..=MOST / MOST_STAGES;
-    if !(1..=MOST_STAGES).contains(&depths.len()) || !depths.iter().all(|n| each.contains(n)) {
+    let each = 1..=MAX_SIZE / MAX_STAGES;
+    if !(1..=MAX_STAGES).contains(&depths.len()) || !depths.iter().all(|n| each.contains(n)) {
         let reason = format!(
-            "from one to {MOST_STAGES} stages, each of 1 to {} blocks",
+            "from one to {MAX_STAGES} stages, each of 1 to {} blocks",
             each.end()
         );
         return Err(misfit("model.depths", format!("{depths:?}"), reason));
@@ -171,22 +186,23 @@ fn require_learned_windows(
     };
     let fits = version == SwinVersion::V2
         && windows.len() == n_stages
-        && windows.iter().all(|side| (1..=MOST).contains(side));
+        && windows.iter().all(|side| (1..=MAX_SIZE).contains(side));
     if fits {
         return Ok(());
     }
-    let reason = format!("it is for SwinV2, a number above 0 for each of the {n_stages} stages");
+    let reason =
+        format!("only SwinV2 has it, as a number above 0 for each of the {n_stages} stages");
     let found = format!("{windows:?}");
     Err(misfit("model.pretrained_windows", found, reason))
 }
 
-/// The configuration with the window asked for, or the first usual one of which the image is a whole number.
-fn with_window(swin: SwinConfig, asked: Option<usize>) -> Result<SwinConfig, Error> {
-    let window = window_of(&swin, asked).ok_or_else(|| no_window(&swin, asked))?;
+/// The configuration with the window wanted for, or the first usual one of which the image is a whole number.
+fn with_window(swin: SwinConfig, wanted: Option<usize>) -> Result<SwinConfig, Error> {
+    let window = window_of(&swin, wanted).ok_or_else(|| no_window(&swin, wanted))?;
     Ok(SwinConfig { window, ..swin })
 }
 
-fn window_of(swin: &SwinConfig, asked: Option<usize>) -> Option<usize> {
+fn window_of(swin: &SwinConfig, wanted: Option<usize>) -> Option<usize> {
     let fits = |window: &usize| {
         let other = SwinConfig {
             window: *window,
@@ -194,17 +210,17 @@ fn window_of(swin: &SwinConfig, asked: Option<usize>) -> Option<usize> {
         };
         other.fits(swin.image_size)
     };
-    match asked {
+    match wanted {
         Some(window) => Some(window).filter(fits),
         None => usual_window(fits),
     }
 }
 
 /// Says which sizes near that of the image would fit.
-fn no_window(swin: &SwinConfig, asked: Option<usize>) -> Error {
+fn no_window(swin: &SwinConfig, wanted: Option<usize>) -> Error {
     let (stride, size) = (swin.stride(), swin.image_size);
     let is_whole = size.iter().all(|side| side.is_multiple_of(stride));
-    let what = match asked {
+    let what = match wanted {
         Some(window) => format!("windows of {window} tokens at every stage"),
         None if is_whole => {
             "usual windows at every stage, and `model.window` is not set".to_owned()
@@ -216,18 +232,18 @@ fn no_window(swin: &SwinConfig, asked: Option<usize>) -> Error {
             image_size,
             ..swin.clone()
         };
-        window_of(&other, asked).is_some()
+        window_of(&other, wanted).is_some()
     };
     let near: Vec<String> = [Down, Up]
         .into_iter()
-        .filter_map(|way| nearest(size, (stride, way), fits))
+        .filter_map(|way| nearest(size, stride, way, fits))
         .map(|[h, w]| format!("[{h}, {w}]"))
         .collect();
     let near = match near.as_slice() {
         [] => "; no size near it fits".to_owned(),
         near => format!("; the nearest that fit are {}", near.join(" and ")),
     };
-    let usual = asked.and_then(|_| window_of(swin, None));
+    let usual = wanted.and_then(|_| window_of(swin, None));
     let or = usual.map_or_else(String::new, |usual| {
         format!("; windows of {usual} fit this size")
     });
@@ -243,10 +259,11 @@ enum Way {
 }
 use Way::{Down, Up};
 
-/// The nearest size of which both sides are whole strides, none of them beyond the asked one in the other direction.
+/// The nearest size of which both sides are whole strides, both on the same side of the wanted one.
 fn nearest(
     [height, width]: [usize; 2],
-    (stride, way): (usize, Way),
+    stride: usize,
+    way: Way,
     fits: impl Fn([usize; 2]) -> bool,
 ) -> Option<[usize; 2]> {
     // Any whole number of windows of 24 tokens lies within this many strides.
@@ -255,7 +272,7 @@ fn nearest(
         let (low, high) = (side / stride, side.div_ceil(stride));
         match way {
             Down => (low.saturating_sub(REACH).max(1)..=low).collect(),
-            Up => (high..=(high + REACH).min(MOST / stride)).collect(),
+            Up => (high..=(high + REACH).min(MAX_SIZE / stride)).collect(),
         }
     };
     let heights = sides(height);
@@ -268,30 +285,42 @@ fn nearest(
         .min_by_key(|[h, w]| height.abs_diff(*h) + width.abs_diff(*w))
 }
 
-/// Refuses sizes beyond any use; `counts` are blocks and heads.
-fn check_sizes(
-    config: &RawConfig,
-    (width, patch_px): (usize, usize),
-    [depth, heads]: [usize; 2],
-) -> Result<(), Error> {
+/// What a variant and the keys over it come to.
+struct Sizes {
+    patch_px: usize,
+    width: usize,
+    /// Of all stages.
+    n_blocks: usize,
+    /// Of the first stage.
+    heads: usize,
+}
+
+/// Refuses sizes beyond any use, before anything is multiplied with them.
+fn check_sizes(config: &RawConfig, found: Sizes) -> Result<(), Error> {
+    let Sizes {
+        patch_px,
+        width,
+        n_blocks,
+        heads,
+    } = found;
     let ([height, image_width], mlp_ratio) = (config.data.image_size, config.model.mlp_ratio);
     let sizes = [
         ("data.image_size", height.max(image_width)),
         ("data.channels", config.data.channels),
         ("model.width", width),
-        ("model.depth and model.depths", depth),
+        ("model.depth and model.depths", n_blocks),
         ("model.heads", heads),
         ("model.patch_px", patch_px),
         ("model.mlp_ratio", mlp_ratio as usize),
         ("model.window", config.model.window.unwrap_or(0)),
     ];
     if ((width as f64 * mlp_ratio) as usize) < 1 {
-        let reason = format!("a width of {width} leaves no hidden value");
+        let reason = format!("a width of {width} times it is less than one hidden value");
         return Err(misfit("model.mlp_ratio", mlp_ratio, reason));
     }
-    match sizes.into_iter().find(|&(_, size)| size > MOST) {
+    match sizes.into_iter().find(|&(_, size)| size > MAX_SIZE) {
         None => Ok(()),
-        Some((key, size)) => Err(misfit(key, size, format!("the most is {MOST}"))),
+        Some((key, size)) => Err(misfit(key, size, format!("the maximum is {MAX_SIZE}"))),
     }
 }
 
@@ -356,12 +385,9 @@ mod tests {
                 "the width 768 divides among 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64",
             ),
             (&["model.variant=vit-b"], "no model variant `vit-b`"),
-            (&["model.width=100000"], "the most is 16384"),
-            (&["model.window=7"], "it belongs to a Swin transformer"),
-            (
-                &["model.patch_norm=true"],
-                "it belongs to a Swin transformer",
-            ),
+            (&["model.width=100000"], "the maximum is 16384"),
+            (&["model.window=7"], "only a Swin transformer has it"),
+            (&["model.patch_norm=true"], "only a Swin transformer has it"),
         ]);
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::keys::MOST_CLASSES;
+use crate::keys::MAX_CLASSES;
 use crate::near::choices;
 
 /// Why a configuration cannot be used. `origin` says where it was given: a recipe, a file, or `--set`.
@@ -187,7 +187,7 @@ pub enum CodebookFault {
     },
 
     /// It has too few or too many rows.
-    #[error("it has {found} codewords, allowed: 2 to {MOST_CLASSES}")]
+    #[error("it has {found} codewords, allowed: 2 to {MAX_CLASSES}")]
     Count {
         /// Its rows.
         found: usize,
@@ -233,7 +233,7 @@ impl Error {
                     .join(", ")
             )),
             Self::Geometry { .. } => {
-                Some("change one of the two, for example with `--set KEY=VALUE`".to_owned())
+                Some("change it or what it has to fit, for example with `--set KEY=VALUE`".to_owned())
             }
             Self::OtherTask { command, .. } => Some(format!("use `{command}`")),
             Self::UnknownRecipe { near, .. } => Some(format!("did you mean {}?", choices(near))),

@@ -66,7 +66,7 @@ impl FineTunePlan {
             return Err(Error::Geometry {
                 key: "finetune.class_weights",
                 found: "balanced".to_owned(),
-                reason: "it is for images with one label each, and these have several".to_owned(),
+                reason: "it needs images with one label each, and these have several".to_owned(),
             });
         }
         let encoder = applied(encoder_config(&config)?);
@@ -289,7 +289,8 @@ mod tests {
         let error = plan("[data]\nimage_size = 4096").unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("`data.image_size` is 65536") && text.contains("32768 at the most"),
+            text.contains("`data.image_size` is 65536 patches")
+                && text.contains("the maximum is 32768"),
             "{text}"
         );
     }

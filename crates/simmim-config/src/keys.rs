@@ -11,8 +11,8 @@ use toml::Value;
 
 use crate::setting::{Setting, words, words_of};
 
-/// The most classes that are told apart.
-pub const MOST_CLASSES: usize = 1 << 16;
+/// The maximum of the classes that are told apart.
+pub const MAX_CLASSES: usize = 1 << 16;
 
 /// What there is to know of a key without its section.
 #[derive(Debug, Clone, Copy)]

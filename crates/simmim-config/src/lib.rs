@@ -54,7 +54,7 @@ pub mod recipe;
 mod setting;
 mod size;
 
-pub use check::MOST_THREADS;
+pub use check::MAX_THREADS;
 pub use difference::Difference;
 pub use encoder::encoder_config;
 pub use error::{CodebookFault, Error};

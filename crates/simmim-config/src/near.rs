@@ -35,15 +35,16 @@ pub(crate) fn distance(wanted: &str, name: &str) -> usize {
     strsim::damerau_levenshtein(wanted, name)
 }
 
-/// The names at a distance of at most a third of the length of `wanted`, or of two; best first, three at most.
+/// The names no further away than a third of the length of `wanted`, or than two; best first, three at most.
 pub(crate) fn closest(wanted: &str, mut scored: Vec<(usize, String)>) -> Vec<String> {
-    const MOST: usize = 3;
+    const MAX_NAMES: usize = 3;
+    // Two slips in a short name, more in a long one.
     let limit = (wanted.chars().count() / 3).max(2);
     scored.retain(|(distance, _)| *distance <= limit);
     scored.sort_unstable();
     scored
         .into_iter()
-        .take(MOST)
+        .take(MAX_NAMES)
         .map(|(_, name)| name)
         .collect()
 }

@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::keys;
 use crate::raw::RawConfig;
 
-/// The most values that a head may predict for a square: far above use, far below what would overflow.
-const MOST_OUTPUTS: u128 = 1 << 24;
+/// The maximum of the values that a head predicts for a square: far above use, far below what would overflow.
+const MAX_OUTPUTS: u128 = 1 << 24;
 
 /// What of a model's geometry an objective has to fit.
 #[derive(Debug, Clone, Copy)]
@@ -70,12 +70,11 @@ pub(crate) fn prove(objective: &Objective, geometry: Geometry) -> Result<(), Err
     if !objective.head.fits(stride, grid) {
         let reason = if stride.is_multiple_of(8) {
             format!(
-                "its windows need a grid of features that is a whole number of one of 3 to 24, and this one is {grid:?}: \
-                 choose another `data.image_size`"
+                "no window of 3 to 24 features divides the grid of {grid:?}: choose another `data.image_size`"
             )
         } else {
             format!(
-                "it predicts squares of an eighth of a feature's, which has {stride} px: choose patches of a multiple of 8 px"
+                "it predicts squares of an eighth of a feature's side, and {stride} px are no multiple of 8: choose other patches"
             )
         };
         return Err(Error::Geometry {
@@ -91,12 +90,12 @@ pub(crate) fn prove(objective: &Objective, geometry: Geometry) -> Result<(), Err
     let n_elements = (square_px / objective.element_px()) as u128;
     let n_values = n_elements.pow(2) * channels as u128;
     let n_outputs = n_values * objective.n_classes().unwrap_or(1) as u128;
-    if n_outputs > MOST_OUTPUTS {
+    if n_outputs > MAX_OUTPUTS {
         return Err(Error::Geometry {
             key: "objective.target",
             found: format!("{n_outputs} values for each square of {square_px} px"),
             reason: format!(
-                "the most is {MOST_OUTPUTS}; a larger `objective.target_px` or fewer classes need less"
+                "the maximum is {MAX_OUTPUTS}; a larger `objective.target_px` or fewer classes need less"
             ),
         });
     }
@@ -132,6 +131,6 @@ fn misfit(objective: &Objective, square_px: usize, geometry: Geometry) -> Error 
     Error::Geometry {
         key,
         found,
-        reason: format!("{element_px} px as one do not go with {within}; fitting: {fits}"),
+        reason: format!("one value for {element_px} px does not go with {within}; fitting: {fits}"),
     }
 }

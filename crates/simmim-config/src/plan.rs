@@ -233,30 +233,28 @@ pub(crate) fn require_addressable(
     encoder: &EncoderConfig,
     n_values: impl FnOnce() -> usize,
 ) -> Result<(), Error> {
-    const MOST_TOKENS: usize = 1 << 15;
-    const MOST_VALUES: usize = 1 << 36;
+    const MAX_TOKENS: usize = 1 << 15;
+    const MAX_VALUES: usize = 1 << 36;
     // 16 GiB of position bias.
-    const MOST_PAIRS: usize = 1 << 32;
-    let refuse = |key, found: usize, reason| {
-        let found = found.to_string();
+    const MAX_PAIRS: usize = 1 << 32;
+    let refuse = |key, found: String, max: usize| {
+        let reason = format!("the maximum is {max}");
         Err(Error::Geometry { key, found, reason })
     };
     let [h, w] = encoder.image_size().map(|side| side / encoder.patch_px());
-    if h * w > MOST_TOKENS {
-        let reason = format!("these are its patches, {MOST_TOKENS} at the most");
-        return refuse("data.image_size", h * w, reason);
+    if h * w > MAX_TOKENS {
+        let found = format!("{} patches", h * w);
+        return refuse("data.image_size", found, MAX_TOKENS);
     }
     let n_pairs = encoder.position_pairs();
-    if n_pairs > MOST_PAIRS {
-        let reason = format!(
-            "these are pairs of tokens that see each other, for each head, {MOST_PAIRS} at the most"
-        );
-        return refuse("data.image_size", n_pairs, reason);
+    if n_pairs > MAX_PAIRS {
+        let found = format!("{n_pairs} pairs of tokens for each head");
+        return refuse("data.image_size", found, MAX_PAIRS);
     }
     let n_values = n_values();
-    if n_values > MOST_VALUES {
-        let reason = format!("these are all parameters, {MOST_VALUES} at the most");
-        return refuse("model.width", n_values, reason);
+    if n_values > MAX_VALUES {
+        let found = format!("{n_values} parameters in all");
+        return refuse("model.width", found, MAX_VALUES);
     }
     Ok(())
 }

@@ -1,27 +1,27 @@
 //! The range of every key, and what keys of one section demand of each other.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Formatter};
 
 use simmim_autograd::PixelLoss;
 
 use crate::error::Error;
 use crate::keys::{
-    Data, FineTune, MOST_CLASSES, Mask, Model, Normalise, Objective, Schedule, Target, Train,
+    Data, FineTune, MAX_CLASSES, Mask, Model, Normalise, Objective, Schedule, Target, Train,
 };
 use crate::raw::RawConfig;
 use crate::setting::Words;
 
 const POSITIVE: &str = "1 or more";
 const NOT_NEGATIVE: &str = "a finite number, 0 or more";
-/// The most of anything that is counted in epochs or steps: far above use, far below overflow.
-const MOST: usize = 1_000_000_000;
-/// The most threads of one kind: more than any machine has cores.
-pub const MOST_THREADS: usize = 4096;
+/// The maximum of everything that is counted in epochs or steps: far above use, far below overflow.
+const MAX_COUNT: usize = 1_000_000_000;
+/// The maximum of the threads of one kind: more than any machine has cores.
+pub const MAX_THREADS: usize = 4096;
 const SHARE: &str = "0 to 1";
-/// The largest side of anything in pixels.
-const MOST_SIDE: usize = 1 << 14;
-/// The most clusters of colours: eight times the published number, found in minutes.
-const MOST_CLUSTERS: usize = 1 << 12;
+/// The maximum of a side in pixels.
+const MAX_SIDE: usize = 1 << 14;
+/// The maximum of the clusters of colours that are searched for: eight times the published number, found in minutes.
+const MAX_CLUSTERS: usize = 1 << 12;
 
 impl RawConfig {
     /// Checks every value against its own range. Whether image, patch and cell fit together is not checked here.
@@ -47,7 +47,12 @@ impl FineTune {
             ("finetune.split_seed", self.split_seed),
         ] {
             let fits = seed.is_none_or(|seed| i64::try_from(seed).is_ok());
-            require(fits, key, &seed, "what TOML can hold, below 2^63")?;
+            require(
+                fits,
+                key,
+                &Given(seed),
+                "below 2^63, which is where the whole numbers of TOML end",
+            )?;
         }
         require(
             0.0 < self.labels && self.labels <= 1.0,
@@ -65,7 +70,7 @@ impl FineTune {
             (0.0..1.0).contains(&self.ema),
             "finetune.ema",
             &self.ema,
-            "0 up to, but not, 1",
+            "0 or more, below 1",
         )?;
         let shares = [
             ("finetune.smoothing", self.smoothing),
@@ -92,12 +97,12 @@ impl Data {
     fn check(&self) -> Result<(), Error> {
         let [smallest, largest] = self.crop_scale;
         let [narrowest, widest] = self.crop_ratio;
-        let fits = self.workers <= MOST_THREADS;
+        let fits = self.workers <= MAX_THREADS;
         require(
             fits,
             "data.workers",
             &self.workers,
-            &format!("{MOST_THREADS} at the most"),
+            &format!("at most {MAX_THREADS}"),
         )?;
         require(self.channels > 0, "data.channels", &self.channels, POSITIVE)?;
         require(
@@ -122,7 +127,7 @@ impl Data {
             (0.0..1.0).contains(&self.held_out),
             "data.held_out",
             &self.held_out,
-            "0 up to, but not, 1",
+            "0 or more, below 1",
         )?;
         require(
             (0.0..=1.0).contains(&self.max_bad),
@@ -194,14 +199,14 @@ impl Model {
         require(
             self.layer_scale.is_none_or(not_negative),
             "model.layer_scale",
-            &self.layer_scale,
+            &Given(self.layer_scale),
             NOT_NEGATIVE,
         )?;
         require(
             self.drop_path.is_none_or(|rate| (0.0..1.0).contains(&rate)),
             "model.drop_path",
-            &self.drop_path,
-            "0 up to, but not, 1",
+            &Given(self.drop_path),
+            "0 or more, below 1",
         )
     }
 }
@@ -229,18 +234,18 @@ impl Objective {
             "0, or an odd number from 3 on",
         )?;
         // A file may hold more than k-means finds in reasonable time.
-        let most_clusters = match self.codebook {
-            Some(_) => MOST_CLASSES,
-            None => MOST_CLUSTERS,
+        let max_clusters = match self.codebook {
+            Some(_) => MAX_CLASSES,
+            None => MAX_CLUSTERS,
         };
         let counts = [
-            ("objective.target_px", self.target_px, 1, MOST_SIDE),
-            ("objective.bins", self.bins, 2, MOST_CLASSES),
-            ("objective.clusters", self.clusters, 2, most_clusters),
+            ("objective.target_px", self.target_px, 1, MAX_SIDE),
+            ("objective.bins", self.bins, 2, MAX_CLASSES),
+            ("objective.clusters", self.clusters, 2, max_clusters),
         ];
-        for (key, count, least, most) in counts {
-            let allowed = format!("{least} to {most}");
-            require((least..=most).contains(&count), key, &count, &allowed)?;
+        for (key, count, min, max) in counts {
+            let allowed = format!("{min} to {max}");
+            require((min..=max).contains(&count), key, &count, &allowed)?;
         }
         self.check_target()
     }
@@ -278,13 +283,13 @@ impl Objective {
         require(
             target != Target::Tokens || codebook.is_some(),
             "objective.codebook",
-            &codebook,
+            &Given(codebook),
             "a safetensors file, for the target \"tokens\"",
         )?;
         require(
             matches!(target, Target::Tokens | Target::Clusters) || codebook.is_none(),
             "objective.codebook",
-            &codebook,
+            &Given(codebook),
             &format!("unset for the target \"{target}\""),
         )
     }
@@ -300,21 +305,26 @@ impl Train {
             ("train.save_every_epochs", self.save_every_epochs),
             ("train.validate_every_epochs", self.validate_every_epochs),
         ];
-        let fits = self.threads <= MOST_THREADS;
+        let fits = self.threads <= MAX_THREADS;
         require(
             fits,
             "train.threads",
             &self.threads,
-            &format!("{MOST_THREADS} at the most"),
+            &format!("at most {MAX_THREADS}"),
         )?;
         for (key, count) in counts {
-            require(count <= MOST, key, &count, &format!("{MOST} at the most"))?;
+            require(
+                count <= MAX_COUNT,
+                key,
+                &count,
+                &format!("at most {MAX_COUNT}"),
+            )?;
         }
         require(
             i64::try_from(self.seed).is_ok(),
             "train.seed",
             &self.seed,
-            "what TOML can hold, below 2^63",
+            "below 2^63, which is where the whole numbers of TOML end",
         )?;
         require(self.epochs > 0, "train.epochs", &self.epochs, POSITIVE)?;
         require(
@@ -367,7 +377,7 @@ impl Train {
             are_rates,
             "train.betas",
             &self.betas,
-            "two numbers, each 0 up to, but not, 1",
+            "two numbers, each 0 or more and below 1",
         )?;
         require(
             (self.eps as f32).is_normal() && self.eps > 0.0,
@@ -410,6 +420,18 @@ impl Train {
             &self.milestones,
             "at least one epoch, none of them within the warm-up",
         )
+    }
+}
+
+/// A value that may be left open, as the user would write it in a sentence.
+struct Given<T>(Option<T>);
+
+impl<T: Debug> Debug for Given<T> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(formatter),
+            None => formatter.write_str("not set"),
+        }
     }
 }
 

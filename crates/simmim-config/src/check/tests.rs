@@ -105,7 +105,7 @@ fn what_a_target_has_no_use_for_is_refused() {
         "`objective.loss` is \"l2\", allowed: unset for the target \"bins\": classes are compared by cross-entropy"
     );
     assert!(error("target = 'clusters'\nnorm_target = 47").contains("only pixels"));
-    assert!(error("target = 'tokens'").contains("`objective.codebook` is None"));
+    assert!(error("target = 'tokens'").contains("`objective.codebook` is not set"));
     assert!(error("target = 'bins'\ncodebook = 'a'").contains("unset for the target"));
     for fine in [
         "target = 'bins'\nloss = 'l1'\nbins = 256",

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
-use simmim_config::MOST_THREADS;
+use simmim_config::MAX_THREADS;
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///
@@ -109,7 +109,7 @@ pub(crate) enum Talk {
 
 /// What `--threads` takes where no configuration checks it; 0 stands for one for each core.
 pub(crate) fn n_threads() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(0..=MOST_THREADS as u64)
+    RangedU64ValueParser::new().range(0..=MAX_THREADS as u64)
 }
 
 /// Says a line where talk is wanted.
