@@ -25,7 +25,7 @@ pub enum Error {
     Data(#[from] simmim_data::Error),
 
     /// A checkpoint says that it was trained by a configuration that does not fit together.
-    #[error("the configuration in {} cannot be used", path.display())]
+    #[error("cannot use the configuration in {}", path.display())]
     Stored {
         /// The checkpoint.
         path: PathBuf,
@@ -43,16 +43,16 @@ pub enum Error {
     },
 
     /// An encoder has no such feature.
-    #[error("the encoder has not {what}")]
+    #[error("the encoder has no {what}")]
     NoFeature {
-        /// What was asked for.
+        /// What was asked for, without an article.
         what: String,
         /// What it has.
         has: String,
     },
 
     /// A file's name does not say in which format it is to be written.
-    #[error("{} ends in no format that features are written in", path.display())]
+    #[error("cannot write features to {}: its ending is that of no format", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -70,9 +70,7 @@ pub enum Error {
     },
 
     /// Images with several labels, for a model that gives each image one.
-    #[error(
-        "these images have several labels each, and the model was trained to give each image one"
-    )]
+    #[error("these images have several labels each, and the model gives each image one label")]
     SeveralLabels,
 
     /// A plot could not be drawn.
@@ -97,9 +95,13 @@ impl Error {
             Self::NoFeature { has, .. } => Some(has.clone()),
             Self::UnknownFormat { near, .. } => Some(format!("the endings are {}", choices(near))),
             Self::UnknownClass { near, .. } => {
-                const MOST: usize = 10;
-                let some = near.len().min(MOST);
-                let more = if near.len() > MOST { " and more" } else { "" };
+                const MAX_LISTED: usize = 10;
+                let some = near.len().min(MAX_LISTED);
+                let more = if near.len() > MAX_LISTED {
+                    " and more"
+                } else {
+                    ""
+                };
                 Some(format!(
                     "it knows {}{more}; rename or remove the folder or the lines of that class",
                     choices(&near[..some])

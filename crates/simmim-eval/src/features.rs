@@ -168,7 +168,7 @@ impl Extractor {
         let missing = |what: String, has: String| Error::NoFeature { what, has };
         if choice.pool == Pool::ClassToken && self.encoder().class_tokens() == 0 {
             let has = "a Swin transformer has none: take the mean".to_owned();
-            return Err(missing("a class token".to_owned(), has));
+            return Err(missing("class token".to_owned(), has));
         }
         let Some(block) = choice.block else {
             return Ok(self.encoder().features());

@@ -134,12 +134,12 @@ fn what_an_encoder_has_not_is_said_before_any_image_is_read() {
         let words = format!("embed --from run --data labelled {words}");
         sandbox.simmim(&words).fails(2, says);
     };
-    refuse("--out f.npz", &["f.npz ends in no format", "`npy`"]);
+    refuse("--out f.npz", &["cannot write features to f.npz", "`npy`"]);
     refuse(
         "--out f.npy --block 3",
-        &["has not block 3", "the blocks 1 to 2"],
+        &["has no block 3", "the blocks 1 to 2"],
     );
-    refuse("--out f.npy --block 0", &["has not block 0"]);
+    refuse("--out f.npy --block 0", &["has no block 0"]);
     assert!(!sandbox.path("f.npy").exists());
     sandbox
         .simmim("knn --from run --data labelled --k 0")
