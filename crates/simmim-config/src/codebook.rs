@@ -67,6 +67,7 @@ impl Codebook {
         let shape = shape_of(archive, tensor, channels)?;
         let array = archive.array(tensor)?;
         let width = channels * shape.side * shape.side;
+        // No range contains NaN, which is refused with the rest.
         let is_wrong = |value: &f32| !(0.0..=1.0).contains(value);
         if let Some(place) = array.values.iter().position(is_wrong) {
             return Err(Error::Codebook {
@@ -94,6 +95,7 @@ impl Codebook {
             return Ok(None);
         }
         let channels = config.data.channels;
+        // Here only the tensor of that name will do: the other matrices are weights.
         archive.info(CODEBOOK)?;
         Self::read(archive, channels).map(Some)
     }

@@ -17,6 +17,7 @@ impl RawConfig {
     /// The first key in which this configuration and the one of `now` differ, but for keys that do not decide what is
     /// computed.
     pub fn differs(&self, now: &Self) -> Option<Difference> {
+        // Compared as TOML: that is what a run folder keeps, and a key without meaning for the task has no value there.
         let mut decisive = Self::keys().into_iter().filter(|key| !key.is_free);
         decisive.find_map(|key| {
             let path = key.path();

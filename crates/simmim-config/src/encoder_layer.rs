@@ -20,6 +20,7 @@ impl RawConfig {
         };
         let names: Vec<&str> = self.model.keys().iter().map(|row| row.name).collect();
         let mut model = self.model.clone();
+        // A fine-tuning may take other windows; its position biases go on counting in those that they were learned with.
         model.pretrained_windows = learned_windows(self);
         let sections = [
             ("data", of(&self.data, &data)),

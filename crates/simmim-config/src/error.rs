@@ -99,7 +99,7 @@ pub enum Error {
         allowed: String,
     },
 
-    /// No model is named so.
+    /// No model variant has that name.
     #[error("there is no model variant `{name}`")]
     UnknownVariant {
         /// The name asked for.
@@ -135,7 +135,7 @@ pub enum Error {
         near: Vec<String>,
     },
 
-    /// A tensor given as a codebook is none.
+    /// A tensor given as a codebook is not one.
     #[error("tensor `{tensor}` of {} is not a codebook", path.display())]
     Codebook {
         /// The file.
@@ -193,7 +193,7 @@ pub enum CodebookFault {
         found: usize,
     },
 
-    /// A value is none of a pixel.
+    /// A value is outside the range of a pixel.
     #[error("a value of codeword {codeword} is {found}, expected 0 to 1")]
     Value {
         /// The row, counted from 0.

@@ -76,6 +76,7 @@ impl FineTunePlan {
             classes,
             rand_augment,
         };
+        // Last, because the parameters can only be counted for a geometry that holds.
         require_addressable(&plan.encoder, || plan.model().1.n_values())?;
         Ok(plan)
     }

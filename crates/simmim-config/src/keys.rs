@@ -75,6 +75,7 @@ macro_rules! section {
 
             fn keys(&self) -> &'static [Row] {
                 const KEYS: &[Row] = &[$({
+                    // Without `@free` the list is empty.
                     const MARKS: &[&str] = &[$(stringify!($free))?];
                     Row {
                         name: stringify!($key),

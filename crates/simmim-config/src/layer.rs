@@ -104,6 +104,7 @@ impl RawConfig {
                 .iter()
                 .rposition(|layer| layer.keys().any(|own| own == key))
         };
+        // A later layer has a higher place, and a key that no layer sets is below all places.
         if sets("data.image_size") > sets("model.window") {
             config.model.window = None;
         }
@@ -138,6 +139,7 @@ impl Layer {
             Ok(table) => table,
             Err(source) => return Err(Error::Syntax { origin, source }),
         };
+        // A key of the file and not of the configuration, so the checks must not meet it.
         let base = table.remove(EXTENDS);
         if let Some(base) = &base {
             table = overlay(base_of(base, &origin)?.table, table);
@@ -257,6 +259,7 @@ impl Layer {
             let Some(expected) = section.expected(key) else {
                 return Err(self.unknown_key(&format!("{name}.{key}")));
             };
+            // `--set data.path=2024` means the text, though TOML reads a number.
             let set_as_typed = || self.typed.clone().map(Value::String);
             if !section.set(key, value)
                 && !set_as_typed().is_some_and(|text| section.set(key, &text))

@@ -87,6 +87,7 @@ pub(crate) fn prove(objective: &Objective, geometry: Geometry) -> Result<(), Err
     if !objective.fits(stride, patch_px, cell_px) {
         return Err(misfit(objective, square_px, geometry));
     }
+    // In 128 bits, in which no product of allowed values overflows.
     let n_elements = (square_px / objective.element_px()) as u128;
     let n_values = n_elements.pow(2) * channels as u128;
     let n_outputs = n_values * objective.n_classes().unwrap_or(1) as u128;
@@ -123,6 +124,7 @@ fn misfit(objective: &Objective, square_px: usize, geometry: Geometry) -> Error 
         format!("squares of {square_px} px, patches of {patch_px} px and cells of {cell_px} px");
     let (mut key, mut found) = ("objective.target_px", objective.target_px.to_string());
     let mut fits = fitting.join(", ");
+    // Where no side fits, the codewords themselves are too large, and the codebook is to blame.
     if let (Target::Codewords { side, .. }, true) = (objective.target, fitting.is_empty()) {
         (key, found) = ("objective.codebook", format!("of {side} x {side} px"));
         "no `objective.target_px`".clone_into(&mut fits);

@@ -134,6 +134,7 @@ impl RawConfig {
             "model" => Some(&mut self.model),
             "mask" => Some(&mut self.mask),
             "objective" => Some(&mut self.objective),
+            // A layer that names the section makes the configuration one of fine-tuning.
             "finetune" => Some(self.finetune.get_or_insert_default()),
             "train" => Some(&mut self.train),
             _ => None,

@@ -43,6 +43,7 @@ pub fn picture(
     font.map_err(|_| failed("the font cannot be read".to_owned()))?;
     let (width, height) = size;
     let mut pixels = vec![255; (width * height * 3) as usize];
+    // The canvas borrows the pixels until this block ends.
     {
         let canvas = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
         let white = canvas.fill(&WHITE);

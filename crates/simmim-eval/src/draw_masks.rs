@@ -24,6 +24,7 @@ pub fn draw_masks(plan: &Plan, bytes: &[u8], n_masks: u64, seed: u64) -> Result<
     });
     let drawn: Vec<Vec<u8>> = drawn.collect();
     let cells = [&[original], &drawn[..]].concat();
+    // As nearly a square as whole images allow.
     let n_columns = (cells.len() as f64).sqrt().ceil() as usize;
     Ok(Picture::grid(&cells, masks.image_px(), n_columns))
 }

@@ -184,7 +184,7 @@ impl Rows<'_> {
         Ok(true)
     }
 
-    /// Sees to it that images wait, as long as there are any.
+    /// Loads the next batch that holds an image, where no row is waiting; none at the end.
     fn fill(&mut self) -> io::Result<()> {
         while self
             .waiting
@@ -293,7 +293,7 @@ fn write_parquet(
             column.close()?;
         }
         if let Some(mut column) = group.next_column()? {
-            // Every element is there; the first of each row begins a new list.
+            // Levels of the format: 1 for an element that is there; 0 for one that begins a list, 1 for one that goes on.
             let there = vec![1_i16; values.len()];
             let begins = (0..values.len()).map(|at| i16::from(at % rows.width != 0));
             let begins: Vec<i16> = begins.collect();

@@ -25,8 +25,8 @@ impl Evaluation {
     }
 }
 
-/// Measures a classifier on every image of a test set once. One that cannot be read counts neither way:
-/// [`TestSet::unreadable`] lists those. `seen` is told after each batch how many images are done.
+/// Measures a classifier on every image of a test set once. Those that cannot be read do not count:
+/// [`TestSet::unreadable`] lists them. `seen` is told after each batch how many images are done.
 ///
 /// # Errors
 /// [`Error::Data`] for too many unreadable images, or where none could be read; [`simmim_train::Error::Scores`] for a model
@@ -45,6 +45,7 @@ pub fn evaluate(
     };
     for batch in test.batches(model, batch_size)? {
         let batch = batch?;
+        // None of its images could be read.
         if batch.is_empty() {
             continue;
         }
@@ -53,6 +54,7 @@ pub fn evaluate(
         match &mut scores {
             Evaluation::Several(scores) => scores.add(&probabilities, &labels),
             Evaluation::Single(scores) => {
+                // One each: a test set of several is refused for such a model.
                 let only = labels.iter().filter_map(|own| own.first().copied());
                 scores.add(&probabilities, &only.collect::<Vec<_>>())
             }

@@ -46,12 +46,12 @@ impl Display for Choice {
     }
 }
 
-/// Images whose features are wanted with their labels; each has one at least.
+/// Labelled images whose features are wanted. Each image has a label or more.
 #[derive(Debug, Clone, Copy)]
 pub struct LabelledImages<'a> {
     /// The images.
     pub set: &'a LabelledSet,
-    /// Takes down those that cannot be read.
+    /// Collects those that cannot be read.
     pub reporter: &'a Arc<Reporter>,
     /// Images that are looked at together; the result is the same.
     pub batch_size: usize,
@@ -93,6 +93,7 @@ impl Extractor {
         } else {
             Source::Pretrained(Box::new(Trained::open_in(path, Some(Precision::F32))?))
         };
+        // Only a pass tells the widths: a Swin transformer's blocks widen from stage to stage.
         let mut extractor = Self {
             source,
             widths: Vec::new(),
@@ -257,6 +258,7 @@ impl Extractor {
         let (mut found, mut n_done) = (LabelledFeatures::default(), 0);
         for batch in self.all_images(images.set.data(), images.reporter, images.batch_size)? {
             let batch = batch?;
+            // None of its images could be read.
             if batch.is_empty() {
                 continue;
             }

@@ -21,8 +21,8 @@ pub struct FineTuned {
 }
 
 impl FineTuned {
-    /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints. Of a checkpoint
-    /// with a running average of the weights that is read, as it is what the run validates and keeps as best.
+    /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints. Where a
+    /// checkpoint holds a running average of the weights, that is read: the run validates it and keeps it as best.
     ///
     /// # Errors
     /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,

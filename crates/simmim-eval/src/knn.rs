@@ -105,13 +105,14 @@ fn nearest(query: &[f32], rows: &[f32], n: usize) -> Vec<(f32, usize)> {
     for (block, rows) in rows.chunks(ROWS_OF_A_BLOCK * width).enumerate() {
         let cosines = rows.chunks(width).map(|row| dot(query, row)).enumerate();
         found.extend(cosines.map(|(at, cosine)| (cosine, block * ROWS_OF_A_BLOCK + at)));
+        // Those found so far compete with the rows of this block; only the best n go on.
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         found.truncate(n);
     }
     found
 }
 
-/// Σ aᵢ bᵢ in eight sums side by side.
+/// Σ aᵢ bᵢ in eight sums side by side: one sum would be a chain in which each addition waits for the one before.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 8;
     let mut sums = [0.0_f32; LANES];

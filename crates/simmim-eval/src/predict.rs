@@ -7,7 +7,7 @@ use simmim_data::{BadImage, DataSet, Reporter};
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
 
-/// What is known of one image.
+/// The prediction for one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction<'a> {
     /// The image.
@@ -36,7 +36,7 @@ pub fn predict<E: From<Error>>(
     settings: PredictSettings,
     told: &mut dyn FnMut(&Prediction<'_>) -> Result<(), E>,
 ) -> Result<Vec<BadImage>, E> {
-    // Each is told of where it is met: there is no number of them at which to stop.
+    // Nothing is measured here, so unreadable images are listed and never too many.
     let reporter = Arc::new(Reporter::new(usize::MAX));
     let classes = &model.network().classes().classes;
     for batch in model.all_images(data, &reporter, settings.batch_size)? {
@@ -59,7 +59,7 @@ pub fn predict<E: From<Error>>(
 /// How labels are predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PredictSettings {
-    /// Classes that are told of each image.
+    /// Classes that are given for each image.
     pub n_labels: usize,
     /// Images that are looked at together; the result is the same.
     pub batch_size: usize,

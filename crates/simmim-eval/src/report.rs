@@ -142,6 +142,7 @@ impl Layout {
 
     fn of(classes: &[String]) -> Self {
         let n = classes.len();
+        // About 900 px for all of them, in cells that can still be seen and are not huge.
         let cell = (900 / n as i32).clamp(2, 72);
         let letters = (cell * 2 / 5).clamp(11, 24);
         let longest = classes.iter().map(|name| name.chars().count()).max();

@@ -57,6 +57,7 @@ impl TestSet {
         } else if trained_on.fingerprint() == fingerprint {
             (trained_on, Measured::HeldOutInTraining)
         } else {
+            // Opened once more with nothing held out: every image is measured on.
             let none = HeldOut {
                 share: 0.0,
                 ..HeldOut::default()

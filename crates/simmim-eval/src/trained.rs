@@ -42,7 +42,7 @@ impl Trained {
             }
             .into());
         }
-        // What the configuration may say of a codebook's file is of the time of the training.
+        // The codebook's file may have changed since the training: the checkpoint's own copy counts.
         let codebook = Codebook::of_checkpoint(&archive, opened.config())?;
         let shape = codebook.as_ref().map(Codebook::shape);
         let plan = Plan::with_codebook(opened.config().clone(), shape);

@@ -126,6 +126,7 @@ fn loss_and_gradient(samples: Samples<'_>, lambda: f64, weights: &[f64]) -> (f64
         .collect();
     let n = labels.len() as f64;
     let (mut loss, mut gradient) = (0.0, vec![0.0; weights.len()]);
+    // In the order of the rows, whichever task was done first: the sums do not depend on the threads.
     for (part, of_part) in parts {
         loss += part / n;
         gradient
