@@ -44,6 +44,7 @@ impl Choice {
 pub fn choose(survey: &Survey, cores: usize, memory_bytes: Option<u64>) -> Choice {
     let mut config = RawConfig::default();
     let mut reasons = Vec::new();
+    // The short side decides, because crops are square.
     let short_px = survey.median_px[0].min(survey.median_px[1]);
     let Sides { image, patch, cell } = sides(short_px);
     config.data.image_size = [image; 2];
@@ -131,6 +132,7 @@ fn choose_length(
     const MAX_BATCH: usize = 256;
     config.train.epochs = (IMAGES_SEEN / n_images.max(1)).clamp(20, MAX_EPOCHS);
     config.train.warmup_epochs = config.train.epochs as f64 * WARMUP_SHARE;
+    // Between these ends an epoch has 8 to 16 steps.
     config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, MAX_BATCH);
     // Narrow models take higher rates than the paper's ViT-B at 1e-4 to 2e-4.
     config.train.base_lr = if config.model.variant.starts_with("vit-b") {
@@ -143,6 +145,7 @@ fn choose_length(
         config.train.epochs, config.train.batch_size
     ));
     let fits = |config: &RawConfig| {
+        // What makes no plan is refused elsewhere; here it counts as fitting, so that the loop below ends.
         let needed = Plan::new(config.clone()).map_or(0, |plan| plan.memory_bytes());
         memory.is_none_or(|total| needed <= total / 2)
     };
@@ -190,6 +193,7 @@ pub fn describe_masks(plan: &Plan, n_draws: u64) -> String {
         masks.cell_px(),
         100.0 * survey.ratio
     );
+    // A distance needs something hidden and something visible.
     let Some(distance) = survey.avg_dist_px else {
         return start + ": there is no AvgDist";
     };

@@ -150,6 +150,7 @@ fn find(archive: &Archive) -> Result<&str, Error> {
     if let Some((name, _)) = archive.tensors().find(|(name, _)| *name == CODEBOOK) {
         return Ok(name);
     }
+    // The only tensor of a file is meant even where it is no matrix: then the error says what is wrong with it.
     let is_only = archive.tensors().len() == 1;
     let matrices: Vec<&str> = archive
         .tensors()
@@ -179,6 +180,7 @@ fn shape_of(archive: &Archive, tensor: &str, channels: usize) -> Result<Codebook
     if !(2..=MAX_CLASSES).contains(&n) {
         return Err(fault(CodebookFault::Count { found: n }));
     }
+    // The file says how many values a codeword has, and nothing of its shape: it has to be a square.
     let side = (width / channels).isqrt();
     if side == 0 || side * side * channels != width {
         return Err(fault(CodebookFault::Width {

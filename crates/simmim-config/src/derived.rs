@@ -73,6 +73,7 @@ impl RawConfig {
         const HANDFUL: usize = 10;
         match self.data.max_bad {
             0.0 => 0,
+            // A handful more, so that one broken file of a small set does not stop a run.
             share => ((n_images as f64 * share).ceil() as usize).max(HANDFUL),
         }
     }
@@ -106,6 +107,7 @@ impl RawConfig {
     pub fn adamw(&self, parameters: &Parameters, groups: Vec<Group>) -> AdamW {
         let train = &self.train;
         let settings = AdamWSettings {
+            // The keys are in f64 because TOML is; the optimiser computes in f32.
             betas: train.betas.map(|beta| beta as f32),
             eps: train.eps as f32,
             clip_norm: (train.clip_norm > 0.0).then_some(train.clip_norm),

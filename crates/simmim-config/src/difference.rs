@@ -22,6 +22,7 @@ impl RawConfig {
         decisive.find_map(|key| {
             let path = key.path();
             let value = |config: &Self| config.get(&path).map(|value| value.to_string());
+            // As text, so that the line of the file can be shown.
             let (before, now) = (value(self), value(now));
             (before != now).then_some(Difference { key, before, now })
         })

@@ -61,6 +61,7 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     if let Some(patch_norm) = model.patch_norm {
         return Err(misfit("model.patch_norm", patch_norm, OTHER_FAMILY));
     }
+    // The authors' ViT shares one table among all blocks in pre-training.
     let positions = model.positions.unwrap_or(Positions::SharedRelative);
     let relative_positions = match positions {
         Positions::SharedRelative => RelativePositions::Shared,
@@ -164,6 +165,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
 
 /// Refuses stages and blocks beyond any use.
 fn require_depths(depths: &[usize]) -> Result<(), Error> {
+    // So that all stages together have no more blocks than a ViT may have.
     let each = 1..=MAX_SIZE / MAX_STAGES;
     if !(1..=MAX_STAGES).contains(&depths.len()) || !depths.iter().all(|n| each.contains(n)) {
         let reason = format!(
@@ -243,6 +245,7 @@ fn no_window(swin: &SwinConfig, wanted: Option<usize>) -> Error {
         [] => "; no size near it fits".to_owned(),
         near => format!("; the nearest that fit are {}", near.join(" and ")),
     };
+    // Another window may be an easier change than another image size.
     let usual = wanted.and_then(|_| window_of(swin, None));
     let or = usual.map_or_else(String::new, |usual| {
         format!("; windows of {usual} fit this size")
@@ -268,6 +271,7 @@ fn nearest(
 ) -> Option<[usize; 2]> {
     // Any whole number of windows of 24 tokens lies within this many strides.
     const REACH: usize = 48;
+    // A side is at least one stride, and no geometry has more than the maximum.
     let sides = |side: usize| -> Vec<usize> {
         let (low, high) = (side / stride, side.div_ceil(stride));
         match way {
@@ -314,8 +318,9 @@ fn check_sizes(config: &RawConfig, found: Sizes) -> Result<(), Error> {
         ("model.mlp_ratio", mlp_ratio as usize),
         ("model.window", config.model.window.unwrap_or(0)),
     ];
+    // A ratio far below 1 rounds the hidden layer away.
     if ((width as f64 * mlp_ratio) as usize) < 1 {
-        let reason = format!("a width of {width} times it is less than one hidden value");
+        let reason = format!("times the width {width} it is less than 1");
         return Err(misfit("model.mlp_ratio", mlp_ratio, reason));
     }
     match sizes.into_iter().find(|&(_, size)| size > MAX_SIZE) {
@@ -328,6 +333,7 @@ fn require_whole_patches([height, width]: [usize; 2], patch_px: usize) -> Result
     if height % patch_px == 0 && width % patch_px == 0 {
         return Ok(());
     }
+    // At least one patch: an image smaller than that has nothing below it.
     let down = |side: usize| (side / patch_px * patch_px).max(patch_px);
     let up = |side: usize| side.div_ceil(patch_px) * patch_px;
     let reason = format!(

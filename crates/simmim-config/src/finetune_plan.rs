@@ -62,6 +62,7 @@ impl FineTunePlan {
             text => Some(RandAugment::parse(text)?),
         };
         mixing(finetune).check()?;
+        // A class's weight is one over how often it is the label, which needs one label an image.
         if classes.multi_label && finetune.class_weights == ClassWeights::Balanced {
             return Err(Error::Geometry {
                 key: "finetune.class_weights",
@@ -140,6 +141,7 @@ impl FineTunePlan {
             return None;
         }
         let n_images: usize = counts.iter().sum();
+        // Classes without an image get no share, or the mean would not be 1.
         let n_present = counts.iter().filter(|count| **count > 0).count();
         let weight = |count: &usize| match count {
             0 => 0.0,
@@ -165,6 +167,7 @@ impl FineTunePlan {
                 } else {
                     self.config.train.weight_decay
                 };
+                // Layer 0 is the embedding, the last one the head: the nearer to the image, the slower it learns.
                 let depth = last.saturating_sub(layer) as i32;
                 Group {
                     parameters: Vec::new(),

@@ -81,6 +81,7 @@ impl RawConfig {
             layer.apply(&mut config)?;
         }
         if config.finetune.is_some() {
+            // All layers are read first, because a later one may say that it is a fine-tuning.
             let other = |layer: &&Layer| layer.has("mask") || layer.has("objective");
             if let Some(layer) = layers.iter().find(other) {
                 return Err(Error::TwoTasks {
@@ -120,6 +121,7 @@ impl Layer {
     /// Those of [`recipe::find`], and [`Error::Read`] and [`Error::Syntax`] of a file.
     pub fn recipe(name_or_file: &str) -> Result<(String, Self), Error> {
         let path = Path::new(name_or_file);
+        // A name with a slash may be both: what ships comes first.
         if recipe::is_file(path) && recipe::find(name_or_file).is_err() {
             let stem = path.file_stem().unwrap_or_default();
             return Ok((stem.to_string_lossy().into_owned(), Self::file(path)?));
@@ -173,6 +175,7 @@ impl Layer {
         let malformed = || Error::Override {
             text: assignment.to_owned(),
         };
+        // `=` may be part of the value: only the first one divides.
         let (path, typed) = assignment.split_once('=').ok_or_else(malformed)?;
         let (section, key) = path.split_once('.').ok_or_else(malformed)?;
         let (section, key, typed) = (section.trim(), key.trim(), typed.trim());

@@ -41,6 +41,7 @@ pub(crate) fn closest(wanted: &str, mut scored: Vec<(usize, String)>) -> Vec<Str
     // Two slips in a short name, more in a long one.
     let limit = (wanted.chars().count() / 3).max(2);
     scored.retain(|(distance, _)| *distance <= limit);
+    // By distance, and then by name, so that a hint is always the same.
     scored.sort_unstable();
     scored
         .into_iter()

@@ -31,6 +31,7 @@ impl Plan {
     /// names the key and what would fit. Where the configuration names a codebook, its header is read:
     /// [`Error::File`], [`Error::NoCodebook`], [`Error::Codebook`].
     pub fn new(config: RawConfig) -> Result<Self, Error> {
+        // Only the header: a plan is often made to be looked at, and a codebook may be large.
         let open = |path: &String| CodebookShape::open(Path::new(path), config.data.channels);
         let codebook = config.objective.codebook.as_ref().map(open).transpose()?;
         Self::with_codebook(config, codebook)

@@ -126,6 +126,7 @@ pub(crate) fn near_names(name: &str) -> Vec<String> {
     if !alike.is_empty() {
         return alike;
     }
+    // The many rows of the paper's tables would bury the names that someone may have meant.
     let of_no_folder = names.filter(|name| !name.contains('/'));
     of_no_folder.map(str::to_owned).collect()
 }

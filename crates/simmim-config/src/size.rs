@@ -26,6 +26,7 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn bytes(self) -> u64 {
         let values = self.n_parameters as f64 * self.copies + self.kept_values;
+        // In f64 all the way: an estimate may be larger than any integer, and is then the largest.
         (VALUE_BYTES as f64 * values) as u64
     }
 }

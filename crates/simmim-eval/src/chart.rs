@@ -39,6 +39,7 @@ pub fn picture(
     paint: impl FnOnce(&Canvas<'_>) -> Result<(), Fault>,
 ) -> Result<Picture, Error> {
     let failed = |reason: String| Error::Plot { reason };
+    // The font is part of the program: a server may have none.
     let font = register_font(FONT, FontStyle::Normal, notosans::REGULAR_TTF);
     font.map_err(|_| failed("the font cannot be read".to_owned()))?;
     let (width, height) = size;

@@ -17,6 +17,7 @@ const HIDDEN: u8 = 127;
 /// [`Error::Data`] for an image that cannot be decoded.
 pub fn draw_masks(plan: &Plan, bytes: &[u8], n_masks: u64, seed: u64) -> Result<Picture, Error> {
     let original = as_seen(plan, bytes)?;
+    // The stream of the training: these are masks that a run with this seed could draw.
     let (stream, masks) = (Stream::new(seed, Purpose::Mask), plan.masks());
     let drawn = (0..n_masks).map(|idx| {
         let mask = masks.draw(stream.at(0, idx));

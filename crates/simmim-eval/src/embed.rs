@@ -98,6 +98,7 @@ pub fn embed(
     let format = Format::of(out)?;
     let width = extractor.width_of(choice)?;
     let n_images = data.len();
+    // A row of NaN is better than none, up to the limit that a training has.
     let reporter = Arc::new(Reporter::new(extractor.config().bad_limit(n_images)));
     let loader = extractor.all_images(data, &reporter, batch_size)?;
     let mut rows = Rows {
@@ -173,6 +174,7 @@ impl Rows<'_> {
         }
         self.fill()?;
         match &mut self.waiting {
+            // Batches leave out what cannot be read; a gap in their numbers is such an image.
             Some(batch) if batch.entries[batch.at] == self.next => {
                 row.extend(&batch.features[batch.at * self.width..][..self.width]);
                 batch.at += 1;
@@ -248,6 +250,7 @@ fn write_npy(file: &mut dyn Write, rows: &mut Rows<'_>) -> io::Result<()> {
 /// Source: the format of huggingface/safetensors: the length of a JSON header, the header, the values.
 fn write_safetensors(file: &mut dyn Write, names: &[u8], rows: &mut Rows<'_>) -> io::Result<()> {
     let (n, width) = (rows.n_images, rows.width);
+    // The names come last, because the rows are written as they are computed.
     let end = 4 * n * width;
     let header = serde_json::json!({
         "features": {"dtype": "F32", "shape": [n, width], "data_offsets": [0, end]},
@@ -277,6 +280,7 @@ fn write_parquet(
     let mut row = Vec::new();
     loop {
         let (mut paths, mut values) = (Vec::new(), Vec::new());
+        // A group is held in memory until it is written.
         while paths.len() < ROWS_OF_A_GROUP && rows.next(&mut row)? {
             let name = names.next().unwrap_or_default();
             paths.push(ByteArray::from(name));

@@ -62,6 +62,7 @@ pub fn evaluate(
         .map_err(simmim_train::Error::from)?;
         seen(scores.n_images());
     }
+    // A score of no image would be a division by zero.
     test.require_measured(scores.n_images())?;
     Ok(scores)
 }

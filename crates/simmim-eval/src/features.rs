@@ -86,6 +86,7 @@ impl Extractor {
     /// # Errors
     /// Those of [`Trained::open`] and [`FineTuned::open`].
     pub fn open(path: &Path) -> Result<Self, Error> {
+        // The checkpoint is opened twice: once to learn of which kind it is, and once by that kind.
         let (_, origin) = checkpoint::open_own(path, None)?;
         let is_fine_tuned = origin.config.finetune.is_some();
         let source = if is_fine_tuned {
@@ -174,6 +175,7 @@ impl Extractor {
         let Some(block) = choice.block else {
             return Ok(self.encoder().features());
         };
+        // Users count blocks from 1, and 0 is no block.
         let width = block.checked_sub(1).and_then(|idx| self.widths.get(idx));
         width.copied().ok_or_else(|| {
             let has = format!("it has the blocks 1 to {}", self.n_blocks());
@@ -204,6 +206,7 @@ impl Extractor {
                 found = pooled(x.tensor(), encoder.class_tokens(), choice.pool);
             }
         });
+        // Behind the last norm an encoder hands out patch tokens alone.
         if wanted.is_none() {
             found = pooled(output.tensor(), 0, Pool::Mean);
         }

@@ -41,6 +41,7 @@ impl FineTuned {
             }
             .into());
         }
+        // The names of the classes are nowhere but in the checkpoint: the data set may be gone.
         let classes = classes_of(&archive)?;
         let plan = FineTunePlan::new(opened.config().clone(), classes);
         let plan = plan.map_err(|source| opened.unusable(source))?;

@@ -35,6 +35,7 @@ impl Labelled {
     /// Makes every row of length 1; a row of zeros stays.
     #[must_use]
     fn normalised(&self) -> Vec<f32> {
+        // Without an image there is no width either: it is 0, and no row is visited.
         let width = self.features.len() / self.labels.len().max(1);
         let mut rows = self.features.clone();
         for row in rows.chunks_mut(width.max(1)) {
@@ -107,6 +108,7 @@ fn nearest(query: &[f32], rows: &[f32], n: usize) -> Vec<(f32, usize)> {
         found.extend(cosines.map(|(at, cosine)| (cosine, block * ROWS_OF_A_BLOCK + at)));
         // Those found so far compete with the rows of this block; only the best n go on.
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        // Memory stays at one block more than n, however many images there are.
         found.truncate(n);
     }
     found

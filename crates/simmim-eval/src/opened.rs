@@ -49,6 +49,7 @@ impl Opened {
 
     /// The mean and standard deviation of the training: a run writes them as numbers.
     pub(crate) fn normalisation(&self) -> Result<Normalisation, Error> {
+        // A run writes the numbers that it measured in place of the word, so a word is a sign of a file that was changed.
         let unresolved = simmim_train::Error::NoMetadata {
             path: self.file.clone(),
             key: "data.mean",

@@ -68,6 +68,7 @@ pub struct PredictSettings {
 /// The places of the largest values, the largest first; of equal ones the first.
 fn likeliest(row: &[f32], n: usize) -> impl Iterator<Item = usize> {
     let mut places: Vec<usize> = (0..row.len()).collect();
+    // A stable sort: equal ones stay in the order of the classes.
     places.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
     places.into_iter().take(n)
 }

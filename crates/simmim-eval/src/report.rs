@@ -29,6 +29,7 @@ pub fn table(scores: &Scores, classes: &[String]) -> String {
     if listed.len() > MAX_LISTED {
         // A class without images has no recall, and stands last.
         let recall = |class: &usize| scores.of_class(*class).recall.unwrap_or(2.0);
+        // Whoever reads a short list looks for what goes wrong.
         listed.sort_by(|a, b| recall(a).total_cmp(&recall(b)));
         listed.truncate(MAX_LISTED);
         let _ = writeln!(
@@ -37,6 +38,7 @@ pub fn table(scores: &Scores, classes: &[String]) -> String {
             classes.len()
         );
     }
+    // In characters and not in bytes: names may be of any language.
     let width = listed.iter().map(|class| classes[*class].chars().count());
     let width = width.max().unwrap_or(0).max("class".len());
     let _ = writeln!(
@@ -147,6 +149,7 @@ impl Layout {
         let letters = (cell * 2 / 5).clamp(11, 24);
         let longest = classes.iter().map(|name| name.chars().count()).max();
         let longest = longest.unwrap_or(0).min(Self::MAX_LETTERS) as i32;
+        // A letter is about three fifths as wide as it is high.
         let named = if n <= MAX_NAMED {
             longest * letters * 3 / 5 + 60
         } else {
@@ -235,6 +238,7 @@ impl Layout {
             .transform(FontTransform::Rotate270)
             .pos(Pos::new(HPos::Left, VPos::Center));
         for (class, name) in classes.iter().enumerate() {
+            // A long name would push the cells off the picture.
             let shown: String = name.chars().take(Self::MAX_LETTERS).collect();
             let (x, y) = self.corner(origin, class, class);
             let middle = self.cell / 2;

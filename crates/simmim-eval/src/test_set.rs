@@ -52,6 +52,7 @@ impl TestSet {
         let (held_out, seed) = (config.held_out(), config.split_seed());
         let trained_on = LabelledSet::open_to_measure(spec, held_out, seed)?;
         let fingerprint = model.origin().progress.data_fingerprint;
+        // A division by the source comes first: it holds whatever the model was trained on.
         let (set, measured) = if trained_on.divided_by_source() {
             (trained_on, Measured::HeldOutBySource)
         } else if trained_on.fingerprint() == fingerprint {
@@ -81,6 +82,7 @@ impl TestSet {
                 near: near_or_all(class, known.iter().map(String::as_str)),
             })
         };
+        // The set may have fewer classes than the model, and in another order.
         let classes = set
             .labels()
             .classes()

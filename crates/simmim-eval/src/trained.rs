@@ -46,6 +46,7 @@ impl Trained {
         let codebook = Codebook::of_checkpoint(&archive, opened.config())?;
         let shape = codebook.as_ref().map(Codebook::shape);
         let plan = Plan::with_codebook(opened.config().clone(), shape);
+        // The user did not write this configuration, so the error names the file.
         let plan = plan.map_err(|source| opened.unusable(source))?;
         let network = Network::read(&archive, &plan, codebook)?;
         Ok(Self {
@@ -80,6 +81,7 @@ impl Trained {
     /// # Errors
     /// [`Error::Data`] when the cells do not fit the image.
     pub fn masks_like(&self, config: &RawConfig) -> Result<MaskPlan, Error> {
+        // All but the masks as in the training, so that the proof that they fit is that of a plan.
         let changed = RawConfig {
             mask: config.mask.clone(),
             ..self.plan.config().clone()

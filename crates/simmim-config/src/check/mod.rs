@@ -187,6 +187,7 @@ impl Model {
             ("model.window", self.window),
         ];
         for (key, count) in counts {
+            // Their upper ends are a matter of the whole geometry: `encoder.rs` proves them.
             require(count != Some(0), key, &0, POSITIVE)?;
         }
         let mlp_ratio = self.mlp_ratio;
@@ -226,6 +227,7 @@ impl Mask {
 impl Objective {
     fn check(&self) -> Result<(), Error> {
         let window = self.norm_target;
+        // An odd side has a centre; a window of 1 would leave nothing but zeros.
         let is_window = window == 0 || (window >= 3 && window % 2 == 1);
         require(
             is_window,
@@ -266,6 +268,7 @@ impl Objective {
             &self.norm_target,
             &format!("0 for the target \"{target}\": only pixels are normalised"),
         )?;
+        // A value equal to the default cannot be told from one that was not given, and does no harm.
         let default = Self::default();
         require(
             target == Target::Bins || self.bins == default.bins,
@@ -333,6 +336,7 @@ impl Train {
             &self.batch_size,
             POSITIVE,
         )?;
+        // Parts of equal size, so that each weighs the same in the mean.
         let n_parts = self.accumulation;
         require(
             n_parts > 0 && self.batch_size.is_multiple_of(n_parts),
@@ -414,6 +418,7 @@ impl Train {
         )?;
         let first = self.milestones.first();
         require(
+            // Only this schedule looks at them; a recipe may have set them for it.
             self.schedule != Schedule::Multistep
                 || first.is_some_and(|&first| self.warmup_epochs <= first as f64),
             "train.milestones",

@@ -138,6 +138,7 @@ fn loss_and_gradient(samples: Samples<'_>, lambda: f64, weights: &[f64]) -> (f64
         .chunks(width + 1)
         .zip(gradient.chunks_mut(width + 1))
     {
+        // All but the last, which is the bias.
         for (weight, sum) in of_class[..width].iter().zip(sums) {
             loss += 0.5 * lambda * weight * weight;
             *sum += lambda * weight;
@@ -166,6 +167,7 @@ fn add_row(row: &[f32], label: usize, weights: &[f64], gradient: &mut [f64]) -> 
         for (sum, x) in sums.iter_mut().zip(row) {
             *sum += slope * f64::from(*x);
         }
+        // The bias's feature is 1.
         sums[width] += slope;
     }
     sum.ln() + max - own
@@ -254,6 +256,7 @@ fn direction(gradient: &[f64], pairs: &[Pair]) -> Vec<f64> {
     let mut alphas = Vec::new();
     for Pair { step, change } in pairs.iter().rev() {
         let alpha = dot(step, &q) / dot(step, change);
+        // The two loops of algorithm 7.4: newest to oldest here, and back again below.
         q.iter_mut().zip(change).for_each(|(q, y)| *q -= alpha * y);
         alphas.push(alpha);
     }
@@ -310,6 +313,7 @@ fn sgd(
                 labels: &labels,
                 ..samples
             };
+            // The penalty is part of every batch's gradient, as weight decay would be.
             let (_, gradient) = loss_and_gradient(drawn, lambda, &weights);
             for ((weight, speed), slope) in weights.iter_mut().zip(&mut velocity).zip(gradient) {
                 *speed = MOMENTUM * *speed + slope;

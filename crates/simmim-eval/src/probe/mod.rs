@@ -72,6 +72,7 @@ impl Sweep {
         let (mut judge, mut fit, mut over) = (Vec::new(), Vec::new(), 0);
         for class in classes {
             over += class.len();
+            // An image to fit to is worth more than one to judge by: the last of a class is kept.
             let n_judges = (over / ONE_OF).min(class.len().saturating_sub(1));
             over -= n_judges * ONE_OF;
             judge.extend(&class[..n_judges]);
@@ -206,6 +207,7 @@ pub fn probe(
     }
     let Best { column, lambda, .. } = best?;
     let parts = rows.parts(column, &train, &held_out);
+    // From zero: the winner does not depend on what was tried before it.
     let layer = LinearLayer::fit(parts.fit.samples(), lambda, settings.solver, None);
     Some(Probed {
         trials,
@@ -259,6 +261,7 @@ fn standardise(fitted: &mut [f32], others: &mut [f32], width: usize) {
         .map(|(sum, square)| {
             let mean = sum / n;
             let deviation = (square / n - mean * mean).max(0.0).sqrt();
+            // Rounding leaves a little deviation even where all values are equal.
             let is_constant = deviation <= 1e-9 * mean.abs().max(1e-20);
             (mean, if is_constant { 0.0 } else { 1.0 / deviation })
         })
