@@ -54,7 +54,7 @@ struct Colours {
 pub fn cluster(plan: &Plan, data: &DataSet, reporter: &Reporter) -> Result<Codebook, Error> {
     let (seed, n) = (plan.config().train.seed, plan.config().objective.clusters);
     let stream = Stream::new(seed, Purpose::Codebook);
-    let colours = sample(plan, (data, reporter), stream)?;
+    let colours = sample(plan, data, reporter, stream)?;
     if colours.counts.len() < 2 {
         return Err(Error::FewColours {
             found: colours.counts.len(),
@@ -68,7 +68,8 @@ pub fn cluster(plan: &Plan, data: &DataSet, reporter: &Reporter) -> Result<Codeb
 /// The colours of some pixels of some images.
 fn sample(
     plan: &Plan,
-    (data, reporter): (&DataSet, &Reporter),
+    data: &DataSet,
+    reporter: &Reporter,
     stream: Stream,
 ) -> Result<Colours, Error> {
     let split = plan.split(data.len());

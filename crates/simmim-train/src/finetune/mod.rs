@@ -96,7 +96,7 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let images = Images::new(batches, config, set.fingerprint())?;
     notes.extend(notes::of_settings(config));
     let from = from.as_deref();
-    let learner = begin(&plan, &counts, (goes_on, from), &mut notes)?;
+    let learner = begin(&plan, &counts, goes_on, from, &mut notes)?;
     let n_parameters = learner
         .task
         .parameters
@@ -117,7 +117,8 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
 fn begin(
     plan: &FineTunePlan,
     counts: &[usize],
-    (goes_on, from): (bool, Option<&Path>),
+    goes_on: bool,
+    from: Option<&Path>,
     notes: &mut Vec<String>,
 ) -> Result<Learner<LabelNetwork>, Error> {
     let config = plan.config();

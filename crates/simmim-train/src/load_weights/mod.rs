@@ -16,7 +16,7 @@ use crate::checkpoint;
 use crate::error::Error;
 use crate::family::Family;
 
-use tables::{Sizes, first_grid, grid, of_swin, of_vit};
+use tables::{Grids, Sizes, first_grid, grid, of_swin, of_vit};
 
 /// Before the names of an encoder's parameters in files of pre-training.
 const PREFIX: &str = "encoder.";
@@ -172,18 +172,20 @@ impl<'a> Source<'a> {
     fn sizes_of(&self, parameter: &ParameterSpec, array: &Array) -> Option<Sizes> {
         let sizes = match (self.target, &self.own) {
             (EncoderConfig::Vit(vit), own) => {
-                let own = match own {
+                let from = match own {
                     Some(EncoderConfig::Vit(own)) => Some(grid(own)),
                     _ => None,
                 };
-                of_vit(parameter, array, (own, grid(vit)))
+                let to = grid(vit);
+                of_vit(parameter, array, Grids { from, to })
             }
             (EncoderConfig::Swin(swin), own) => {
-                let own = match own {
+                let from = match own {
                     Some(EncoderConfig::Swin(own)) => Some(first_grid(own)),
                     _ => None,
                 };
-                of_swin(parameter, array, (own, first_grid(swin)))
+                let to = first_grid(swin);
+                of_swin(parameter, array, Grids { from, to })
             }
         }?;
         (sizes.from != sizes.to).then_some(sizes)

@@ -18,12 +18,17 @@ pub(super) fn first_grid(swin: &SwinConfig) -> [usize; 2] {
     swin.image_size.map(|side| side / swin.patch_px)
 }
 
+/// The grids of patches of two encoders.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grids {
+    /// That of the file's encoder, where the file says it.
+    pub(super) from: Option<[usize; 2]>,
+    /// That of the encoder to be filled.
+    pub(super) to: [usize; 2],
+}
+
 /// Sizes of a ViT's tables: of the file's grid where it is known, else of a square one.
-pub(super) fn of_vit(
-    parameter: &ParameterSpec,
-    array: &Array,
-    (own, to): (Option<[usize; 2]>, [usize; 2]),
-) -> Option<Sizes> {
+pub(super) fn of_vit(parameter: &ParameterSpec, array: &Array, grids: Grids) -> Option<Sizes> {
     let offsets = |grid: [usize; 2]| grid.map(|side| 2 * side - 1);
     let shape = parameter.shape.as_slice();
     if parameter.kind == ParameterKind::PositionTable {
@@ -31,9 +36,9 @@ pub(super) fn of_vit(
             return None;
         };
         let rows = rows.checked_sub(CLASS_ROWS)?;
-        let from = own.map(offsets).or_else(|| odd_square(rows))?;
+        let from = grids.from.map(offsets).or_else(|| odd_square(rows))?;
         let fits = from[0] * from[1] == rows && shape.get(1) == Some(&n_heads);
-        let to = offsets(to);
+        let to = offsets(grids.to);
         let kind = Kind::Relative {
             class_rows: CLASS_ROWS,
         };
@@ -42,17 +47,14 @@ pub(super) fn of_vit(
     if parameter.kind != ParameterKind::AbsolutePositions {
         return None;
     }
-    let from = positions(array, shape, (own, 1))?;
+    let from = positions(array, shape, grids.from, 1)?;
     let kind = Kind::Absolute { class_rows: 1 };
+    let to = grids.to;
     Some(Sizes { kind, from, to })
 }
 
 /// Sizes of a Swin transformer's tables, whose windows are square.
-pub(super) fn of_swin(
-    parameter: &ParameterSpec,
-    array: &Array,
-    (own, to): (Option<[usize; 2]>, [usize; 2]),
-) -> Option<Sizes> {
+pub(super) fn of_swin(parameter: &ParameterSpec, array: &Array, grids: Grids) -> Option<Sizes> {
     let shape = parameter.shape.as_slice();
     if parameter.kind == ParameterKind::PositionTable {
         let (&[rows, n_heads], &[wanted, heads]) = (array.shape.as_slice(), shape) else {
@@ -65,22 +67,24 @@ pub(super) fn of_swin(
     if parameter.kind != ParameterKind::AbsolutePositions {
         return None;
     }
-    let from = positions(array, shape, (own, 0))?;
+    let from = positions(array, shape, grids.from, 0)?;
     let kind = Kind::Absolute { class_rows: 0 };
+    let to = grids.to;
     Some(Sizes { kind, from, to })
 }
 
-/// The grid of an array of absolute positions, if it has one of the right width.
+/// The grid of an array of absolute positions, if it is of the right width: `known`, or else a square one.
 fn positions(
     array: &Array,
     shape: &[usize],
-    (own, class_rows): (Option<[usize; 2]>, usize),
+    known: Option<[usize; 2]>,
+    class_rows: usize,
 ) -> Option<[usize; 2]> {
     let &[1, rows, width] = array.shape.as_slice() else {
         return None;
     };
     let rows = rows.checked_sub(class_rows)?;
-    let from = own.or_else(|| square(rows))?;
+    let from = known.or_else(|| square(rows))?;
     (from[0] * from[1] == rows && shape.get(2) == Some(&width)).then_some(from)
 }
 

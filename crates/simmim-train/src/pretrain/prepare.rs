@@ -80,7 +80,7 @@ fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network
     let mut config = fit_to_images(job.config.clone(), &found, &mut notes)?;
     let codebook = match stored {
         Some(codebook) => Some(codebook),
-        None => codebook_for(&plan, (&*data, &*reporter), &mut notes)?,
+        None => codebook_for(&plan, &data, &reporter, &mut notes)?,
     };
     if config.objective.target == Target::Clusters {
         let found = codebook.as_ref().map(|book| book.shape().n);
@@ -141,7 +141,8 @@ fn codebook_of_run(folder: &Path, config: &RawConfig) -> Result<Option<Codebook>
 /// The codebook of a new run, where its target has one: that of the file it names, or the data set's colours.
 fn codebook_for(
     plan: &Plan,
-    (data, reporter): (&DataSet, &Reporter),
+    data: &DataSet,
+    reporter: &Reporter,
     notes: &mut Vec<String>,
 ) -> Result<Option<Codebook>, Error> {
     let config = plan.config();

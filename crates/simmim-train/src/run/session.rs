@@ -90,7 +90,7 @@ impl<'o, T: Task> Session<'o, T> {
         let newest = agree(collective, folder.map_or(Ok(None), newest_checkpoint))?;
         let progress = match SharedFile::of(collective, newest.as_deref())? {
             Some(file) => {
-                let went_on = go_on(file.path(), &mut learner, (&config, images.fingerprint));
+                let went_on = go_on(file.path(), &mut learner, &config, images.fingerprint);
                 agree(collective, went_on)?
             }
             None => Progress::start(images.fingerprint),
@@ -403,7 +403,8 @@ fn newest_checkpoint(folder: &RunFolder) -> Result<Option<PathBuf>, Error> {
 fn go_on<T: Task>(
     newest: &Path,
     learner: &mut Learner<T>,
-    (now, fingerprint): (&RawConfig, u64),
+    now: &RawConfig,
+    fingerprint: u64,
 ) -> Result<Progress, Error> {
     let archive = Archive::open(newest)?;
     archive.verify()?;

@@ -69,7 +69,11 @@ impl Golden {
             .collect();
         let hiding = model.hiding(&self.device, &hidden);
 
-        self.compare_values(&model, &parameters, (&images, &hiding), &mut errors);
+        let input = Input {
+            images: &images,
+            hiding: &hiding,
+        };
+        self.compare_values(&model, &parameters, input, &mut errors);
 
         let mut trajectory = Trajectory::default();
         let mut optimiser = self.optimiser(&model, &parameters);
@@ -116,9 +120,10 @@ impl Golden {
         &self,
         model: &MaskedImageModel,
         parameters: &Parameters,
-        (images, hiding): (&Tensor, &Hiding),
+        input: Input<'_>,
         errors: &mut Errors,
     ) {
+        let Input { images, hiding } = input;
         let mut tape = Tape::inference(parameters);
         let features = model.features(&mut tape, images, hiding);
         let expected = self.archive.array("output.features").expect("features");
@@ -184,6 +189,12 @@ impl Golden {
         };
         AdamW::new(parameters, groups, settings)
     }
+}
+
+/// What a model of pre-training is given.
+struct Input<'a> {
+    images: &'a Tensor,
+    hiding: &'a Hiding,
 }
 
 #[derive(Default)]
