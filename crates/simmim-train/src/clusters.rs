@@ -23,11 +23,11 @@ use crate::device::device_in;
 use crate::error::Error;
 
 /// Images that colours are taken from, at most.
-const N_IMAGES: usize = 1000;
+const MAX_IMAGES: usize = 1000;
 /// Pixels that are taken from all of them together, at most.
-const N_PIXELS: usize = 1 << 17;
+const MAX_PIXELS: usize = 1 << 17;
 /// Iterations after which the means are left where they are.
-const MOST_ITERATIONS: usize = 50;
+const MAX_ITERATIONS: usize = 50;
 
 /// Epochs of the streams: the images, the pixels of each, the first means.
 const IMAGES: u64 = 0;
@@ -74,9 +74,9 @@ fn sample(
 ) -> Result<Colours, Error> {
     let split = plan.split(data.len());
     let order = stream.at(IMAGES, 0).permutation(split.train().len());
-    let chosen = order.into_iter().take(N_IMAGES);
+    let chosen = order.into_iter().take(MAX_IMAGES);
     let chosen: Vec<usize> = chosen.map(|place| split.train()[place]).collect();
-    let n_each = N_PIXELS / chosen.len().max(1);
+    let n_each = MAX_PIXELS / chosen.len().max(1);
     let of_image = |&entry_idx: &usize| -> Result<Vec<f32>, Error> {
         let draws = stream.at(PIXELS, entry_idx as u64);
         match pixels(plan, data, entry_idx) {
@@ -147,7 +147,7 @@ fn k_means(device: &Arc<dyn Device>, colours: &Colours, n: usize, draws: Draws) 
     let points = Tensor::from_slice(device, &[colours.counts.len(), channels], &colours.values);
     let mut means = first_means(colours, n, draws);
     let mut before = Vec::new();
-    for _ in 0..MOST_ITERATIONS {
+    for _ in 0..MAX_ITERATIONS {
         let words = Tensor::from_slice(device, &[n, channels], &means);
         let classes = points.nearest(&words).to_vec();
         if classes == before {

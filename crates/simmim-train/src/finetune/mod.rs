@@ -134,7 +134,7 @@ fn begin(
         notes.push("the encoder starts from scratch".to_owned());
     }
     if finetune.ema > 0.0 {
-        network.begin_average(finetune.ema);
+        network.begin_ema(finetune.ema);
     }
     let optimiser = plan.optimiser(network.model.encoder(), &network.parameters);
     Ok(Learner::new(network, optimiser, config))

@@ -16,8 +16,8 @@ use crate::learner::{Task, Validation};
 use crate::picture::Picture;
 use crate::scores::{MultiLabelScores, argmax};
 
-/// In a checkpoint, before the names of the averaged weights.
-const AVERAGE: &str = "average.";
+/// In a checkpoint, before the names of the weights' running average.
+const EMA: &str = "average.";
 /// The classes in a checkpoint's metadata.
 const CLASSES: &str = "simmim.classes";
 
@@ -38,12 +38,12 @@ pub struct LabelNetwork {
     device: Arc<dyn Device>,
     /// How much each class weighs in the loss of training; `None` where all weigh the same.
     class_weights: Option<Vec<f32>>,
-    average: Option<Average>,
+    ema: Option<Ema>,
 }
 
-/// A running average of the parameters.
+/// An exponential moving average of the parameters.
 #[derive(Debug)]
-struct Average {
+struct Ema {
     parameters: Parameters,
     decay: f32,
 }
@@ -61,7 +61,7 @@ impl LabelNetwork {
             classes: plan.classes().clone(),
             device,
             class_weights,
-            average: None,
+            ema: None,
         }
     }
 
@@ -71,8 +71,8 @@ impl LabelNetwork {
     /// # Errors
     /// [`Error::File`] for a missing array, [`Error::Weights`] for one of another shape.
     pub fn read(archive: &Archive, plan: &FineTunePlan) -> Result<Self, Error> {
-        let is_averaged = archive.names().any(|name| name.starts_with(AVERAGE));
-        let prefix = if is_averaged { AVERAGE } else { "" };
+        let has_ema = archive.names().any(|name| name.starts_with(EMA));
+        let prefix = if has_ema { EMA } else { "" };
         // Before memory is taken for a model that the file may only claim to hold.
         require_shapes(archive, prefix, &plan.model().1)?;
         let mut network = Self::new(plan, None);
@@ -85,9 +85,9 @@ impl LabelNetwork {
         &self.model
     }
 
-    /// Begins a running average of the weights as they are now.
-    pub(crate) fn begin_average(&mut self, decay: f64) {
-        self.average = Some(Average {
+    /// Begins a running average of the weights, at what they are now.
+    pub(crate) fn begin_ema(&mut self, decay: f64) {
+        self.ema = Some(Ema {
             parameters: self.parameters.copy(),
             decay: decay as f32,
         });
@@ -228,8 +228,8 @@ impl Task for LabelNetwork {
     }
 
     fn best_parameters(&self) -> &Parameters {
-        let average = self.average.as_ref();
-        average.map_or(&self.parameters, |average| &average.parameters)
+        let ema = self.ema.as_ref();
+        ema.map_or(&self.parameters, |ema| &ema.parameters)
     }
 
     fn loss<'a>(&'a self, tape: &mut Tape<'a>, batch: &Batch, n_parts: usize) -> Var {
@@ -239,9 +239,9 @@ impl Task for LabelNetwork {
     }
 
     fn stepped(&mut self) {
-        if let Some(average) = &mut self.average {
-            let share = 1.0 - average.decay;
-            average.parameters.lerp(&self.parameters, share);
+        if let Some(ema) = &mut self.ema {
+            let share = 1.0 - ema.decay;
+            ema.parameters.lerp(&self.parameters, share);
         }
     }
 
@@ -260,20 +260,20 @@ impl Task for LabelNetwork {
     }
 
     fn more_arrays(&self, whole: bool) -> Vec<Entry<'_>> {
-        let Some(average) = self.average.as_ref().filter(|_| whole) else {
+        let Some(ema) = self.ema.as_ref().filter(|_| whole) else {
             return Vec::new();
         };
-        let arrays = average.parameters.iter();
+        let arrays = ema.parameters.iter();
         arrays
-            .map(|(_, spec, tensor)| entry(&format!("{AVERAGE}{}", spec.name), tensor))
+            .map(|(_, spec, tensor)| entry(&format!("{EMA}{}", spec.name), tensor))
             .collect()
     }
 
     fn restore_arrays(&mut self, archive: &Archive) -> Result<(), Error> {
-        let Some(average) = &mut self.average else {
+        let Some(ema) = &mut self.ema else {
             return Ok(());
         };
-        load_weights(archive, AVERAGE, &mut average.parameters)
+        load_weights(archive, EMA, &mut ema.parameters)
     }
 
     fn more_metadata(&self) -> Vec<(String, String)> {
@@ -358,10 +358,10 @@ fn n_right_of(logits: &[f32], batch: &Batch) -> u32 {
 
 /// Turns logits into shares of one.
 fn softmax(row: &mut [f32]) {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0_f64;
     for x in row.iter_mut() {
-        *x = (*x - most).exp();
+        *x = (*x - max).exp();
         sum += f64::from(*x);
     }
     for x in row {
@@ -389,7 +389,7 @@ mod tests {
         let config = RawConfig::from_layers(&[Layer::text("test", TINY).unwrap()]).unwrap();
         let plan = FineTunePlan::new(config.clone(), classes).unwrap();
         let mut network = LabelNetwork::new(&plan, None);
-        network.begin_average(0.5);
+        network.begin_ema(0.5);
         network
             .parameters
             .set("head.bias", &[2], &[2.0, -4.0])

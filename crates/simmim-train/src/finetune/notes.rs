@@ -14,12 +14,12 @@ const CROPS_OF_RECIPES: [f64; 2] = [0.08, 1.0];
 /// What there is to learn from. `counts` are the training images of each class.
 pub(super) fn of_images(set: &LabelledSet, counts: &[usize]) -> Vec<String> {
     let n_classes = counts.len();
-    let (least, most) = (counts.iter().min(), counts.iter().max());
-    let (least, most) = (least.unwrap_or(&0), most.unwrap_or(&0));
-    let each = if least == most {
-        format!("{most} training images each")
+    let (min, max) = (counts.iter().min(), counts.iter().max());
+    let (min, max) = (min.unwrap_or(&0), max.unwrap_or(&0));
+    let each = if min == max {
+        format!("{max} training images each")
     } else {
-        format!("{least} to {most} training images each")
+        format!("{min} to {max} training images each")
     };
     let held_out = if set.divided_by_source() {
         "held-out images are those of the source"

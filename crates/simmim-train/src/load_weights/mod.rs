@@ -44,14 +44,14 @@ pub struct Loaded {
 
 impl Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MOST: usize = 4;
+        const MAX_NAMED: usize = 4;
         write!(f, "{} tensors", self.n_filled)?;
         for (sizes, n) in &self.resampled {
             write!(f, "; {n} tables of positions resampled from {sizes}")?;
         }
         if !self.unused.is_empty() {
-            let named = self.unused[..self.unused.len().min(MOST)].join(", ");
-            let more = self.unused.len().saturating_sub(MOST);
+            let named = self.unused[..self.unused.len().min(MAX_NAMED)].join(", ");
+            let more = self.unused.len().saturating_sub(MAX_NAMED);
             write!(f, "; not used: {named}")?;
             if more > 0 {
                 write!(f, " and {more} more")?;

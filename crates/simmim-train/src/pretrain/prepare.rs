@@ -18,8 +18,8 @@ use crate::learner::Learner;
 use crate::run::{Found, Images, Job, Prepared, SharedFile, divide, fit_to_images};
 use crate::run_folder::{self, Mode, RunFolder};
 
-/// Images whose headers are read to describe a data set.
-const N_SURVEYED: usize = 64;
+/// Images whose headers are read to describe a data set, at most.
+const MAX_SURVEYED: usize = 64;
 
 /// Reads what is to be known of the images, and puts the configuration into numbers.
 pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
@@ -66,7 +66,7 @@ fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network
     )?);
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(data.len())));
     let sample = ImageSample {
-        max_images: N_SURVEYED,
+        max_images: MAX_SURVEYED,
         seed: job.config.train.seed,
     };
     let survey = Survey::of(&data, sample, &reporter)?;

@@ -9,8 +9,8 @@ use simmim_data::{BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation,
 
 use crate::error::Error;
 
-/// Images that a data set's mean and standard deviation are measured on.
-const N_MEASURED: usize = 1000;
+/// Images that a data set's mean and standard deviation are measured on, at most.
+const MAX_MEASURED: usize = 1000;
 
 /// The images of a run, ready to be read.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(crate) fn fit_to_images(
     } = *found;
     let channels = config.data.channels;
     let sample = ImageSample {
-        max_images: N_MEASURED,
+        max_images: MAX_MEASURED,
         seed: config.train.seed,
     };
     let limits = config.decode_limits();
