@@ -44,13 +44,13 @@ struct Colours {
     channels: usize,
 }
 
-/// Clusters the colours of a data set, averaged over squares as the plan's target is. There are as many
-/// clusters as the plan asks for, or as many as there are colours.
+/// Clusters the colours of a data set, averaged over squares as the plan's target is: as many clusters as the plan asks
+/// for, or as there are colours.
+///
+/// Only training images are looked at: the loss on held-out ones must not profit from clusters that were made of them.
 ///
 /// # Errors
 /// [`Error::Data`] for too many unreadable images, [`Error::FewColours`] where there is one colour or none.
-///
-/// Held-out images are left out of it: the loss on them is to be that of classes which they had no part in.
 pub fn cluster(plan: &Plan, data: &DataSet, reporter: &Reporter) -> Result<Codebook, Error> {
     let (seed, n) = (plan.config().train.seed, plan.config().objective.clusters);
     let stream = Stream::new(seed, Purpose::Codebook);
@@ -159,7 +159,7 @@ fn k_means(device: &Arc<dyn Device>, colours: &Colours, n: usize, draws: Draws) 
     means
 }
 
-/// Each mean to the middle of its colours; one without any stays.
+/// Moves each mean to the centre of its colours; one without colours stays.
 fn move_means(colours: &Colours, classes: &[u32], means: &mut [f32]) {
     let channels = colours.channels;
     let mut sums = vec![0.0; means.len()];
@@ -200,7 +200,7 @@ fn first_means(colours: &Colours, n: usize, mut draws: Draws) -> Vec<f32> {
     means
 }
 
-/// A place, by its share of the sum.
+/// Draws an index, with the probability of its share of the sum.
 fn draw(gains: &[f64], draws: &mut Draws) -> usize {
     let mut left = draws.uniform(0.0, gains.iter().sum());
     let mut last = 0;

@@ -26,7 +26,7 @@ pub enum Error {
     Ranks(#[from] simmim_collective::Error),
 
     /// Stored values do not fit the model.
-    #[error("{}", path.display())]
+    #[error("cannot load the weights of {}", path.display())]
     Weights {
         /// The file of the values.
         path: PathBuf,
@@ -34,35 +34,35 @@ pub enum Error {
         source: simmim_autograd::Error,
     },
 
-    /// A file holds another kind of encoder than the one to be filled.
-    #[error("{} holds {found}, and {wanted} is to be filled", path.display())]
+    /// A file holds another family of encoders than the one that is needed.
+    #[error("{} holds {found}; {wanted} is needed", path.display())]
     OtherEncoder {
         /// The file.
         path: PathBuf,
-        /// What is to be filled.
+        /// What is needed.
         wanted: String,
         /// What was found.
         found: String,
-        /// Whether this program wrote the file, so that it says of its geometry itself.
+        /// Whether this program wrote the file, which then states its own geometry.
         is_own: bool,
     },
 
-    /// Predictions that are no numbers.
+    /// A prediction is not a number.
     #[error(transparent)]
     Scores(#[from] NotANumber),
 
     /// There is nothing to cluster.
-    #[error("the images show {found} colours, at least 2 are needed for clusters")]
+    #[error("clusters need at least 2 colours, the images show {found}")]
     FewColours {
         /// Distinct colours of the pixels that were looked at.
         found: usize,
     },
 
-    /// Classes of pixels need the mean and the deviation in numbers.
+    /// Classes of pixels need the channels' mean and deviation, which are still to be measured.
     #[error("the mean and deviation of the channels are not known yet")]
     NotMeasured,
 
-    /// The loss or the gradients are not numbers any more.
+    /// The loss, the gradients or the weights are no longer finite.
     #[error("training diverged at step {step}: `{metric}` is {value}")]
     Diverged {
         /// The step, counted from 1.
@@ -71,7 +71,7 @@ pub enum Error {
         metric: &'static str,
         /// Its value.
         value: f64,
-        /// The last checkpoint, whose weights are good.
+        /// The last checkpoint, whose weights are finite.
         checkpoint: PathBuf,
     },
 
@@ -120,11 +120,11 @@ pub enum Error {
     Threads {
         /// How many were asked for.
         threads: usize,
-        /// What the system said.
+        /// What the system says.
         source: rayon::ThreadPoolBuildError,
     },
 
-    /// The folder for a new run has something in it.
+    /// The folder for a new run is not empty.
     #[error("the run folder {} is not empty", path.display())]
     FolderNotEmpty {
         /// The folder.
@@ -196,7 +196,7 @@ impl Error {
             Self::Ranks(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Data(error) => error.hint(),
-            Self::Weights { .. } => Some("the file holds another model: compare with `simmim inspect FILE`".into()),
+            Self::Weights { .. } => Some("compare with `simmim inspect FILE`: the file holds another model".into()),
             Self::FewColours { .. } => Some("choose another `objective.target`".into()),
             Self::NotMeasured => Some("give `data.mean` and `data.std`".into()),
             Self::Diverged { checkpoint, .. } => Some(format!(
@@ -205,13 +205,13 @@ impl Error {
             )),
             Self::Changed { .. } => Some("put it back as it was, or start a new run with another --out".into()),
             Self::NoLast { path, newest } => Some(format!(
-                "to go on from an earlier one: cp {} {}",
+                "go on from an earlier one: cp {} {}",
                 newest.display(),
                 path.display()
             )),
             Self::NoMetadata { .. } => Some("name a run folder or one of its checkpoints".into()),
             Self::Metadata { .. } => Some("use another checkpoint of the run".into()),
-            Self::Threads { .. } => Some("ask for fewer with `train.threads`".into()),
+            Self::Threads { .. } => Some("lower `train.threads`".into()),
             Self::FolderNotEmpty { is_run: true, .. } => {
                 Some("pass --resume to go on with that run, --overwrite to replace it, or name another folder".into())
             }
@@ -224,13 +224,13 @@ impl Error {
             Self::FreeSpace { .. } => {
                 Some("free some space, lower `train.keep`, or put the run folder on another disk".into())
             }
-            Self::MetricsLine { .. } => Some("the log was edited or damaged: mend or remove that line".into()),
+            Self::MetricsLine { .. } => Some("mend or remove that line: the log was edited or damaged".into()),
             Self::NotFinite { .. } => {
                 Some("lower `train.base_lr`, lengthen `train.warmup_epochs`, or look for broken images".into())
             }
             Self::OtherEncoder { is_own: true, .. } => Some(
-                "leave out the recipe or the `model.variant` that asks for the other kind, so that the geometry is taken \
-                 from the checkpoint"
+                "leave out the recipe or the `model.variant` that asks for another family: the geometry is taken from the \
+                 checkpoint"
                     .into(),
             ),
             Self::OtherEncoder { is_own: false, .. } => Some(

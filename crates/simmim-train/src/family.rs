@@ -21,7 +21,7 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    /// That of the variant which a configuration names; none for an unknown one.
+    /// The family of a configuration's variant; none for an unknown one.
     pub(crate) fn of_variant(config: &RawConfig) -> Option<Self> {
         match config.model.variant.parse().ok()? {
             Variant::Vit(_) => Some(Self::Vit),
@@ -36,8 +36,7 @@ impl Family {
         }
     }
 
-    /// That of the encoder in a file whose parameters stand under the authors' names, behind `prefix`; none where there is
-    /// no such encoder.
+    /// The family of the encoder in a file with the authors' names behind `prefix`; none where there is no such encoder.
     pub(crate) fn of_names(archive: &Archive, prefix: &str) -> Option<Self> {
         let begins = |start: &str| {
             let start = format!("{prefix}{start}");

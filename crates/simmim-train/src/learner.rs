@@ -13,18 +13,18 @@ use crate::error::Error;
 use crate::picture::Picture;
 use crate::reduce::{Ranks, backward_and_reduce};
 
-/// What is trained: a network with a loss, and a measure of how good it is.
+/// A network in training: its parameters, its loss, and how good it is.
 pub trait Task: Debug + Send {
-    /// What checkpoints call it.
+    /// Its name in checkpoints.
     const KIND: &'static str;
 
-    /// What is trained.
+    /// The parameters that are trained.
     fn parameters(&self) -> &Parameters;
 
-    /// What is trained, to be changed.
+    /// The parameters that are trained, to be changed.
     fn parameters_mut(&mut self) -> &mut Parameters;
 
-    /// What is validated, and kept as best: what is trained, or an average of it.
+    /// The parameters that are validated and kept as best: those that are trained, or their running average.
     fn best_parameters(&self) -> &Parameters {
         self.parameters()
     }
@@ -35,7 +35,7 @@ pub trait Task: Debug + Send {
     /// Called after each optimiser step.
     fn stepped(&mut self) {}
 
-    /// How good it is on the images of all ranks' loaders; `None` when those have no image. Every rank gets the same.
+    /// How good it is on the images of all ranks' loaders, the same on every rank; `None` without an image.
     ///
     /// # Errors
     /// [`Error::Data`] when the loader has met too many unreadable images; [`Error::Ranks`].
@@ -45,7 +45,7 @@ pub trait Task: Debug + Send {
         collective: &dyn Collective,
     ) -> Result<Option<Validation>, Error>;
 
-    /// What it makes of some images, to look at; `None` for a task that draws nothing.
+    /// A picture of what it makes of some images; `None` for a task that draws none.
     fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture>;
 
     /// Arrays of a checkpoint besides the parameters: those for use and, with `whole`, those for going on.
@@ -68,12 +68,12 @@ pub trait Task: Debug + Send {
 pub struct Validation {
     /// The mean loss.
     pub loss: f64,
-    /// The measure of a task that has a better one than the loss: higher is better, 1 the most.
+    /// A better measure than the loss, of a task that has one: from 0 to 1, higher is better.
     pub accuracy: Option<f64>,
 }
 
 impl Validation {
-    /// Whether it is better: by accuracy where there is one; by the loss where there is none, or the same one.
+    /// Whether it is better: by accuracy where both have one and these differ, else by loss.
     pub fn is_better_than(&self, other: &Self) -> bool {
         match (self.accuracy, other.accuracy) {
             (Some(new), Some(old)) if new.total_cmp(&old).is_ne() => new > old,
@@ -96,7 +96,7 @@ pub struct Learner<T> {
 /// What one optimiser step showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepResult {
-    /// Mean error over what counts, of the weights before the step.
+    /// Mean loss of the step's images, by the weights before the step.
     pub loss: f64,
     /// L2 norm of all gradients before the clip.
     pub grad_norm: f64,
@@ -117,7 +117,7 @@ impl<T: Task> Learner<T> {
         }
     }
 
-    /// The same as one of several ranks, whose steps are those of all together.
+    /// The same as one of several ranks, which do each step together.
     #[must_use]
     pub(crate) fn among(mut self, collective: Arc<dyn Collective>) -> Self {
         self.collective = collective;
@@ -156,10 +156,10 @@ impl<T: Task> Learner<T> {
         })
     }
 
-    /// As a step of training of one process, on a batch that is there, with the same learning rate for all groups.
+    /// One optimiser step of a process on its own, on the given batch, with one learning rate for all groups.
     ///
     /// # Errors
-    /// None that a process without others can meet.
+    /// None without other ranks.
     pub fn step_on(&mut self, batch: &Batch, lr: f64) -> Result<StepResult, Error> {
         self.gradients.clear();
         let part = Part {
@@ -171,7 +171,7 @@ impl<T: Task> Learner<T> {
         self.update(vec![loss], |scale| lr * scale)
     }
 
-    /// Moves the weights against the gradients that have come together, if these and the losses of all parts are numbers.
+    /// Moves the weights by the gradients of all parts, if these and the loss are finite.
     fn update(
         &mut self,
         losses: Vec<Scalar>,

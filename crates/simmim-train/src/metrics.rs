@@ -133,7 +133,7 @@ impl MetricsLog {
         Ok(lines.into_iter().map(|(_, record)| record).collect())
     }
 
-    /// The records of the log at `path`. What a crash left after the last whole record is passed over.
+    /// The records of the log at `path`, without what a crash left after the last whole one.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be read, [`Error::MetricsLine`] where a line before a good one is damaged.
@@ -146,7 +146,7 @@ impl MetricsLog {
     }
 }
 
-/// The text of the log; bytes that a crash turned into something else become signs that are no JSON.
+/// The text of the log. Bytes that a crash has damaged become characters that are not JSON.
 fn read_text(path: &Path) -> Result<String, Error> {
     let bytes = fs::read(path).map_err(|source| simmim_checkpoint::Error::Read {
         path: path.to_owned(),
@@ -155,7 +155,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Every line with its record. Damaged lines may stand at the end only: that is where a crash leaves them.
+/// Every line with its record. Only the last lines may be damaged: that is where a crash leaves its traces.
 fn parse<'a>(path: &Path, text: &'a str) -> Result<Vec<(&'a str, Record)>, Error> {
     let mut records = Vec::new();
     let mut damaged = None;

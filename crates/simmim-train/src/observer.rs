@@ -10,9 +10,9 @@ use crate::metrics::Record;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A choice or a fact that the user should know.
+    /// Something that the user should know.
     Note(&'a str),
-    /// A run of an ablation is next.
+    /// The next run of a sweep begins.
     Point {
         /// Its name, that of its run folder.
         name: &'a str,

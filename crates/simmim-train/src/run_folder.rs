@@ -4,7 +4,7 @@
 //! runs/demo-20260917-142536/
 //!   config.toml        the resolved configuration
 //!   metrics.jsonl      one line a record
-//!   log.txt            what was said
+//!   log.txt            notes, validations, checkpoints, as text
 //!   events/            the metrics again, for TensorBoard
 //!   codebook.safetensors   what classes stand for, where a target has codewords
 //!   checkpoints/       last.safetensors, best.safetensors, step-000000200.safetensors, ...
@@ -121,7 +121,7 @@ impl RunFolder {
         self.path.join(METRICS)
     }
 
-    /// The file of what was said.
+    /// The log of notes, validations and checkpoints, as text.
     pub fn log(&self) -> PathBuf {
         self.path.join(LOG)
     }
@@ -156,7 +156,7 @@ impl RunFolder {
         self.checkpoints().join(LAST)
     }
 
-    /// The weights with the least loss on the held-out images.
+    /// The weights that were best on the held-out images.
     pub fn best(&self) -> PathBuf {
         self.checkpoints().join(BEST)
     }
@@ -166,7 +166,7 @@ impl RunFolder {
         self.reconstructions().join(step_name(step, "png"))
     }
 
-    /// The checkpoints that there are, with their steps, oldest first.
+    /// The checkpoints with their steps, oldest first.
     ///
     /// # Errors
     /// [`Error::File`] where the folder cannot be listed.
@@ -174,7 +174,7 @@ impl RunFolder {
         list_steps(&self.checkpoints(), "safetensors")
     }
 
-    /// The pictures of reconstructions that there are, with their steps, oldest first.
+    /// The pictures of reconstructions with their steps, oldest first.
     ///
     /// # Errors
     /// [`Error::File`] where the folder cannot be listed.
@@ -215,7 +215,7 @@ impl RunFolder {
         }
     }
 
-    /// Bytes that the checkpoints take already; files under two names count twice.
+    /// Bytes that the checkpoints take; a file under two names counts twice.
     ///
     /// # Errors
     /// [`Error::File`] where the folder cannot be listed.
@@ -224,7 +224,7 @@ impl RunFolder {
         Ok(list(&self.checkpoints())?.into_iter().map(size).sum())
     }
 
-    /// Checks that the disk has room for `n_bytes` more. Where the system cannot be asked, there is room.
+    /// Checks that the disk has room for `n_bytes` more. Passes where the system cannot be asked.
     ///
     /// # Errors
     /// [`Error::FreeSpace`].
@@ -239,7 +239,7 @@ impl RunFolder {
         }
     }
 
-    /// Writes a file, forces it to the disk and removes it: better now than at the first checkpoint.
+    /// Writes a file, forces it to the disk and removes it: a disk that refuses is found now, not at the first checkpoint.
     fn require_writable(&self) -> Result<(), Error> {
         let probe = self.path.join(format!("{TEMPORARY_PREFIX}probe"));
         let written = File::create(&probe).and_then(|mut file| {
@@ -279,8 +279,7 @@ impl RunFolder {
     }
 }
 
-/// The weights that a path names: of a run folder the best, or the last where there are no best; else the
-/// path itself.
+/// The weights that a path names: in a run folder the best, or the last where there are no best; else the path itself.
 pub fn weights_of(path: &Path) -> PathBuf {
     let folder = path.join(CHECKPOINTS);
     if !folder.is_dir() {

@@ -208,7 +208,7 @@ fn what_does_not_fit_is_named() {
     ];
     refuse(
         &of_swin,
-        &["holds a vision transformer, and a Swin transformer is to be filled"],
+        &["holds a vision transformer; a Swin transformer is needed"],
     );
 }
 
@@ -219,12 +219,12 @@ fn the_versions_of_swin_transformers_are_told_apart_in_files_of_other_programs_t
         (
             SWIN,
             "swinv2-t/2",
-            "holds a Swin transformer, and a SwinV2 transformer is",
+            "holds a Swin transformer; a SwinV2 transformer is needed",
         ),
         (
             &second,
             "swin-t/2",
-            "holds a SwinV2 transformer, and a Swin transformer is",
+            "holds a SwinV2 transformer; a Swin transformer is needed",
         ),
     ] {
         let (folder, path, _) = pretrained(held);

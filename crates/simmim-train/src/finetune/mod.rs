@@ -1,4 +1,4 @@
-//! The encoder put to use: fine-tuned together with a linear layer to labels.
+//! Fine-tuning: the encoder and a linear layer on it learn labels.
 
 mod network;
 mod notes;
@@ -59,7 +59,7 @@ pub fn open_labelled(config: &RawConfig) -> Result<LabelledSet, Error> {
     Ok(LabelledSet::open_for_training(path, held_out, seed)?)
 }
 
-/// What each rank finds out for itself. A run that goes on has its own weights, and what it came from may be gone.
+/// What each rank finds out for itself. A run that goes on has its own weights; the file that it began from may be gone.
 fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let from = job.config.of_fine_tuning().from.clone();
     let from = from.map(PathBuf::from).filter(|_| !goes_on);

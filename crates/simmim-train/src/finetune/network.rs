@@ -65,8 +65,8 @@ impl LabelNetwork {
         }
     }
 
-    /// The network of a checkpoint that was verified. Of one with a running average of the weights that is read, as it is
-    /// what the run validates and keeps as best.
+    /// The network of a checkpoint that was verified. Where that has a running average of the weights, the average is read:
+    /// it is what the run validates and keeps as best.
     ///
     /// # Errors
     /// [`Error::File`] for a missing array, [`Error::Weights`] for one of another shape.
@@ -93,7 +93,7 @@ impl LabelNetwork {
         });
     }
 
-    /// What is told apart.
+    /// The classes.
     pub fn classes(&self) -> &ClassList {
         &self.classes
     }
@@ -113,8 +113,8 @@ impl LabelNetwork {
         logits.tensor().to_vec()
     }
 
-    /// How likely each class is for each image of a batch: shares of one, or of images with several labels each for
-    /// itself.
+    /// The probability of each class for each image of a batch: by softmax, or by a sigmoid where images have several
+    /// labels.
     ///
     /// # Shapes
     /// The result `[B, K]`.
@@ -159,7 +159,7 @@ impl LabelNetwork {
         Tensor::from_slice(&self.device, &shape, &batch.targets)
     }
 
-    /// What this rank's images show.
+    /// Loss and right answers on this rank's images.
     fn measure(&self, loader: Loader) -> Result<Measure, Error> {
         let mut found = Measure::new(self.classes.classes.len());
         for batch in loader {
@@ -184,7 +184,7 @@ impl LabelNetwork {
         Ok(found)
     }
 
-    /// The targets of training, in which classes weigh as they are to.
+    /// The targets of training, times the weights of their classes.
     fn weighted_targets(&self, batch: &Batch) -> Tensor {
         let Some(weights) = &self.class_weights else {
             return self.targets(batch);
@@ -334,7 +334,7 @@ impl Measure {
     }
 }
 
-/// The labels of each image of a batch that nothing was done to.
+/// The labels of each image of a batch that was not mixed.
 fn labels_of(batch: &Batch) -> Vec<Vec<usize>> {
     let of_image = |row: &[f32]| {
         let has = |label: &usize| row[*label] > 0.0;
@@ -356,7 +356,7 @@ fn n_right_of(logits: &[f32], batch: &Batch) -> u32 {
     rows.filter(is_right).count() as u32
 }
 
-/// Turns logits into shares of one.
+/// Turns logits into probabilities.
 fn softmax(row: &mut [f32]) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0_f64;
@@ -380,7 +380,7 @@ mod tests {
         [finetune]\nema = 0.5\n";
 
     #[test]
-    fn of_a_checkpoint_with_a_running_average_that_is_read() {
+    fn of_a_checkpoint_with_a_running_average_the_average_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let classes = ClassList {
             classes: vec!["a".to_owned(), "b".to_owned()],

@@ -1,4 +1,4 @@
-//! What the user of a fine-tuning should know before its first step.
+//! What the user of a fine-tuning is told before its first step.
 
 use simmim_config::RawConfig;
 use simmim_config::keys::Data;
@@ -8,10 +8,10 @@ use simmim_data::LabelledSet;
 ///
 /// Source: microsoft/SimMIM `data/data_finetune.py`, `build_transform`.
 const SHIFTED_PX: usize = 32;
-/// The areas of crops that recipes of fine-tuning give: nobody has asked for them.
+/// The areas of crops in the recipes of fine-tuning: the user did not ask for them.
 const CROPS_OF_RECIPES: [f64; 2] = [0.08, 1.0];
 
-/// What there is to learn from. `counts` are the training images of each class.
+/// Classes, training images and held-out images. `counts` are the training images of each class.
 pub(super) fn of_images(set: &LabelledSet, counts: &[usize]) -> Vec<String> {
     let n_classes = counts.len();
     let (min, max) = (counts.iter().min(), counts.iter().max());
@@ -29,15 +29,14 @@ pub(super) fn of_images(set: &LabelledSet, counts: &[usize]) -> Vec<String> {
     let mut notes = vec![format!("{n_classes} classes of {each}; {held_out}")];
     if let Some(test) = set.left_alone() {
         notes.push(format!(
-            "{} is left alone: the best weights are chosen on a share of the training images, so that they can be measured \
-             on the test images by `simmim evaluate`",
+            "{} is left alone for `simmim evaluate`: the best weights are chosen on a share of the training images",
             test.display()
         ));
     }
     notes
 }
 
-/// Settings that do something else than one may think.
+/// Settings that do not do what their names say.
 pub(super) fn of_settings(config: &RawConfig) -> Vec<String> {
     let (data, train, finetune) = (&config.data, &config.train, config.of_fine_tuning());
     let mut notes = Vec::new();

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::family::Family;
 use crate::run_folder::weights_of;
 
-/// What a checkpoint says of its encoder: the geometry, and how images are normalised; none for a file of another
-/// program, of which the configuration has to give the geometry.
+/// What a checkpoint says of its encoder: the geometry, and how images are normalised. None for a file of another program,
+/// whose geometry the configuration has to give.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Config`] for a damaged file.
@@ -28,8 +28,8 @@ pub fn source_layer(from: &Path) -> Result<Option<Layer>, Error> {
     ))))
 }
 
-/// Refuses a configuration that asks for another family of encoders than the checkpoint `from` has, before keys that fit the
-/// one are found not to fit the other. A missing file is for those who need it.
+/// Refuses a configuration that asks for another family of encoders than the checkpoint `from` has. Later, only keys that do
+/// not fit would be reported. A missing file passes: whoever reads it reports that.
 ///
 /// # Errors
 /// [`Error::OtherEncoder`], and as [`source_layer`].

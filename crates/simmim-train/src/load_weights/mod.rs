@@ -1,4 +1,4 @@
-//! Weights of one encoder in another: of another size, without what only pre-training has.
+//! The weights of an encoder's file in an encoder that may be of another image size.
 //!
 //! Source: microsoft/SimMIM `utils.py`, `load_pretrained`. Other than there, a file that lacks a parameter of the encoder is an
 //! error: nothing is left at its first values in silence.
@@ -21,8 +21,8 @@ use tables::{Grids, Sizes, first_grid, grid, of_swin, of_vit};
 /// Before the names of an encoder's parameters in files of pre-training.
 const PREFIX: &str = "encoder.";
 const SHARED_TABLE: &str = "rel_pos_bias.relative_position_bias_table";
-/// Parts of names that stand for things that an encoder in use has not, or makes anew.
-const LEFT_ASIDE: [&str; 6] = [
+/// Parts of the names of what an encoder in use does not have, or computes itself.
+const IGNORED: [&str; 6] = [
     "relative_position_index",
     "relative_coords_table",
     "attn_mask",
@@ -31,14 +31,14 @@ const LEFT_ASIDE: [&str; 6] = [
     "average.",
 ];
 
-/// What came over.
+/// What was loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Loaded {
     /// Parameters that were filled.
     pub n_filled: usize,
-    /// Of these, tables of positions that were resampled: from and to which size, and how many.
+    /// The tables of positions among these that were resampled: from and to which size, and how many.
     pub resampled: Vec<(String, usize)>,
-    /// Arrays of the file that no parameter took, but for the optimiser's and those that follow from the geometry.
+    /// Arrays of the file that were not used, other than the optimiser's and those that follow from the geometry.
     pub unused: Vec<String>,
 }
 
@@ -61,8 +61,8 @@ impl Display for Loaded {
     }
 }
 
-/// Fills the parameters of an encoder, which stand in `parameters` without a prefix, from a file; those of a head and its
-/// norm stay as they are.
+/// Fills the parameters of an encoder from a file. In `parameters` they have no prefix; those of a head and its norm stay
+/// as they are.
 ///
 /// # Errors
 /// [`Error::OtherEncoder`] for a file without such an encoder; [`Error::File`] for a missing array;
@@ -98,10 +98,10 @@ pub fn load_encoder(
         found.n_filled += 1;
         used.push(own);
     }
-    let is_left = |name: &&str| LEFT_ASIDE.iter().any(|part| name.contains(part));
+    let is_ignored = |name: &&str| IGNORED.iter().any(|part| name.contains(part));
     let unused = archive
         .names()
-        .filter(|name| !is_left(name) && !used.iter().any(|own| own == name));
+        .filter(|name| !is_ignored(name) && !used.iter().any(|own| own == name));
     found.unused = unused.map(str::to_owned).collect();
     Ok(found)
 }
@@ -121,7 +121,7 @@ struct Source<'a> {
     archive: &'a Archive,
     prefix: &'static str,
     target: &'a EncoderConfig,
-    /// The encoder of the file, where this program wrote it.
+    /// The encoder of the file, where this program wrote the file.
     own: Option<EncoderConfig>,
 }
 
@@ -155,7 +155,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The name in the file of what a parameter takes.
+    /// The name in the file of a parameter's values.
     fn name_of(&self, parameter: &ParameterSpec) -> String {
         let own = format!("{}{}", self.prefix, parameter.name);
         let shared = format!("{}{SHARED_TABLE}", self.prefix);
@@ -168,7 +168,7 @@ impl<'a> Source<'a> {
         own
     }
 
-    /// The sizes that a table of positions is resampled from and to; none for what is no such table or fits as it is.
+    /// The sizes that a table of positions is resampled from and to; none for any other parameter, or where it fits.
     fn sizes_of(&self, parameter: &ParameterSpec, array: &Array) -> Option<Sizes> {
         let sizes = match (self.target, &self.own) {
             (EncoderConfig::Vit(vit), own) => {

@@ -1,4 +1,4 @@
-//! Tables of positions: between which sizes one is resampled.
+//! Tables of positions: the sizes between which they are resampled.
 
 use std::fmt::{self, Display};
 
@@ -7,7 +7,7 @@ use simmim_checkpoint::Array;
 use simmim_checkpoint::resample::{absolute_positions, relative_table};
 use simmim_model::{SwinConfig, VitConfig};
 
-/// Rows of a ViT's table that are about its class token.
+/// Rows of a ViT's table of offsets for its class token: to it, from it, and to itself.
 const CLASS_ROWS: usize = 3;
 
 pub(super) fn grid(vit: &VitConfig) -> [usize; 2] {
@@ -98,7 +98,7 @@ fn odd_square(n: usize) -> Option<[usize; 2]> {
     square(n).filter(|[side, _]| side % 2 == 1)
 }
 
-/// What a table is about.
+/// What the rows of a table stand for.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Relative { class_rows: usize },

@@ -21,7 +21,7 @@ use crate::run_folder::{self, Mode, RunFolder};
 /// Images whose headers are read to describe a data set, at most.
 const MAX_SURVEYED: usize = 64;
 
-/// Reads what is to be known of the images, and puts the configuration into numbers.
+/// Looks at the images, and puts the configuration into numbers.
 pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
     let stored = match job.mode {
         Mode::Resume => stored_codebook(job)?,
@@ -120,8 +120,8 @@ fn begin(
     Ok(Learner::new(network, optimiser, plan.config()))
 }
 
-/// The codebook that a run in a folder began with; `None` where its target has none or it has not come as far
-/// as to have one.
+/// The codebook that a run in a folder began with; `None` where its target has none, or where the run ended before it
+/// had one.
 ///
 /// # Errors
 /// As [`Codebook::open`].
@@ -156,7 +156,7 @@ fn codebook_for(
     let (found, asked) = (codebook.shape().n, config.objective.clusters);
     notes.push(if found < asked {
         format!(
-            "the images have {found} colours where {asked} clusters were asked for: each is one"
+            "the images have {found} colours where {asked} clusters were asked for: each is a cluster"
         )
     } else {
         format!("{found} clusters of colours found in the images")

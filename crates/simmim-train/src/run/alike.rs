@@ -1,4 +1,4 @@
-//! Ranks that do not do the same must not begin.
+//! Refuses to begin where ranks would not do the same.
 
 use simmim_collective::{Collective, Error as RankError};
 use simmim_config::RawConfig;
@@ -42,7 +42,7 @@ pub(crate) fn require_alike(
     Ok(())
 }
 
-/// What has to be the same, a line each: as many lines on every rank.
+/// What has to be the same on every rank, a line each.
 fn describe(config: &RawConfig, fingerprint: u64) -> Vec<String> {
     let mut lines = vec![
         format!("a version of simmim: {}", env!("CARGO_PKG_VERSION")),

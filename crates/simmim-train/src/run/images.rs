@@ -34,17 +34,17 @@ pub(crate) fn divide(config: &RawConfig, collective: &dyn Collective) -> BatchSe
     }
 }
 
-/// What there is to train on, and between whom it is shared out.
+/// The images that were found, and how many ranks share them.
 pub(crate) struct Found<'a> {
     pub(crate) data: &'a DataSet,
     pub(crate) reporter: &'a Reporter,
     /// Images to train on.
     pub(crate) n_train: usize,
-    /// Ranks.
+    /// Number of ranks.
     pub(crate) world: usize,
 }
 
-/// Puts into numbers what depends on the data set: its own mean and deviation, a batch that it fills.
+/// Puts into numbers what depends on the data set: mean and deviation, a batch and a warm-up that are not too large.
 pub(crate) fn fit_to_images(
     mut config: RawConfig,
     found: &Found<'_>,
@@ -118,7 +118,7 @@ impl Images {
         })
     }
 
-    /// What a run of this size means: images, parameters, memory.
+    /// What the run is going to take: images, parameters, memory.
     pub(crate) fn describe(
         &self,
         config: &RawConfig,
@@ -136,8 +136,8 @@ impl Images {
         )];
         if auto::total_memory_bytes().is_some_and(|total| memory_bytes > total) {
             notes.push(
-                "this needs more memory than the machine has: raise train.accumulation, set train.checkpointing = \
-                 true, or choose a smaller variant"
+                "this needs more memory than the machine has: raise `train.accumulation`, set `train.checkpointing = true`, \
+                 or choose a smaller variant"
                     .to_owned(),
             );
         }

@@ -1,4 +1,4 @@
-//! A run to do, and what became of it.
+//! A training to do, and how it ended.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,20 +16,20 @@ pub(super) const RECIPE_COMMENT: &str = "# Recipe: ";
 /// A training to do.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Where the configuration comes from: shown, and stored with the weights.
+    /// The name of the recipe that the configuration comes from: shown, and stored with the weights.
     pub recipe: String,
     /// The configuration, with `data.path` set.
     pub config: RawConfig,
     /// The run folder.
     pub out: PathBuf,
-    /// Whether the folder is new, is written over, or holds the run to go on with.
+    /// What to do with a folder that has something in it.
     pub mode: Mode,
-    /// The processes that do it together: [`Alone`] for one. Each has the same job.
+    /// The processes that train together: [`Alone`] for one. Each has the same job.
     pub collective: Arc<dyn Collective>,
 }
 
 impl Job {
-    /// Goes on with the run in `out`, by the configuration that stands there, alone.
+    /// Goes on with the run in `out` by the configuration stored there, in one process.
     ///
     /// # Errors
     /// [`Error::NotARun`] where there is none.
@@ -56,7 +56,7 @@ impl Job {
     }
 }
 
-/// What became of a run.
+/// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The run folder.
@@ -71,7 +71,7 @@ pub struct Outcome {
     pub last_val_loss: Option<f64>,
     /// The best accuracy on held-out images, of a run whose task has one.
     pub best_val_accuracy: Option<f64>,
-    /// Whether it ended before its last step because the accuracy had stopped getting better.
+    /// Whether it ended early because the accuracy no longer got better.
     pub stopped_early: bool,
     /// The newest picture of reconstructions.
     pub picture: Option<PathBuf>,

@@ -18,7 +18,7 @@ pub use job::{Job, Outcome};
 pub(crate) use session::{Prepared, Session};
 pub(crate) use shared_file::{SharedFile, told_by_first};
 
-/// Does the work on so many threads and no more; 0 = one for each core.
+/// Does the work on `threads` threads and no more; 0 = one for each core.
 ///
 /// # Errors
 /// [`Error::Threads`] when they cannot be started, and those of the work.

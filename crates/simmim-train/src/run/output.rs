@@ -39,14 +39,14 @@ pub(crate) struct Output<'o> {
 pub(crate) struct Preface<'a> {
     /// The configuration, in numbers.
     pub(crate) config: &'a RawConfig,
-    /// What the user should know.
+    /// What the user is told before the first step.
     pub(crate) notes: &'a [String],
     /// Bytes that the run writes at its peak.
     pub(crate) disk_bytes: u64,
 }
 
 impl<'o> Opened<'o> {
-    /// Opens the folder of a job, writes the configuration of a new run, and says what is to be known.
+    /// Opens the folder of a job, writes the configuration of a new run, and tells the notes.
     ///
     /// # Errors
     /// As [`RunFolder::create`]; [`Error::FreeSpace`], [`Error::File`].
@@ -76,7 +76,7 @@ impl<'o> Opened<'o> {
         &self.folder
     }
 
-    /// Makes the logs those of a run that has come to `step`; returns the records up to there, too.
+    /// Cuts the logs back to `step`; also returns the records that stay.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::MetricsLine`].
@@ -109,7 +109,7 @@ impl Output<'_> {
         self.voice.tell(event);
     }
 
-    /// Writes and tells what a step showed.
+    /// Writes the record of a step, and tells the observer.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::NotFinite`].
@@ -149,7 +149,7 @@ impl Output<'_> {
         checkpoint::save_weights(&self.folder.best(), task, origin)
     }
 
-    /// Writes and tells a picture of reconstructions.
+    /// Writes a picture of reconstructions, and tells the observer.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -164,7 +164,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// Tells of unreadable images that have not been told yet.
+    /// Tells the observer of unreadable images, each once.
     pub(crate) fn tell_bad_images(&mut self, reporter: &Reporter) {
         if reporter.count() == self.bad_told.len() {
             return;

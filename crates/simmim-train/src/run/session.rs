@@ -24,15 +24,15 @@ use crate::observer::{Event, Observer};
 use crate::run_folder::{RunFolder, last_of};
 use crate::stop::StopFlag;
 
-/// Makes a task and its optimiser; on rank 0, where there is a run folder, also what of them stands there.
+/// Makes a task and its optimiser. Rank 0 has the run folder, and writes there what belongs to the run from its start.
 type Begin<T> = dyn FnOnce(Option<&RunFolder>) -> Result<Learner<T>, Error>;
 
-/// What can be found out before the run folder is touched, and how to begin.
+/// What is known before the run folder is touched, and how to begin.
 pub(crate) struct Prepared<T> {
     /// The configuration, with everything in numbers that depends on the images.
     pub(crate) config: RawConfig,
     pub(crate) images: Images,
-    /// What the user should know.
+    /// What the user is told before the first step.
     pub(crate) notes: Vec<String>,
     /// Bytes that the run writes at its peak.
     pub(crate) disk_bytes: u64,
@@ -185,7 +185,7 @@ impl<'o, T: Task> Session<'o, T> {
         }
     }
 
-    /// Does something with what only rank 0 has, on rank 0; what goes wrong there ends all ranks.
+    /// Does `work` on rank 0, which alone has the output; an error there ends all ranks.
     fn on_first(
         &mut self,
         work: impl FnOnce(&mut Output<'o>, &Learner<T>, &Origin) -> Result<(), Error>,
@@ -197,7 +197,7 @@ impl<'o, T: Task> Session<'o, T> {
         agree(&*self.collective, done)
     }
 
-    /// What any rank wants, all do; and an image that one rank cannot read is none for any.
+    /// All ranks do what any of them wants, and pass over an image that any of them cannot read.
     fn share(&mut self, own: Wishes) -> Result<Wishes, Error> {
         let reporter = Arc::clone(self.images.batches.reporter());
         let found = reporter.take_found();
@@ -215,7 +215,8 @@ impl<'o, T: Task> Session<'o, T> {
         Ok(Wishes { save, stop })
     }
 
-    /// Whether nothing has got better, as [`Validation::is_better_than`] has it, for as many validations as were to be waited for.
+    /// Whether the last `finetune.patience` validations were no better than the best before them, by
+    /// [`Validation::is_better_than`].
     fn has_stalled(&self) -> bool {
         let finetune = self.origin.config.finetune.as_ref();
         let patience = finetune.map_or(0, |finetune| finetune.patience as u64);
@@ -277,13 +278,13 @@ impl<'o, T: Task> Session<'o, T> {
         }
     }
 
-    /// Whether this step ends an epoch of which the number divides by `every`, or the run.
+    /// Whether this step ends the run, or an epoch whose number is a multiple of `every`.
     fn at_epoch(&self, every: usize) -> bool {
         let (step, per_epoch) = (self.origin.progress.step, self.images.steps_per_epoch);
         step == self.schedule.total_steps || step.is_multiple_of(per_epoch * every as u64)
     }
 
-    /// How good the task is on the held-out images, and a picture of the first of them.
+    /// Validates on the held-out images, and draws the first of them.
     fn validate(&mut self) -> Result<Option<Validation>, Error> {
         let batches = &self.images.batches;
         let found = if batches.n_held_out_batches() > 0 {
@@ -353,7 +354,7 @@ impl<'o, T: Task> Session<'o, T> {
     }
 }
 
-/// What a rank asks all to do after a step.
+/// What a rank asks all ranks to do after a step.
 #[derive(Debug, Clone, Copy)]
 struct Wishes {
     save: bool,
@@ -399,7 +400,7 @@ fn newest_checkpoint(folder: &RunFolder) -> Result<Option<PathBuf>, Error> {
     Ok(folder.has_begun()?.then(|| folder.last()))
 }
 
-/// Reads the newest checkpoint; refuses images or a configuration that are not those that the run began with.
+/// Reads the newest checkpoint; refuses other images, or another configuration, than those that the run began with.
 fn go_on<T: Task>(
     newest: &Path,
     learner: &mut Learner<T>,
@@ -423,7 +424,7 @@ fn go_on<T: Task>(
     Ok(progress)
 }
 
-/// Compares the configuration that a checkpoint was made by with the one to go on with.
+/// Refuses another configuration than that of the checkpoint.
 fn require_same(before: &RawConfig, now: &RawConfig) -> Result<(), Error> {
     let Some(difference) = before.differs(now) else {
         return Ok(());

@@ -12,8 +12,8 @@ use crate::error::{Error, write_error};
 /// Bytes that are sent at a time.
 const CHUNK_BYTES: u64 = 64 << 20;
 
-/// A file of rank 0: its own there, a copy elsewhere, which goes when this is dropped. So a run needs no disk that all
-/// machines see.
+/// A file of rank 0: the file itself there, on other ranks a copy that is removed when this is dropped. So a run needs no
+/// disk that all machines share.
 #[derive(Debug)]
 pub(crate) struct SharedFile {
     path: PathBuf,
@@ -21,8 +21,8 @@ pub(crate) struct SharedFile {
 }
 
 impl SharedFile {
-    /// Hands the file at `path` on rank 0 to all ranks; none anywhere where rank 0 has none. What the other ranks name is
-    /// of no account.
+    /// Hands the file at `path` on rank 0 to all ranks; none where rank 0 has none. The paths of the other ranks are not
+    /// looked at.
     ///
     /// # Errors
     /// [`Error::File`] when it cannot be read or a copy cannot be written; [`Error::Ranks`].
@@ -74,14 +74,14 @@ pub(crate) fn told_by_first(
     Ok(found == [1])
 }
 
-/// One rank's end of the way of a file.
+/// One rank's end of a transfer: it reads, or it writes.
 enum End {
     From { path: PathBuf, file: File },
     To(NamedTempFile),
 }
 
 impl End {
-    /// The one that reads where a path is given, else one that writes.
+    /// Reads where a path is given, else writes a copy.
     fn open(path: Option<&Path>) -> Result<Self, Error> {
         if let Some(path) = path {
             let file = File::open(path).map_err(|source| unreadable(path, source))?;

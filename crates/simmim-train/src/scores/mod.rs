@@ -29,14 +29,14 @@ pub struct Bin {
     pub accuracy: f64,
 }
 
-/// What is known of one class.
+/// The scores of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ClassScore {
     /// Images of the class.
     pub n_images: usize,
-    /// Share of the images that are said to be of the class which are; none where none is.
+    /// The share that is right of the images predicted as this class; none where none is.
     pub precision: Option<f64>,
-    /// Share of the images of the class that are found; none where there is none.
+    /// The share that is predicted right of the images of this class; none where there is none.
     pub recall: Option<f64>,
     /// The harmonic mean of both; 0 where both are 0, none where the class neither occurs nor is predicted.
     pub f1: Option<f64>,
@@ -46,7 +46,7 @@ pub struct ClassScore {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
     n_classes: usize,
-    /// How often each class (row) is taken for each (column).
+    /// How often each class (row) is predicted as each (column).
     confusion: Vec<usize>,
     n_in_top: usize,
     loss: f64,
@@ -97,7 +97,7 @@ impl Scores {
         let confidence = f64::from(row[predicted]);
         self.confusion[label * self.n_classes + predicted] += 1;
         self.n_in_top += usize::from(rank < TOP);
-        // A probability that rounds to nothing costs as much as the least that f32 can say.
+        // A probability that rounds to 0 costs as much as the smallest positive f32: an infinite loss would say nothing.
         self.loss -= f64::from(own.max(f32::MIN_POSITIVE)).ln();
         let bin = ((confidence * N_BINS as f64).ceil() as usize).clamp(1, N_BINS) - 1;
         let (n, sum, n_right) = &mut self.bins[bin];
@@ -116,7 +116,7 @@ impl Scores {
         self.confusion.iter().sum()
     }
 
-    /// How often each class is taken for each.
+    /// How often each class is predicted as each.
     ///
     /// # Shapes
     /// `[K, K]`: a row for each true class, a column for each predicted one.
@@ -135,7 +135,7 @@ impl Scores {
         self.n_in_top as f64 / self.n_images() as f64
     }
 
-    /// The mean over the classes that occur of the share of their images that is found.
+    /// The mean recall of the classes that occur.
     pub fn balanced_accuracy(&self) -> f64 {
         let recalls = (0..self.n_classes).filter_map(|class| self.of_class(class).recall);
         let (n, sum) = recalls.fold((0, 0.0), |(n, sum), recall| (n + 1, sum + recall));
@@ -156,7 +156,7 @@ impl Scores {
         self.bins().iter().map(distance).sum::<f64>() / self.n_images() as f64
     }
 
-    /// The bins of confidence, from the least to the most.
+    /// The bins of confidence, from the lowest to the highest.
     pub fn bins(&self) -> Vec<Bin> {
         let bin = |(n, sum, n_right): &(usize, f64, usize)| match *n {
             0 => Bin::default(),
@@ -169,7 +169,7 @@ impl Scores {
         self.bins.iter().map(bin).collect()
     }
 
-    /// What is known of a class.
+    /// The scores of a class.
     pub fn of_class(&self, class: usize) -> ClassScore {
         let k = self.n_classes;
         let n_right = self.n_right(class);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::not_a_number::NotANumber;
 
-/// From this probability on a label is said to be there.
+/// The lowest probability at which a label is predicted.
 const YES: f32 = 0.5;
 
 /// Predictions of images with several labels or none. A probability and an answer are kept for each image and class.
@@ -15,7 +15,7 @@ pub struct MultiLabelScores {
     answers: Vec<bool>,
 }
 
-/// What is known of one label.
+/// The scores of one label.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LabelScore {
     /// Images that have the label.
@@ -132,7 +132,7 @@ impl MultiLabelScores {
         n as f64 / self.n_images() as f64
     }
 
-    /// What is known of a label.
+    /// The scores of a label.
     pub fn of_class(&self, class: usize) -> LabelScore {
         let counts = self.counts(class);
         LabelScore {

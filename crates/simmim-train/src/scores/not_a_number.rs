@@ -1,4 +1,4 @@
-//! What no score can be made of.
+//! Outputs that cannot be scored.
 
 /// Why predictions cannot be scored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

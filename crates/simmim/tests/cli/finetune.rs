@@ -191,7 +191,7 @@ fn a_recipe_for_another_family_of_encoders_is_refused_with_the_checkpoints_own()
         2,
         &[
             "best.safetensors holds a vision transformer (`vit-t/16`)",
-            "a Swin transformer (`swin-b`) is to be filled",
+            "a Swin transformer (`swin-b`) is needed",
             "hint: leave out the recipe",
         ],
     );
