@@ -76,6 +76,7 @@ fn sample(
     let order = stream.at(IMAGES, 0).permutation(split.train().len());
     let chosen = order.into_iter().take(MAX_IMAGES);
     let chosen: Vec<usize> = chosen.map(|place| split.train()[place]).collect();
+    // Few images give many pixels each, many give few.
     let n_each = MAX_PIXELS / chosen.len().max(1);
     let of_image = |&entry_idx: &usize| -> Result<Vec<f32>, Error> {
         let draws = stream.at(PIXELS, entry_idx as u64);
@@ -90,11 +91,13 @@ fn sample(
                 reporter.record(entry_idx, data.name(entry_idx), &error)?;
                 Ok(Vec::new())
             }
+            // Not the image's fault, so it is not counted as unreadable.
             Err(error) => Err(error),
         }
     };
     let images: Vec<Vec<f32>> = chosen.par_iter().map(of_image).collect::<Result<_, _>>()?;
     let channels = plan.config().data.channels;
+    // By bits, which can be ordered: the order of the colours decides what is drawn, so it must be the same every time.
     let mut counts = BTreeMap::new();
     for colour in images.concat().chunks_exact(channels) {
         let bits: Vec<u32> = colour.iter().map(|value| value.to_bits()).collect();
@@ -111,6 +114,7 @@ fn sample(
 /// The central crop of an image at the target's resolution, values of 0 to 1, as planes.
 fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Error> {
     let channels = plan.config().data.channels;
+    // Codewords are colours from 0 to 1, which mean the same under any mean and deviation.
     let plain = Normalisation::new(vec![0.0; channels], vec![1.0; channels])?;
     let transform = plan.transform(plain)?;
     let image = decode(&data.read(entry_idx)?, channels, &plan.decode_limits())?;
@@ -150,6 +154,7 @@ fn k_means(device: &Arc<dyn Device>, colours: &Colours, n: usize, draws: Draws) 
     for _ in 0..MAX_ITERATIONS {
         let words = Tensor::from_slice(device, &[n, channels], &means);
         let classes = points.nearest(&words).to_vec();
+        // No colour has changed its mean, so no mean would move.
         if classes == before {
             break;
         }
@@ -162,6 +167,7 @@ fn k_means(device: &Arc<dyn Device>, colours: &Colours, n: usize, draws: Draws) 
 /// Moves each mean to the centre of its colours; one without colours stays.
 fn move_means(colours: &Colours, classes: &[u32], means: &mut [f32]) {
     let channels = colours.channels;
+    // In f64: a cluster can have a hundred thousand pixels.
     let mut sums = vec![0.0; means.len()];
     let mut totals = vec![0.0; means.len() / channels];
     let points = colours.values.chunks_exact(channels).zip(&colours.counts);
@@ -204,6 +210,7 @@ fn first_means(colours: &Colours, n: usize, mut draws: Draws) -> Vec<f32> {
 fn draw(gains: &[f64], draws: &mut Draws) -> usize {
     let mut left = draws.uniform(0.0, gains.iter().sum());
     let mut last = 0;
+    // A colour that is a mean already has gain 0. Rounding can leave a little at the end: the last one then.
     for (i, gain) in gains.iter().enumerate().filter(|(_, gain)| **gain > 0.0) {
         last = i;
         left -= gain;

@@ -45,6 +45,7 @@ impl Family {
         if begins("blocks.") {
             return Some(Self::Vit);
         }
+        // The stages of both versions have the same names; only the second has learned scales of its logits.
         let is_second = || archive.names().any(|name| name.ends_with(OF_SWIN_V2));
         begins("layers.").then(|| {
             if is_second() {

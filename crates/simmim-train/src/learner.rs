@@ -138,8 +138,10 @@ impl<T: Task> Learner<T> {
         rate: impl Fn(f64) -> f64,
     ) -> Result<StepResult, Error> {
         self.gradients.clear();
+        // Losses stay on the device: reading one here would wait for its part before the next is queued.
         let (mut losses, mut wait_secs) = (Vec::with_capacity(n_parts), 0.0);
         for part in 0..n_parts {
+            // A rank that stopped alone would leave the others waiting for its gradients for ever.
             let batch = agree(&*self.collective, next(loader))?;
             wait_secs += loader.last_wait_secs();
             let part = Part {
@@ -148,6 +150,7 @@ impl<T: Task> Learner<T> {
                 is_last: part + 1 == n_parts,
             };
             losses.push(self.accumulate(&batch, part)?);
+            // Its buffers go back to the loader's threads, so that a batch takes no new memory.
             loader.recycle(batch);
         }
         Ok(StepResult {
@@ -181,8 +184,10 @@ impl<T: Task> Learner<T> {
         let mut read = Scalar::read(&[losses, vec![self.gradients.norm()]].concat());
         let norm = read.pop().expect("the norm was asked for");
         let mut all = [read.iter().sum()];
+        // The gradients are sums over all ranks already; the loss is still this rank's share.
         self.collective.all_reduce_f64(&mut all)?;
         let [loss] = all;
+        // A loss that is not finite takes the norm's place, so that it stops the update too.
         let grad_norm = if loss.is_finite() { norm } else { loss };
         if grad_norm.is_finite() {
             let parameters = self.task.parameters_mut();
@@ -209,9 +214,11 @@ impl<T: Task> Learner<T> {
         let mut tape = Tape::recording(parameters)
             .with_drop_path(drop_path)
             .with_checkpointing(self.checkpointing);
+        // Each share is divided by the number of all shares, so that sums over parts and ranks are means over the step.
         let n_batches = part.n_parts * self.collective.world();
         let loss = self.task.loss(&mut tape, batch, n_batches);
         let value = loss.tensor().scalar();
+        // Gradients of earlier parts add up here and travel with those of the last: one exchange a step.
         if !self.collective.is_alone() && part.is_last {
             let ranks = Ranks {
                 collective: &*self.collective,

@@ -100,6 +100,7 @@ impl MetricsLog {
     /// [`Error::NotFinite`] for a metric that is NaN or infinite; [`Error::File`] where the write fails.
     pub fn append(&mut self, record: &Record) -> Result<(), Error> {
         record.require_finite()?;
+        // One write to a file open for appending: whoever reads the log meanwhile sees whole lines.
         let written = self.file.write_all(record.line().as_bytes());
         written.map_err(|source| write_error(&self.path, source))
     }
@@ -125,6 +126,7 @@ impl MetricsLog {
         let mut lines = parse(&self.path, &text)?;
         lines.retain(|(_, record)| record.step <= step);
         let kept: String = lines.iter().flat_map(|(line, _)| [*line, "\n"]).collect();
+        // Text that was cut, not records written anew: a number keeps the digits it was first written with.
         if kept != text {
             write_bytes_atomic(&self.path, kept.as_bytes())?;
             // The file of this name is another one now.
@@ -159,12 +161,14 @@ fn read_text(path: &Path) -> Result<String, Error> {
 fn parse<'a>(path: &Path, text: &'a str) -> Result<Vec<(&'a str, Record)>, Error> {
     let mut records = Vec::new();
     let mut damaged = None;
+    // A line without its end was being written when the run was killed, even where it is JSON already.
     let whole_lines = text
         .split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'));
     for (line_idx, line) in whole_lines.enumerate() {
         match (serde_json::from_str::<Record>(line), damaged.take()) {
             (Ok(record), None) => records.push((line, record)),
+            // A good line after a damaged one: no crash did that, and nothing may be dropped in silence.
             (Ok(_), Some((line, source))) => {
                 return Err(Error::MetricsLine {
                     path: path.to_owned(),

@@ -48,6 +48,7 @@ impl Picture {
             };
             let choose = |when_hidden: &dyn Fn(usize) -> u8| -> Vec<u8> {
                 let mut shown = original.clone();
+                // Three bytes a pixel.
                 for k in (0..shown.len()).filter(|k| is_hidden(k / 3)) {
                     shown[k] = when_hidden(k);
                 }
@@ -75,6 +76,7 @@ impl Picture {
                 i / n_columns * cell_h + GAP_PX,
                 i % n_columns * cell_w + GAP_PX,
             );
+            // Each pixel is repeated, not smoothed, so that patches keep their edges.
             for y in 0..height * factor {
                 let row = &image[y / factor * width * 3..][..width * 3];
                 let start = ((top + y) * out_w + left) * 3;

@@ -47,6 +47,7 @@ pub(crate) fn backward_and_reduce(
         collective,
         parameters,
     } = ranks;
+    // Without a bound: the backward pass never waits for the other ranks.
     let (full, buckets) = channel();
     let summed = thread::scope(|scope| {
         let talk = scope.spawn(move || sum_all(collective, &buckets));
@@ -72,6 +73,7 @@ pub(crate) fn backward_and_reduce(
         talk.join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
+    // Replaced, not added to: what this rank had is part of the sums.
     for Bucket { members, values } in summed {
         for (id, place) in members {
             let shape = parameters.get(id).shape();

@@ -78,6 +78,7 @@ impl RunFolder {
             _lock: lock,
         };
         folder.require_writable()?;
+        // Only once it is known that the new run can write here.
         if mode == Mode::Overwrite {
             folder.remove_run()?;
         }
@@ -93,6 +94,7 @@ impl RunFolder {
             &folder.checkpoints(),
             &folder.reconstructions(),
         ] {
+            // Files in the making of a process that was killed; the lock says that none is at work.
             remove_leftovers(part)?;
         }
         Ok(folder)
@@ -100,6 +102,7 @@ impl RunFolder {
 
     /// Where a run goes by default: `runs/<recipe>-<date>-<time>`, in UTC.
     pub fn default_path(recipe: &str, now: SystemTime) -> PathBuf {
+        // A clock before 1970 is wrong anyway; the folder has a name all the same.
         let secs = now
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -220,6 +223,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::File`] where the folder cannot be listed.
     pub fn checkpoint_bytes(&self) -> Result<u64, Error> {
+        // A file that is removed meanwhile takes nothing.
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
         Ok(list(&self.checkpoints())?.into_iter().map(size).sum())
     }
@@ -267,6 +271,7 @@ impl RunFolder {
         {
             remove(path)?;
         }
+        // By name, not the whole folders: a user's own file among them stays.
         let named = [
             self.last(),
             self.best(),
@@ -342,6 +347,7 @@ fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
 /// [`Error::Locked`] while another process holds it, [`Error::File`] where it cannot be written.
 pub fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join(LOCK);
+    // Kept when the run ends: to remove it would let two processes lock two files of the same name.
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -381,7 +387,9 @@ fn list_steps(folder: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, Err
             .strip_suffix('.')?;
         Some((step.parse().ok()?, path))
     };
+    // Other names are the user's own files, which nobody counts or removes.
     let mut steps: Vec<_> = list(folder)?.into_iter().filter_map(with_step).collect();
+    // Pairs compare by their step first.
     steps.sort();
     Ok(steps)
 }
@@ -408,6 +416,7 @@ fn remove(path: &Path) -> Result<(), Error> {
 #[cfg(unix)]
 fn free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
+    // Not `f_bfree`, which counts the blocks that are kept for the superuser.
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 

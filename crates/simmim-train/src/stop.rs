@@ -17,6 +17,7 @@ impl StopFlag {
 
     /// Asks for a stop. Does nothing but store, so it may be called in a signal handler.
     pub fn raise(&self) {
+        // Nothing else is handed over with the flag, so no order of memory is asked for.
         self.0.store(true, Ordering::Relaxed);
     }
 

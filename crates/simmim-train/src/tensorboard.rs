@@ -34,10 +34,12 @@ impl EventWriter {
     /// [`Error::File`] where it cannot be written or a file of that second exists.
     pub fn create(folder: &Path, time: f64) -> Result<Self, Error> {
         let path = folder.join(format!("{FILE_PREFIX}{:010}.simmim", time as u64));
+        // Never goes on with an existing file, which may end in a torn event.
         let file = OpenOptions::new().append(true).create_new(true).open(&path);
         let file = file.map_err(|source| write_error(&path, source))?;
         let mut writer = Self { path, file };
         let mut event = event(time, 0);
+        // Event.file_version
         bytes_field(&mut event, 3, FILE_VERSION.as_bytes());
         writer.write(&event)?;
         Ok(writer)
@@ -51,6 +53,7 @@ impl EventWriter {
         let mut summary = Vec::new();
         for (tag, value) in record.metrics() {
             let mut scalar = Vec::new();
+            // Summary.Value: 1 tag, 2 simple_value; Summary: 1 value.
             bytes_field(&mut scalar, 1, tag.as_bytes());
             fixed32_field(&mut scalar, 2, (value as f32).to_bits());
             bytes_field(&mut summary, 1, &scalar);
@@ -67,12 +70,14 @@ impl EventWriter {
             tag: tag.to_owned(),
         })?;
         let mut image = Vec::with_capacity(png.len() + 32);
+        // Summary.Image: 1 height, 2 width, 3 colorspace, 4 encoded_image_string.
         varint_field(&mut image, 1, u64::from(header.height));
         varint_field(&mut image, 2, u64::from(header.width));
         varint_field(&mut image, 3, header.n_channels);
         bytes_field(&mut image, 4, png);
         let mut value = Vec::with_capacity(image.len() + 64);
         bytes_field(&mut value, 1, tag.as_bytes());
+        // Summary.Value: 4 image.
         bytes_field(&mut value, 4, &image);
         let mut summary = Vec::with_capacity(value.len() + 8);
         bytes_field(&mut summary, 1, &value);
@@ -86,6 +91,7 @@ impl EventWriter {
 
     fn write_summary(&mut self, time: f64, step: u64, summary: &[u8]) -> Result<(), Error> {
         let mut event = event(time, step);
+        // Event.summary
         bytes_field(&mut event, 5, summary);
         self.write(&event)
     }
@@ -131,6 +137,8 @@ fn frame(bytes: &[u8]) -> Vec<u8> {
     framed
 }
 
+/// A checksum, turned and shifted as checksums are that stand in what others may check again.
+///
 /// Source: tensorflow/tensorflow, `tensorflow/core/lib/hash/crc32c.h`, `Mask`.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
@@ -189,6 +197,7 @@ fn png_header(png: &[u8]) -> Option<PngHeader> {
     let fields = png.strip_prefix(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR")?;
     let (width, fields) = fields.split_first_chunk()?;
     let (height, fields) = fields.split_first_chunk()?;
+    // The colour type, behind the bit depth: grey, colour or palette, grey with alpha, colour with alpha.
     let n_channels = match fields.get(1)? {
         0 => 1,
         2 | 3 => 3,

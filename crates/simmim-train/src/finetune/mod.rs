@@ -63,6 +63,7 @@ pub fn open_labelled(config: &RawConfig) -> Result<LabelledSet, Error> {
 fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let from = job.config.of_fine_tuning().from.clone();
     let from = from.map(PathBuf::from).filter(|_| !goes_on);
+    // Even where `finetune.weights` is false: the geometry comes from the file all the same.
     if let Some(from) = &from {
         require_same_family(from, &job.config)?;
     }
@@ -108,6 +109,7 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
         images,
         notes,
         disk_bytes: plan.disk_bytes(),
+        // Made already: a file that does not fit is refused before the run folder is touched.
         begin: Box::new(move |_| Ok(learner)),
     })
 }

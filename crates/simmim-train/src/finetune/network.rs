@@ -211,6 +211,7 @@ impl LabelNetwork {
         } else {
             (LabelLoss::SoftCrossEntropy, n_images)
         };
+        // A mean over images; with several labels over all answers, so that more classes do not make it larger.
         let factor = 1.0 / n_terms as f32;
         tape.label_loss(logits, targets, kind, factor)
     }
@@ -306,9 +307,11 @@ impl Measure {
         if collective.is_alone() {
             return Ok(());
         }
+        // Counts are f64 too, exact far beyond any number of images, so that one exchange takes all three.
         let mut sums = [self.loss, self.n_right, self.n_images];
         collective.all_reduce_f64(&mut sums)?;
         [self.loss, self.n_right, self.n_images] = sums;
+        // An average precision is no sum over ranks: the answers themselves have to come together.
         let all = collective.all_gather(&self.several.to_bytes())?;
         let mut several = MultiLabelScores::new(self.several.n_classes());
         for of_rank in all {
@@ -359,6 +362,7 @@ fn n_right_of(logits: &[f32], batch: &Batch) -> u32 {
 /// Turns logits into probabilities.
 fn softmax(row: &mut [f32]) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // Less the highest, so that no exponential overflows; a sum in f64, so that many classes add up to one.
     let mut sum = 0.0_f64;
     for x in row.iter_mut() {
         *x = (*x - max).exp();

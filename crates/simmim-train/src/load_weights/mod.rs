@@ -75,6 +75,7 @@ pub fn load_encoder(
     let source = Source::of(archive, encoder)?;
     let mut found = Loaded::default();
     let mut used = Vec::new();
+    // Copied, because the parameters are written to while the list is gone through.
     let wanted: Vec<ParameterSpec> = parameters
         .iter()
         .map(|(_, spec, _)| spec.clone())
@@ -96,6 +97,7 @@ pub fn load_encoder(
             source,
         })?;
         found.n_filled += 1;
+        // By its name in the file: several parameters can take one table.
         used.push(own);
     }
     let is_ignored = |name: &&str| IGNORED.iter().any(|part| name.contains(part));
@@ -109,6 +111,7 @@ pub fn load_encoder(
 impl Loaded {
     fn note(&mut self, sizes: &Sizes) {
         let text = sizes.to_string();
+        // Every block has a table of the same sizes: one line for all.
         match self.resampled.iter_mut().find(|(known, _)| *known == text) {
             Some((_, n)) => *n += 1,
             None => self.resampled.push((text, 1)),
@@ -135,6 +138,7 @@ impl<'a> Source<'a> {
         );
         if found != Some(wanted) {
             let found = found.map(|found| found.to_string());
+            // Said before a name is looked for, which would only be reported as missing.
             return Err(Error::OtherEncoder {
                 path: archive.path().to_owned(),
                 wanted: wanted.to_string(),
@@ -142,6 +146,7 @@ impl<'a> Source<'a> {
                 is_own: checkpoint::is_own(archive),
             });
         }
+        // A square grid can be guessed from the length of a table, any other has to be known.
         let own = if checkpoint::is_own(archive) {
             encoder_config(&checkpoint::origin(archive)?.config).ok()
         } else {

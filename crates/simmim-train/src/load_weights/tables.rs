@@ -38,6 +38,7 @@ pub(super) fn of_vit(parameter: &ParameterSpec, array: &Array, grids: Grids) -> 
         let rows = rows.checked_sub(CLASS_ROWS)?;
         let from = grids.from.map(offsets).or_else(|| odd_square(rows))?;
         let fits = from[0] * from[1] == rows && shape.get(1) == Some(&n_heads);
+        // One that does not fit is left as it is, so that its shape is reported.
         let to = offsets(grids.to);
         let kind = Kind::Relative {
             class_rows: CLASS_ROWS,
@@ -60,6 +61,7 @@ pub(super) fn of_swin(parameter: &ParameterSpec, array: &Array, grids: Grids) ->
         let (&[rows, n_heads], &[wanted, heads]) = (array.shape.as_slice(), shape) else {
             return None;
         };
+        // The window of a stage can be smaller than the configured one: the table itself says how large it is.
         let (from, to) = (odd_square(rows)?, odd_square(wanted)?);
         let kind = Kind::Relative { class_rows: 0 };
         return (n_heads == heads).then_some(Sizes { kind, from, to });

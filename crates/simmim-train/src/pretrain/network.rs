@@ -68,6 +68,7 @@ impl Task for Network {
         collective: &dyn Collective,
     ) -> Result<Option<Validation>, Error> {
         let LossSum { total, n_images } = agree(collective, self.sum_of_losses(loader))?;
+        // Sums, not means: ranks can have different numbers of held-out images.
         let mut sums = [total, n_images as f64];
         collective.all_reduce_f64(&mut sums)?;
         let [total, n_images] = sums;

@@ -42,6 +42,7 @@ fn stored_codebook(job: &Job) -> Result<Option<Codebook>, Error> {
     if collective.is_alone() {
         return Ok(own);
     }
+    // As a file, it travels and is read back as a checkpoint is.
     let written = agree(collective, own.as_ref().map(write_temporary).transpose())?;
     let shared = SharedFile::of(collective, written.as_deref())?;
     let read = |file: SharedFile| Ok(Codebook::open(file.path(), job.config.data.channels)?);
@@ -80,6 +81,7 @@ fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network
     let mut config = fit_to_images(job.config.clone(), &found, &mut notes)?;
     let codebook = match stored {
         Some(codebook) => Some(codebook),
+        // Never for a run that goes on: its head has learned the classes of its own codebook.
         None => codebook_for(&plan, &data, &reporter, &mut notes)?,
     };
     if config.objective.target == Target::Clusters {
@@ -88,6 +90,7 @@ fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network
         if config.objective.codebook.is_some() && found != config.objective.clusters {
             notes.push(format!("{found} clusters, as many as the codebook has"));
         }
+        // So that config.toml says what the head was made for.
         config.objective.clusters = found;
     }
     let plan = Plan::with_codebook(config, codebook.as_ref().map(Codebook::shape))?;

@@ -41,6 +41,7 @@ impl Job {
             });
         }
         let config = RawConfig::from_layers(&[Layer::file(&path)?])?;
+        // The recipe's name is for people only: a run goes on without it.
         let text = fs::read_to_string(&path).unwrap_or_default();
         let recipe = text
             .lines()

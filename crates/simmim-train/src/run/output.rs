@@ -56,6 +56,7 @@ impl<'o> Opened<'o> {
         observer: &'o mut dyn Observer,
     ) -> Result<Self, Error> {
         let folder = RunFolder::create(&job.out, job.mode)?;
+        // A resumed run keeps its file, with the comments that the user may have added.
         if job.mode != Mode::Resume {
             let config = preface.config.to_toml();
             let text = format!("{RECIPE_COMMENT}{}\n\n{config}", job.recipe);
@@ -65,6 +66,7 @@ impl<'o> Opened<'o> {
         for note in preface.notes {
             voice.note(note);
         }
+        // Checkpoints that are there are going to be replaced: their bytes are taken already.
         let more_bytes = preface
             .disk_bytes
             .saturating_sub(folder.checkpoint_bytes()?);
@@ -82,6 +84,7 @@ impl<'o> Opened<'o> {
     /// [`Error::File`], [`Error::MetricsLine`].
     pub(crate) fn at_step(self, step: u64) -> Result<(Output<'o>, Vec<Record>), Error> {
         let Self { folder, voice } = self;
+        // A crash between the two names of a checkpoint leaves it without its number.
         if step > 0 && !folder.checkpoint(step).exists() {
             keep_numbered(&folder.last(), &folder.checkpoint(step))?;
         }
@@ -129,10 +132,12 @@ impl Output<'_> {
         learner: &Learner<T>,
         origin: &Origin,
     ) -> Result<(), Error> {
+        // A checkpoint must not be newer than the log on the disk: the lost lines would never be written again.
         self.metrics.sync()?;
         let step = origin.progress.step;
         let (last, numbered) = (self.folder.last(), self.folder.checkpoint(step));
         checkpoint::save_state(&last, learner, origin)?;
+        // The state before the first step is no result: it is there to resume from, without a number.
         if step > 0 {
             keep_numbered(&last, &numbered)?;
             self.folder.prune_checkpoints(origin.config.train.keep)?;
@@ -166,6 +171,7 @@ impl Output<'_> {
 
     /// Tells the observer of unreadable images, each once.
     pub(crate) fn tell_bad_images(&mut self, reporter: &Reporter) {
+        // Nothing new: the list need not be copied.
         if reporter.count() == self.bad_told.len() {
             return;
         }
@@ -178,6 +184,7 @@ impl Output<'_> {
     }
 }
 
+/// Event files of the records and pictures up to `step`, in place of those that may show later steps.
 fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<EventWriter, Error> {
     let mut events = tensorboard::rebuild(&folder.events(), kept, unix_secs())?;
     for (drawn, path) in folder
@@ -197,6 +204,7 @@ fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<Even
 
 /// Keeps the checkpoint under a name of its own: the same file where the disk can, else a copy.
 fn keep_numbered(last: &Path, numbered: &Path) -> Result<(), Error> {
+    // A hard link cannot take the name of a file, a rename can: so it is made beside the file and moved.
     let linked = numbered.with_file_name(format!("{TEMPORARY_PREFIX}link"));
     if fs::hard_link(last, &linked)
         .and_then(|()| fs::rename(&linked, numbered))

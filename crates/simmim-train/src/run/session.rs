@@ -72,6 +72,7 @@ impl<'o, T: Task> Session<'o, T> {
             begin,
         } = prepared;
         let collective = &*job.collective;
+        // Before the folder is made: ranks that differ leave nothing behind.
         require_alike(collective, &config, images.fingerprint)?;
         let preface = Preface {
             config: &config,
@@ -88,6 +89,7 @@ impl<'o, T: Task> Session<'o, T> {
         let learner = begin(folder).map(|learner| learner.among(Arc::clone(&job.collective)));
         let mut learner = agree(collective, learner)?;
         let newest = agree(collective, folder.map_or(Ok(None), newest_checkpoint))?;
+        // Only rank 0 has the run folder; the others get a copy of its checkpoint.
         let progress = match SharedFile::of(collective, newest.as_deref())? {
             Some(file) => {
                 let went_on = go_on(file.path(), &mut learner, &config, images.fingerprint);
@@ -95,6 +97,7 @@ impl<'o, T: Task> Session<'o, T> {
             }
             None => Progress::start(images.fingerprint),
         };
+        // The logs are cut only now, after everything that can refuse to go on.
         let output = opened.map(|opened| opened.at_step(progress.step));
         let (output, kept) = agree(collective, output.transpose())?.unzip();
         Ok(Self {
@@ -104,6 +107,7 @@ impl<'o, T: Task> Session<'o, T> {
             output,
             schedule: config.schedule(images.steps_per_epoch),
             first_val_loss: None,
+            // A resumed run that ends before its next validation still reports one.
             last_val_loss: kept
                 .iter()
                 .flatten()
@@ -145,6 +149,7 @@ impl<'o, T: Task> Session<'o, T> {
         while self.origin.progress.step < total_steps && !self.has_stalled() {
             self.step(&mut loader, &clock)?;
             let every = self.origin.config.train.save_every_minutes * 60.0;
+            // Each rank has its own clock and its own signals: one that asks is enough.
             let wishes = self.share(Wishes {
                 save: every > 0.0 && saved.elapsed().as_secs_f64() > every,
                 stop: stop.is_raised(),
@@ -157,6 +162,7 @@ impl<'o, T: Task> Session<'o, T> {
                 self.save()?;
                 saved = Instant::now();
             }
+            // After the save, so that the run goes on from this very step.
             if wishes.stop {
                 break;
             }
@@ -201,6 +207,7 @@ impl<'o, T: Task> Session<'o, T> {
     fn share(&mut self, own: Wishes) -> Result<Wishes, Error> {
         let reporter = Arc::clone(self.images.batches.reporter());
         let found = reporter.take_found();
+        // Sums of zeros and ones: above zero where any rank asks. One exchange for all three questions.
         let mut asked =
             [own.save, own.stop, !found.is_empty()].map(|asked| f64::from(u8::from(asked)));
         self.collective.all_reduce_f64(&mut asked)?;
@@ -232,6 +239,7 @@ impl<'o, T: Task> Session<'o, T> {
         let rate = |scale| schedule.lr_scaled(step, scale);
         let result = self.learner.step(loader, train.accumulation, rate)?;
         let secs = start.elapsed().as_secs_f64();
+        // Before the count goes up: a step that changed no weight is not done.
         self.require_finite(result)?;
         self.origin.progress.step += 1;
         let every = self.origin.config.train.validate_every_epochs;
@@ -240,6 +248,7 @@ impl<'o, T: Task> Session<'o, T> {
         } else {
             None
         };
+        // Read after the validation: the time of a run is that of all it does.
         self.origin.progress.seconds = clock.secs();
         let record = Record {
             step: self.origin.progress.step,
@@ -251,9 +260,11 @@ impl<'o, T: Task> Session<'o, T> {
             grad_norm: result.grad_norm,
             images_per_sec: batch_size as f64 / secs,
             seconds: self.origin.progress.seconds,
+            // Measured inside the step, yet rounding can put it above the step's own time.
             data_wait: (result.wait_secs / secs).min(1.0),
             time: unix_secs(),
         };
+        // The record first, so that the log shows the validation that the best weights come from.
         self.on_first(|output, _, _| output.record(&record))?;
         self.keep_best(validation)
     }
@@ -310,6 +321,7 @@ impl<'o, T: Task> Session<'o, T> {
             if n_images == 0 {
                 return Ok(());
             }
+            // A run that holds nothing out still gets a picture, of training images.
             let mut batch = match batches.n_held_out_batches() {
                 0 => batches.all_batch(0)?,
                 _ => batches.held_out_batch(0)?,
@@ -336,6 +348,7 @@ impl<'o, T: Task> Session<'o, T> {
             loss,
             accuracy: progress.best_val_accuracy,
         });
+        // The first validation is the best so far, whatever it found.
         if best.is_some_and(|best| !found.is_better_than(&best)) {
             progress.n_stalled += 1;
             return Ok(());
@@ -347,6 +360,7 @@ impl<'o, T: Task> Session<'o, T> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
+        // A step checks loss and gradients, not the weights that come of them; a checkpoint must not hold a NaN.
         if !self.learner.task.parameters().are_finite() {
             return Err(self.diverged(self.origin.progress.step, "weights", f64::NAN));
         }
@@ -383,6 +397,7 @@ fn share_bad_images(
         .iter()
         .flat_map(|entry| (*entry as u64).to_le_bytes())
         .collect();
+    // Its own are among them; to mark one twice changes nothing.
     for of_rank in collective.all_gather(&own)? {
         let entries = of_rank.chunks_exact(size_of::<u64>());
         for entry in entries.map(|bytes| u64::from_le_bytes(bytes.try_into().expect("of 8 bytes")))
@@ -408,6 +423,7 @@ fn go_on<T: Task>(
     fingerprint: u64,
 ) -> Result<Progress, Error> {
     let archive = Archive::open(newest)?;
+    // The checksum first: a flipped bit in the weights would train on without a sign.
     archive.verify()?;
     let Origin {
         config, progress, ..

@@ -41,6 +41,7 @@ impl SharedFile {
             return Ok(Some(Self { path, _copy: None }));
         }
         let mut end = agree(collective, End::open(own))?;
+        // In chunks, as a checkpoint can be larger than memory has room for. An empty one ends it.
         loop {
             let mut chunk = agree(collective, end.read())?;
             collective.broadcast(&mut chunk)?;

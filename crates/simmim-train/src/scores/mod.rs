@@ -89,7 +89,7 @@ impl Scores {
     }
 
     fn add_one(&mut self, row: &[f32], label: usize) {
-        // How many classes are ahead of the right one.
+        // How many classes are ahead of the right one; of equal ones those that come first, as in `argmax`.
         let own = row[label];
         let ahead = |(class, p): (usize, &f32)| *p > own || (*p == own && class < label);
         let rank = row.iter().enumerate().filter(|entry| ahead(*entry)).count();
@@ -100,6 +100,7 @@ impl Scores {
         // A probability that rounds to 0 costs as much as the smallest positive f32: an infinite loss would say nothing.
         self.loss -= f64::from(own.max(f32::MIN_POSITIVE)).ln();
         let bin = ((confidence * N_BINS as f64).ceil() as usize).clamp(1, N_BINS) - 1;
+        // Bins are open below: bin k holds confidences above k / M, up to and with (k + 1) / M.
         let (n, sum, n_right) = &mut self.bins[bin];
         *n += 1;
         *sum += confidence;

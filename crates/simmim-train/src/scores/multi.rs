@@ -150,6 +150,7 @@ impl MultiLabelScores {
         pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
         let n_true = pairs.iter().filter(|(_, answer)| *answer).count();
         let (mut sum, mut n_seen, mut n_found) = (0.0, 0, 0);
+        // Equal probabilities have no order: they count together, or the result would depend on that of the images.
         for tied in pairs.chunk_by(|a, b| a.0 == b.0) {
             let n_here = tied.iter().filter(|(_, answer)| *answer).count();
             n_seen += tied.len();
