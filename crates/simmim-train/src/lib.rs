@@ -5,13 +5,14 @@
 //! * [`pretrain()`] and [`finetune()`]: the two jobs, from a [`Job`] to an [`Outcome`]; an [`Observer`] sees it happen, a
 //!   [`StopFlag`] asks it to end after its current step.
 //! * [`learner`]: a model in training: one step, the loss on held-out images.
-//! * [`pretrain`](mod@pretrain): a network that fills in hidden pixels. [`finetune`](mod@finetune): a classifier. [`load_weights`]: where its encoder comes from.
+//! * [`pretrain`](mod@pretrain): a network that fills in hidden pixels.
+//! * [`finetune`](mod@finetune): a classifier. [`load_weights`]: where its encoder comes from.
 //! * [`clusters`]: the typical colours of a data set, for a target of classes.
 //! * [`checkpoint`]: a learner's whole state in one file.
 //! * [`run_folder`]: the folder that one run writes to, locked for one process.
 //! * [`metrics`]: the log of a run, one JSON line a record, exact across resumptions.
 //! * [`tensorboard`]: the same numbers as TensorBoard event files.
-//! * [`scores`]: how good predictions are.
+//! * [`scores`]: how good predictions are: accuracy, balance, calibration.
 //! * [`picture`]: grids of images as PNG.
 //! * [`device_of`]: what a run computes on.
 //!
