@@ -30,7 +30,9 @@ impl DropPath {
         device: &Arc<dyn Device>,
     ) -> Tensor {
         assert_eq!(self.places.len(), batch, "drop path: a place a sample");
+        // By the number of the branch, not the order of calls: a checkpointed part that runs again draws the same.
         let mut draws = Stream::new(self.seed, Purpose::DropPath).at(self.step, branch_idx);
+        // On average a branch then counts as much as it does without drops, so evaluation needs no factor.
         let kept = 1.0 / (1.0 - rate);
         let mut draw = || {
             if draws.chance(f64::from(rate)) {

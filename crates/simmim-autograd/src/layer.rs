@@ -25,6 +25,7 @@ impl Layer {
         match self {
             Self::Embedding => 0,
             Self::Block(idx) => idx + 1,
+            // The last number learns at the full rate. What the source does not name falls to it, as the head does.
             Self::Rest | Self::Head => n_blocks + 1,
         }
     }

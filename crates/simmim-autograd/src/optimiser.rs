@@ -47,6 +47,7 @@ impl AdamW {
     /// A fresh optimiser: moments zero, no step taken.
     pub fn new(parameters: &Parameters, groups: Vec<Group>, settings: AdamWSettings) -> Self {
         let zeros = |shape: &[usize]| Tensor::zeros(parameters.device(), shape);
+        // Of every parameter, in a group or not: its place is that of its moments, too.
         let moments = parameters
             .iter()
             .map(|(_, spec, _)| [zeros(&spec.shape), zeros(&spec.shape)])
@@ -80,6 +81,7 @@ impl AdamW {
         gradients: &Gradients,
         rate: impl Fn(f64) -> f64,
     ) -> f64 {
+        // Waits for the device. Who has losses to read as well reads all of them at once and calls `apply`.
         let norm = Scalar::read(&[gradients.norm()])[0];
         if norm.is_finite() {
             self.apply(parameters, gradients, norm, rate);
@@ -99,6 +101,7 @@ impl AdamW {
         rate: impl Fn(f64) -> f64,
     ) {
         assert!(norm.is_finite(), "a step by gradients that are no numbers");
+        // First of all: the corrections count from 1, and at 0 they would divide by zero.
         self.steps += 1;
         let clip = self
             .settings
@@ -106,12 +109,14 @@ impl AdamW {
             .map_or(1.0, |max| (max / (norm + CLIP_EPS)).min(1.0));
         // In f64: near step 1 of a long average 1 − βᵗ is small, and f32 would lose half of its digits.
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
+        // The two zeros stand until each group puts its own numbers there.
         let shared = AdamWStep {
             lr: 0.0,
             betas: self.settings.betas,
             eps: self.settings.eps,
             weight_decay: 0.0,
             corrections: self.settings.betas.map(correction),
+            // A factor within the step: the gradients need no pass of their own.
             gradient_scale: clip as f32,
         };
         let both = parameters.tensors_mut().iter_mut().zip(&mut self.moments);
@@ -124,6 +129,7 @@ impl AdamW {
                 ..shared
             };
             let members = group.parameters.iter().filter_map(|&id| {
+                // Without a gradient nothing moves, not even by weight decay, as in PyTorch.
                 let gradient = gradients.get(id)?;
                 let (parameter, [first, second]) = both[id.idx()].take().expect(ONE_GROUP);
                 Some(AdamWTensors {
@@ -134,6 +140,7 @@ impl AdamW {
                 })
             });
             let mut members: Vec<_> = members.collect();
+            // One call for all members: a model has hundreds of parameters, many of them a few values long.
             gradients.device().adamw(&mut members, step);
         }
     }

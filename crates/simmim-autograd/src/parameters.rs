@@ -65,6 +65,7 @@ impl Init {
                     .collect()
             }
             Self::TruncatedNormal { std, bound, gain } => {
+                // Where this rounds to f32 is part of what a seed means: elsewhere, first values would be others.
                 let mut draw = || std * draws.normal() as f32;
                 let mut within = || std::iter::repeat_with(&mut draw).find(|x| x.abs() <= bound);
                 (0..len)
@@ -108,6 +109,7 @@ impl ParameterSpec {
         reason = "an array of a shape, not a collection"
     )]
     pub fn len(&self) -> usize {
+        // Sizes come from a configuration. Too many are refused by this number, which must not wrap to a small one.
         self.shape.iter().fold(1, |n, &side| n.saturating_mul(side))
     }
 }
@@ -177,6 +179,7 @@ impl Parameters {
         let stream = Stream::new(seed, Purpose::Init);
         let tensors = specs
             .specs
+            // In any order: each parameter has a stream of its own.
             .par_iter()
             .enumerate()
             .map(|(idx, spec)| {
@@ -200,6 +203,7 @@ impl Parameters {
     pub fn find(&self, name: &str) -> Option<ParameterId> {
         self.specs
             .iter()
+            // A search is fast enough: names are asked for when weights are loaded, not in a step.
             .position(|spec| spec.name == name)
             .map(ParameterId)
     }
@@ -219,6 +223,7 @@ impl Parameters {
             name: name.to_owned(),
         })?;
         let expected = &self.specs[id.0].shape;
+        // Both: the slice need not be as long as the shape that came with it says.
         if expected != shape || values.len() != shape.iter().product::<usize>() {
             let (name, expected, found) = (name.to_owned(), expected.clone(), shape.to_vec());
             return Err(Error::Shape {
@@ -227,6 +232,7 @@ impl Parameters {
                 found,
             });
         }
+        // A new tensor, not a write: a clone that somebody holds keeps the old values.
         self.tensors[id.0] = Tensor::from_slice(&self.device, shape, values);
         Ok(())
     }
@@ -239,6 +245,7 @@ impl Parameters {
     /// The same parameters with the same values, in memory of their own.
     #[must_use]
     pub fn copy(&self) -> Self {
+        // Clones would share their buffers, and a shared buffer cannot be written to.
         let tensors = self.tensors.iter().map(Tensor::copy).collect();
         Self {
             specs: self.specs.clone(),
@@ -261,6 +268,7 @@ impl Parameters {
     /// Whether every value is a number.
     pub fn are_finite(&self) -> bool {
         let buffers: Vec<&Buffer> = self.tensors.iter().map(Tensor::buffer).collect();
+        // A value that is no number shows in the norm, so that nothing else has to be read.
         let norm = norm(&self.device, &buffers);
         Scalar::read(&[norm])[0].is_finite()
     }
@@ -308,6 +316,7 @@ impl Gradients {
 
     /// Forgets all gradients; their memory is used again.
     pub fn clear(&mut self) {
+        // Not zeros: the first gradient of the next step is taken as it is, without a sum.
         self.tensors.fill(None);
     }
 
@@ -327,6 +336,7 @@ impl Gradients {
 
 fn norm(device: &Arc<dyn Device>, buffers: &[&Buffer]) -> Scalar {
     let norm = device.global_norm(buffers);
+    // No tensor: those are of f32, and a norm has 64 bits.
     Scalar::new(Arc::new(Storage::new(device, norm)))
 }
 

@@ -15,6 +15,7 @@ impl Scalar {
 
     /// The values of some scalars of one device.
     pub fn read(scalars: &[Self]) -> Vec<f64> {
+        // Without a scalar there is no device to ask.
         let Some(first) = scalars.first() else {
             return Vec::new();
         };
@@ -25,6 +26,7 @@ impl Scalar {
 
 impl Debug for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without its value, which would wait for the device.
         write!(f, "Scalar({:?})", self.0.buffer().element())
     }
 }

@@ -53,16 +53,19 @@ impl Schedule {
     /// The learning rate of step `step`, counted from 0.
     pub fn lr(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
+            // Below 1: the base itself is the rate of the first step after the warm-up.
             let done = step as f64 / self.warmup_steps as f64;
             return self.warmup_lr + done * (self.base_lr - self.warmup_lr);
         }
         let after = (step - self.warmup_steps) as f64;
+        // A warm-up may last as long as the run or longer, and leaves nothing to divide by.
         let rest = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
         match &self.decay {
             Decay::Cosine => self.cosine(step as f64 / self.total_steps.max(1) as f64),
             Decay::CosineAfterWarmup => self.cosine(after / rest),
             Decay::Linear => self.base_lr * (1.0 - (1.0 - LINEAR_END) * (after / rest).min(1.0)),
             Decay::Step { every, gamma } => {
+                // Counted from the first step, warm-up included, as timm does.
                 self.base_lr * gamma.powf((step / (*every).max(1)) as f64)
             }
             Decay::MultiStep { milestones, gamma } => {
@@ -88,6 +91,7 @@ impl Schedule {
     }
 
     fn cosine(&self, done: f64) -> f64 {
+        // Held at its end: beyond it the cosine would rise again.
         let height = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
         self.min_lr + (self.base_lr - self.min_lr) * height
     }

@@ -13,6 +13,7 @@ pub(crate) struct Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
+            // Handed out again, not freed: the next step asks for memory of the same lengths.
             self.device.release(buffer);
         }
     }

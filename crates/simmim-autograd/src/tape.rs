@@ -34,6 +34,7 @@ impl Var {
     #[must_use]
     pub fn reshape(&self, shape: &[usize]) -> Self {
         Self {
+            // Both shapes have one node. A gradient may come in either: sums go by the number of values.
             tensor: self.tensor.reshape(shape),
             node: self.node,
         }
@@ -44,6 +45,7 @@ impl Var {
     }
 }
 
+// Runs once and takes its gradient by value: what an operation has kept can go as soon as it has gone back.
 type Backward<'a> = Box<dyn FnOnce(Tensor, &mut Sink<'_>) + 'a>;
 
 enum Node<'a> {
@@ -157,15 +159,18 @@ impl<'a> Tape<'a> {
         part: impl Fn(&mut Self, &[Var]) -> Var + 'a,
     ) -> Var {
         let inputs: Vec<Var> = inputs.iter().map(|&input| input.clone()).collect();
+        // Inference keeps nothing as it is.
         if !self.checkpoints || !self.records {
             return part(self, &inputs);
         }
         let (parameters, drop_path) = (self.parameters, self.drop_path.clone());
+        // Without checkpoints of its own: a part that runs again is kept in full until it has gone back.
         let fresh = move || Tape {
             drop_path: drop_path.clone(),
             ..Tape::recording(parameters)
         };
         let values: Vec<Tensor> = inputs.iter().map(|input| input.tensor.clone()).collect();
+        // Without their nodes, which are places on this tape and mean nothing on another.
         let constants: Vec<Var> = values
             .iter()
             .map(|value| self.constant(value.clone()))
@@ -180,6 +185,7 @@ impl<'a> Tape<'a> {
             &constants,
         )
         .tensor;
+        // Even where no input has a node: the parameters within have gradients all the same.
         self.record(result, move |dy, sink| {
             let mut tape = fresh();
             let again: Vec<Var> = values
@@ -223,6 +229,8 @@ impl<'a> Tape<'a> {
         let mut uses_left = self.uses.take();
         self.run_back(loss, one, &mut |id, gradient| {
             gradients.add(id, gradient);
+            // A use that the loss does not depend on is never counted down: such a parameter may have a gradient and is
+            // still not told of.
             let left = &mut uses_left[id.idx()];
             *left -= 1;
             if *left == 0 {
@@ -267,11 +275,15 @@ impl<'a> Tape<'a> {
         sink.add(result.node, gradient);
         // Its buffer goes back to the device now, not when all gradients are there.
         drop(result);
+        // Whatever uses a value comes after it, so its gradient is whole when its turn comes. The order is that of the
+        // forward code alone, and with it the order of all sums.
         for (idx, node) in self.nodes.into_iter().enumerate().rev() {
             if matches!(node, Node::Input) {
+                // Left in its place for the caller.
                 continue;
             }
             let Some(gradient) = sink.nodes[idx].take() else {
+                // The loss does not depend on it, and what it has kept goes now.
                 continue;
             };
             match node {
@@ -292,6 +304,7 @@ impl<'a> Tape<'a> {
         let node = if self.records {
             self.push(Node::Operation(Box::new(backward)))
         } else {
+            // Dropped with all that it holds: inference keeps no activation.
             None
         };
         Var { tensor, node }
@@ -307,6 +320,7 @@ impl<'a> Tape<'a> {
 
     /// What a residual branch is multiplied by for each sample, `[B]`; `None` when nothing is dropped.
     pub(crate) fn keep(&self, rate: f32, branch_idx: u64, batch: usize) -> Option<Tensor> {
+        // A rate of 0, which first blocks have, draws nothing and puts nothing on the device.
         let drop_path = self.drop_path.as_ref().filter(|_| rate > 0.0)?;
         Some(drop_path.keep(rate, branch_idx, batch, self.device()))
     }

@@ -51,6 +51,7 @@ impl Tensor {
         shape: &[usize],
         fill: impl FnOnce(&mut Buffer),
     ) -> Self {
+        // Not cleared first, which would be a pass over memory for nothing.
         let mut buffer = device.allocate(shape.iter().product(), Element::F32);
         fill(&mut buffer);
         Self::from_buffer(device, shape, buffer)
@@ -132,6 +133,7 @@ impl Tensor {
 
     /// The buffer to write, when no clone shares it.
     pub(crate) fn buffer_mut(&mut self) -> Option<&mut Buffer> {
+        // Proves that nobody else reads the buffer, so that no lock is needed.
         Arc::get_mut(&mut self.storage).map(Storage::buffer_mut)
     }
 
@@ -146,11 +148,13 @@ impl Tensor {
     pub(crate) fn lerp(&mut self, other: &Self, weight: f32) {
         assert_eq!(self.shape(), other.shape(), "lerp: shapes differ");
         let buffer = self.buffer_mut().expect("no tape holds it");
+        // The same device: its own is out of reach while its buffer is borrowed to write.
         other.device().lerp(buffer, other.buffer(), weight);
     }
 
     /// self += other, in place where no clone shares the buffer.
     pub(crate) fn add_assign(&mut self, other: &Self) {
+        // By their number, not their shape: the two may have come through different reshapes of one value.
         assert_eq!(
             self.len(),
             other.len(),

@@ -23,6 +23,7 @@ pub use simmim_cpu::bench::{Case, cases};
 /// The device of this name, whose matrix products round their operands to `precision`.
 pub fn open(choice: DeviceChoice, precision: Precision) -> Arc<dyn Device> {
     match choice {
+        // Without a wildcard, here and below: a device that is added has to be named in each place.
         DeviceChoice::Auto | DeviceChoice::Cpu => Arc::new(CpuDevice::with_precision(precision)),
     }
 }

@@ -19,6 +19,7 @@ pub fn agree<T, E: From<Error> + StdError>(
     if collective.is_alone() {
         return result;
     }
+    // One number in the usual case: words are exchanged only where somebody has some.
     let mut n_failed = [f64::from(u8::from(result.is_err()))];
     collective.all_reduce_f64(&mut n_failed)?;
     if n_failed == [0.0] {
@@ -26,6 +27,7 @@ pub fn agree<T, E: From<Error> + StdError>(
     }
     let own = result.as_ref().err().map(words).unwrap_or_default();
     let all = collective.all_gather(own.as_bytes())?;
+    // Only now: the rank that has failed must take part in the exchange, too.
     let value = result?;
     let failed = all.iter().enumerate().find(|(_, words)| !words.is_empty());
     match failed {

@@ -57,6 +57,7 @@ impl ThreadRank {
             let end = |thread: std::thread::ScopedJoinHandle<'_, T>| {
                 thread
                     .join()
+                    // With its own message, which a failed join would hide.
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
             threads.into_iter().map(end).collect()
@@ -81,6 +82,7 @@ impl ThreadRank {
         let mut all = self.meet(values.to_vec())?.into_iter();
         let first = all.next().expect("a rank brings something itself");
         assert_eq!(first.len(), values.len(), "ranks sum as many values");
+        // From the first, not from zeros, which would turn −0 into 0: the sum of one rank is what it was.
         values.copy_from_slice(&first);
         for of_rank in all {
             assert_eq!(of_rank.len(), values.len(), "ranks sum as many values");
@@ -95,6 +97,7 @@ impl ThreadRank {
 impl Drop for ThreadRank {
     fn drop(&mut self) {
         let mut state = self.meeting.lock();
+        // The first to leave stays named: who leaves later may leave because of it.
         state.left.get_or_insert(self.rank);
         drop(state);
         self.meeting.changed.notify_all();
@@ -117,7 +120,10 @@ impl Meeting {
             state.n_meetings += 1;
             self.changed.notify_all();
         }
+        // By number: a rank that wakes late still finds what its own meeting brought together, because the next one
+        // cannot end without it.
         while state.n_meetings == n_meetings {
+            // Asked only while somebody is missing: a meeting that has come together counts, whoever left since.
             if let Some(rank) = state.left {
                 return Err(Error::Left { rank });
             }

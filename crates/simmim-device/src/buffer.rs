@@ -32,6 +32,7 @@ impl Element {
 
 /// Memory of a device. Only the device that made it can look inside.
 pub struct Buffer {
+    // Of no type that is seen from outside: models and tensors then need no parameter for their device.
     storage: Box<dyn Any + Send + Sync>,
     len: usize,
     element: Element,

@@ -22,6 +22,7 @@ use std::fmt::Debug;
 /// All methods panic when lengths do not fit or a buffer is another device's: both are bugs of the
 /// caller, because the tape checks shapes first.
 pub trait Device: Debug + Send + Sync {
+    // No method has a body here: a device that lacks one fails to compile, not in the middle of a run.
     /// A buffer of `len` values that are not defined yet.
     fn allocate(&self, len: usize, element: Element) -> Buffer;
     /// Takes a buffer back, to be handed out again.

@@ -72,6 +72,7 @@ pub struct Compared<'a> {
 pub struct LossGradient<'a> {
     /// The factor of the forward.
     pub factor: f32,
+    // A buffer, not a number: to read it would wait for the device.
     /// `[1]`.
     pub dloss: &'a Buffer,
 }

@@ -19,6 +19,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct ProfilingDevice {
     inner: Arc<dyn Device>,
+    // Ordered, so that every report lists operations alike.
     costs: Mutex<BTreeMap<&'static str, OpCost>>,
 }
 
@@ -88,6 +89,7 @@ impl ProfilingDevice {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, OpCost>> {
+        // Nothing that is done under the lock can fail halfway, so a poisoned one guards sound numbers.
         self.costs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,11 +100,13 @@ impl ProfilingDevice {
         let result = run(&*self.inner);
         self.inner.synchronise();
         let secs = begun.elapsed().as_secs_f64();
+        // After the clock was read: waiting for the lock is no operation's time.
         let mut costs = self.lock();
         let cost = costs.entry(op).or_default();
         cost.calls += 1;
         cost.secs += secs;
         cost.operations += work.operations;
+        // Row numbers have as many bytes. A device that keeps half as many moves less than is said here.
         cost.bytes += work.values * size_of::<f32>() as f64;
         result
     }
@@ -129,6 +133,7 @@ fn product(dims: LinearDims) -> Work {
         outputs,
     } = dims;
     Work {
+        // A multiplication and an addition each.
         operations: 2.0 * rows as f64 * inputs as f64 * outputs as f64,
         values: (rows * inputs + inputs * outputs + rows * outputs) as f64,
     }
@@ -143,6 +148,7 @@ fn attended(
 ) -> Work {
     let bias = pattern.bias.map_or(0, Buffer::len);
     Work {
+        // Each of the `out_len` values is a sum over T tokens, and the other products are of the same size.
         operations: 2.0 * (n_products * pattern.dims.tokens) as f64 * out_len as f64,
         values: (moved + bias) as f64,
     }
@@ -179,6 +185,7 @@ macro_rules! timed {
 }
 
 timed! {
+    // Counted on both sides: out of the caller's memory, into the device's.
     fn upload(values: &[f32]) -> Buffer = moved([2 * values.len()]);
     fn upload_index(values: &[u32]) -> Buffer = moved([2 * values.len()]);
     fn download_index(buffer: &Buffer) -> Vec<u32> = moved([2 * buffer.len()]);
@@ -196,6 +203,7 @@ timed! {
     fn sum_rows(x: &Buffer, sum: &mut Buffer) = moved([x.len(), sum.len()]);
     fn add_to_rows(x: &Buffer, shift: &Buffer, y: &mut Buffer) = moved([2 * x.len(), shift.len()]);
 
+    // γ and β, and below tokens and masks, are left out: they are small beside the rows.
     fn layer_norm(x: &Buffer, affine: Affine<'_>, dims: NormDims, y: &mut Buffer) -> Buffer = moved([2 * x.len()]);
     fn layer_norm_backward(dy: &Buffer, saved: SavedNorm<'_>, dx: &mut Buffer) -> AffineGradients =
         moved([3 * dy.len()]);
@@ -209,7 +217,9 @@ timed! {
     fn cosine_backward(inputs: CosineInputs<'_>, dy: &Buffer, dqkv: &mut Buffer) -> Buffer =
         moved([3 * dqkv.len()]);
     fn attention(qkv: &Buffer, pattern: AttentionPattern<'_>, out: &mut Buffer) -> Option<Buffer> =
+        // q kᵀ, and the weights by v.
         attended(2, pattern, out.len(), qkv.len() + out.len());
+    // The logits once more, then the gradients of v, of the weights, of q and of k.
     fn attention_backward(
         saved: SavedAttention<'_>, pattern: AttentionPattern<'_>, dout: &Buffer, dqkv: &mut Buffer
     ) -> Option<Buffer> = attended(5, pattern, dout.len(), 2 * saved.qkv.len() + 2 * dout.len());
@@ -221,6 +231,7 @@ timed! {
     fn hide_backward(dy: &Buffer, hidden: &Buffer, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
     fn prepend(x: &Buffer, token: &Buffer, tokens: usize, y: &mut Buffer) = moved([2 * x.len()]);
     fn prepend_backward(dy: &Buffer, tokens: usize, width: usize, dx: &mut Buffer) -> Buffer = moved([2 * dy.len()]);
+    // Of x only the rows that are picked.
     fn gather(x: &Buffer, index: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
     fn gather_backward(dy: &Buffer, index: &Buffer, dx: &mut Buffer) = moved([2 * dy.len(), dx.len()]);
     fn gather_columns(table: &Buffer, index: &Buffer, bias: &mut Buffer) = moved([index.len(), bias.len()]);
@@ -259,6 +270,7 @@ timed! {
         moved([3 * dlogits.len()]);
 
     fn global_norm(buffers: &[&Buffer]) -> Buffer = moved([buffers.iter().map(|buffer| buffer.len()).sum()]);
+    // Reads four values and writes three.
     fn adamw(tensors: &mut [AdamWTensors<'_>], step: AdamWStep) =
         moved([7 * tensors.iter().map(|tensor| tensor.gradient.len()).sum::<usize>()]);
 }

@@ -73,6 +73,7 @@ impl Stream {
         let mut key = [0; 32];
         let words = [self.seed, self.purpose as u64, epoch, index];
         for (bytes, word) in key.chunks_exact_mut(8).zip(words) {
+            // Little-endian on every machine, so that all of them draw the same.
             bytes.copy_from_slice(&word.to_le_bytes());
         }
         Draws {
@@ -95,6 +96,7 @@ impl Draws {
 
     /// A uniform number in `[0, 1)`, a multiple of 2⁻⁵³.
     pub fn unit(&mut self) -> f64 {
+        // The upper 53 bits are what an f64 holds exactly: with more, some would round up to 1.
         (self.next_u64() >> 11) as f64 * 2f64.powi(-53)
     }
 
@@ -120,6 +122,7 @@ impl Draws {
         loop {
             let wide = u128::from(self.next_u64()) * u128::from(n);
             let low = wide as u64;
+            // The first comparison nearly always decides, so that the division is seldom made.
             if low >= n || low >= n.wrapping_neg() % n {
                 return (wide >> 64) as usize;
             }
@@ -130,6 +133,8 @@ impl Draws {
     ///
     /// Source: Box and Muller, *A Note on the Generation of Random Normal Deviates* (1958).
     pub fn normal(&mut self) -> f64 {
+        // 1 − u lies above 0, where the logarithm is finite. The second number of a pair is not kept: each takes
+        // two draws, and no state is left between them.
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }

@@ -12,6 +12,7 @@ impl Tape<'_> {
     pub fn relu(&mut self, x: &Var) -> Var {
         let device = Arc::clone(self.device());
         let y = Tensor::build(&device, x.shape(), |y| device.relu(x.tensor().buffer(), y));
+        // The result says which values were cut off, so x need not be kept.
         let (x, result) = (x.node(), y.clone());
         self.record(y, move |dy, sink| {
             let dx = Tensor::build(&device, result.shape(), |dx| {
@@ -33,6 +34,7 @@ impl Tape<'_> {
         let y = Tensor::build(&device, x.shape(), |y| {
             device.sigmoid(x.tensor().buffer(), max, y);
         });
+        // The slope is y (1 − y/max): the result is enough.
         let (x, result) = (x.node(), y.clone());
         self.record(y, move |dy, sink| {
             let dx = Tensor::build(&device, result.shape(), |dx| {

@@ -102,11 +102,13 @@ impl Tape<'_> {
         );
         let dims = attend.dims(tokens, width);
         let device = Arc::clone(self.device());
+        // What to keep is the affair of the device: the processor keeps nothing and computes the weights again.
         let mut stats = None;
         let out = Tensor::build(&device, &[batch, tokens, width], |out| {
             stats = device.attention(qkv.tensor().buffer(), attend.pattern(dims, bias), out);
         });
         let stats = stats.map(|stats| Storage::new(&device, stats));
+        // The result is kept too: with its gradient it gives the sums of rows that the softmax needs to go back.
         let (qkv, bias, result) = (qkv.clone(), bias.cloned(), out.clone());
         let attend = attend.clone();
         self.record(out, move |dout, sink| {
@@ -180,6 +182,7 @@ impl Tape<'_> {
         );
         let heads = table.tensor().width();
         let device = Arc::clone(self.device());
+        // Heads come first, though they are last in the table: attention adds the square of one head at a time.
         let bias = Tensor::build(&device, &[heads, tokens, tokens], |bias| {
             device.gather_columns(table.tensor().buffer(), index.buffer(), bias);
         });

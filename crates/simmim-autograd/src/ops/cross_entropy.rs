@@ -43,6 +43,7 @@ impl Tape<'_> {
         let device = Arc::clone(self.device());
         let found = device.cross_entropy(logits.tensor().buffer(), classes.rows(), factor);
         let value = Tensor::from_buffer(&device, &[1], found.loss);
+        // One value a row makes the softmax of the row again, without another sum over it.
         let log_sums = Tensor::from_buffer(&device, &[n_rows], found.log_sums);
         let (logits, classes) = (logits.clone(), classes.clone());
         self.record(value, move |dloss, sink| {

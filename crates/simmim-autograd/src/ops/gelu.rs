@@ -12,6 +12,7 @@ impl Tape<'_> {
     pub fn gelu(&mut self, x: &Var) -> Var {
         let device = Arc::clone(self.device());
         let y = Tensor::build(&device, x.shape(), |y| device.gelu(x.tensor().buffer(), y));
+        // The input is kept, not the result: GELU falls before it rises, so a result does not say which x it came from.
         let x = x.clone();
         self.record(y, move |dy, sink| {
             let dx = Tensor::build(&device, x.shape(), |dx| {

@@ -109,6 +109,7 @@ impl Tape<'_> {
         });
         let (x, order) = (x.node(), order.clone());
         self.record(y, move |dy, sink| {
+            // A gather as well: each row has one source, so there is nothing to add up.
             let dx = Tensor::build(&device, &shape, |dx| {
                 device.gather(dy.buffer(), order.back.buffer(), dx);
             });
@@ -129,6 +130,7 @@ impl Tape<'_> {
         let (x, shape, index) = (x.node(), x.shape().to_vec(), index.clone());
         self.record(y, move |dy, sink| {
             let dx = Tensor::build(&device, &shape, |dx| {
+                // The index may name a row more than once: its gradients add up.
                 device.gather_backward(dy.buffer(), index.buffer(), dx);
             });
             sink.add(x, dx);

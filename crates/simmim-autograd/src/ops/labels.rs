@@ -107,6 +107,7 @@ impl Tensor {
             panic!("token: x is {:?}", self.shape())
         };
         assert!(idx < tokens, "token {idx} of {tokens}");
+        // As a gather, so that devices need no operation of their own for it.
         let rows: Vec<u32> = (0..batch).map(|b| (b * tokens + idx) as u32).collect();
         self.gather(&Index::new(self.device(), &rows))
     }

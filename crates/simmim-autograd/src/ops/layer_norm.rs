@@ -36,6 +36,7 @@ impl Tape<'_> {
         });
         let stats = stats.expect("written by the closure above");
         let stats = Tensor::from_buffer(&device, &[stats.len()], stats);
+        // x is kept, not the result: where γ is 0, nothing leads back from it.
         let (x, scale, shift) = (x.clone(), scale.clone(), shift.node());
         self.record(y, move |dy, sink| {
             let mut gradients = None;

@@ -51,6 +51,7 @@ impl Tape<'_> {
                 });
                 sink.add(x.node(), dx);
             }
+            // With the weight: a device can take both gradients from one pass over dy.
             let mut db = bias.map(|_| device.allocate(dims.outputs, Element::F32));
             let dw = Tensor::build(&device, w.shape(), |dw| {
                 let gradients = LinearGradients {
@@ -75,6 +76,7 @@ impl Tape<'_> {
     pub fn query_value_bias(&mut self, q: &Var, v: &Var) -> Var {
         let width = q.tensor().len();
         let device = Arc::clone(self.device());
+        // Keys need no bias: it would add the same to all logits of a query, and the softmax does not see that.
         let y = Tensor::build(&device, &[3 * width], |y| {
             device.query_value_bias(q.tensor().buffer(), v.tensor().buffer(), y);
         });

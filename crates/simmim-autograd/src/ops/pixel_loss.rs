@@ -59,6 +59,7 @@ impl Tape<'_> {
         };
         let value = device.pixel_loss(compared, counted.rows(loss), factor);
         let value = Tensor::from_buffer(&device, &[1], value);
+        // The backward takes the differences again: kept, they would be as large as the prediction.
         let (prediction, target, counted) = (prediction.clone(), target.clone(), counted.clone());
         self.record(value, move |dloss, sink| {
             let dprediction = Tensor::build(&device, prediction.shape(), |d| {

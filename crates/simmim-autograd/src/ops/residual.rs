@@ -57,6 +57,7 @@ impl Tape<'_> {
             let dbranch = Tensor::build(&device, &shape, |dbranch| {
                 let values = kept
                     .as_ref()
+                    // Nothing is read from it without a γ: any buffer will do.
                     .map_or(dy.buffer(), |value| value.tensor().buffer());
                 dscale = device.residual_backward(values, dy.buffer(), gain.rows(), dbranch);
             });
@@ -64,6 +65,7 @@ impl Tape<'_> {
             if let Some((scale, dscale)) = scale.zip(dscale) {
                 sink.add(scale.node(), Tensor::from_buffer(&device, &[width], dscale));
             }
+            // Last, because it gives the buffer away: x gets it without a copy.
             sink.add(x, dy);
         })
     }

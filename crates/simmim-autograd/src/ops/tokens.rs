@@ -34,6 +34,7 @@ impl Tape<'_> {
                 y,
             );
         });
+        // No value of x is kept: a row of its gradient is that of dy, or nothing.
         let (x, shape, hidden, token) =
             (x.node(), x.shape().to_vec(), hidden.clone(), token.clone());
         self.record(y, move |dy, sink| {
@@ -93,6 +94,7 @@ impl Tape<'_> {
     /// # Panics
     /// When the shapes do not fit.
     pub fn add_positions(&mut self, x: &Var, positions: &Var) -> Var {
+        // By their number: positions are `[1, L, D]`, as in published files.
         let per_sample: usize = x.shape()[1..].iter().product();
         assert_eq!(
             positions.tensor().len(),

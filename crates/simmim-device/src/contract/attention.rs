@@ -8,6 +8,7 @@ use crate::layers::{AttentionPattern, CosineInputs, Heads, SavedAttention, Token
 const OTHER_REGION: f64 = -100.0;
 
 pub(super) fn check(subject: &mut Subject<'_>) {
+    // Twice a round: bias, scale and regions are drawn together, and few rounds would leave out pairs of them.
     for _ in 0..2 {
         let image = Pattern::of_an_image(subject);
         attention(subject, &image);
@@ -33,6 +34,7 @@ impl Pattern {
         let (heads, tokens, head_dim) = (subject.size(3), subject.size(9), subject.size(6));
         let mut dims = Heads::new(heads, tokens, head_dim);
         if subject.chance() {
+            // 1/√d of none of the widths that are drawn, so that a scale that is ignored shows.
             dims.scale = 0.3;
         }
         Self {
@@ -52,6 +54,7 @@ impl Pattern {
             Vec::new()
         };
         Self {
+            // Any order: a device may not count on windows that are squares of a grid.
             order: Some(subject.order(n_places)),
             regions,
             ..image
@@ -131,6 +134,7 @@ impl Pattern {
                 + if apart { OTHER_REGION } else { 0.0 }
         };
         let weights: Vec<f64> = (first..first + tokens)
+            // The largest is not taken off first: no logit drawn here is too large for f64.
             .map(|other| logit(other).exp())
             .collect();
         let total: f64 = weights.iter().sum();
@@ -225,6 +229,7 @@ fn cosine(subject: &mut Subject<'_>) {
         .collect();
     let define = |qkv: &[f64], log_scale: &[f64]| {
         let of_head = |(i, x): (usize, &[f64])| {
+            // Without a least length: no vector drawn here comes near it.
             let length = x.iter().map(|x| x * x).sum::<f64>().sqrt();
             let factor = match i / heads % 3 {
                 0 => log_scale[i % heads].min(100_f64.ln()).exp() / length,

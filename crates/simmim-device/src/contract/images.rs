@@ -38,6 +38,7 @@ fn patches(subject: &mut Subject<'_>) {
     let mut rows = subject.out(images.len());
     let images_on = subject.up(&images);
     subject.device.patchify(&images_on, dims, &mut rows);
+    // Moved, not computed: equal to the bit.
     subject.compare_buffer(&what, &rows, &expected, 0.0);
     let mut back = subject.out(images.len());
     subject.device.unpatchify(&rows, dims, &mut back);
@@ -48,6 +49,7 @@ fn norm_target(subject: &mut Subject<'_>) {
     let (planes, height, width) = (subject.size(3), subject.size(9), subject.size(9));
     let dims = NormTargetDims {
         plane: PlaneDims { height, width },
+        // Often wider than the plane, so that windows are cut off on both sides.
         window_px: 2 * subject.size(3) + 1,
     };
     let n = planes * height * width;
@@ -65,6 +67,7 @@ fn norm_target(subject: &mut Subject<'_>) {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+        // The unbiased variance, as the source has it. Of one pixel it is 0, not 0/0.
         (mean, (squares / (n - 1.0).max(1.0) + EPS).sqrt())
     };
     let what = format!("norm_target {dims:?}");

@@ -65,6 +65,7 @@ impl Operands {
             dims: self.dims,
             x,
             w,
+            // Added to a sum in f32, so it is not rounded.
             bias: self.bias.clone(),
             dy,
         }
@@ -214,6 +215,7 @@ fn query_value_bias(subject: &mut Subject<'_>) {
     subject.device.query_value_bias(&q_on, &v_on, &mut y);
     let expected = [&q[..], &vec![0.0; width], &v].concat();
     subject.compare_buffer("query_value_bias", &y, &expected, 0.0);
+    // y stands for a gradient, of which two thirds have to come back.
     let gradients = subject.device.query_value_bias_backward(&y);
     subject.compare_buffer("query_value_bias, dq", &gradients.q, &q, 0.0);
     subject.compare_buffer("query_value_bias, dv", &gradients.v, &v, 0.0);
@@ -233,7 +235,9 @@ fn normalised(x: &[f64], scale: &[f64], shift: &[f64], eps: f64) -> Vec<f64> {
 }
 
 fn layer_norm(subject: &mut Subject<'_>) {
+    // At least two values: the norm of one is β whatever it was.
     let (rows, width) = (subject.size(9), 1 + subject.size(21));
+    // Large, so that an ε that is left out shows.
     let eps = 1e-2_f32;
     let (x, dy) = (
         subject.values(rows * width, 2.0),
@@ -273,6 +277,7 @@ fn layer_norm(subject: &mut Subject<'_>) {
 fn normal(x: f64) -> f64 {
     let z = x / std::f64::consts::SQRT_2;
     let (mut term, mut sum) = (z, 0.0);
+    // Far more terms than needed: |x| is hardly above 3 here.
     for n in 0..200 {
         sum += term / f64::from(2 * n + 1);
         term *= -z * z / f64::from(n + 1);
@@ -321,6 +326,7 @@ fn residual(subject: &mut Subject<'_>) {
         subject.values(n, 1.0),
     );
     let (scale, mut keep) = (subject.values(width, 1.0), subject.flags(batch));
+    // Beside zeros and ones, so that a factor that is taken for a yes or no shows.
     keep[0] = 1.25;
     let [x_on, branch_on, dy_on, scale_on, keep_on] =
         [&x, &branch, &dy, &scale, &keep].map(|values| subject.up(values));

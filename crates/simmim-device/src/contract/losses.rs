@@ -8,6 +8,7 @@ use crate::losses::{
 
 /// What losses are multiplied by, and the gradient of the product.
 const FACTOR: f32 = 0.25;
+// Neither is 1, and this one is negative: what is left out or taken twice shows.
 const DLOSS: f32 = -1.5;
 
 pub(super) fn check(subject: &mut Subject<'_>) {
@@ -114,6 +115,7 @@ fn label_loss(subject: &mut Subject<'_>, loss: LabelLoss) {
     let (rows, width) = (subject.size(9), subject.size(21));
     let logits = subject.values(rows * width, 4.0);
     let targets = subject.values(rows * width, 1.0);
+    // They need not add up to one: a weight of a class multiplies its label.
     let targets: Vec<f64> = targets.iter().map(|x| x.abs()).collect();
     let define = |logits: &[f64]| {
         let of_row = |(x, t): (&[f64], &[f64])| {
@@ -121,6 +123,7 @@ fn label_loss(subject: &mut Subject<'_>, loss: LabelLoss) {
             let of = |(x, t): (&f64, &f64)| match loss {
                 LabelLoss::SoftCrossEntropy => t * (log_sum - x),
                 LabelLoss::Bce => {
+                    // As it is written: no logit drawn here brings a probability to 0 or 1 in f64.
                     let p = 1.0 / (1.0 + (-x).exp());
                     -t * p.ln() - (1.0 - t) * (1.0 - p).ln()
                 }

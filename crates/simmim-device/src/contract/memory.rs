@@ -31,6 +31,7 @@ fn values_come_back(subject: &mut Subject<'_>) {
 }
 
 fn row_numbers_come_back(subject: &mut Subject<'_>) {
+    // None at all, too: an empty list stands for windows without regions.
     let n = subject.below(50);
     let numbers = subject.numbers(n, u32::MAX as usize);
     let device = subject.device;
@@ -46,6 +47,7 @@ fn row_numbers_come_back(subject: &mut Subject<'_>) {
 fn scalars_are_read_together(subject: &mut Subject<'_>) {
     let device = subject.device;
     let (loss, x) = (device.upload(&[0.3]), device.upload(&[3.0, 4.0]));
+    // Of 64 bits, where a loss has 32: one read has to take both.
     let norm = device.global_norm(&[&x]);
     let found = device.download_scalars(&[&loss, &norm, &loss]);
     let loss = f64::from(0.3_f32);

@@ -23,6 +23,7 @@ fn global_norm(subject: &mut Subject<'_>) {
     let norm = device.download_scalars(&[&device.global_norm(&buffers)]);
     let expected = all.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
     compare("global_norm", &norm, &[expected], F32);
+    // A step is refused by the norm alone: no sum or maximum may hide a value that is no number.
     let none = device.upload(&[1.0, f32::NAN]);
     let norm = device.download_scalars(&[&device.global_norm(&[buffers[0], &none])]);
     assert!(
@@ -67,6 +68,7 @@ impl State {
 }
 
 fn adamw(subject: &mut Subject<'_>) {
+    // Numbers of no real step, all unlike: one that is taken for another shows. ε counts beside the root.
     let step = AdamWStep {
         lr: 0.01,
         betas: [0.9, 0.99],
@@ -75,6 +77,7 @@ fn adamw(subject: &mut Subject<'_>) {
         corrections: [0.2, 0.1],
         gradient_scale: 0.7,
     };
+    // Of different lengths in one call, as the parameters of a group are.
     let n = subject.size(3);
     let mut states: Vec<State> = (0..n).map(|_| State::random(subject)).collect();
     let mut buffers: Vec<[Buffer; 4]> = states

@@ -39,6 +39,7 @@ impl<'d> Subject<'d> {
 
     /// Source: S. Vigna, `splitmix64`.
     fn next(&mut self) -> u64 {
+        // Not `simmim-random`: a crate that devices are written against depends on none.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -52,6 +53,7 @@ impl<'d> Subject<'d> {
     }
 
     pub(super) fn below(&mut self, n: usize) -> usize {
+        // The small numbers come a little more often, which no check minds.
         (self.next() % n as u64) as usize
     }
 
@@ -61,6 +63,7 @@ impl<'d> Subject<'d> {
 
     /// Values within ±`size` that f32 holds exactly.
     pub(super) fn values(&mut self, n: usize, size: f32) -> Vec<f64> {
+        // As many bits as f32 has, so that device and definition begin with the same numbers.
         let unit = |bits: u64| (bits >> 40) as f32 / 8_388_608.0 - 1.0;
         (0..n)
             .map(|_| f64::from(size * unit(self.next())))
@@ -93,6 +96,7 @@ impl<'d> Subject<'d> {
     /// A buffer for a result, which holds no numbers yet.
     pub(super) fn out(&self, len: usize) -> Buffer {
         let mut buffer = self.device.allocate(len, Element::F32);
+        // A sum with NaN stays NaN: who adds where it should write is found as well.
         self.device.fill(&mut buffer, f32::NAN);
         buffer
     }
@@ -128,6 +132,7 @@ pub(super) fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: f6
     for (idx, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (found - expected).abs();
         // A result of zeros must be zeros.
+        // Asked so that NaN fails, which is neither near nor far.
         assert!(
             error <= tolerance * largest,
             "{what}: value {idx} is {found}, by definition {expected}, the largest is {largest}"
@@ -156,6 +161,7 @@ pub(super) fn gradient(x: &[f64], dy: &[f64], f: impl Fn(&[f64]) -> Vec<f64>) ->
 pub(super) fn rounded(values: &[f64]) -> Vec<f64> {
     let round = |value: &f64| {
         let bits = (*value as f32).to_bits();
+        // Half of what is cut off, or just less where the last bit that stays is even: halves go to even.
         let up = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
         f64::from(f32::from_bits(up & 0xffff_0000))
     };
