@@ -5,6 +5,9 @@ use std::error::Error as StdError;
 use crate::collective::Collective;
 use crate::error::Error;
 
+/// What a rank that has failed sends before its words.
+const FAILED: char = '!';
+
 /// The rank's own result where all ranks have one; an error on every rank where any has met one: its own on the rank that
 /// has, [`Error::Failed`] with the words of the first such rank on the others.
 ///
@@ -25,17 +28,24 @@ pub fn agree<T, E: From<Error> + StdError>(
     if n_failed == [0.0] {
         return result;
     }
-    let own = result.as_ref().err().map(words).unwrap_or_default();
+    // A mark before the words: an error without any is one, too.
+    let marked = |error| format!("{FAILED}{}", words(error));
+    let own = result.as_ref().err().map(marked).unwrap_or_default();
     let all = collective.all_gather(own.as_bytes())?;
     // Only now: the rank that has failed must take part in the exchange, too.
     let value = result?;
-    let failed = all.iter().enumerate().find(|(_, words)| !words.is_empty());
-    match failed {
-        None => Ok(value),
-        Some((rank, words)) => {
-            let reason = String::from_utf8_lossy(words).into_owned();
-            Err(Error::Failed { rank, reason }.into())
-        }
+    let said = |words: &Vec<u8>| {
+        let words = String::from_utf8_lossy(words).into_owned();
+        words.strip_prefix(FAILED).map(str::to_owned)
+    };
+    match all
+        .iter()
+        .map(said)
+        .enumerate()
+        .find(|(_, said)| said.is_some())
+    {
+        Some((rank, Some(reason))) => Err(Error::Failed { rank, reason }.into()),
+        _ => Ok(value),
     }
 }
 
@@ -73,6 +83,30 @@ mod tests {
         let reason = "rank 7 of the training has ended".to_owned();
         let told = Err(Error::Failed { rank: 1, reason });
         assert_eq!(found, [told.clone(), Err(Error::Left { rank: 7 }), told]);
+    }
+
+    /// An error that says nothing.
+    #[derive(Debug, PartialEq, thiserror::Error)]
+    #[error("")]
+    struct Silent;
+
+    impl From<Error> for Silent {
+        fn from(_: Error) -> Self {
+            Self
+        }
+    }
+
+    #[test]
+    fn an_error_without_words_ends_all_as_well() {
+        let found = ThreadRank::run(2, |rank| {
+            let own = if rank.rank() == 0 {
+                Err(Silent)
+            } else {
+                Ok(())
+            };
+            agree(rank, own)
+        });
+        assert_eq!(found, [Err(Silent), Err(Silent)]);
     }
 
     #[test]
