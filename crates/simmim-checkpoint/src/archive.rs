@@ -181,6 +181,7 @@ impl Archive {
     /// [`Error::Shape`] for another shape, and those of [`Archive::array`].
     pub fn array_of_shape(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let info = self.info(name)?;
+        // By the header, before any value is read.
         if info.shape != shape {
             return Err(Error::Shape {
                 path: self.path.clone(),
@@ -231,6 +232,7 @@ impl Archive {
     /// [`Error::MissingTensor`], [`Error::Type`] for any other type, [`Error::Read`].
     pub fn counters(&self, name: &str) -> Result<Array<u64>, Error> {
         let info = self.info(name)?;
+        // Not by way of `integers`, which has no place for the upper half of these numbers.
         if info.dtype != Dtype::U64 {
             return Err(self.type_error(name, "U64", info.dtype));
         }
@@ -288,6 +290,7 @@ impl Archive {
         info: &TensorInfo,
         convert: impl Fn([u8; WIDTH]) -> T,
     ) -> Result<Vec<T>, Error> {
+        // A forged shape cannot ask for more than the file is long: opening held the shapes against its length.
         let mut values = Vec::with_capacity(info.n_values());
         self.for_each_chunk(info, |chunk| {
             // No word lies across two chunks: their length is a multiple of every width.
@@ -304,6 +307,7 @@ impl Archive {
         // Locked for the whole tensor, or another thread's seek would come between two chunks.
         let mut file = self.file();
         file.seek(SeekFrom::Start(info.offset)).map_err(&unread)?;
+        // No larger than the tensor: a file may hold very many small ones.
         let mut buffer = vec![0; CHUNK_BYTES.min(info.n_bytes)];
         let mut left = info.n_bytes;
         while left > 0 {
@@ -359,6 +363,7 @@ fn header_error(path: &Path) -> impl Fn(serde_json::Error) -> Error {
 
 fn tensors(header: &Metadata, data_start: u64) -> BTreeMap<String, TensorInfo> {
     let describe = |info: &safetensors::tensor::TensorInfo| {
+        // The header counts from its own end, and a reader seeks from the start of the file.
         let (start, end) = info.data_offsets;
         TensorInfo {
             shape: info.shape.clone(),
@@ -367,6 +372,7 @@ fn tensors(header: &Metadata, data_start: u64) -> BTreeMap<String, TensorInfo> {
             offset: data_start + start as u64,
         }
     };
+    // The names are the header's own, so the filter below drops none.
     header
         .offset_keys()
         .into_iter()

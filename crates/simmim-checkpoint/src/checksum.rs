@@ -49,6 +49,7 @@ impl Checksum {
     pub(crate) fn tensor(&mut self, name: &str, dtype: Dtype, shape: &[usize]) {
         self.part(name.as_bytes());
         self.part(dtype.to_string().as_bytes());
+        // Without their number it would be open where the sizes end and the bytes of the tensor begin.
         self.number(shape.len());
         for &size in shape {
             self.number(size);
@@ -56,6 +57,7 @@ impl Checksum {
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        // No length goes before these: type and shape tell it.
         self.crc = crc32c::crc32c_append(self.crc, bytes);
     }
 

@@ -58,6 +58,7 @@ struct Weights {
 
 impl Weights {
     fn unchanged(n: usize) -> Self {
+        // Of a square matrix laid out by rows, the diagonal is every (n + 1)th value.
         let value = |at: usize| f64::from(u8::from(at.is_multiple_of(n + 1)));
         Self {
             from: n,
@@ -93,12 +94,14 @@ impl Weights {
         }
         let mut values = vec![0.0; to * from];
         for row in 0..to {
+            // The centre of a new square, measured in old ones: PyTorch's `align_corners=False`.
             let x = (row as f64 + 0.5) * from as f64 / to as f64 - 0.5;
             let first = x.floor();
             for (tap, weight) in cubic_taps(x - first).into_iter().enumerate() {
                 let place = first as isize - 1 + tap as isize;
                 // Beyond the edge the outermost value is repeated, as PyTorch does.
                 let place = place.clamp(0, from as isize - 1) as usize;
+                // Added up, because several taps may end on the same edge.
                 values[row * from + place] += weight;
             }
         }
@@ -129,6 +132,7 @@ fn separable(table: &[f32], width: usize, down: &Weights, across: &Weights) -> V
     if down.to() == down.from && across.to() == across.from {
         return table.to_vec();
     }
+    // In f64 through both directions, so that values are rounded once, at the end.
     let row_len = across.to() * width;
     let mut rows = vec![0.0; down.from * row_len]; // [down.from, across.to, width]
     for (new, old) in rows
@@ -166,6 +170,7 @@ fn add(sum: &mut [f64], weight: f64, values: impl Iterator<Item = f64>) {
 fn ratio(from: usize, to: usize) -> f64 {
     let [mut low, mut high] = RATIOS;
     let mut found = low;
+    // The sum grows with the ratio, so halving the interval finds it.
     while high - low > RATIO_STEP {
         found = f64::midpoint(low, high);
         let sum = (1.0 - found.powi((from / 2) as i32)) / (1.0 - found);
@@ -204,6 +209,7 @@ struct Curve<'a> {
 
 impl<'a> Curve<'a> {
     fn through(x: &'a [f64], y: &'a [f64]) -> Self {
+        // With three points both conditions at the ends would be one and the same.
         let bends = if x.len() > 3 { bends(x, y) } else { Vec::new() };
         Self { x, y, bends }
     }
@@ -215,6 +221,7 @@ impl<'a> Curve<'a> {
         if self.bends.is_empty() {
             return lagrange(self.x, self.y, x);
         }
+        // Among inner points only, so that `i + 1` is a point even at the far end.
         let i = self.x[1..n - 1].partition_point(|knot| *knot <= x);
         let (left, right) = (self.x[i], self.x[i + 1]);
         let h = right - left;

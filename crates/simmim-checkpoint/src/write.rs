@@ -79,6 +79,7 @@ impl<'a> Entry<'a> {
 
     /// Length in the file as shape and type call for it, in bytes; of shapes that no memory could hold the largest number.
     fn n_bytes(&self) -> u128 {
+        // In bits, because the format has types that are narrower than a byte.
         let n_bits = self.data.dtype().bitsize() as u128;
         let sizes = self.shape.iter().map(|&size| size as u128);
         sizes.fold(n_bits, u128::saturating_mul).div_ceil(8)
@@ -184,9 +185,11 @@ pub fn write_archive(
         let mut sums = BTreeMap::new();
         for entry in &entries {
             let sum = write_values(file, entry).map_err(&failed)?;
+            // Only now is the length of fetched values known. The file has no name yet, so refusing it costs nothing.
             entry.require_length(path, sum.n_bytes())?;
             sums.insert(&entry.name, (entry, sum));
         }
+        // By name, as a reader sums them up, and not in the order of the file.
         for (name, (entry, sum)) in sums {
             checksum.tensor(name, entry.data.dtype(), &entry.shape);
             checksum.append(&sum);
@@ -220,6 +223,7 @@ fn in_file_order<'e, 'a>(entries: &'e [Entry<'a>]) -> Vec<&'e Entry<'a>> {
     let mut sorted: Vec<&Entry> = entries.iter().collect();
     sorted.sort_by(|a, b| {
         let (of_a, of_b) = (a.data.dtype(), b.data.dtype());
+        // The type orders its variants by their alignment. Names decide the rest, and not the order of `entries`.
         of_b.cmp(&of_a).then_with(|| a.name.cmp(&b.name))
     });
     sorted
@@ -259,6 +263,7 @@ fn header(entries: &[&Entry], metadata: &BTreeMap<String, String>) -> Vec<u8> {
         start = end;
     }
     let mut json = Value::Object(fields).to_string().into_bytes();
+    // So that the arrays begin aligned for the widest type; blanks at the end are still JSON.
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.extend(json);

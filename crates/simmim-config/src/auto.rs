@@ -151,6 +151,7 @@ fn choose_length(
     };
     // Parts change the memory, and not the result: the batch stays what the learning rate was chosen for.
     while !fits(config) && config.train.accumulation < config.train.batch_size {
+        // The batch is a power of two, so every doubling divides it.
         config.train.accumulation *= 2;
     }
     if config.train.accumulation > 1 {
@@ -175,6 +176,7 @@ pub fn describe(survey: &Survey) -> String {
 
 /// The range of AvgDist that the paper found best, in pixels of images of this size (`[H, W]`).
 pub fn good_avg_dist_px([height, width]: [usize; 2]) -> [f64; 2] {
+    // The images of the study are square; of others the shorter side stands for it.
     GOOD_AVG_DIST_PX.map(|px| px * height.min(width) as f64 / STUDY_PX)
 }
 

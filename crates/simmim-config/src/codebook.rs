@@ -54,6 +54,7 @@ impl Codebook {
     /// meant, [`Error::Codebook`] for a tensor that is none.
     pub fn open(path: &Path, channels: usize) -> Result<Self, Error> {
         let archive = Archive::open(path)?;
+        // A damaged codebook would train without an error, towards something else.
         archive.verify()?;
         Self::read(&archive, channels)
     }
@@ -177,6 +178,7 @@ fn shape_of(archive: &Archive, tensor: &str, channels: usize) -> Result<Codebook
         let found = found.clone();
         return Err(fault(CodebookFault::Rank { found }));
     };
+    // With one class there is nothing to predict.
     if !(2..=MAX_CLASSES).contains(&n) {
         return Err(fault(CodebookFault::Count { found: n }));
     }

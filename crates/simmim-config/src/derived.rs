@@ -24,6 +24,7 @@ impl RawConfig {
     /// [`Error::Data`] when they are not of the model's channels.
     pub fn normalisation(&self) -> Result<Option<Normalisation>, Error> {
         let data = &self.data;
+        // Numbers win: what was measured once is written down, and must not be measured again on other images.
         if let (Some(mean), Some(std)) = (&data.mean, &data.std) {
             let to_f32 = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
             return Ok(Some(Normalisation::new(to_f32(mean), to_f32(std))?));
@@ -122,6 +123,7 @@ impl RawConfig {
         let epochs = |epochs: usize| epochs as u64 * steps_per_epoch;
         let total_steps = match train.max_steps as u64 {
             0 => epochs(train.epochs),
+            // Cosines and lines then run over these steps: a shorter run is not the beginning of a longer one.
             max => max.min(epochs(train.epochs)),
         };
         let decay = match train.schedule {

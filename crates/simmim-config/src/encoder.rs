@@ -48,6 +48,7 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     const OTHER_FAMILY: &str =
         "only a Swin transformer has it; the value \"unset\" removes a recipe's one";
     let model = &config.model;
+    // A key that would do nothing is refused: the run would not be what was asked for.
     if let Some(depths) = &model.depths {
         return Err(misfit("model.depths", format!("{depths:?}"), OTHER_FAMILY));
     }
@@ -105,6 +106,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
                       removes a recipe's one";
         return Err(misfit("model.depth", depth, reason));
     }
+    // 0 stands for no scale, which is how these encoders are.
     if let Some(scale) = model.layer_scale.filter(|scale| *scale > 0.0) {
         let reason = "a Swin transformer has no layer scale; 0 removes it";
         return Err(misfit("model.layer_scale", scale, reason));
@@ -121,6 +123,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
     let width = model.width.unwrap_or(size.width);
     let heads = model.heads.unwrap_or(size.heads()[0]);
     let patch_px = model.patch_px.unwrap_or(size.patch_px);
+    // Before the sum and the shift below, which absurd depths would overflow.
     require_depths(&depths)?;
     let sizes = Sizes {
         patch_px,
@@ -148,6 +151,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         channels: config.data.channels,
         patch_px,
         width,
+        // Each stage doubles the heads with the width, so that every head stays as wide.
         heads: (0..depths.len()).map(|stage| heads << stage).collect(),
         depths,
         // `with_window` below puts the usual one here where none is set.
@@ -315,6 +319,7 @@ fn check_sizes(config: &RawConfig, found: Sizes) -> Result<(), Error> {
         ("model.depth and model.depths", n_blocks),
         ("model.heads", heads),
         ("model.patch_px", patch_px),
+        // A float beyond all integers becomes the largest one, and is caught as well.
         ("model.mlp_ratio", mlp_ratio as usize),
         ("model.window", config.model.window.unwrap_or(0)),
     ];
@@ -351,6 +356,7 @@ fn require_whole_heads(width: usize, heads: usize) -> Result<(), Error> {
     if width.is_multiple_of(heads) {
         return Ok(());
     }
+    // More heads than this nobody has in mind, and the hint stays short.
     let fitting: Vec<String> = (1..=width.min(64))
         .filter(|heads| width.is_multiple_of(*heads))
         .map(|n| n.to_string())

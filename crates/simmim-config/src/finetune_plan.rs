@@ -157,6 +157,7 @@ impl FineTunePlan {
     pub fn optimiser(&self, encoder: &dyn Encoder, parameters: &Parameters) -> AdamW {
         let n_blocks = encoder.n_blocks();
         let last = Layer::Head.number(n_blocks);
+        // Sorted, so that the groups have the same order in every run.
         let mut groups: BTreeMap<(usize, bool), Group> = BTreeMap::new();
         for (id, spec, _) in parameters.iter() {
             let layer = spec.layer.number(n_blocks);

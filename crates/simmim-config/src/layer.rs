@@ -32,6 +32,7 @@ fn base_of(base: &Value, origin: &str) -> Result<Layer, Error> {
         near,
     };
     let name = base.as_str().ok_or_else(|| unknown(Vec::new()))?;
+    // Only what ships: files that name files could go round in circles.
     let recipe = recipe::find(name).map_err(|_| unknown(recipe::near_names(name)))?;
     recipe.layer()
 }
@@ -40,6 +41,7 @@ fn base_of(base: &Value, origin: &str) -> Result<Layer, Error> {
 fn overlay(mut base: Table, over: Table) -> Table {
     for (section, value) in over {
         match (base.get_mut(&section), value) {
+            // Key by key: a section that sets one key must not lose the recipe's others.
             (Some(Value::Table(keys)), Value::Table(over)) => keys.extend(over),
             (_, value) => {
                 base.insert(section, value);
@@ -99,10 +101,12 @@ impl RawConfig {
     /// As [`RawConfig::from_layers`].
     pub fn from_fine_tuning(layers: &[Layer]) -> Result<Self, Error> {
         let mut config = Self::overlaid(layers)?;
+        // Neither the encoder's layer nor a recipe has to name the section.
         config.finetune.get_or_insert_default();
         let sets = |key: &str| {
             layers
                 .iter()
+                // From the end, because the last layer that sets a key is the one that counts.
                 .rposition(|layer| layer.keys().any(|own| own == key))
         };
         // A later layer has a higher place, and a key that no layer sets is below all places.
@@ -248,6 +252,7 @@ impl Layer {
         for (section, value) in &self.table {
             match value {
                 Value::Table(keys) => self.apply_section(config, section, keys)?,
+                // A key before the first section; the hint shows where it belongs.
                 _ => return Err(self.unknown_key(section)),
             }
         }
@@ -311,6 +316,7 @@ impl Layer {
 fn toml_value(text: &str) -> Option<Value> {
     let mut table: Table = format!("value = {text}").parse().ok()?;
     let value = table.remove("value")?;
+    // Text with a line break may bring keys of its own.
     table.is_empty().then_some(value)
 }
 

@@ -30,6 +30,7 @@ pub(crate) struct Geometry {
 pub(crate) fn objective(config: &RawConfig, codebook: Option<CodebookShape>) -> Objective {
     let keys = &config.objective;
     let window = keys.norm_target;
+    // Colours are found when a run begins. How many there will be is known now, and each is one pixel.
     let colours = CodebookShape {
         n: keys.clusters,
         side: 1,
@@ -110,6 +111,7 @@ fn misfit(objective: &Objective, square_px: usize, geometry: Geometry) -> Error 
         cell_px,
         ..
     } = geometry;
+    // Tried one by one, so that `fits` is the only place that knows the rule.
     let fitting: Vec<String> = (1..=stride)
         .filter(|&target_px| {
             let other = Objective {

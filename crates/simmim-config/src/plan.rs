@@ -57,6 +57,7 @@ impl Plan {
             masks,
             objective,
         };
+        // In this order: the parameters can only be counted for an objective that fits.
         objective::prove(&objective, plan.geometry())?;
         require_addressable(&plan.encoder, || plan.model().1.n_values())?;
         Ok(plan)

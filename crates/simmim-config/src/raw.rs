@@ -89,6 +89,7 @@ impl RawConfig {
     /// The value of `section.key` in TOML; none where it is not set or where there is no such key.
     pub fn get(&self, key: &str) -> Option<toml::Value> {
         let (section, name) = key.split_once('.')?;
+        // Only the sections that count: in a fine-tuning, keys of the mask are not set.
         let mut sections = self.sections().into_iter();
         sections.find(|found| found.name() == section)?.get(name)
     }

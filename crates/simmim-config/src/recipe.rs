@@ -133,6 +133,7 @@ pub(crate) fn near_names(name: &str) -> Vec<String> {
 
 /// Whether a name is that of a file rather than that of something that ships.
 pub fn is_file(path: &Path) -> bool {
+    // By its look and not by looking for it, so that a missing file is called missing.
     path.extension()
         .is_some_and(|extension| extension == "toml")
         || path.components().count() > 1
@@ -141,6 +142,7 @@ pub fn is_file(path: &Path) -> bool {
 impl Recipe {
     /// The comment that the file starts with, without the signs of a comment.
     pub fn header(&self) -> String {
+        // Up to the first line that is none: comments further down belong to the keys below them.
         let comment = self.text.lines().map_while(|line| line.strip_prefix('#'));
         let lines: Vec<&str> = comment
             .map(|line| line.strip_prefix(' ').unwrap_or(line))

@@ -52,6 +52,7 @@ impl Setting for u64 {
     }
 
     fn to_toml(&self) -> Option<Value> {
+        // Nothing is lost: `check` refuses seeds beyond the whole numbers of TOML.
         i64::try_from(*self).ok().map(Value::Integer)
     }
 }
@@ -63,6 +64,7 @@ impl Setting for f64 {
 
     fn from_toml(value: &Value) -> Option<Self> {
         value
+            // A whole number will do: `mlp_ratio = 4` is no mistake.
             .as_float()
             .or_else(|| value.as_integer().map(|whole| whole as f64))
     }
@@ -146,6 +148,7 @@ impl<T: Setting> Setting for Option<T> {
     }
 
     fn from_toml(value: &Value) -> Option<Self> {
+        // The word is taken for optional text too: no such key can have it for a value.
         if value.as_str() == Some(UNSET) {
             return Some(None);
         }

@@ -55,18 +55,21 @@ impl FineTune {
             )?;
         }
         require(
+            // Here and below, NaN fails every comparison, and so is refused as well.
             0.0 < self.labels && self.labels <= 1.0,
             "finetune.labels",
             &self.labels,
             "a share above 0 and up to 1",
         )?;
         require(
+            // At 0 the encoder would stand still.
             0.0 < self.layer_decay && self.layer_decay <= 1.0,
             "finetune.layer_decay",
             &self.layer_decay,
             "above 0 and up to 1",
         )?;
         require(
+            // At 1 the average would stay what it was at first.
             (0.0..1.0).contains(&self.ema),
             "finetune.ema",
             &self.ema,
@@ -124,6 +127,7 @@ impl Data {
             "two numbers above 0, the smaller first",
         )?;
         require(
+            // At 1 nothing would be left to train on.
             (0.0..1.0).contains(&self.held_out),
             "data.held_out",
             &self.held_out,
@@ -154,6 +158,7 @@ impl Data {
         };
         match (&self.mean, &self.std) {
             (None, None) => require(
+                // The published values are for three channels.
                 self.normalise == Normalise::Dataset || self.channels == 3,
                 "data.normalise",
                 &self.normalise.word(),
@@ -164,6 +169,7 @@ impl Data {
             ),
             (Some(mean), Some(std)) => {
                 require(is_list(mean), "data.mean", mean, &allowed)?;
+                // Values are divided by these.
                 let positive = std.iter().all(|&value| value > 0.0);
                 let allowed = format!(
                     "a number above 0 for each of the {} channels",
@@ -324,6 +330,7 @@ impl Train {
             )?;
         }
         require(
+            // It is written to `config.toml`, and a resumed run has to read the same.
             i64::try_from(self.seed).is_ok(),
             "train.seed",
             &self.seed,
@@ -384,6 +391,7 @@ impl Train {
             "two numbers, each 0 or more and below 1",
         )?;
         require(
+            // In f32 a smaller number is 0 or has lost digits.
             (self.eps as f32).is_normal() && self.eps > 0.0,
             "train.eps",
             &self.eps,

@@ -56,6 +56,7 @@ impl Grid {
     /// [`Error::UnknownGrid`], [`simmim_config::Error::Read`], and those of [`Grid::text`].
     pub fn open(name_or_file: &str) -> Result<Self, Error> {
         let path = Path::new(name_or_file);
+        // By the look of it, so that a file that is missing is not looked for among the names.
         if !recipe::is_file(path) {
             let found = shipped::find(name_or_file)?;
             let origin = format!("the grid `{}`", found.name);
@@ -67,6 +68,7 @@ impl Grid {
         })?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let grid = Self::text(&stem, name_or_file, &text)?;
+        // A grid names its recipe as seen from its own folder, wherever the program is called.
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         Ok(Self { folder, ..grid })
     }
@@ -95,6 +97,7 @@ impl Grid {
             skip_misfits: false,
             score: Vec::new(),
         };
+        // By hand, not by a derived type: the error then names the key and what it takes.
         for (key, value) in table {
             grid.take(&key, value)?;
         }
@@ -103,6 +106,7 @@ impl Grid {
 
     /// Takes one key of the file.
     fn take(&mut self, key: &str, value: Value) -> Result<(), Error> {
+        // Described now, because the match below takes the value apart.
         let found = found(&value);
         let wrong = |expected| Error::Type {
             origin: self.origin.clone(),
@@ -127,6 +131,7 @@ impl Grid {
             ("also", Value::Array(points)) if points.iter().all(Value::is_table) => {
                 let tables = points.into_iter().filter_map(|point| match point {
                     Value::Table(table) => Some(flat(table)),
+                    // The guard above has let only tables through.
                     _ => None,
                 });
                 self.also = tables.collect();
@@ -141,6 +146,7 @@ impl Grid {
         for (key, value) in flat(table) {
             let found = found(&value);
             match value {
+                // An empty list would make the whole product empty.
                 Value::Array(values) if !values.is_empty() => self.axes.push((key, values)),
                 _ => {
                     return Err(Error::Type {
@@ -210,6 +216,7 @@ impl Grid {
     fn recipe_place(&self, recipe: &str) -> String {
         let path = Path::new(recipe);
         if recipe::is_file(path) {
+            // Joining leaves an absolute path as it is.
             return self.folder.join(path).to_string_lossy().into_owned();
         }
         recipe.to_owned()
@@ -234,6 +241,7 @@ impl Grid {
 
     /// The keys of `[score]`, as those of the section `mask`.
     pub(super) fn score_layers(&self) -> Vec<Layer> {
+        // As keys of the mask they are checked by its names and ranges, and refused in its words.
         let of_mask =
             |(key, value): &Setting| self.layer("score", &(format!("mask.{key}"), value.clone()));
         self.score.iter().map(of_mask).collect()
@@ -245,12 +253,14 @@ fn flat(table: Table) -> Vec<Setting> {
     let mut settings = Vec::new();
     for (key, value) in table {
         match value {
+            // TOML reads a dotted key as a table too, so both ways of writing it end here.
             Value::Table(keys) => {
                 settings.extend(
                     keys.into_iter()
                         .map(|(name, value)| (format!("{key}.{name}"), value)),
                 );
             }
+            // A key without a section is refused where the layer is applied, with the keys most like it.
             value => settings.push((key, value)),
         }
     }

@@ -70,6 +70,7 @@ pub fn ablate(
         config: point.config.clone(),
     });
     let sweep = Sweep::open(&task, out, &ablation.recipe, points.collect())?;
+    // After the folder was opened: this file marks it as an ablation's, and another's must not get one.
     write_bytes_atomic(&out.join(GRID), ablation.text.as_bytes())?;
     sweep.run(observer, stop)
 }
@@ -122,6 +123,7 @@ impl Task for PreTrainings<'_> {
         match pretrain(job, observer, stop) {
             Ok(outcome) if !outcome.is_finished() => Ok(None),
             Ok(outcome) => {
+                // Not known where another process began the run. Weights are drawn by counter, so they can be had again.
                 let first = match outcome.first_val_loss {
                     None => score::first_loss(&job.out, data)?,
                     known => known,
@@ -152,6 +154,7 @@ impl Task for PreTrainings<'_> {
         let reference = &self.ablation.first().config;
         let has_score = result.diverged.is_none() && score.is_comparable(&point.config, reference);
         let wanted = has_score.then(|| score.describe());
+        // This holds too where there was no score to measure, and still is none.
         if result.scored_by == wanted {
             return Ok(false);
         }

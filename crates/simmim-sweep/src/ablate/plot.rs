@@ -52,6 +52,7 @@ impl Figure {
     fn of(ablation: &Ablation, rows: &[Row<'_>]) -> Self {
         const KIND: &str = "mask.kind";
         let keys = ablation.keys();
+        // The paper tells its series apart by the kind of mask. A grid that does not vary it does by its first key.
         let key_idx = keys.iter().position(|key| key == KIND).unwrap_or(0);
         let series_of = |row: &Row<'_>| row.point.values.get(key_idx).cloned().unwrap_or_default();
         let fits: Vec<&Row<'_>> = rows.iter().filter(|row| row.point.fit.is_ok()).collect();
@@ -97,6 +98,7 @@ impl Figure {
         if low > high {
             return ([0.0, right], [0.0, 1.0]);
         }
+        // The two floors are for equal scores, where the axis would have no length.
         let room = ((high - low) * 0.08).max(high.abs() * 0.01).max(1e-9);
         ([0.0, right], [low - room, high + room])
     }
@@ -112,6 +114,7 @@ fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
         .y_label_area_size(110)
         .build_cartesian_2d(x[0]..x[1], y[0]..y[1])?;
     let [low, high] = figure.band;
+    // Drawn first, so that the lines and the points lie over it.
     let band = Rectangle::new([(low, y[0]), (high, y[1])], BAND.filled());
     chart.draw_series([band])?;
     chart
@@ -123,6 +126,7 @@ fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
         .label_style(text(TEXT_PX - 4))
         .axis_desc_style(text(TEXT_PX))
         .draw()?;
+    // Markers are drawn in pixels: in units of the axes, squares would be stretched.
     let place = |at: (f64, f64)| chart.backend_coord(&at);
     for dot in &figure.dots {
         let colour = COLOURS[dot.series_idx % COLOURS.len()];

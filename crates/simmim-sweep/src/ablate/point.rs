@@ -64,6 +64,7 @@ impl Ablation {
     /// [`Error::Config`] for unknown keys and values of a wrong type, in `[score]` also out of range;
     /// [`Error::Twice`], [`Error::Fixed`], [`Error::SamePoint`], and [`Error::Misfits`] with all points that do not fit, where these are not to be left out.
     pub fn new(grid: &Grid, overrides: &[Layer], data: Option<&str>) -> Result<Self, Error> {
+        // On the layers apart: once they are merged nobody can tell who set a value.
         require_free_keys(grid, overrides)?;
         let base = grid.base_layers(overrides)?;
         let score_layers = [base.clone(), grid.score_layers()].concat();
@@ -83,11 +84,13 @@ impl Ablation {
                 let mut layers = base.clone();
                 layers.extend(settings.iter().map(|setting| grid.layer("grid", setting)));
                 layers.extend(seed.map(|seed| grid.layer("seeds", &(SEED.into(), seed.clone()))));
+                // With ranges unchecked: a value out of its range makes a misfit to list, and does not end it all.
                 let mut config = RawConfig::overlaid(&layers)?;
                 config.data.path = data.map(str::to_owned).or(config.data.path);
                 points.push(Point {
                     name: point_name(&config, settings),
                     values: keys.iter().map(|key| shown(config.get(key))).collect(),
+                    // `prove` puts it in, once all points are there to be compared with the first that fits.
                     fit: Err(String::new()),
                     config,
                     group_idx,
@@ -106,6 +109,7 @@ impl Ablation {
         };
         let misfits = ablation.misfits();
         let n_points = ablation.points.len();
+        // A grid of which nothing fits is refused in any case: the rest relies on a first point.
         if misfits.is_empty() || (grid.skip_misfits && misfits.len() < n_points) {
             return Ok(ablation);
         }
@@ -171,6 +175,7 @@ fn require_free_keys(grid: &Grid, overrides: &[Layer]) -> Result<(), Error> {
         }
     }
     let seed = (!grid.seeds.is_empty()).then(|| SEED.to_owned());
+    // Keys of `[[also]]` are not among those that are asked below: such a point may differ from `[set]`.
     let mut taken = grid.set_keys(overrides);
     for key in axes.cloned().chain(seed) {
         if taken.contains(&key) {
@@ -223,6 +228,7 @@ fn combinations(grid: &Grid) -> Vec<Vec<Setting>> {
         };
         product = product.into_iter().flat_map(longer).collect();
     }
+    // The product of no lists is one point without settings. A grid that lists its points does not mean it.
     if grid.axes.is_empty() && !grid.also.is_empty() {
         product.clear();
     }
@@ -233,15 +239,19 @@ fn combinations(grid: &Grid) -> Vec<Vec<Setting>> {
 /// `mask.kind=random,mask.ratio=0.6,seed=0`, in letters that every file system and shell takes.
 fn point_name(config: &RawConfig, settings: &[Setting]) -> String {
     const MOST: usize = 180;
+    // From the configuration, not from the grid's text: `32` and `[32, 32]` are one size and get one name.
     let of = |(key, _): &Setting| format!("{key}={}", in_name(config.get(key)));
     let mut parts: Vec<String> = settings.iter().map(of).collect();
+    // The seed always, so that a grid that gets `seeds` later finds the runs that are there.
     parts.push(format!("seed={}", config.train.seed));
+    // Two names may fall together by this; `require_different` then refuses the grid.
     let plain = |letter: char| {
         let kept = letter.is_ascii_alphanumeric() || "=.,-_".contains(letter);
         if kept { letter } else { '-' }
     };
     let whole = parts.join(",");
     let name: String = whole.chars().map(plain).collect();
+    // Every letter is ASCII by now, so that the cut below is between letters.
     if name.len() <= MOST {
         return name;
     }
@@ -279,6 +289,7 @@ fn require_different(grid: &Grid, points: &[Point]) -> Result<(), Error> {
     let (mut names, mut configs) = (BTreeMap::new(), BTreeMap::new());
     for point in points {
         let by_name = names.insert(&point.name, point);
+        // As text, because a configuration holds floats, which have no order to sort a map by.
         let by_config = configs.insert(point.config.to_toml(), point);
         if let Some(earlier) = by_name.or(by_config) {
             return Err(same(earlier, point));
@@ -291,6 +302,7 @@ fn require_different(grid: &Grid, points: &[Point]) -> Result<(), Error> {
 fn prove(points: &mut [Point], score: &Score) {
     let mut reference: Option<RawConfig> = None;
     for point in points {
+        // Until one fits, each is compared with itself, which always holds.
         let first = reference.as_ref().unwrap_or(&point.config);
         point.fit = fit(&point.config, score, first).map_err(|error| in_one_line(&*error));
         if reference.is_none() && point.fit.is_ok() {
@@ -304,6 +316,7 @@ fn fit(
     score: &Score,
     reference: &RawConfig,
 ) -> Result<Fit, Box<dyn std::error::Error>> {
+    // The ranges were left open above, and a plan relies on them.
     config.check()?;
     let plan = Plan::new(config.clone())?;
     let has_score = score.is_comparable(config, reference);

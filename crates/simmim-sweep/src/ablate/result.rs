@@ -54,6 +54,7 @@ impl RunResult {
             minutes: last.map(|record| record.seconds / 60.0),
             val_loss_first,
             val_loss_last: val_losses.clone().next_back(),
+            // This minimum passes over values that are no number.
             val_loss_best: val_losses.reduce(f64::min),
             train_loss: last_epoch(&records),
             score: None,
@@ -70,6 +71,7 @@ pub(super) fn fingerprint(data: &DataSet) -> String {
 
 fn last_epoch(records: &[Record]) -> Option<f64> {
     let end = records.last()?.epoch;
+    // Epochs are fractions here, so this is a whole epoch of steps wherever the run ended.
     let in_it = records.iter().filter(|record| record.epoch > end - 1.0);
     mean(&in_it.map(|record| record.loss).collect::<Vec<_>>())
 }

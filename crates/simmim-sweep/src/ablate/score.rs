@@ -96,6 +96,7 @@ impl Score {
         match self {
             Self::CommonMask(_) if config.data.held_out == 0.0 => Err(Error::NothingHeldOut),
             Self::CommonMask(mask) => {
+                // The cells of the common mask may not go with the patches or squares of every encoder.
                 let config = under(mask, config);
                 let fits = Plan::new(config).map(|_| ());
                 fits.map_err(Error::CommonMask)
@@ -108,6 +109,7 @@ impl Score {
         let Self::CommonMask(mask) = self;
         let trained = Trained::open(&last_of(run))?;
         let config = under(mask, trained.plan().config());
+        // By the codebook of the checkpoint: the file that the configuration names may be gone.
         let plan = Plan::with_codebook(config, trained.plan().codebook())?;
         Ok(held_out_loss(&plan, trained.network(), data)?)
     }

@@ -135,6 +135,7 @@ pub(super) fn markdown(ablation: &Ablation, rows: &[Row<'_>]) -> String {
         }
         let cells: Vec<String> = columns
             .into_iter()
+            // A bar would end the cell; TOML values may have one.
             .map(|(_, cell)| cell.replace('|', "\\|"))
             .collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
@@ -149,6 +150,7 @@ pub(super) fn groups<'a>(rows: &[&'a Row<'a>]) -> Vec<Vec<&'a Row<'a>>> {
     for row in rows {
         groups[row.point.group_idx].push(*row);
     }
+    // Points that do not fit have a number too, and no row here.
     groups.retain(|group| !group.is_empty());
     groups
 }

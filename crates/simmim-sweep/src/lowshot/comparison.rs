@@ -83,6 +83,7 @@ impl LowShot {
     /// Every run, the smallest shares first, both starts of a seed one after the other.
     pub(crate) fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
+        // A list, because floats go into no set; there are few of them.
         let mut shares: Vec<f64> = Vec::new();
         for share in &self.shares {
             if !shares.contains(share) {
@@ -91,6 +92,7 @@ impl LowShot {
         }
         for share in &shares {
             for seed in 0..self.n_seeds {
+                // Both starts of a seed beside each other, so that a comparison that is stopped early has whole pairs.
                 for start in [Start::Pretrained, Start::Scratch] {
                     points.push(self.point(*share, start, seed));
                 }
@@ -104,14 +106,17 @@ impl LowShot {
             Start::Pretrained => self.pretrained.clone(),
             Start::Scratch => self.scratch.clone(),
         };
+        // Counted from the configured seed, so that another `train.seed` moves all runs.
         let seed = config.train.seed + number;
         config.train.seed = seed;
         let finetune = config.finetune.get_or_insert_default();
         // All runs hold the same images out, and where there is no other test all are measured on these.
         finetune.split_seed = Some(self.pretrained.split_seed());
         finetune.labels = share;
+        // Not drawn anew for each run: both starts of a seed are to have the same labels.
         finetune.labels_seed = seed;
         finetune.weights = start == Start::Pretrained;
+        // A float prints with the fewest digits that read back as itself, so no two shares have one folder.
         let name = format!("labels-{share}-{start}-seed{seed}");
         Point { name, config }
     }

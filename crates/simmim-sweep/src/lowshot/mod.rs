@@ -57,6 +57,7 @@ impl Task for LowShot {
 
     fn contradiction(&self, point: &Point, found: Difference) -> Error {
         let [expected, found] = found.lines();
+        // An error of training, with exit code 1, where an ablation's own has 2: scripts may rely on either.
         Error::Train(simmim_train::Error::Changed {
             what: format!("a line of the configuration of {}", point.name),
             expected,
@@ -72,6 +73,7 @@ impl Task for LowShot {
         stop: &StopFlag,
     ) -> Result<Option<LowShotResult>, Error> {
         if !finetune(job, observer, stop)?.is_finished() {
+            // Stopped: the same command goes on from here, and measures when the run has come to its end.
             return Ok(None);
         }
         measure(&self.test, point, &job.out).map(Some)

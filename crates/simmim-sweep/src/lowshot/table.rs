@@ -84,6 +84,7 @@ pub(super) fn markdown(results: &[&LowShotResult]) -> String {
     let mut table =
         "| labels | pretrained | scratch | difference | seeds |\n|---|---|---|---|---|\n"
             .to_owned();
+    // The groups are in the order of their shares, so both starts of a share are neighbours.
     for pair in groups.chunk_by(|a, b| a.share == b.share) {
         let of = |start| pair.iter().find(|group| group.start == start);
         let (pretrained, scratch) = (of(Start::Pretrained), of(Start::Scratch));
@@ -98,7 +99,9 @@ pub(super) fn markdown(results: &[&LowShotResult]) -> String {
             (Some(one), Some(other)) => format!("{:+.2}", 100.0 * (one.mean() - other.mean())),
             _ => "–".to_owned(),
         };
+        // While the comparison is under way one start may be ahead of the other; the difference rests on the fewer.
         let n_seeds = pair.iter().map(|group| group.accuracies.len()).min();
+        // Writing to a string cannot fail.
         let _ = writeln!(
             table,
             "| {} % | {} | {} | {difference} | {} |",
@@ -119,11 +122,13 @@ pub(super) fn draw(results: &[&LowShotResult]) -> Result<Picture, Error> {
 
 fn paint(canvas: &Canvas<'_>, groups: &[Group]) -> Result<(), Fault> {
     let shares = groups.iter().map(|group| group.share);
+    // Down to half of the labels in any case: all labels alone would leave the axis hardly any length.
     let least = shares.fold(1.0, f64::min).min(0.5);
     let ends = groups.iter().flat_map(|group| {
         let spread = group.spread().unwrap_or(0.0);
         [group.mean() - spread, group.mean() + spread].map(|share| 100.0 * share)
     });
+    // The ends start crossed, and stay so only where there is nothing to draw.
     let (low, high) = ends.fold((100.0_f64, 0.0_f64), |(low, high), end| {
         (low.min(end), high.max(end))
     });
@@ -137,6 +142,7 @@ fn paint(canvas: &Canvas<'_>, groups: &[Group]) -> Result<(), Fault> {
         .margin(24)
         .x_label_area_size(80)
         .y_label_area_size(100)
+        // The axis is logarithmic: room at its ends is a factor, not a sum.
         .build_cartesian_2d((80.0 * least..125.0).log_scale(), low..high)?;
     chart
         .configure_mesh()
@@ -144,6 +150,7 @@ fn paint(canvas: &Canvas<'_>, groups: &[Group]) -> Result<(), Fault> {
         .bold_line_style(BLACK.mix(0.12))
         .x_desc("share of the labels (%)")
         .y_desc("top-1 on the test images (%)")
+        // Two decimals, or a label would show how a float misses its value.
         .x_label_formatter(&|share| format!("{}", (share * 100.0).round() / 100.0))
         .label_style(text(TEXT_PX - 4))
         .axis_desc_style(text(TEXT_PX))

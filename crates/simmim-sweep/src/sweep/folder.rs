@@ -37,6 +37,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens or makes the folder. Nothing is made in one that holds something else.
     pub(super) fn open(path: &Path, kind: &Kind) -> Result<Self, Error> {
+        // Before anything is made: a mistyped folder of someone else's must stay as it is.
         admit(path, kind)?;
         make(path)?;
         let folder = Self {
@@ -44,6 +45,7 @@ impl Folder {
             stem: kind.stem,
             _lock: lock(path)?,
         };
+        // Under the lock, because a file in the making may belong to a process that is still writing.
         for part in [path.join(POINTS), path.join(RUNS)] {
             make(&part)?;
             remove_leftovers(&part)?;
@@ -75,6 +77,7 @@ impl Folder {
 
     /// Steps done of a run that has begun.
     pub(super) fn done_steps(&self, point: &str) -> Option<u64> {
+        // Only shown: tables do not fail for a log that cannot be read.
         let records = MetricsLog::read(&self.run(point).join(METRICS)).unwrap_or_default();
         let done = records.last().map_or(0, |record| record.step);
         self.has_begun(point).then_some(done)
@@ -112,6 +115,7 @@ impl Folder {
     /// The result of a point that is done.
     pub(super) fn result<R: DeserializeOwned>(&self, point: &str) -> Result<Option<R>, Error> {
         let path = self.point_file(point, "json");
+        // A result without its run is an old one: the run folder was removed so that the point is run again.
         if !(self.has_begun(point) && path.is_file()) {
             return Ok(None);
         }
@@ -150,6 +154,7 @@ fn admit(path: &Path, kind: &Kind) -> Result<(), Error> {
             || name.to_string_lossy().starts_with(TEMPORARY_PREFIX)
             || ((name == POINTS || name == RUNS) && is_empty())
     };
+    // What cannot be listed is taken for new here; making it, or the lock in it, tells what is wrong.
     let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
     if path.join(kind.mark).exists() || entries.all(is_bare) {
         return Ok(());

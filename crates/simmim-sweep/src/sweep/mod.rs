@@ -45,6 +45,7 @@ impl<'a, T: Task> Sweep<'a, T> {
     ) -> Result<Self, Error> {
         let folder = Folder::open(out, &T::KIND)?;
         let mut results = Vec::new();
+        // All of them before the first run, so that a grid that has changed is refused at once and not after days.
         for point in &points {
             let asked = folder.asked(&point.name)?;
             if let Some(found) = asked.and_then(|before| before.differs(&point.config)) {
@@ -72,8 +73,10 @@ impl<'a, T: Task> Sweep<'a, T> {
         observer: &mut dyn Observer,
         stop: &StopFlag,
     ) -> Result<Summary<T::Result>, Error> {
+        // Before the first run, so that there is a table from the start, and again where only the tables were lost.
         self.write_tables()?;
         for idx in 0..self.points.len() {
+            // A run that was stopped returns like any other; this keeps the next one from beginning.
             if stop.is_raised() {
                 break;
             }
@@ -107,14 +110,17 @@ impl<'a, T: Task> Sweep<'a, T> {
             });
             let job = self.job(point)?;
             self.results[idx] = self.task.run(point, &job, observer, stop)?;
+            // At once, before anything else is measured: it cost a whole training.
             if let Some(result) = &self.results[idx] {
                 self.folder.write_result(&point.name, result)?;
             }
         }
         let Some(result) = &mut self.results[idx] else {
+            // Stopped. The tables are written all the same, because they say how far the run is.
             return Ok(true);
         };
         let run = self.folder.run(&point.name);
+        // For earlier results too: what is wanted of them may have changed since.
         let is_completed = self.task.complete(point, &run, result)?;
         if is_completed {
             self.folder.write_result(&point.name, result)?;
@@ -131,6 +137,7 @@ impl<'a, T: Task> Sweep<'a, T> {
             job.config.data.path.clone_from(&point.config.data.path);
             return Ok(job);
         }
+        // Before the run begins, or a kill in between would leave a run that nothing can be compared with.
         self.folder.write_asked(&point.name, &point.config)?;
         Ok(Job {
             recipe: self.recipe.to_owned(),

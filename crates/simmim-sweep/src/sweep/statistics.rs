@@ -7,6 +7,7 @@ pub(crate) fn mean(values: &[f64]) -> Option<f64> {
 
 /// The standard deviation of two values or more, as of a sample.
 pub(crate) fn spread(values: &[f64]) -> Option<f64> {
+    // Of a single value the divisor below would be 0.
     let mean = mean(values).filter(|_| values.len() > 1)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     Some((squares / (values.len() - 1) as f64).sqrt())

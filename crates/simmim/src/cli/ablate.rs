@@ -78,6 +78,7 @@ Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one exits at o
 Prints the path of ablation.md to stdout; with --json, one JSON line for each event.";
 
 pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
+    // Without a grid there is `--list`: the options demand one of the two.
     let Some(name) = args.grid.as_deref().filter(|_| !args.list) else {
         return list(talk);
     };
@@ -87,6 +88,7 @@ pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
     }
     let overrides = overrides(args)?;
     let data = match sources::data_path(args.data.as_deref(), &grid.base(&overrides)?) {
+        // Masks and sizes can be looked at without images.
         Err(_) if args.dry_run => None,
         path => Some(path?),
     };
@@ -102,6 +104,7 @@ pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
     }
     let stop = interrupt::stop_flag(&progress)?;
     let summary = ablate::ablate(&ablation, &out, &mut progress, &stop);
+    // Before an error is passed on, or it would be written beside the bar.
     progress.finish();
     report(&summary?, &progress, talk)
 }

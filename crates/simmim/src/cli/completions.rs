@@ -20,6 +20,7 @@ Examples:
   simmim completions fish > ~/.config/fish/completions/simmim.fish";
 
 pub(crate) fn run(args: &CompletionsArgs, mut command: Command) -> anyhow::Result<()> {
+    // To memory first: the generator panics where it cannot write, and stdout may be closed.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "simmim", &mut script);
     output::data(String::from_utf8_lossy(&script).trim_end())?;

@@ -65,11 +65,13 @@ the recipe. Prints the path of the picture to stdout.";
 pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
     let name = args.model.recipe();
     let default_out = || RunFolder::default_path(name, SystemTime::now());
+    // The run stores where its images are, and may be resumed from another folder.
     let out = std::path::absolute(args.out.clone().unwrap_or_else(default_out))?;
     require_empty(&out)?;
     let images = out.join("images");
     photos::unpack(&images)?;
     let mut layers = vec![recipe::find(name)?.layer()?];
+    // As layers, so that their ranges are checked like those of a recipe.
     if let Some(steps) = args.steps {
         layers.push(Layer::set(&format!("train.max_steps={steps}"))?);
     }
@@ -77,6 +79,7 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
         layers.push(Layer::set(&format!("train.threads={threads}"))?);
     }
     let mut config = RawConfig::from_layers(&layers)?;
+    // Put in as it is: an override would be read as TOML first.
     config.data.path = Some(images.to_string_lossy().into_owned());
     let job = Job {
         recipe: name.to_owned(),

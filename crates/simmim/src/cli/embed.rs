@@ -95,6 +95,7 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
         )
         .into());
     }
+    // This and the block are proved before the images are computed, which may take hours.
     Format::of(&args.out)?;
     let extractor = Extractor::open(&args.from)?;
     let choice = args.feature.choice();
@@ -120,6 +121,7 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
     let written = in_threads(args.threads, || -> anyhow::Result<_> {
         Ok(embed(&extractor, &data, settings, &args.out, &mut seen)?)
     })?;
+    // Even with --quiet: who uses the file has to know of rows without numbers.
     for image in &written.unreadable {
         output::say(format!(
             "warning: a row of NaN for the unreadable image {image}"

@@ -71,6 +71,7 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
         talk,
         format!("{} images: {}", test.len(), which(test.measured())),
     );
+    // Even with --quiet, because the figures mean something else than they seem to.
     if test.measured() == Measured::AllSinceChanged {
         output::say(
             "warning: the images of this source have changed since the run was trained on them: all are measured, those of \
@@ -90,6 +91,7 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
     });
     merge(&mut line, summary);
     if let Some(folder) = &args.out {
+        // The scores last: where they stand, the tables stand too.
         write(folder, &files)?;
         write(
             folder,
@@ -128,6 +130,7 @@ fn measure(
         }
         Evaluation::Single(scores) => {
             tell_single(&scores, classes, talk);
+            // Without a folder nobody would see the picture, so it is not drawn.
             let files = match args.out {
                 Some(_) => files_of_single(&scores, classes, talk)?,
                 None => Vec::new(),

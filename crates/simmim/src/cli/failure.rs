@@ -66,6 +66,7 @@ fn of_sweep(error: &simmim_sweep::Error) -> bool {
     match error {
         E::Eval(error) => of_eval(error),
         E::Train(error) => of_train(error),
+        // Errors of the crates below are judged by their own rules, as where they come alone.
         E::Config(error) => of_config(error),
         E::Data(error) => is_setting(error),
         E::UnknownGrid { .. }
@@ -77,6 +78,7 @@ fn of_sweep(error: &simmim_sweep::Error) -> bool {
         | E::Misfits { .. }
         | E::Contradicts { .. }
         | E::NotASweep { .. } => true,
+        // Kinds that are added later count as failures of the run until they are listed here.
         _ => false,
     }
 }
@@ -106,6 +108,7 @@ fn of_config(error: &simmim_config::Error) -> bool {
     use simmim_config::Error as E;
     match error {
         E::Data(error) => is_setting(error),
+        // What a file holds is no setting, even where a key names the file.
         E::File(_) | E::Codebook { .. } | E::NoCodebook { .. } => false,
         _ => true,
     }
@@ -142,6 +145,7 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
         .map(|cause| one_line(&cause.to_string()))
         .collect();
     let text = format!("error: {}", causes.join(": "));
+    // The outermost error that has advice: it knows most of what the user wanted.
     match error.chain().find_map(hint) {
         Some(hint) => format!("{text}\nhint: {hint}"),
         None => text,

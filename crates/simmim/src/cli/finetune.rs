@@ -98,6 +98,7 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
     };
     let stop = interrupt::stop_flag(&progress)?;
     let outcome = finetune(&job, &mut progress, &stop);
+    // Before an error is passed on, or it would be written beside the bar.
     progress.finish();
     report(&outcome?, &progress, talk)
 }
@@ -114,6 +115,7 @@ fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
     layers.extend(overrides(args, from)?);
     let mut config = RawConfig::from_fine_tuning(&layers)?;
     config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+    // Recipes of fine-tuning have a folder in their names; a run has one folder.
     let default_out = || RunFolder::default_path(&name.replace('/', "-"), SystemTime::now());
     Ok(Job {
         out: args.out.clone().unwrap_or_else(default_out),
@@ -132,10 +134,12 @@ fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
 /// recipe, which stands on the one that every fine-tuning begins with.
 pub(crate) fn layers(from: &Path, recipe: Option<&str>) -> anyhow::Result<(String, Vec<Layer>)> {
     let mut layers = Vec::new();
+    // The lowest layer: the recipe and the user may change what the encoder was trained with.
     if from != Path::new(SCRATCH) {
         layers.extend(source_layer(from)?);
     }
     let (name, own) = Layer::recipe(recipe.unwrap_or(BASE))?;
+    // One that extends a recipe is whole, and hides what is below it.
     if name != BASE && own.base().is_none() {
         layers.push(recipe::find(BASE)?.layer()?);
     }
@@ -148,12 +152,14 @@ fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
     for assignment in &args.set {
         layers.push(Layer::set(assignment)?);
     }
+    // An option that is not given sets nothing, so that the recipe's value stays.
     let mut set = |key: &str, value: Option<String>| -> anyhow::Result<()> {
         if let Some(value) = value {
             layers.push(Layer::set(&format!("{key}={value}"))?);
         }
         Ok(())
     };
+    // The run stores it, and may be resumed from another folder.
     let from = (from != SCRATCH).then(|| super::sources::from_anywhere(from));
     set("finetune.from", from.transpose()?)?;
     set(

@@ -132,6 +132,7 @@ fn to_json(
             "step": origin.progress.step,
             "seconds": origin.progress.seconds,
             "best_val_loss": origin.progress.best_val_loss,
+            // By way of TOML, so that there is one list of keys and not two to keep alike.
             "config": toml::from_str::<Value>(&origin.config.to_toml())?,
         }),
     };

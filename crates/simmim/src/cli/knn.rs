@@ -63,9 +63,11 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     check(args)?;
     let extractor = Extractor::open(&args.from)?;
     let choice = args.feature.choice();
+    // Before any image is read: a block that does not exist is refused at once.
     extractor.width_of(choice)?;
     let held_out = HeldOut {
         share: args.val_share,
+        // Held-out images are what is asked about, so all of the share is wanted.
         max: usize::MAX,
     };
     let set = LabelledSet::open(&args.data, held_out, args.seed)?;
@@ -87,6 +89,7 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
             n_train: features.train.labels.len(),
             n_queries: features.queries.labels.len(),
         };
+        // Only now: unreadable images have left both sets.
         if counts.n_train == 0 || counts.n_queries == 0 {
             return Ok(None);
         }
@@ -141,6 +144,7 @@ fn check(args: &KnnArgs) -> Result<(), Usage> {
     if args.k.contains(&0) {
         return Err(Usage::new("--k has 0", "use at least one neighbour"));
     }
+    // NaN is neither above nor below 0, so it is asked for by name.
     if args.temperature.is_nan() || args.temperature <= 0.0 {
         let message = format!("--temperature is {}", args.temperature);
         return Err(Usage::new(

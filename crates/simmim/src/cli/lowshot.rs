@@ -64,6 +64,7 @@ pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
     let bad_share = args
         .shares
         .iter()
+        // In this form NaN is refused too.
         .find(|share| !(0.0 < **share && **share <= 1.0));
     if let Some(share) = bad_share {
         let message = format!("--shares has {share}; a share is above 0 and at most 1");
@@ -85,12 +86,14 @@ fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
     let all = args.set.iter().map(|text| Layer::set(text));
     layers.extend(all.collect::<Result<Vec<_>, _>>()?);
     let from = from_anywhere(&args.from)?;
+    // Over --set, which must not lead the runs to another encoder.
     layers.push(Layer::set(&format!("finetune.from={from}"))?);
     let configured = |layers: &[Layer]| -> anyhow::Result<RawConfig> {
         let mut config = RawConfig::from_fine_tuning(layers)?;
         config.data.path = Some(data_path(args.data.as_deref(), &config)?);
         Ok(config)
     };
+    // Before the settings of the runs from scratch lie over the common ones.
     let pretrained = configured(&layers)?;
     let of_scratch = args.set_scratch.iter().map(|text| Layer::set(text));
     layers.extend(of_scratch.collect::<Result<Vec<_>, _>>()?);
@@ -103,6 +106,7 @@ fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
         scratch,
         shares: args.shares.clone(),
         n_seeds: args.seeds,
+        // Of the images of the training only those are measured that no run was trained on.
         test: test.unwrap_or(data),
         out: args.out.clone(),
     })

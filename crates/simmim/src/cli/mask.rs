@@ -98,6 +98,7 @@ pub(crate) fn image_size(text: &str) -> Result<[usize; 2], String> {
 pub(crate) fn run(args: &DrawMasksArgs, talk: Talk) -> anyhow::Result<()> {
     let plan = plan(args)?;
     let (bytes, path) = image_file(args.image.as_deref())?;
+    // The library is given bytes alone; the path is known here.
     let picture = draw_masks(&plan, &bytes, args.n, args.seed).map_err(|error| match error {
         Error::Data(source) => Error::Image {
             path: path.to_owned(),
@@ -125,6 +126,7 @@ pub(crate) fn run(args: &DrawMasksArgs, talk: Talk) -> anyhow::Result<()> {
 /// A plan with those masks; its model is of no matter.
 fn plan(args: &DrawMasksArgs) -> anyhow::Result<Plan> {
     let [height, width] = args.image_size;
+    // By way of a configuration, so that sizes are refused in the words of a training.
     let mut layers = vec![
         Layer::set(&format!("data.image_size=[{height}, {width}]"))?,
         Layer::set(&format!("model.patch_px={}", args.patch_px))?,

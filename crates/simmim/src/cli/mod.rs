@@ -123,6 +123,7 @@ pub(crate) fn tell(talk: Talk, line: impl Display) {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let talk = match (cli.json, cli.quiet) {
+        // JSON goes without talk, so `--quiet` adds nothing to it.
         (true, _) => Talk::Json,
         (_, true) => Talk::Quiet,
         _ => Talk::Plain,
@@ -131,6 +132,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = failure::exit_code(&error);
+            // Who closed stdout has seen enough, and wants no message.
             if code != 0 {
                 output::say(failure::message(&error));
             }

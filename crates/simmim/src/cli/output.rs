@@ -19,6 +19,7 @@ impl StdoutError {
 pub(crate) fn data(line: impl Display) -> Result<(), StdoutError> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
+    // So that a program sees each line when it is written, and a full disk is an error of that line.
     Ok(stdout.flush()?)
 }
 

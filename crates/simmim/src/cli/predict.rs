@@ -56,8 +56,10 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
     let n_bad: usize = in_threads(args.threads, || {
         let each = args.images.iter();
         each.map(|spec| write(&model, spec, args))
+            // Ends at the first error, of a source or of stdout; images that cannot be read are counted instead.
             .sum::<anyhow::Result<usize>>()
     })?;
+    // Only at the end, so that all other images have their lines.
     if n_bad > 0 {
         anyhow::bail!("{n_bad} images could not be read; each has a line with the reason");
     }

@@ -97,6 +97,7 @@ fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> 
 pub(crate) fn execute(job: &Job, progress: &mut Progress) -> anyhow::Result<Outcome> {
     let stop = interrupt::stop_flag(progress)?;
     let outcome = pretrain(job, progress, &stop);
+    // Before an error is passed on, or it would be written beside the bar.
     progress.finish();
     Ok(outcome?)
 }
@@ -157,6 +158,7 @@ pub(crate) fn shell_word(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()
     } else {
+        // A quoted word cannot hold its quote: the word is ended, the quote escaped, and the word begun again.
         format!("'{}'", text.replace('\'', r"'\''"))
     }
 }

@@ -119,6 +119,7 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     for image in reporter.list() {
         output::say(format!("warning: left out the unreadable image {image}"));
     }
+    // Only known now: unreadable images may leave too few.
     let Some(found) = found else {
         let message = "there are too few images to fit to, to judge by and to measure on";
         return Err(Usage::new(
@@ -153,6 +154,7 @@ fn features(
     args: &ProbeArgs,
     talk: Talk,
 ) -> anyhow::Result<FeatureSet> {
+    // Beside the weights that they are of, where the next probe of these finds them.
     let beside = || {
         let run = Some(args.from.as_path()).filter(|path| path.is_dir());
         run.or(args.from.parent())
@@ -202,6 +204,7 @@ fn check(args: &ProbeArgs) -> Result<(), Usage> {
     if args
         .lambda
         .iter()
+        // NaN is refused too.
         .any(|lambda| !(lambda.is_finite() && *lambda >= 0.0))
     {
         let message = format!("--lambda has {:?}", args.lambda);

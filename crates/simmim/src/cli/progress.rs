@@ -51,6 +51,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(talk: Talk) -> Self {
+        // In a file each drawing of a bar would be left behind.
         let has_bar = talk == Talk::Plain && stderr().is_terminal();
         Self {
             voice: Voice {
@@ -96,6 +97,7 @@ impl Progress {
         // Of this run, not of the one before it in an ablation.
         self.loss = None;
         self.images_per_sec = None;
+        // A run that is done already is opened like any other, and has nothing to continue.
         if done_steps > 0 && done_steps < total_steps {
             self.voice.say(&format!(
                 "continuing after step {done_steps} of {total_steps}"
@@ -106,6 +108,7 @@ impl Progress {
             bar.set_style(style("▕{wide_bar}▏ {pos}/{len} · first step"));
             bar.set_length(total_steps);
             bar.set_position(done_steps);
+            // Steps of an earlier process say nothing of the speed of this one.
             bar.reset_eta();
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
             bar.enable_steady_tick(Duration::from_secs(1));
@@ -113,11 +116,13 @@ impl Progress {
     }
 
     fn step(&mut self, record: &Record) {
+        // Before the first step is done there is no time left to show.
         if self.has_bar && self.loss.is_none() {
             self.voice.bar.set_position(record.step);
             let template = "▕{wide_bar}▏ {pos}/{len} · {msg} · {eta} left";
             self.voice.bar.set_style(style(template));
         }
+        // Begun with the first value, because an average from 0 would take many steps to arrive.
         let smooth = |shown: Option<f64>, value: f64| {
             Some(shown.map_or(value, |shown| shown + NEWEST * (value - shown)))
         };
@@ -133,6 +138,7 @@ impl Progress {
             self.voice.bar.set_message(figures);
         } else if self
             .last_line
+            // The first step has its line at once, so that a log shows that the run works.
             .is_none_or(|last| last.elapsed() >= LINE_EVERY)
         {
             self.last_line = Some(Instant::now());
@@ -154,6 +160,7 @@ impl Progress {
 
     fn time_left(&self, step: u64) -> HumanDuration {
         let (since, first) = self.begun;
+        // Only the steps of this process: the time is its own too.
         let n_done = step.saturating_sub(first).max(1) as f64;
         let n_left = self.total_steps.saturating_sub(step) as f64;
         HumanDuration(since.elapsed().mul_f64(n_left / n_done))

@@ -57,6 +57,7 @@ pub(crate) fn run(args: &RecipesArgs, talk: Talk) -> anyhow::Result<()> {
             if as_json {
                 output::data(json!({"name": recipe.name, "toml": recipe.text}))?;
             } else {
+                // A line of data brings its own line break.
                 output::data(recipe.text.trim_end())?;
             }
         }

@@ -55,8 +55,10 @@ Examples:
 Prints the path of the picture to stdout.";
 
 pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
+    // Before the weights are read, so that too many images are refused at once.
     let images = expand(&args.images, talk)?;
     let trained = Trained::open(&args.from)?;
+    // The masks of the training lie below, so that an option changes one property and leaves the others.
     let mut layers = vec![Layer::text(
         "the checkpoint",
         &trained.plan().config().to_toml(),

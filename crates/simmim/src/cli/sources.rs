@@ -23,6 +23,7 @@ pub(crate) fn configuration(
     args: &PretrainArgs,
     progress: &mut Progress,
 ) -> anyhow::Result<(String, RawConfig)> {
+    // First, so that a malformed one is told before the images are looked at.
     let overrides = overrides(args)?;
     let mut layers = Vec::new();
     let name = match (&args.recipe, &args.config) {
@@ -33,6 +34,7 @@ pub(crate) fn configuration(
         }
         (None, Some(path)) => stem(path),
         (None, None) => {
+            // The lowest layer, so that whatever the user gives lies over it.
             layers.push(chosen(args, progress)?);
             "auto".to_owned()
         }
@@ -95,6 +97,7 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
     for reason in &choice.reasons {
         progress.note(&format!("  {reason}"));
     }
+    // The warm-up is a share of the epochs, and has to follow those that the user wants.
     if let Some(Ok(epochs)) = set_last(args, "train.epochs").map(value_of) {
         choice = choice.with_epochs(epochs);
     }
@@ -106,6 +109,7 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
 
 /// The last `--set` of a key.
 fn set_last<'a>(args: &'a PretrainArgs, key: &str) -> Option<&'a str> {
+    // Of several the last one counts, as among layers.
     let of_key = |text: &&String| {
         text.split('=')
             .next()
@@ -137,6 +141,7 @@ pub(crate) fn data_path(data: Option<&str>, config: &RawConfig) -> anyhow::Resul
 
 /// The same images, named so that the run can go on from another working folder: each path made absolute.
 pub(crate) fn from_anywhere(spec: &str) -> anyhow::Result<String> {
+    // What exists is not taken apart: its name may have commas and braces.
     if Path::new(spec).exists() {
         return Ok(absolute(spec)?.to_string_lossy().into_owned());
     }
@@ -166,6 +171,7 @@ fn split_commas(spec: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_i32;
     spec.split(move |letter| {
         depth += i32::from(letter == '{') - i32::from(letter == '}');
+        // A brace that closes nothing must not hide the commas behind it.
         letter == ',' && depth <= 0
     })
 }

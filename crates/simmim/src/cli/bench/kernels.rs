@@ -48,6 +48,7 @@ pub(crate) fn run(args: &KernelsArgs) -> anyhow::Result<()> {
 }
 
 fn measure_all(cases: &[Case]) -> anyhow::Result<()> {
+    // On the threads that the kernels run on, or their shares of the peak would mean nothing.
     let peaks = [Precision::F32, Precision::Bf16]
         .map(|precision| simmim_backend::peaks(DeviceChoice::Auto, precision));
     for case in cases {

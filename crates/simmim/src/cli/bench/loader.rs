@@ -52,14 +52,17 @@ pub(crate) fn run(args: &LoaderArgs) -> anyhow::Result<()> {
     let mut rates = Vec::new();
     for pass in 0..N_PASSES {
         let begun = Instant::now();
+        // Each pass is another epoch, with crops of its own, as in a training.
         let first_step = pass * n_batches;
         let pass = Pass::Train { first_step };
         let mut loader = Loader::start(Arc::clone(&batches), pass, args.workers)?;
         for _ in 0..n_batches {
             let batch = loader.next().expect("a training pass has no end")?;
+            // As a training does: buffers go back instead of being allocated anew.
             loader.recycle(batch);
         }
         rates.push(n_images / begun.elapsed().as_secs_f64());
+        // Its threads read ahead, and would take time from the next pass.
         drop(loader);
     }
     output::data(json!({

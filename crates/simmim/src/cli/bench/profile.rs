@@ -67,6 +67,7 @@ impl Profile {
             ),
         ];
         lines.extend(self.costs.iter().map(|(op, cost)| {
+            // A rate of 0 would read like a very slow product.
             let products = if cost.operations > 0.0 {
                 format!("{:.1}", cost.gflops())
             } else {

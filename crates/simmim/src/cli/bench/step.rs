@@ -98,6 +98,7 @@ fn plan(args: &StepArgs) -> anyhow::Result<Plan> {
         format!("train.checkpointing={}", args.checkpointing),
     ];
     keys.extend(args.window.map(|window| format!("model.window={window}")));
+    // Last, so that a key wins over the option that sets the same.
     keys.extend(args.set.iter().cloned());
     let layers: Result<Vec<Layer>, _> = keys.iter().map(|key| Layer::set(key)).collect();
     let plan = Plan::new(RawConfig::from_layers(&layers?)?)?;
@@ -130,12 +131,14 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
         Some(device) => Arc::<ProfilingDevice>::clone(device),
         None => device_of(plan.config()),
     };
+    // No codebook: a plan that needs one was refused above.
     let mut learner = Learner::pretraining(plan, None, device)?;
     let mut batch = made_up(plan);
     let lr = plan.schedule(1).base_lr;
     let (mut step_secs, mut is_finite) = (Vec::new(), true);
     for step in 0..N_WARM_UP + args.steps {
         batch.step = step;
+        // From here on steps count; the costs of the warm-up are thrown away.
         if let Some(device) = profiling.as_ref().filter(|_| step == N_WARM_UP) {
             device.reset();
         }
@@ -144,6 +147,7 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
         if step >= N_WARM_UP {
             step_secs.push(begun.elapsed().as_secs_f64());
         }
+        // Arithmetic on what is no number has a speed of its own, so such steps are no measurement.
         is_finite &= result.loss.is_finite() && result.grad_norm.is_finite();
     }
     // Before the peaks are measured, which take memory of their own.
@@ -201,6 +205,7 @@ fn made_up(plan: &Plan) -> Batch {
     let [height, width] = config.data.image_size;
     let image_shape = [config.data.channels, height, width];
     let n = config.train.batch_size;
+    // Which stream is of no account: the values have to be like those of normalised images.
     let mut noise = Stream::new(0, Purpose::Crop).at(0, 0);
     let n_values = n * image_shape.iter().product::<usize>();
     let masks = Stream::new(0, Purpose::Mask);
