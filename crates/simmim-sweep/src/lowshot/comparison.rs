@@ -80,7 +80,7 @@ pub struct LowShotResult {
 }
 
 impl LowShot {
-    /// Every run, the smallest shares first, both starts of a seed one after the other.
+    /// Every run, shares in the order in which they were given, both starts of a seed one after the other.
     pub(crate) fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
         // A list, because floats go into no set; there are few of them.
