@@ -46,7 +46,7 @@ impl Key {
 
 impl RawConfig {
     /// The configuration as TOML: every key, in a fixed order, with a comment over each section. Read back as a
-    /// [`Layer`] it gives the same configuration. Keys that are not set stand as comments.
+    /// [`Layer`](crate::Layer) it gives the same configuration. Keys that are not set stand as comments.
     pub fn to_toml(&self) -> String {
         let mut sections = Vec::new();
         for section in self.sections() {

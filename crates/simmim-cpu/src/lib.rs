@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`matmul`], [`matmul::bf16`], [`layer_norm`], [`gelu`], [`attention`], [`residual`], [`rows`],
 //! [`patch`], [`scale`], [`norm_target`], [`classes`], [`pixel_loss`], [`cross_entropy`], [`label_loss`], [`optimiser`];
-//! [`peak`] measures what the machine can do at most, [`bench`] single operations.
+//! [`peak`] measures what the machine can do at most, [`mod@bench`] single operations.
 //!
 //! Matrix products are written for AVX-512 with BF16 (f32 and bf16) and for AMX (bf16), both over one division into blocks.
 //! On other processors they are the `gemm` crate's, so their bits may differ between processors, not between runs on one.

@@ -25,8 +25,8 @@ impl FineTuned {
     /// checkpoint holds a running average of the weights, that is read: the run validates it and keeps it as best.
     ///
     /// # Errors
-    /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
-    /// [`Error::OtherTask`] for one of pre-training.
+    /// [`Error::File`] for a missing or damaged file, [`NoMetadata`](simmim_train::Error::NoMetadata) for one of another program,
+    /// [`OtherTask`](simmim_config::Error::OtherTask) for one of pre-training.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_in(path, None)
     }

@@ -26,8 +26,8 @@ impl Trained {
     /// Reads a run folder (its best weights, or its last where none are best) or one of its checkpoints.
     ///
     /// # Errors
-    /// [`Error::File`] for a missing or damaged file, [`Error::NoMetadata`] for one of another program,
-    /// [`Error::Codebook`] for one whose codebook is none.
+    /// [`Error::File`] for a missing or damaged file, [`NoMetadata`](simmim_train::Error::NoMetadata) for one of another program,
+    /// [`Codebook`](simmim_config::Error::Codebook) for one whose codebook is none.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_in(path, None)
     }

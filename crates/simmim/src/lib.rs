@@ -78,7 +78,7 @@
 //!
 //! ## Training
 //!
-//! A [`Job`] is a configuration and a run folder; [`pretrain`] does it. The configuration comes in layers: a
+//! A [`Job`] is a configuration and a run folder; [`pretrain()`] does it. The configuration comes in layers: a
 //! recipe, a file, single keys. A run that was stopped goes on with [`Job::resume`], bit for bit.
 //!
 //! ```

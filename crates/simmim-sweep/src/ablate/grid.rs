@@ -196,7 +196,7 @@ impl Grid {
     /// What all points share, before anything is varied: the recipe, `[set]`, then `overrides`.
     ///
     /// # Errors
-    /// [`Error::UnknownRecipe`], [`Error::Config`].
+    /// [`UnknownRecipe`](simmim_config::Error::UnknownRecipe), [`Error::Config`].
     pub fn base(&self, overrides: &[Layer]) -> Result<RawConfig, Error> {
         Ok(RawConfig::from_layers(&self.base_layers(overrides)?)?)
     }

@@ -5,7 +5,7 @@
 //! * [`Score`]: how encoders that learned different tasks are compared.
 //! * [`ablate()`]: runs what is not finished, and writes what is known after every run.
 //!
-//! Every point is a run folder like any other, made by [`pretrain`], so an ablation that was killed at any moment
+//! Every point is a run folder like any other, made by [`pretrain()`](simmim_train::pretrain()), so an ablation that was killed at any moment
 //! goes on exactly when it is started again:
 //!
 //! ```text
