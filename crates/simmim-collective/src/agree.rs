@@ -49,6 +49,22 @@ pub fn agree<T, E: From<Error> + StdError>(
     }
 }
 
+/// What rank 0 makes or finds, there alone: none on the other ranks, which wait for it. Its error is everybody's.
+///
+/// # Errors
+/// As [`agree`].
+pub fn on_first<T, E: From<Error> + StdError>(
+    collective: &dyn Collective,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<Option<T>, E> {
+    let own = if collective.is_first() {
+        work().map(Some)
+    } else {
+        Ok(None)
+    };
+    agree(collective, own)
+}
+
 /// An error with its causes, in one line that steers no terminal.
 fn words<E: StdError>(error: &E) -> String {
     let mut words = error.to_string();

@@ -4,7 +4,7 @@
 //!
 //! * [`Collective`]: the seam. A training of several processes (*ranks*) reaches the others through it alone.
 //! * [`Alone`]: a training of one process, which has nobody to talk to.
-//! * [`agree`]: an error of one rank ends all of them.
+//! * [`agree`]: an error of one rank ends all of them. [`on_first`]: the same of what rank 0 alone does.
 //! * [`ThreadRank`]: ranks that are threads of one process, for tests and for programs that bring their own threads.
 //!
 //! **Not done here, on purpose:** nothing is sent from one rank to one other, and nothing returns before it is done. Data
@@ -32,7 +32,7 @@ mod collective;
 mod error;
 mod threads;
 
-pub use agree::agree;
+pub use agree::{agree, on_first};
 pub use alone::Alone;
 pub use collective::Collective;
 pub use error::Error;

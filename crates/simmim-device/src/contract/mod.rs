@@ -8,11 +8,9 @@
 //! use simmim_device::{Device, Precision, contract};
 //! use std::sync::Arc;
 //!
-//! fn open(_: Precision) -> Arc<dyn Device> {
-//!     todo!("the device")
+//! fn a_device_keeps_the_contract(open: fn(Precision) -> Arc<dyn Device>) {
+//!     contract::check(open);
 //! }
-//!
-//! contract::check(open);
 //! ```
 
 mod attention;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_checkpoint::Archive;
-use simmim_collective::{Collective, agree};
+use simmim_collective::{Collective, agree, on_first};
 use simmim_config::codebook::{self, Codebook};
 use simmim_config::keys::Target;
 use simmim_config::{Plan, RawConfig, auto};
@@ -33,12 +33,7 @@ pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
 /// The codebook that rank 0 finds in the run folder, on every rank.
 fn stored_codebook(job: &Job) -> Result<Option<Codebook>, Error> {
     let collective = &*job.collective;
-    let own = if collective.is_first() {
-        codebook_of_run(&job.out, &job.config)
-    } else {
-        Ok(None)
-    };
-    let own = agree(collective, own)?;
+    let own = on_first(collective, || codebook_of_run(&job.out, &job.config))?.flatten();
     if collective.is_alone() {
         return Ok(own);
     }

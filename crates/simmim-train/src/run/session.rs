@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use simmim_autograd::Schedule;
 use simmim_checkpoint::Archive;
-use simmim_collective::{Collective, agree};
+use simmim_collective::{Collective, agree, on_first};
 use simmim_config::RawConfig;
 use simmim_data::{BatchPlan, Loader, Pass};
 
@@ -79,12 +79,7 @@ impl<'o, T: Task> Session<'o, T> {
             notes: &notes,
             disk_bytes,
         };
-        let opened = if collective.is_first() {
-            Opened::open(job, preface, observer).map(Some)
-        } else {
-            Ok(None)
-        };
-        let opened = agree(collective, opened)?;
+        let opened = on_first(collective, || Opened::open(job, preface, observer))?;
         let folder = opened.as_ref().map(Opened::folder);
         let learner = begin(folder).map(|learner| learner.among(Arc::clone(&job.collective)));
         let mut learner = agree(collective, learner)?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use simmim_collective::{Collective, agree};
+use simmim_collective::{Collective, agree, on_first};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, write_error};
@@ -65,12 +65,8 @@ pub(crate) fn told_by_first(
     collective: &dyn Collective,
     find: impl FnOnce() -> Result<bool, Error>,
 ) -> Result<bool, Error> {
-    let own = if collective.is_first() {
-        find()
-    } else {
-        Ok(false)
-    };
-    let mut found = vec![u8::from(agree(collective, own)?)];
+    let own = on_first(collective, find)?.unwrap_or_default();
+    let mut found = vec![u8::from(own)];
     collective.broadcast(&mut found)?;
     Ok(found == [1])
 }
