@@ -244,6 +244,12 @@ impl Error {
     }
 }
 
+/// A file or folder that could not be read.
+pub(crate) fn read_error(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    Error::File(simmim_checkpoint::Error::Read { path, source })
+}
+
 /// A file that could not be written.
 pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
     let path = path.to_owned();

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use simmim_checkpoint::write_bytes_atomic;
 
-use crate::error::Error;
-use crate::error::write_error;
+use crate::error::{Error, read_error, write_error};
 
 /// What is logged of a step. Every number is finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,10 +149,7 @@ impl MetricsLog {
 
 /// The text of the log. Bytes that a crash has damaged become characters that are not JSON.
 fn read_text(path: &Path) -> Result<String, Error> {
-    let bytes = fs::read(path).map_err(|source| simmim_checkpoint::Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = fs::read(path).map_err(|source| read_error(path, source))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

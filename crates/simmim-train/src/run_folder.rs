@@ -19,8 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
 
-use crate::error::Error;
-use crate::error::write_error;
+use crate::error::{Error, read_error, write_error};
 use crate::tensorboard;
 
 /// The name of the file of the resolved configuration.
@@ -370,12 +369,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         entries => entries,
     };
     let paths = entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    paths.map_err(|source| {
-        Error::File(simmim_checkpoint::Error::Read {
-            path: folder.to_owned(),
-            source,
-        })
-    })
+    paths.map_err(|source| read_error(folder, source))
 }
 
 fn list_steps(folder: &Path, extension: &str) -> Result<Vec<(u64, PathBuf)>, Error> {

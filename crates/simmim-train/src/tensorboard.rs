@@ -10,8 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
-use crate::error::write_error;
+use crate::error::{Error, read_error, write_error};
 use crate::metrics::Record;
 
 /// What every event file has in its name, by which TensorBoard finds it.
@@ -109,12 +108,9 @@ impl EventWriter {
 /// # Errors
 /// [`Error::File`].
 pub fn rebuild(folder: &Path, records: &[Record], time: f64) -> Result<EventWriter, Error> {
-    let read_error = |source| simmim_checkpoint::Error::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    for entry in fs::read_dir(folder).map_err(read_error)? {
-        let entry = entry.map_err(read_error)?;
+    let unreadable = |source| read_error(folder, source);
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
         if entry.file_name().to_string_lossy().starts_with(FILE_PREFIX) {
             fs::remove_file(entry.path()).map_err(|source| write_error(&entry.path(), source))?;
         }

@@ -11,7 +11,7 @@ use simmim_data::Reporter;
 use super::job::{Job, RECIPE_COMMENT};
 use super::voice::{Voice, unix_secs};
 use crate::checkpoint::{self, Origin};
-use crate::error::Error;
+use crate::error::{Error, read_error};
 use crate::learner::{Learner, Task};
 use crate::metrics::{MetricsLog, Record};
 use crate::observer::{Event, Observer};
@@ -192,11 +192,7 @@ fn rebuild_events(folder: &RunFolder, kept: &[Record], step: u64) -> Result<Even
         .into_iter()
         .filter(|(drawn, _)| *drawn <= step)
     {
-        let unreadable = |source| simmim_checkpoint::Error::Read {
-            path: path.clone(),
-            source,
-        };
-        let png = fs::read(&path).map_err(unreadable)?;
+        let png = fs::read(&path).map_err(|source| read_error(&path, source))?;
         events.image("reconstructions", drawn, unix_secs(), &png)?;
     }
     Ok(events)

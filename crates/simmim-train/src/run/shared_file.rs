@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use simmim_collective::{Collective, agree, on_first};
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::error::{Error, write_error};
+use crate::error::{Error, read_error, write_error};
 
 /// Bytes that are sent at a time.
 const CHUNK_BYTES: u64 = 64 << 20;
@@ -81,7 +81,7 @@ impl End {
     /// Reads where a path is given, else writes a copy.
     fn open(path: Option<&Path>) -> Result<Self, Error> {
         if let Some(path) = path {
-            let file = File::open(path).map_err(|source| unreadable(path, source))?;
+            let file = File::open(path).map_err(|source| read_error(path, source))?;
             let path = path.to_owned();
             return Ok(Self::From { path, file });
         }
@@ -94,7 +94,7 @@ impl End {
         let mut chunk = Vec::new();
         if let Self::From { path, file } = self {
             let read = file.take(CHUNK_BYTES).read_to_end(&mut chunk);
-            read.map_err(|source| unreadable(path, source))?;
+            read.map_err(|source| read_error(path, source))?;
         }
         Ok(chunk)
     }
@@ -121,11 +121,6 @@ impl End {
             }
         }
     }
-}
-
-fn unreadable(path: &Path, source: std::io::Error) -> Error {
-    let path = path.to_owned();
-    Error::File(simmim_checkpoint::Error::Read { path, source })
 }
 
 #[cfg(test)]
