@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::drawn;
 use crate::kills;
@@ -97,10 +97,12 @@ fn times(out: &Path) -> BTreeMap<PathBuf, SystemTime> {
 #[test]
 fn a_killed_ablation_goes_on_and_ends_as_one_that_was_not() {
     let sandbox = sandbox(GRID);
+    let start = Instant::now();
     sandbox.simmim(&format!("{RUN} --out whole")).ok();
+    let took = start.elapsed();
     let (whole, killed) = (sandbox.path("whole"), sandbox.path("killed"));
     let mut before = times(&killed);
-    kills::until_the_end(0.15, || {
+    kills::until_the_end(took, || {
         let now = times(&killed);
         for (path, time) in &before {
             assert_eq!(&now[path], time, "{} was touched", path.display());

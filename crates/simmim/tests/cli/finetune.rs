@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -114,8 +115,9 @@ fn a_fine_tuning_killed_at_random_moments_ends_as_one_that_was_not() {
         --set train.accumulation=2 --set train.warmup_epochs=1 --set train.threads=2 --set data.workers=2 \
         --set finetune.ema=0.9 --set finetune.class_weights=balanced --set model.drop_path=0.2 \
         --set train.save_every_minutes=0.0003";
+    let start = Instant::now();
     sandbox.simmim(&format!("{run} --out whole")).ok();
-    kills::until_the_end(0.15, || {
+    kills::until_the_end(start.elapsed(), || {
         if sandbox.path("killed/checkpoints/last.safetensors").exists() {
             // What a run came from is not needed to go on.
             let _ = fs::remove_dir_all(sandbox.path("run/checkpoints"));
@@ -427,8 +429,11 @@ fn pretrained_and_scratch_are_compared_and_the_comparison_can_be_killed() {
         "lowshot --data labelled --test test --from run --shares 0.5,1 --seeds 2 {PLAIN} \
          --set data.held_out=0 --set train.epochs=8 --set-scratch finetune.layer_decay=1"
     );
-    kills::until_the_end(0.3, || sandbox.command(&format!("{words} --out few")));
+    let start = Instant::now();
     sandbox.simmim(&format!("{words} --out whole")).ok();
+    kills::until_the_end(start.elapsed(), || {
+        sandbox.command(&format!("{words} --out few"))
+    });
     assert_eq!(accuracies(&sandbox, "few"), accuracies(&sandbox, "whole"));
     for name in ["labels-0.5-pretrained-seed1", "labels-1-scratch-seed1"] {
         let last = |out| {

@@ -11,12 +11,13 @@ use simmim::random::{Purpose, Stream};
 const VARIABLE: &str = "SIMMIM_TEST_SEED";
 
 /// Starts what `next` gives, kills it at a random moment, and so on until one comes to its end: well, and after two kills
-/// at least. The moments are up to `longest_secs` after the start at first, and later ever later.
+/// at least. The moments are up to a fifth of `whole` after the start at first, and later ever later: `whole` is what the
+/// same run took without a kill, as no number of seconds is short on every machine.
 ///
 /// The seed of the moments is printed, which shows when the test fails; `SIMMIM_TEST_SEED` gives the same moments again. (How
 /// far a process has come by then is up to the machine.)
 #[track_caller]
-pub(crate) fn until_the_end(longest_secs: f64, mut next: impl FnMut() -> Command) {
+pub(crate) fn until_the_end(whole: Duration, mut next: impl FnMut() -> Command) {
     let seed = std::env::var(VARIABLE).map_or_else(|_| clock(), |text| text.parse().unwrap());
     eprintln!("to kill at the same moments: {VARIABLE}={seed}");
     let chances = Stream::new(seed, Purpose::Survey);
@@ -27,9 +28,9 @@ pub(crate) fn until_the_end(longest_secs: f64, mut next: impl FnMut() -> Command
             .stdout(Stdio::null())
             .stderr(said.try_clone().unwrap());
         let mut child = command.spawn().unwrap();
-        let longest_secs = longest_secs * (1.0 + f64::from(n_kills) / 4.0);
+        let longest = whole.mul_f64(0.2 + 0.05 * f64::from(n_kills));
         let share = chances.at(0, n_kills.into()).unit();
-        sleep(Duration::from_secs_f64(0.02 + share * longest_secs));
+        sleep(Duration::from_millis(20) + longest.mul_f64(share));
         if let Some(status) = child.try_wait().unwrap() {
             let mut stderr = String::new();
             said.rewind().unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::drawn;
 use crate::kills;
@@ -43,8 +43,9 @@ pub(crate) fn are_equal(one: &Path, other: &Path) {
 #[test]
 fn a_run_killed_at_random_moments_ends_as_one_that_was_not() {
     let sandbox = Sandbox::with_photos(24);
+    let start = Instant::now();
     sandbox.simmim(&format!("{RUN} --out whole")).ok();
-    kills::until_the_end(0.15, || {
+    kills::until_the_end(start.elapsed(), || {
         if sandbox.path("killed/config.toml").exists() {
             sandbox.command("pretrain --resume killed")
         } else {
