@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpec, Parameters, Schedule};
-use simmim_data::{BatchSettings, CropSettings, DecodeLimits, HeldOut, Normalisation};
+use simmim_data::{BatchSettings, CropSettings, DecodeSettings, HeldOut, Normalisation};
 use simmim_model::{Encoder, exempt_from_decay};
 
 use crate::error::Error;
@@ -90,12 +90,10 @@ impl RawConfig {
         }
     }
 
-    /// What decoding an image may cost.
-    pub fn decode_limits(&self) -> DecodeLimits {
-        let max_pixels = self.data.max_pixels as u64;
-        DecodeLimits {
-            max_pixels,
-            ..DecodeLimits::default()
+    /// How image files are read.
+    pub fn decode_settings(&self) -> DecodeSettings {
+        DecodeSettings {
+            max_pixels: self.data.max_pixels as u64,
         }
     }
 

@@ -139,7 +139,7 @@ section! {
         @free workers: usize = 0,
         /// Share of the images that may be unreadable before the run stops; always ten, unless it is 0.
         @free max_bad: f64 = 0.01,
-        /// The most pixels that an image may have; larger ones count as unreadable.
+        /// The most pixels that an image may have; larger ones count as unreadable, and pixels of more than 8 bytes count as more.
         max_pixels: usize = 178_956_970,
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use simmim_autograd::{AdamW, Group, ParameterSpecs, Parameters, Schedule};
-use simmim_data::{DecodeLimits, MaskPlan, Normalisation, Split, Transform};
+use simmim_data::{DecodeSettings, MaskPlan, Normalisation, Split, Transform};
 use simmim_model::{EncoderConfig, MaskedImageModel, Objective, Scope, Target};
 
 use crate::codebook::CodebookShape;
@@ -135,8 +135,8 @@ impl Plan {
     }
 
     /// What decoding an image may cost.
-    pub fn decode_limits(&self) -> DecodeLimits {
-        self.config.decode_limits()
+    pub fn decode_settings(&self) -> DecodeSettings {
+        self.config.decode_settings()
     }
 
     /// The optimiser, with the groups of the configured decay rule.

@@ -8,7 +8,7 @@
 //! The main types, in reading order:
 //!
 //! 1. [`DataSet`]: a folder, archives or a list, indexed; bytes by number, from any thread.
-//! 2. [`decode`]: bytes to an [`Image`], within [`DecodeLimits`].
+//! 2. [`decode`]: bytes to an [`Image`], within [`DecodeSettings`].
 //! 3. [`Transform`]: an image to a sample: [`Crop`], [`resize`], mirror, [`Normalisation`]; for fine-tuning
 //!    ([`FineTuneSettings`]) also [`RandAugment`] and [`Erasing`].
 //! 4. [`MaskPlan`]: which patches are hidden, with the same count in every [`Mask`].
@@ -22,7 +22,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use simmim_data::{
-//!     BatchPlan, BatchSettings, CropSettings, DataSet, DecodeLimits, HeldOut, Loader, MaskKind,
+//!     BatchPlan, BatchSettings, CropSettings, DataSet, DecodeSettings, HeldOut, Loader, MaskKind,
 //!     MaskPlan, Normalisation, Pass, Reporter, Split, Transform, Views,
 //! };
 //!
@@ -38,7 +38,7 @@
 //! let views = Views {
 //!     transform: Transform::new(CropSettings::default(), size, Normalisation::imagenet())?,
 //!     masks: Some(MaskPlan::new(MaskKind::Random, size, 16, 32, 0.6)?),
-//!     limits: DecodeLimits::default(),
+//!     decoding: DecodeSettings::default(),
 //! };
 //! let split = Split::new(data.len(), HeldOut::default(), 0);
 //! let settings = BatchSettings { seed: 0, batch_size: 4, n_micro: 1, rank: 0, world: 1 };
@@ -88,7 +88,7 @@ mod transform;
 pub use augment::{Distortion, Interpolation, RandAugment};
 pub use batch::{Batch, FIXED_EPOCH};
 pub use crop::{Crop, CropSettings};
-pub use decode::{DecodeLimits, Format, Header, Image, Samples, decode, probe};
+pub use decode::{DecodeSettings, Format, Header, Image, Samples, decode, probe};
 pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;

@@ -251,7 +251,7 @@ impl Drop for HandOver<'_> {
 mod tests {
     use super::*;
     use crate::{
-        BatchSettings, CropSettings, DataSet, DecodeLimits, Normalisation, Reporter, Split,
+        BatchSettings, CropSettings, DataSet, DecodeSettings, Normalisation, Reporter, Split,
         Transform, Views,
     };
 
@@ -264,7 +264,7 @@ mod tests {
         let views = Views {
             transform: Transform::new(crop, [8, 8], Normalisation::imagenet()).unwrap(),
             masks: None,
-            limits: DecodeLimits::default(),
+            decoding: DecodeSettings::default(),
         };
         let settings = BatchSettings {
             seed: 0,

@@ -1,7 +1,7 @@
 //! Samples to the numbers a model sees, and back.
 
 use crate::Error;
-use crate::decode::{DecodeLimits, Image, Samples, decode};
+use crate::decode::{DecodeSettings, Image, Samples, decode};
 use crate::report::Reporter;
 use crate::source::DataSet;
 use crate::survey::ImageSample;
@@ -55,7 +55,7 @@ impl Normalisation {
         data: &DataSet,
         channels: usize,
         sample: ImageSample,
-        limits: &DecodeLimits,
+        settings: &DecodeSettings,
         reporter: &Reporter,
     ) -> Result<Self, Error> {
         if channels == 0 {
@@ -70,7 +70,7 @@ impl Normalisation {
         for &entry_idx in &entries {
             match data
                 .read(entry_idx)
-                .and_then(|b| decode(&b, channels, limits))
+                .and_then(|b| decode(&b, channels, settings))
             {
                 Ok(image) => {
                     n_read += 1;

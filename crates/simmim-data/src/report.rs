@@ -20,6 +20,8 @@ pub struct BadImage {
     pub name: String,
     /// The reason, with its causes.
     pub reason: String,
+    /// What the user can do about it, where there is something to say.
+    pub hint: Option<String>,
 }
 
 impl fmt::Display for BadImage {
@@ -72,7 +74,7 @@ impl Reporter {
     /// [`Error::TooManyBad`] once more images are recorded than the limit allows.
     pub fn record(&self, entry_idx: usize, name: &str, error: &Error) -> Result<(), Error> {
         let mut record = self.lock();
-        if record.insert(entry_idx, name, || error.chain()) {
+        if record.insert(entry_idx, name, || (error.chain(), error.hint())) {
             record.found.push(entry_idx);
         }
         self.check(&record)
@@ -85,7 +87,7 @@ impl Reporter {
     /// As [`Self::record`]: the limit is one for all processes that tell each other what they find.
     pub fn mark(&self, entry_idx: usize, name: &str) -> Result<(), Error> {
         let mut record = self.lock();
-        record.insert(entry_idx, name, || ELSEWHERE.to_owned());
+        record.insert(entry_idx, name, || (ELSEWHERE.to_owned(), None));
         self.check(&record)
     }
 
@@ -139,13 +141,20 @@ impl Reporter {
 
 impl Record {
     /// Whether the image was not recorded before.
-    fn insert(&mut self, entry_idx: usize, name: &str, reason: impl FnOnce() -> String) -> bool {
+    fn insert(
+        &mut self,
+        entry_idx: usize,
+        name: &str,
+        why: impl FnOnce() -> (String, Option<String>),
+    ) -> bool {
         let Entry::Vacant(vacant) = self.bad.entry(entry_idx) else {
             return false;
         };
+        let (reason, hint) = why();
         vacant.insert(BadImage {
             name: name.to_owned(),
-            reason: reason(),
+            reason,
+            hint,
         });
         true
     }

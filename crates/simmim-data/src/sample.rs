@@ -6,7 +6,7 @@ use simmim_random::Purpose;
 
 use crate::Error;
 use crate::batch::{Batch, FIXED_EPOCH};
-use crate::decode::{DecodeLimits, decode};
+use crate::decode::{DecodeSettings, decode};
 use crate::label::Labels;
 use crate::mask::MaskPlan;
 use crate::report::Reporter;
@@ -21,8 +21,8 @@ pub struct Views {
     pub transform: Transform,
     /// The masks; `None` for tasks without any.
     pub masks: Option<MaskPlan>,
-    /// What decoding an image may cost.
-    pub limits: DecodeLimits,
+    /// How files are read.
+    pub decoding: DecodeSettings,
 }
 
 /// How the samples of a batch are cropped.
@@ -78,7 +78,7 @@ impl SampleSource {
         }
         let transform = &self.views.transform;
         let bytes = self.data.read(entry_idx);
-        let image = bytes.and_then(|b| decode(&b, transform.channels(), &self.views.limits));
+        let image = bytes.and_then(|b| decode(&b, transform.channels(), &self.views.decoding));
         let image = match image {
             Ok(image) => image,
             Err(error) => {

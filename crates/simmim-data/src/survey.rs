@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use simmim_random::{Purpose, Stream};
 
 use crate::Error;
-use crate::decode::{Format, Header, probe};
+use crate::decode::{DecodeSettings, Format, Header, probe};
 use crate::report::Reporter;
 use crate::source::DataSet;
 
@@ -62,11 +62,19 @@ impl Survey {
     ///
     /// # Errors
     /// [`Error::TooManyBad`], [`Error::NoReadableImage`], and [`Error::Zero`] for a sample of no image.
-    pub fn of(data: &DataSet, sample: ImageSample, reporter: &Reporter) -> Result<Self, Error> {
+    pub fn of(
+        data: &DataSet,
+        sample: ImageSample,
+        settings: &DecodeSettings,
+        reporter: &Reporter,
+    ) -> Result<Self, Error> {
         let entries = sample.entries(data.len())?;
         let mut headers = Vec::new();
         for &entry_idx in &entries {
-            match data.read(entry_idx).and_then(|bytes| probe(&bytes)) {
+            match data
+                .read(entry_idx)
+                .and_then(|bytes| probe(&bytes, settings))
+            {
                 Ok(header) => headers.push(header),
                 Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
             }

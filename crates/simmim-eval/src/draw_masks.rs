@@ -33,7 +33,7 @@ pub fn draw_masks(plan: &Plan, bytes: &[u8], n_masks: u64, seed: u64) -> Result<
 /// The image as the model would see it, as RGB, `[H, W, 3]`.
 fn as_seen(plan: &Plan, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let transform = plan.transform(Normalisation::imagenet())?;
-    let image = decode(bytes, transform.channels(), &plan.decode_limits())?;
+    let image = decode(bytes, transform.channels(), &plan.decode_settings())?;
     let mut sample = vec![0.0; transform.sample_len()];
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     Ok(transform.normalisation().to_rgb8(&sample))

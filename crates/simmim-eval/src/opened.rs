@@ -62,7 +62,7 @@ impl Opened {
         Views {
             transform,
             masks: None,
-            limits: self.config().decode_limits(),
+            decoding: self.config().decode_settings(),
         }
     }
 

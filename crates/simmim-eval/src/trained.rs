@@ -144,7 +144,7 @@ impl Trained {
         };
         let bytes = read_image_file(path).map_err(unusable)?;
         let image =
-            decode(&bytes, transform.channels(), &self.plan.decode_limits()).map_err(unusable)?;
+            decode(&bytes, transform.channels(), &self.plan.decode_settings()).map_err(unusable)?;
         let mut sample = vec![0.0; transform.sample_len()];
         transform.centre(&image, &mut Scratch::new(), &mut sample);
         Ok(sample)

@@ -117,7 +117,7 @@ fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Err
     // Codewords are colours from 0 to 1, which mean the same under any mean and deviation.
     let plain = Normalisation::new(vec![0.0; channels], vec![1.0; channels])?;
     let transform = plan.transform(plain)?;
-    let image = decode(&data.read(entry_idx)?, channels, &plan.decode_limits())?;
+    let image = decode(&data.read(entry_idx)?, channels, &plan.decode_settings())?;
     let mut sample = vec![0.0; transform.sample_len()];
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     let [height, width] = transform.size();

@@ -16,14 +16,14 @@
 //! normalised.
 //!
 //! ```
-//! use simmim::data::{CropSettings, DataSet, DecodeLimits, Normalisation, Scratch, Transform, decode};
+//! use simmim::data::{CropSettings, DataSet, DecodeSettings, Normalisation, Scratch, Transform, decode};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # image::RgbImage::from_fn(80, 60, |x, y| image::Rgb([x as u8, y as u8, 9])).save(folder.path().join("a.png"))?;
 //! # let photos = folder.path().to_string_lossy();
 //! let data = DataSet::open(&photos)?;
-//! let image = decode(&data.read(0)?, 3, &DecodeLimits::default())?;
+//! let image = decode(&data.read(0)?, 3, &DecodeSettings::default())?;
 //!
 //! let transform = Transform::new(CropSettings::default(), [64, 64], Normalisation::imagenet())?;
 //! let mut sample = vec![0.0; transform.sample_len()]; // [C, H, W]

@@ -6,16 +6,16 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::channels::Color;
-use super::{DecodeLimits, Decoded, Format, Header, Samples, refused};
+use super::{DecodeSettings, Decoded, Format, Header, Samples, refused};
 use crate::Error;
 
 pub(super) fn probe(bytes: &[u8]) -> Result<Header, Error> {
     Ok(open(bytes)?.1)
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Error> {
+pub(super) fn decode(bytes: &[u8], settings: &DecodeSettings) -> Result<Decoded, Error> {
     let (mut decoder, header) = open(bytes)?;
-    limits.check(&header)?;
+    settings.check(&header)?;
     // The decoder fills what is missing with grey and reports success, so the end marker is
     // looked for beforehand. Damage inside is the business of its strict mode, which is switched
     // on only now because, on headers, it also refuses the stray bytes that some cameras write.
@@ -60,7 +60,7 @@ fn open(bytes: &[u8]) -> Result<Opened<'_>, Error> {
     Ok((decoder, header))
 }
 
-/// The decoder's own limits on width and height are lifted, because [`DecodeLimits`] apply.
+/// The decoder's own limits on width and height are lifted, because [`DecodeSettings`] apply.
 fn options(color: Color) -> DecoderOptions {
     let out = match color {
         Color::Grey => ColorSpace::Luma,

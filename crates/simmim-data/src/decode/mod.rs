@@ -1,7 +1,7 @@
 //! Bytes of an image file to samples.
 //!
 //! The format is known from the bytes, never from the name. The header is read first and held
-//! against [`DecodeLimits`], so that a file which promises a gigantic image costs nothing.
+//! against [`DecodeSettings`], so that a file which promises a gigantic image costs nothing.
 
 mod channels;
 mod jpeg;
@@ -48,27 +48,33 @@ impl fmt::Display for Format {
     }
 }
 
-/// What an image may cost, checked from its header before anything is allocated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecodeLimits {
-    /// The most pixels. Default: 2 × 89 478 485, above which Pillow refuses an image as a
-    /// decompression bomb. Source: Pillow, `Image.MAX_IMAGE_PIXELS` and `DecompressionBombError`.
+/// How files are read, and what an image may cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecodeSettings {
+    /// The most pixels, checked from the header before anything is allocated. An image of more than 8 bytes a
+    /// pixel (four channels of 16 bits) counts for as many pixels more. Default: 2 × 89 478 485, above which
+    /// Pillow refuses an image as a decompression bomb. Source: Pillow, `Image.MAX_IMAGE_PIXELS` and
+    /// `DecompressionBombError`.
     pub max_pixels: u64,
-    /// The most bytes of decoded samples. Default: 1 GiB, what the default `max_pixels` take at
-    /// three channels of 16 bits.
-    pub max_alloc_bytes: u64,
 }
 
-impl Default for DecodeLimits {
+impl Default for DecodeSettings {
     fn default() -> Self {
         Self {
             max_pixels: 2 * 89_478_485,
-            max_alloc_bytes: 1 << 30,
         }
     }
 }
 
-impl DecodeLimits {
+/// Bytes that a pixel may have before it counts as more than one: four channels of 16 bits.
+const PIXEL_BYTES: u64 = 8;
+
+impl DecodeSettings {
+    /// What the decoded samples of an image may take at most.
+    fn max_bytes(&self) -> u64 {
+        self.max_pixels.saturating_mul(PIXEL_BYTES)
+    }
+
     fn check(&self, header: &Header) -> Result<(), Error> {
         let (width, height) = (header.width as u64, header.height as u64);
         if width == 0 || height == 0 {
@@ -83,12 +89,15 @@ impl DecodeLimits {
                 limit_px: self.max_pixels,
             });
         }
-        let sample_bytes = u64::from(header.bits.div_ceil(8));
-        let needed_bytes = pixels.saturating_mul(header.channels as u64 * sample_bytes);
-        if needed_bytes > self.max_alloc_bytes {
-            return Err(Error::TooMuchMemory {
-                needed_bytes,
-                limit_bytes: self.max_alloc_bytes,
+        let pixel_bytes = header.channels as u64 * u64::from(header.bits.div_ceil(8));
+        let counted_px = pixels.saturating_mul(pixel_bytes.div_ceil(PIXEL_BYTES));
+        if counted_px > self.max_pixels {
+            return Err(Error::TooManyBands {
+                width,
+                height,
+                pixel_bytes,
+                counted_px,
+                limit_px: self.max_pixels,
             });
         }
         Ok(())
@@ -153,28 +162,30 @@ pub struct Image {
 /// # Errors
 /// [`Error::UnknownFormat`], [`Error::CutShort`], [`Error::Decode`], [`Error::SampleType`],
 /// [`Error::Channels`], and, from the header alone, [`Error::NoPixels`], [`Error::TooManyPixels`]
-/// and [`Error::TooMuchMemory`].
-pub fn decode(bytes: &[u8], channels: usize, limits: &DecodeLimits) -> Result<Image, Error> {
+/// and [`Error::TooManyBands`].
+pub fn decode(bytes: &[u8], channels: usize, settings: &DecodeSettings) -> Result<Image, Error> {
     let format = sniff(bytes)?;
     let decoded = guarded(format, || match format {
-        Format::Jpeg => jpeg::decode(bytes, limits),
-        Format::Tiff => tiff::decode(bytes, limits),
-        other => raster::decode(bytes, other, limits),
+        Format::Jpeg => jpeg::decode(bytes, settings),
+        Format::Tiff => tiff::decode(bytes, settings),
+        other => raster::decode(bytes, other, settings),
     })?;
     channels::convert(decoded, channels)
 }
 
-/// Reads the header of an image file only.
+/// Reads the header of an image file only. What [`decode`] refuses because of it is refused here, too.
 ///
 /// # Errors
-/// [`Error::UnknownFormat`], [`Error::Decode`] and [`Error::SampleType`].
-pub fn probe(bytes: &[u8]) -> Result<Header, Error> {
+/// Those of [`decode`] that need no more than the header.
+pub fn probe(bytes: &[u8], settings: &DecodeSettings) -> Result<Header, Error> {
     let format = sniff(bytes)?;
-    guarded(format, || match format {
+    let header = guarded(format, || match format {
         Format::Jpeg => jpeg::probe(bytes),
         Format::Tiff => tiff::probe(bytes),
-        other => raster::probe(bytes, other),
-    })
+        other => raster::probe(bytes, other, settings),
+    })?;
+    settings.check(&header)?;
+    Ok(header)
 }
 
 /// An image in the colours of its file.

@@ -5,28 +5,26 @@ use std::io::Cursor;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::channels::Color;
-use super::{DecodeLimits, Decoded, Format, Header, Samples, refused};
+use super::{DecodeSettings, Decoded, Format, Header, Samples, refused};
 use crate::Error;
 
-pub(super) fn probe(bytes: &[u8], format: Format) -> Result<Header, Error> {
-    let mut limits = Limits::no_limits();
-    // A colour profile is unpacked while the header is read.
-    limits.max_alloc = Some(DecodeLimits::default().max_alloc_bytes);
-    let decoder = open(bytes, format, limits)?;
+pub(super) fn probe(
+    bytes: &[u8],
+    format: Format,
+    settings: &DecodeSettings,
+) -> Result<Header, Error> {
+    let decoder = open(bytes, format, settings)?;
     Ok(describe(&decoder, format)?.0)
 }
 
 pub(super) fn decode(
     bytes: &[u8],
     format: Format,
-    limits: &DecodeLimits,
+    settings: &DecodeSettings,
 ) -> Result<Decoded, Error> {
-    let mut allowed = Limits::no_limits();
-    // The decoders count their own buffers, too, next to the samples that they hand out.
-    allowed.max_alloc = Some(limits.max_alloc_bytes.saturating_mul(2));
-    let decoder = open(bytes, format, allowed)?;
+    let decoder = open(bytes, format, settings)?;
     let (header, color) = describe(&decoder, format)?;
-    limits.check(&header)?;
+    settings.check(&header)?;
     let mut raw = vec![0; decoder.total_bytes() as usize];
     let decoded = decoder.read_image(&mut raw);
     decoded.map_err(|error| failed(error, format))?;
@@ -43,7 +41,15 @@ pub(super) fn decode(
     })
 }
 
-fn open(bytes: &[u8], format: Format, limits: Limits) -> Result<impl ImageDecoder + '_, Error> {
+fn open<'a>(
+    bytes: &'a [u8],
+    format: Format,
+    settings: &DecodeSettings,
+) -> Result<impl ImageDecoder + use<'a>, Error> {
+    let mut limits = Limits::no_limits();
+    // The decoders count their own buffers, too, next to the samples that they hand out; a colour profile is
+    // unpacked while the header is read.
+    limits.max_alloc = Some(settings.max_bytes().saturating_mul(2));
     let known = match format {
         Format::WebP => ImageFormat::WebP,
         Format::Bmp => ImageFormat::Bmp,

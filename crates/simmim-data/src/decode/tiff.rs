@@ -6,7 +6,7 @@ use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
 use tiff::{ColorType, TiffError};
 
 use super::channels::Color;
-use super::{DecodeLimits, Decoded, Format, Header, Samples, refused};
+use super::{DecodeSettings, Decoded, Format, Header, Samples, refused};
 use crate::Error;
 
 pub(super) fn probe(bytes: &[u8]) -> Result<Header, Error> {
@@ -14,14 +14,14 @@ pub(super) fn probe(bytes: &[u8]) -> Result<Header, Error> {
     Ok(describe(&mut decoder)?.header)
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Error> {
+pub(super) fn decode(bytes: &[u8], settings: &DecodeSettings) -> Result<Decoded, Error> {
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
     let file = describe(&mut decoder)?;
-    limits.check(&file.header)?;
+    settings.check(&file.header)?;
     let mut allowed = Limits::default();
     // The result is checked by the header above; these bound what the decoder sets aside meanwhile.
-    allowed.decoding_buffer_size = limits.max_alloc_bytes as usize;
-    allowed.intermediate_buffer_size = limits.max_alloc_bytes as usize;
+    allowed.decoding_buffer_size = settings.max_bytes() as usize;
+    allowed.intermediate_buffer_size = settings.max_bytes() as usize;
     let mut decoder = decoder.with_limits(allowed);
     let mut result = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut result).map_err(failed)?;

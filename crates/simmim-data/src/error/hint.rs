@@ -1,6 +1,7 @@
 //! What the user can do about a failure.
 
 use super::Error;
+use crate::report::BadImage;
 
 impl Error {
     /// What the user can do about it, where there is something to say.
@@ -22,13 +23,17 @@ impl Error {
             Self::Channels { .. } => {
                 "set the number of channels of the model to that of the images"
             }
+            Self::TooManyPixels { .. } | Self::TooManyBands { .. } => {
+                "make the image smaller, or raise data.max_pixels: memory is taken for the whole image"
+            }
             Self::TooFewImages { .. } => "use a smaller batch, or hold out fewer images",
-            Self::TooManyBad { .. } => {
-                "remove or repair these files, or raise the limit (data.max_bad)"
+            Self::TooManyBad { examples, .. } => {
+                let own = hint_of(examples).unwrap_or("remove or repair these files");
+                return Some(format!("{own}; or raise the limit (data.max_bad)"));
             }
-            Self::NoReadableImage { .. } => {
-                "open one of these files with an image viewer: it is empty, damaged, or of another kind than its name says"
-            }
+            Self::NoReadableImage { examples, .. } => hint_of(examples).unwrap_or(
+                "open one of these files with an image viewer: it is empty, damaged, or of another kind than its name says",
+            ),
             Self::RandAugment { .. } => "the published setting is rand-m9-mstd0.5-inc1",
             Self::BatchDivision { .. } => {
                 "choose a batch size that is a multiple of processes x micro-batches"
@@ -90,4 +95,9 @@ impl Error {
             _ => return None,
         })
     }
+}
+
+/// What can be done about the first unreadable image of which something is known.
+fn hint_of(examples: &[BadImage]) -> Option<&str> {
+    examples.iter().find_map(|image| image.hint.as_deref())
 }

@@ -302,7 +302,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An image with more pixels than allowed, by its header.
-    #[error("{width} x {height} pixels are over the limit of {limit_px}")]
+    #[error("{width} x {height} pixels are over the limit of {limit_px} (data.max_pixels)")]
     TooManyPixels {
         /// Width in pixels.
         width: u64,
@@ -311,13 +311,21 @@ pub enum Error {
         /// The limit.
         limit_px: u64,
     },
-    /// An image that would need more memory than allowed, by its header.
-    #[error("decoding needs {needed_bytes} bytes, over the limit of {limit_bytes}")]
-    TooMuchMemory {
-        /// Bytes of the decoded samples.
-        needed_bytes: u64,
+    /// An image whose samples take as much memory as more pixels than allowed, by its header.
+    #[error(
+        "{width} x {height} pixels of {pixel_bytes} bytes count as {counted_px} pixels, over the limit of {limit_px} (data.max_pixels)"
+    )]
+    TooManyBands {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// Bytes of a pixel, all samples together.
+        pixel_bytes: u64,
+        /// The pixels of 8 bytes that take as much memory.
+        counted_px: u64,
         /// The limit.
-        limit_bytes: u64,
+        limit_px: u64,
     },
     /// An image of zero width or height.
     #[error("the image has no pixels ({width} x {height})")]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use simmim_data::{
-    Batch, BatchPlan, BatchSettings, CropSettings, DataSet, DecodeLimits, Error, FIXED_EPOCH,
+    Batch, BatchPlan, BatchSettings, CropSettings, DataSet, DecodeSettings, Error, FIXED_EPOCH,
     HeldOut, ImageSample, Loader, MaskKind, MaskPlan, Normalisation, Pass, Reporter, Split, Survey,
     Transform, Views,
 };
@@ -23,7 +23,7 @@ fn views() -> Views {
         transform: Transform::new(CropSettings::default(), SIZE, Normalisation::imagenet())
             .unwrap(),
         masks: Some(MaskPlan::new(MaskKind::Random, SIZE, 8, 16, 0.5).unwrap()),
-        limits: DecodeLimits::default(),
+        decoding: DecodeSettings::default(),
     }
 }
 
@@ -269,7 +269,7 @@ fn a_data_set_without_any_readable_image_is_an_error_not_a_loop() {
         "{error}"
     );
     let reporter = Reporter::new(10);
-    let survey = Survey::of(plan.data(), LOOK, &reporter);
+    let survey = Survey::of(plan.data(), LOOK, &DecodeSettings::default(), &reporter);
     assert!(matches!(
         survey,
         Err(Error::NoReadableImage { n_images: 3, .. })
@@ -368,13 +368,13 @@ fn the_survey_and_the_measured_normalisation_describe_the_images() {
     }
     let data = folder.open("").unwrap();
     let reporter = Reporter::new(10);
-    let survey = Survey::of(&data, LOOK, &reporter).unwrap();
+    let survey = Survey::of(&data, LOOK, &DecodeSettings::default(), &reporter).unwrap();
     assert_eq!((survey.n_images, survey.median_px), (3, [20, 40]));
     assert_eq!((survey.min_px, survey.max_px), ([10, 30], [50, 60]));
     assert_eq!((survey.channels[&3], survey.bits[&8]), (3, 3));
 
-    let limits = DecodeLimits::default();
-    let measured = Normalisation::measure(&data, 3, LOOK, &limits, &reporter).unwrap();
+    let settings = DecodeSettings::default();
+    let measured = Normalisation::measure(&data, 3, LOOK, &settings, &reporter).unwrap();
     for (mean, expected) in measured.mean().iter().zip([0.2, 0.4, 1.0]) {
         assert!((mean - expected).abs() < 1e-6);
     }

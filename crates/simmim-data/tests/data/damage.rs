@@ -1,7 +1,7 @@
 //! Damaged and hostile image bytes give errors, never panics, and cost nothing.
 
 use image::{DynamicImage, ImageFormat};
-use simmim_data::{DecodeLimits, Error, Format, decode, probe};
+use simmim_data::{DecodeSettings, Error, Format, decode, probe};
 use simmim_random::{Purpose, Stream};
 
 use crate::drawn::{encode, jpeg, picture};
@@ -33,9 +33,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Small enough that a header which lies costs no time.
-const LIMITS: DecodeLimits = DecodeLimits {
+const LIMITS: DecodeSettings = DecodeSettings {
     max_pixels: 1 << 20,
-    max_alloc_bytes: 1 << 23,
 };
 
 #[test]
@@ -47,7 +46,7 @@ fn cut_files_never_panic_and_cut_jpegs_are_always_refused() {
             if name.ends_with("jpeg") {
                 assert!(cut.is_err(), "{name} of {len} bytes");
             }
-            let _ = probe(&bytes[..len]);
+            let _ = probe(&bytes[..len], &LIMITS);
         }
         for part in [3, 2] {
             let cut = decode(&bytes[..bytes.len() / part], 3, &LIMITS);
@@ -71,7 +70,7 @@ fn flipped_bits_never_panic() {
             if let Ok(image) = decode(&damaged, 3, &LIMITS) {
                 assert!(image.width > 0 && image.height > 0, "{name}");
             }
-            let _ = probe(&damaged);
+            let _ = probe(&damaged, &LIMITS);
         }
     }
 }
@@ -79,7 +78,7 @@ fn flipped_bits_never_panic() {
 #[test]
 fn a_jpeg_cut_inside_its_data_says_so() {
     let bytes = jpeg(&picture(64, 64, 0));
-    let error = decode(&bytes[..bytes.len() * 2 / 3], 3, &DecodeLimits::default());
+    let error = decode(&bytes[..bytes.len() * 2 / 3], 3, &DecodeSettings::default());
     let format = Format::Jpeg;
     assert!(matches!(error, Err(Error::CutShort { format: f }) if f == format));
 }
@@ -87,7 +86,7 @@ fn a_jpeg_cut_inside_its_data_says_so() {
 #[test]
 fn a_png_cut_inside_its_data_says_so() {
     let bytes = encode(picture(64, 64, 0), ImageFormat::Png);
-    let error = decode(&bytes[..bytes.len() / 2], 3, &DecodeLimits::default());
+    let error = decode(&bytes[..bytes.len() / 2], 3, &DecodeSettings::default());
     let format = Format::Png;
     assert!(matches!(error, Err(Error::CutShort { format: f }) if f == format));
 }
@@ -104,11 +103,11 @@ fn promising_png(width: u32, height: u32) -> Vec<u8> {
 
 #[test]
 fn gigantic_headers_are_refused_before_anything_is_allocated() {
-    let defaults = DecodeLimits::default();
+    let defaults = DecodeSettings::default();
     let bomb = decode(&promising_png(30_000, 30_000), 3, &defaults).unwrap_err();
     assert_eq!(
         bomb.to_string(),
-        "30000 x 30000 pixels are over the limit of 178956970"
+        "30000 x 30000 pixels are over the limit of 178956970 (data.max_pixels)"
     );
     let huge = decode(&promising_png(2_000_000_000, 2_000_000_000), 3, &defaults);
     assert!(huge.is_err());
@@ -132,18 +131,35 @@ fn gigantic_headers_are_refused_before_anything_is_allocated() {
 }
 
 #[test]
-fn the_memory_limit_counts_the_decoded_samples() {
-    let bytes = encode(picture(100, 100, 0), ImageFormat::Png);
-    let limits = |max_alloc_bytes| DecodeLimits {
-        max_alloc_bytes,
-        ..DecodeLimits::default()
-    };
-    assert!(decode(&bytes, 3, &limits(30_000)).is_ok());
-    let error = decode(&bytes, 3, &limits(29_999)).unwrap_err();
-    let (needed, limit) = (30_000, 29_999);
-    assert!(
-        matches!(error, Error::TooMuchMemory { needed_bytes, limit_bytes }
-            if (needed_bytes, limit_bytes) == (needed, limit)),
-        "{error}"
+fn one_limit_counts_pixels_in_every_format_and_is_known_from_the_header() {
+    let with = |max_pixels| DecodeSettings { max_pixels };
+    for (name, bytes) in samples() {
+        assert!(decode(&bytes, 3, &with(33 * 29)).is_ok(), "{name}");
+        for error in [
+            decode(&bytes, 3, &with(33 * 29 - 1)).map(|_| ()),
+            probe(&bytes, &with(33 * 29 - 1)).map(|_| ()),
+        ] {
+            assert_eq!(
+                error.unwrap_err().to_string(),
+                "33 x 29 pixels are over the limit of 956 (data.max_pixels)",
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_raised_limit_of_pixels_is_the_only_limit() {
+    // Their samples take 1.2 GB.
+    let bytes = promising_png(20_000, 20_000);
+    let error = probe(&bytes, &DecodeSettings::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "20000 x 20000 pixels are over the limit of 178956970 (data.max_pixels)"
     );
+    assert!(error.hint().unwrap().contains("raise data.max_pixels"));
+    let raised = DecodeSettings {
+        max_pixels: 400_000_000,
+    };
+    assert_eq!(probe(&bytes, &raised).unwrap().width, 20_000);
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use simmim_data::{
-    Batch, BatchPlan, BatchSettings, Counter, CropSettings, DecodeLimits, Filter, FineTuneSettings,
-    HeldOut, Image, Interpolation, LabelledSet, Loader, Mixing, Normalisation, Pass, RandAugment,
-    Reporter, Samples, Scratch, Transform, Views,
+    Batch, BatchPlan, BatchSettings, Counter, CropSettings, DecodeSettings, Filter,
+    FineTuneSettings, HeldOut, Image, Interpolation, LabelledSet, Loader, Mixing, Normalisation,
+    Pass, RandAugment, Reporter, Samples, Scratch, Transform, Views,
 };
 
 use crate::drawn::{Folder, jpeg, picture};
@@ -54,7 +54,7 @@ fn plain_plan_of(folder: &Folder, seed: u64) -> (LabelledSet, BatchPlan) {
     let views = Views {
         transform: transform(40),
         masks: None,
-        limits: DecodeLimits::default(),
+        decoding: DecodeSettings::default(),
     };
     let settings = BatchSettings { seed, ..SETTINGS };
     let reporter = Arc::new(Reporter::new(10));

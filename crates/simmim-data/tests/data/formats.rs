@@ -4,14 +4,14 @@ use std::io::Cursor;
 
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb};
 use jpeg_encoder::ColorType as JpegColor;
-use simmim_data::{DecodeLimits, Error, Format, Image, Samples, decode, probe};
+use simmim_data::{DecodeSettings, Error, Format, Image, Samples, decode, probe};
 use tiff::encoder::colortype::{Gray16, RGB8};
 use tiff::encoder::{Compression, DeflateLevel, Predictor, TiffEncoder};
 
 use crate::drawn::{encode, jpeg, picture};
 
 fn decoded(bytes: &[u8], channels: usize) -> Image {
-    decode(bytes, channels, &DecodeLimits::default()).unwrap()
+    decode(bytes, channels, &DecodeSettings::default()).unwrap()
 }
 
 fn bytes_of(image: &Image) -> &[u8] {
@@ -40,7 +40,7 @@ fn lossless_formats_keep_every_sample() {
         (ImageFormat::WebP, Format::WebP),
     ] {
         let bytes = encode(drawn.clone(), format);
-        let header = probe(&bytes).unwrap();
+        let header = probe(&bytes, &DecodeSettings::default()).unwrap();
         assert_eq!(
             (header.format, header.width, header.height),
             (known, 37, 23)
@@ -88,7 +88,10 @@ fn baseline_progressive_and_restarted_jpegs_are_close_to_the_picture() {
         with(|encoder| encoder.set_restart_interval(3)),
     ] {
         let image = decoded(&bytes, 3);
-        assert_eq!(probe(&bytes).unwrap().format, Format::Jpeg);
+        assert_eq!(
+            probe(&bytes, &DecodeSettings::default()).unwrap().format,
+            Format::Jpeg
+        );
         assert!(mean_difference(bytes_of(&image), drawn.as_raw()) < 5.0);
     }
 }
@@ -105,7 +108,10 @@ fn a_jpeg_with_bytes_behind_its_end_is_read() {
 fn a_grey_jpeg_is_replicated() {
     let grey = GrayImage::from_fn(24, 16, |x, _| Luma([(x * 10) as u8]));
     let bytes = encode(grey, ImageFormat::Jpeg);
-    assert_eq!(probe(&bytes).unwrap().channels, 1);
+    assert_eq!(
+        probe(&bytes, &DecodeSettings::default()).unwrap().channels,
+        1
+    );
     let one = decoded(&bytes, 1);
     let three = decoded(&bytes, 3);
     let replicated: Vec<u8> = bytes_of(&one).iter().flat_map(|v| [*v; 3]).collect();
@@ -165,7 +171,7 @@ fn alpha_is_dropped_or_kept_by_the_number_of_channels() {
 fn sixteen_bit_pngs_keep_grey_and_round_colour() {
     let grey = ImageBuffer::<Luma<u16>, _>::from_fn(6, 5, |x, y| Luma([(x * 9000 + y) as u16]));
     let bytes = encode(DynamicImage::from(grey.clone()), ImageFormat::Png);
-    assert_eq!(probe(&bytes).unwrap().bits, 16);
+    assert_eq!(probe(&bytes, &DecodeSettings::default()).unwrap().bits, 16);
     assert_eq!(decoded(&bytes, 1).samples, Samples::U16(grey.into_raw()));
 
     let rgb = ImageBuffer::<Rgb<u16>, _>::from_fn(6, 5, |x, y| {
@@ -271,7 +277,10 @@ fn five_channel_tiffs_are_read_chunky_and_planar() {
     let planar = raw_tiff([7, 11], 5, 8, &planes);
     assert_eq!(bytes_of(&decoded(&chunky, 5)), interleaved);
     assert_eq!(bytes_of(&decoded(&planar, 5)), interleaved);
-    assert_eq!(probe(&planar).unwrap().channels, 5);
+    assert_eq!(
+        probe(&planar, &DecodeSettings::default()).unwrap().channels,
+        5
+    );
 
     let wide: Vec<u16> = interleaved.iter().map(|v| u16::from(*v) * 250).collect();
     let as_bytes = |values: &mut dyn Iterator<Item = u16>| -> Vec<u8> {
@@ -294,7 +303,7 @@ fn one_bit_tiffs_are_spread_over_eight_bits() {
 fn another_number_of_channels_is_refused_by_name() {
     let five = raw_tiff([2, 2], 5, 8, &[vec![9; 20]]);
     let refuse = |bytes: &[u8], channels| {
-        let error = decode(bytes, channels, &DecodeLimits::default());
+        let error = decode(bytes, channels, &DecodeSettings::default());
         error.unwrap_err().to_string()
     };
     assert_eq!(refuse(&five, 3), "expected 3 channels, found 5");
@@ -309,10 +318,10 @@ fn another_number_of_channels_is_refused_by_name() {
 
 #[test]
 fn the_format_is_known_from_the_bytes() {
-    let error = decode(b"#!/bin/sh\n", 3, &DecodeLimits::default()).unwrap_err();
+    let error = decode(b"#!/bin/sh\n", 3, &DecodeSettings::default()).unwrap_err();
     assert!(matches!(error, Error::UnknownFormat { .. }));
     assert!(error.to_string().contains("#!/bin/s"), "{error}");
     for short in [&b""[..], b"\xff", b"B", b"RIFF"] {
-        assert!(probe(short).is_err());
+        assert!(probe(short, &DecodeSettings::default()).is_err());
     }
 }

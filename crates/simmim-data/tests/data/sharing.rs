@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 use simmim_data::{
-    Batch, BatchPlan, BatchSettings, DecodeLimits, Erasing, FineTuneSettings, HeldOut, LabelledSet,
-    Loader, MaskKind, MaskPlan, Mix, Mixing, Normalisation, Pass, Reporter, Transform, Views,
-    smooth,
+    Batch, BatchPlan, BatchSettings, DecodeSettings, Erasing, FineTuneSettings, HeldOut,
+    LabelledSet, Loader, MaskKind, MaskPlan, Mix, Mixing, Normalisation, Pass, Reporter, Transform,
+    Views, smooth,
 };
 use simmim_random::{Purpose, Stream};
 
@@ -66,7 +66,7 @@ impl Case {
         let views = Views {
             transform: Transform::fine_tune(settings, SIZE, Normalisation::imagenet()).unwrap(),
             masks: Some(MaskPlan::new(MaskKind::Random, SIZE, 8, 8, 0.5).unwrap()),
-            limits: DecodeLimits::default(),
+            decoding: DecodeSettings::default(),
         };
         let settings = BatchSettings {
             seed: self.seed,

@@ -89,7 +89,7 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let views = Views {
         transform: plan.transform(normalisation)?,
         masks: None,
-        limits: config.decode_limits(),
+        decoding: config.decode_settings(),
     };
     let batches = divide(config, &*job.collective);
     let batches = BatchPlan::labelled(&set, views, split, batches, reporter)?;

@@ -65,7 +65,7 @@ fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network
         max_images: MAX_SURVEYED,
         seed: job.config.train.seed,
     };
-    let survey = Survey::of(&data, sample, &reporter)?;
+    let survey = Survey::of(&data, sample, &plan.decode_settings(), &reporter)?;
     let mut notes = vec![auto::describe(&survey)];
     let found = Found {
         data: &data,
@@ -180,7 +180,7 @@ pub fn open_images(
     let views = Views {
         transform: plan.transform(normalisation)?,
         masks: Some(plan.masks().clone()),
-        limits: plan.decode_limits(),
+        decoding: plan.decode_settings(),
     };
     let fingerprint = data.fingerprint();
     let split = plan.split(data.len());

@@ -61,9 +61,9 @@ pub(crate) fn fit_to_images(
         max_images: MAX_MEASURED,
         seed: config.train.seed,
     };
-    let limits = config.decode_limits();
+    let settings = config.decode_settings();
     let mut measure = || -> Result<Normalisation, Error> {
-        let found = Normalisation::measure(data, channels, sample, &limits, reporter)?;
+        let found = Normalisation::measure(data, channels, sample, &settings, reporter)?;
         let (mean, std) = (found.mean(), found.std());
         notes.push(format!(
             "mean {mean:.3?} and deviation {std:.3?} measured on the images"

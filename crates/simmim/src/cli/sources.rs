@@ -80,17 +80,14 @@ fn stem(path: &Path) -> String {
 /// What the images and the machine suggest, with the reasons told.
 fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
     // Looked up alone: the other keys need not fit together before the choice is under them.
-    let place: Vec<Layer> = set_last(args, "data.path")
-        .map(Layer::set)
-        .into_iter()
-        .collect::<Result<_, _>>()?;
-    let data = DataSet::open(&data_path(
-        args.data.as_deref(),
-        &RawConfig::from_layers(&place)?,
-    )?)?;
+    let keys = ["data.path", "data.max_pixels"];
+    let layers = keys.iter().filter_map(|key| set_last(args, key));
+    let layers: Vec<Layer> = layers.map(Layer::set).collect::<Result<_, _>>()?;
+    let config = RawConfig::from_layers(&layers)?;
+    let data = DataSet::open(&data_path(args.data.as_deref(), &config)?)?;
     // The run itself counts unreadable images and holds them against its limit.
     let reporter = Reporter::new(usize::MAX);
-    let survey = Survey::of(&data, SURVEYED, &reporter)?;
+    let survey = Survey::of(&data, SURVEYED, &config.decode_settings(), &reporter)?;
     let cores = available_parallelism().map_or(1, NonZero::get);
     let mut choice = auto::choose(&survey, cores, auto::total_memory_bytes());
     progress.note("no --recipe: chosen from the images and this machine:");

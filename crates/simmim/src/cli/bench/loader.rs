@@ -91,7 +91,7 @@ fn batches(args: &LoaderArgs) -> anyhow::Result<BatchPlan> {
     let views = Views {
         transform: plan.transform(Normalisation::imagenet())?,
         masks: Some(plan.masks().clone()),
-        limits: plan.decode_limits(),
+        decoding: plan.decode_settings(),
     };
     let settings = BatchSettings {
         seed: 0,
