@@ -6,7 +6,7 @@ use simmim_device::{Buffer, Device, Element};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-/// An array of f32 on a device. Clones share the buffer; it goes back to its device with the last one.
+/// An array of floats on a device: f32, or what the device keeps within branches. Clones share the buffer; it goes back to its device with the last one.
 #[derive(Clone)]
 pub struct Tensor {
     storage: Arc<Storage>,
@@ -45,16 +45,36 @@ impl Tensor {
         }
     }
 
-    /// A new tensor that `fill` writes in full.
+    /// A new tensor of f32 that `fill` writes in full.
     pub(crate) fn build(
         device: &Arc<dyn Device>,
         shape: &[usize],
         fill: impl FnOnce(&mut Buffer),
     ) -> Self {
+        Self::build_of(Element::F32, device, shape, fill)
+    }
+
+    /// As [`Tensor::build`], of an element.
+    pub(crate) fn build_of(
+        element: Element,
+        device: &Arc<dyn Device>,
+        shape: &[usize],
+        fill: impl FnOnce(&mut Buffer),
+    ) -> Self {
         // Not cleared first, which would be a pass over memory for nothing.
-        let mut buffer = device.allocate(shape.iter().product(), Element::F32);
+        let mut buffer = device.allocate(shape.iter().product(), element);
         fill(&mut buffer);
         Self::from_buffer(device, shape, buffer)
+    }
+
+    /// A new tensor of the shape and element of this one, as its gradient has them, that `fill` writes in full.
+    pub(crate) fn build_like(&self, fill: impl FnOnce(&mut Buffer)) -> Self {
+        Self::build_of(self.element(), self.device(), self.shape(), fill)
+    }
+
+    /// What its values are kept in.
+    pub(crate) fn element(&self) -> Element {
+        self.buffer().element()
     }
 
     /// Length of each axis.
@@ -139,9 +159,7 @@ impl Tensor {
 
     /// The same values in memory of their own.
     pub(crate) fn copy(&self) -> Self {
-        Self::build(self.device(), self.shape(), |copy| {
-            self.device().copy(self.buffer(), copy);
-        })
+        self.build_like(|copy| self.device().copy(self.buffer(), copy))
     }
 
     /// x ← x + weight · (y − x).
@@ -165,9 +183,7 @@ impl Tensor {
         let device = Arc::clone(self.device());
         // The gradient of a residual connection goes to both of its inputs as one buffer: who adds to it first takes a copy.
         if self.buffer_mut().is_none() {
-            *self = Self::build(&device, &self.shape, |buffer| {
-                device.copy(self.buffer(), buffer);
-            });
+            *self = self.copy();
         }
         let buffer = self
             .buffer_mut()

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpec, Parameters, Schedule};
 use simmim_data::{BatchSettings, CropSettings, DecodeSettings, HeldOut, Normalisation};
-use simmim_model::{Encoder, exempt_from_decay};
+use simmim_model::{Encoder, Keeping, exempt_from_decay};
 
 use crate::error::Error;
 use crate::keys;
@@ -43,6 +43,14 @@ impl RawConfig {
             scale: (min, max),
             ratio: (narrow, wide),
             flip: self.data.flip,
+        }
+    }
+
+    /// What a step keeps for its backward pass.
+    pub(crate) fn keeping(&self) -> Keeping {
+        Keeping {
+            checkpointing: self.train.checkpointing,
+            precision: self.train.precision,
         }
     }
 

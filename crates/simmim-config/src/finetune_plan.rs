@@ -192,7 +192,7 @@ impl FineTunePlan {
         Memory {
             n_parameters: self.model().1.n_values(),
             copies: copies(self.config.train.precision) + average,
-            kept_values: self.encoder.kept_values(n_images, train.checkpointing),
+            kept_values: self.encoder.kept_values(n_images, self.config.keeping()),
         }
         .bytes()
     }

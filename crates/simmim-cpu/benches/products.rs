@@ -3,7 +3,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use simmim_cpu::matmul::bf16::{PackedBf16, matmul_packed};
+use simmim_cpu::matmul::bf16::{self, PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_at, matmul_serial_at};
 use simmim_device::Precision;
 
@@ -35,6 +35,10 @@ fn main() {
 fn values(n: usize) -> Vec<f32> {
     let bits = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     (0..n).map(|i| bits(i) as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+fn halves(n: usize) -> Vec<half::bf16> {
+    values(n).into_iter().map(half::bf16::from_f32).collect()
 }
 
 fn operations(m: usize, k: usize, n: usize) -> ItemsCount {
@@ -89,6 +93,18 @@ fn weight<const PRECISION: usize>(bencher: Bencher<'_, '_>, [rows, inputs, outpu
             Matrix::new(&x, rows, inputs),
             Store::Replace,
         );
+    });
+}
+
+/// dw = dyᵀ x and db = the sum of the rows of dy, of operands that are bf16 already.
+#[divan::bench(args = LINEAR)]
+fn weight_and_sums(bencher: Bencher<'_, '_>, [rows, inputs, outputs]: [usize; 3]) {
+    let (x, dy) = (halves(rows * inputs), halves(rows * outputs));
+    let (mut dw, mut db) = (vec![0.0; outputs * inputs], vec![0.0; outputs]);
+    let bencher = bencher.counter(operations(outputs, rows, inputs));
+    bencher.bench_local(|| {
+        let dw = MatrixMut::new(&mut dw, outputs, inputs);
+        bf16::matmul_and_sums(dw, &dy, Matrix::new(&x, rows, inputs), &mut db);
     });
 }
 

@@ -1,5 +1,6 @@
 //! Memory that starts at a cache line, so that no vector of a row lies across two; much of it in large pages.
 
+use crate::value::Value;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt::{self, Debug};
 use std::ops::{Deref, DerefMut};
@@ -11,20 +12,20 @@ const LINE_BYTES: usize = 64;
 const PAGE_BYTES: usize = 2 << 20;
 /// Memory of this size or more is asked for in large pages: rows of activations lie some KiB apart, so with pages of 4 KiB each
 /// row has one of its own, and more of them than a processor remembers.
-const LARGE_BYTES: usize = 2 * PAGE_BYTES;
+const LARGE_BYTES: usize = PAGE_BYTES;
 
 /// A fixed number of values that start at a cache line.
-pub struct Aligned {
-    start: NonNull<f32>,
+pub struct Aligned<T: Value = f32> {
+    start: NonNull<T>,
     len: usize,
 }
 
 // SAFETY: the memory is this value's own, as that of a vector is.
-unsafe impl Send for Aligned {}
+unsafe impl<T: Value> Send for Aligned<T> {}
 // SAFETY: as above; a shared borrow only reads.
-unsafe impl Sync for Aligned {}
+unsafe impl<T: Value> Sync for Aligned<T> {}
 
-impl Aligned {
+impl<T: Value> Aligned<T> {
     /// `len` zeros.
     ///
     /// # Panics
@@ -33,7 +34,7 @@ impl Aligned {
         if len == 0 {
             return Self::default();
         }
-        let layout = layout(len);
+        let layout = layout::<T>(len);
         // SAFETY: the layout has a size.
         let start = unsafe { allocate(layout) };
         let Some(start) = NonNull::new(start.cast()) else {
@@ -44,8 +45,8 @@ impl Aligned {
 }
 
 /// The memory of `len` values.
-fn layout(len: usize) -> Layout {
-    let bytes = len.checked_mul(size_of::<f32>());
+fn layout<T>(len: usize) -> Layout {
+    let bytes = len.checked_mul(size_of::<T>());
     let align = if bytes >= Some(LARGE_BYTES) {
         PAGE_BYTES
     } else {
@@ -88,7 +89,7 @@ unsafe fn allocate(layout: Layout) -> *mut u8 {
     unsafe { alloc_zeroed(layout) }
 }
 
-impl Default for Aligned {
+impl<T: Value> Default for Aligned<T> {
     fn default() -> Self {
         Self {
             start: NonNull::dangling(),
@@ -97,32 +98,33 @@ impl Default for Aligned {
     }
 }
 
-impl Drop for Aligned {
+impl<T: Value> Drop for Aligned<T> {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: the memory was handed out for this layout.
-            unsafe { dealloc(self.start.as_ptr().cast(), layout(self.len)) };
+            unsafe { dealloc(self.start.as_ptr().cast(), layout::<T>(self.len)) };
         }
     }
 }
 
-impl Deref for Aligned {
-    type Target = [f32];
+impl<T: Value> Deref for Aligned<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        // SAFETY: there are `len` values from `start` on, written once at least; of none the start is aligned.
+    fn deref(&self) -> &[T] {
+        // SAFETY: there are `len` values from `start` on, written once at least, and zeros are zeros of every kind of value; of
+        // none the start is aligned.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Value> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above, and borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
-impl Debug for Aligned {
+impl<T: Value> Debug for Aligned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Aligned({} values)", self.len)
     }
@@ -139,11 +141,11 @@ mod tests {
         let large = if cfg!(miri) { &[][..] } else { &large };
         for len in [1, 15, 16, 17, 1000].iter().chain(large) {
             let len = *len;
-            let mut values = Aligned::zeros(len);
+            let mut values = Aligned::<f32>::zeros(len);
             assert!(values.iter().all(|value| *value == 0.0));
             values.fill(1.0);
             assert_eq!((values.len(), values.as_ptr().addr() % 64), (len, 0));
         }
-        assert!(Aligned::zeros(0).is_empty());
+        assert!(Aligned::<f32>::zeros(0).is_empty());
     }
 }

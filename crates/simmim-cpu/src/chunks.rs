@@ -3,6 +3,7 @@
 use crate::dispatch::for_each_level;
 use crate::lanes::copy;
 use crate::scratch::with_zeros;
+use crate::value::Value;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -59,26 +60,26 @@ pub(crate) fn add_up<const N: usize>(parts: &[f32], mut totals: [&mut [f32]; N])
 
 for_each_level! {
     /// sum += values, on the calling thread.
-    pub(crate) fn add(sum: &mut [f32], values: &[f32]) {
+    pub(crate) fn add<T>(sum: &mut [T], values: &[T]) {
         for (sum, value) in sum.iter_mut().zip(values) {
-            *sum += value;
+            *sum = T::narrow(sum.wide() + value.wide());
         }
     }
 }
 
 /// Rows of a slice that several threads write, each its own rows.
-pub(crate) struct SharedRows<'a> {
-    start: *mut f32,
+pub(crate) struct SharedRows<'a, T = f32> {
+    start: *mut T,
     n_rows: usize,
     width: usize,
-    slice: PhantomData<&'a mut [f32]>,
+    slice: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: it is used only through methods whose callers promise that no two threads touch the same row.
-unsafe impl Sync for SharedRows<'_> {}
+unsafe impl<T: Value> Sync for SharedRows<'_, T> {}
 
-impl<'a> SharedRows<'a> {
-    pub(crate) fn new(values: &'a mut [f32], width: usize) -> Self {
+impl<'a, T: Value> SharedRows<'a, T> {
+    pub(crate) fn new(values: &'a mut [T], width: usize) -> Self {
         assert!(values.len().is_multiple_of(width), "rows of another width");
         Self {
             n_rows: values.len() / width,
@@ -96,7 +97,7 @@ impl<'a> SharedRows<'a> {
         clippy::mut_from_ref,
         reason = "that rows are not shared is the caller's promise"
     )]
-    pub(crate) unsafe fn rows_mut(&self, first: usize, n_rows: usize) -> &mut [f32] {
+    pub(crate) unsafe fn rows_mut(&self, first: usize, n_rows: usize) -> &mut [T] {
         assert!(
             first
                 .checked_add(n_rows)
@@ -113,7 +114,7 @@ impl<'a> SharedRows<'a> {
     ///
     /// # Safety
     /// Nothing else may reach these columns of this row at the same time.
-    pub(crate) unsafe fn write(&self, row: usize, column: usize, values: &[f32]) {
+    pub(crate) unsafe fn write(&self, row: usize, column: usize, values: &[T]) {
         assert!(
             row < self.n_rows
                 && column

@@ -10,7 +10,8 @@
 use crate::chunks::add_up;
 use crate::dispatch::for_each_level;
 use crate::lanes::sum_by;
-use crate::scratch::with_zeros;
+use crate::scratch::{with_scratch, with_zeros};
+use crate::value::{Value, convert, widened};
 use rayon::prelude::*;
 
 /// The least length that a query or key is divided by.
@@ -22,9 +23,9 @@ const TASK_ROWS: usize = 64;
 
 /// Queries and keys that are to be normalised.
 #[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
+pub struct Inputs<'a, T = f32> {
     /// `[R, 3, N, d]`.
-    pub qkv: &'a [f32],
+    pub qkv: &'a [T],
     /// The logarithm of each head's factor, `[N]`.
     pub log_scale: &'a [f32],
     /// d.
@@ -35,7 +36,7 @@ pub struct Inputs<'a> {
 ///
 /// # Shapes
 /// `y` as `inputs.qkv`.
-pub fn normalise(inputs: Inputs<'_>, y: &mut [f32]) {
+pub fn normalise<T: Value, U: Value>(inputs: Inputs<'_, T>, y: &mut [U]) {
     let Inputs {
         qkv,
         log_scale,
@@ -49,14 +50,21 @@ pub fn normalise(inputs: Inputs<'_>, y: &mut [f32]) {
     let scales = factors(log_scale);
     y.par_chunks_mut(TASK_ROWS * row)
         .zip(qkv.par_chunks(TASK_ROWS * row))
-        .for_each(|(y, qkv)| forward(qkv, &scales, head_dim, y));
+        .for_each(|(y, qkv)| {
+            with_scratch([row], |[scratch]| forward(qkv, &scales, y, scratch));
+        });
 }
 
 /// Gradients of [`normalise`]: of qkv and of `log_scale`.
 ///
 /// # Shapes
 /// `dy`, `dqkv` as `inputs.qkv`, `dlog` as `inputs.log_scale`.
-pub fn normalise_backward(inputs: Inputs<'_>, dy: &[f32], dqkv: &mut [f32], dlog: &mut [f32]) {
+pub fn normalise_backward<T: Value, U: Value, V: Value>(
+    inputs: Inputs<'_, T>,
+    dy: &[U],
+    dqkv: &mut [V],
+    dlog: &mut [f32],
+) {
     let Inputs {
         qkv,
         log_scale,
@@ -79,7 +87,9 @@ pub fn normalise_backward(inputs: Inputs<'_>, dy: &[f32], dqkv: &mut [f32], dlog
                     qkv: dqkv,
                     scales: dscales,
                 };
-                backward(qkv, dy, &scales, head_dim, gradients);
+                with_scratch([row, row], |scratch| {
+                    backward(qkv, dy, &scales, gradients, scratch);
+                });
             });
         add_up(parts, [&mut *dlog]);
     });
@@ -97,41 +107,47 @@ fn factors(log_scale: &[f32]) -> Vec<f32> {
 }
 
 for_each_level! {
-    fn forward(qkv: &[f32], scales: &[f32], head_dim: usize, y: &mut [f32]) {
-        let width = scales.len() * head_dim;
+    /// `scratch` has room for a row.
+    fn forward<T, U>(qkv: &[T], scales: &[f32], y: &mut [U], scratch: &mut [f32]) {
+        let width = scratch.len() / 3;
+        let head_dim = width / scales.len();
         for (y, qkv) in y.chunks_exact_mut(3 * width).zip(qkv.chunks_exact(3 * width)) {
+            let qkv = widened(qkv, scratch);
             let heads = y[..2 * width].chunks_exact_mut(head_dim).zip(qkv.chunks_exact(head_dim));
             for (i, (y, x)) in heads.enumerate() {
                 let scale = if i < scales.len() { scales[i] } else { 1.0 };
                 let factor = scale / length(x).max(EPS);
                 for (y, x) in y.iter_mut().zip(x) {
-                    *y = factor * x;
+                    *y = U::narrow(factor * x);
                 }
             }
-            y[2 * width..].copy_from_slice(&qkv[2 * width..]);
+            convert(&qkv[2 * width..], &mut y[2 * width..]);
         }
     }
 }
 
 /// Where a task's gradients go: of q, k and v, and of the factors.
-struct Gradients<'a> {
-    qkv: &'a mut [f32],
+struct Gradients<'a, T> {
+    qkv: &'a mut [T],
     scales: &'a mut [f32],
 }
 
 for_each_level! {
-    /// Writes the gradient of qkv and adds that of s.
-    fn backward(
-        qkv: &[f32],
-        dy: &[f32],
+    /// Writes the gradient of qkv and adds that of s. `scratch` has room for two rows.
+    fn backward<T, U, V>(
+        qkv: &[T],
+        dy: &[U],
         scales: &[f32],
-        head_dim: usize,
-        gradients: Gradients<'_>
+        gradients: Gradients<'_, V>,
+        scratch: [&mut [f32]; 2],
     ) {
-        let (n_heads, width) = (scales.len(), scales.len() * head_dim);
+        let [qkv_scratch, dy_scratch] = scratch;
+        let (n_heads, width) = (scales.len(), dy_scratch.len() / 3);
+        let head_dim = width / n_heads;
         let Gradients { qkv: dqkv, scales: dscales } = gradients;
         let rows = qkv.chunks_exact(3 * width).zip(dy.chunks_exact(3 * width));
         for (dqkv, (qkv, dy)) in dqkv.chunks_exact_mut(3 * width).zip(rows) {
+            let (qkv, dy) = (widened(qkv, qkv_scratch), widened(dy, dy_scratch));
             for i in 0..2 * n_heads {
                 let range = i * head_dim..(i + 1) * head_dim;
                 let (x, dy) = (&qkv[range.clone()], &dy[range.clone()]);
@@ -146,10 +162,10 @@ for_each_level! {
                 let back = if norm > EPS { along * inverse * inverse } else { 0.0 };
                 let factor = scale * inverse;
                 for ((dx, x), dy) in dqkv[range].iter_mut().zip(x).zip(dy) {
-                    *dx = factor * (dy - back * x);
+                    *dx = V::narrow(factor * (dy - back * x));
                 }
             }
-            dqkv[2 * width..].copy_from_slice(&dy[2 * width..]);
+            convert(&dy[2 * width..], &mut dqkv[2 * width..]);
         }
     }
 }

@@ -101,25 +101,26 @@ fn detect() -> Level {
     Level::Portable
 }
 
-/// Defines a function once and compiles its body for each [`Level`]; a call picks the processor's.
+/// Defines a function once and compiles its body for each [`Level`]; a call picks the processor's. Its type parameters are
+/// kinds of `Value`, which whoever has some imports.
 ///
 /// The compiler neither reorders nor contracts floating-point operations, so every level gives the
 /// same bits: sums that should be vectorised are written with explicit lanes ([`crate::lanes`]).
 macro_rules! for_each_level {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident $(<$($of:ident),+>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
-        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name $(<$($of: Value),+>)? ($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::inline_always, reason = "the body must take on its caller's instruction level")]
-            fn portable($($arg: $ty),*) $(-> $ret)? $body
+            fn portable $(<$($of: Value),+>)? ($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $ty),*) $(-> $ret)? { portable($($arg),*) }
+            fn avx2 $(<$($of: Value),+>)? ($($arg: $ty),*) $(-> $ret)? { portable($($arg),*) }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512($($arg: $ty),*) $(-> $ret)? { portable($($arg),*) }
+            fn avx512 $(<$($of: Value),+>)? ($($arg: $ty),*) $(-> $ret)? { portable($($arg),*) }
 
             #[cfg(target_arch = "x86_64")]
             match $crate::dispatch::level() {

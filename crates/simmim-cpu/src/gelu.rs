@@ -5,13 +5,14 @@
 use crate::chunks::TASK_LEN;
 use crate::dispatch::for_each_level;
 use crate::math::normal;
+use crate::value::Value;
 use rayon::prelude::*;
 
 /// y = x Φ(x), element by element.
 ///
 /// # Shapes
 /// `x`, `y`: the same length.
-pub fn gelu(x: &[f32], y: &mut [f32]) {
+pub fn gelu<T: Value, U: Value>(x: &[T], y: &mut [U]) {
     assert_eq!(x.len(), y.len(), "gelu: lengths differ");
     y.par_chunks_mut(TASK_LEN)
         .zip(x.par_chunks(TASK_LEN))
@@ -22,7 +23,7 @@ pub fn gelu(x: &[f32], y: &mut [f32]) {
 ///
 /// # Shapes
 /// `x`, `dy`, `dx`: the same length.
-pub fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub fn gelu_backward<T: Value, U: Value, V: Value>(x: &[T], dy: &[U], dx: &mut [V]) {
     assert!(
         x.len() == dy.len() && x.len() == dx.len(),
         "gelu: lengths differ"
@@ -33,18 +34,20 @@ pub fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 }
 
 for_each_level! {
-    fn forward(x: &[f32], y: &mut [f32]) {
+    fn forward<T, U>(x: &[T], y: &mut [U]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = x * normal(*x).0;
+            let x = x.wide();
+            *y = U::narrow(x * normal(x).0);
         }
     }
 }
 
 for_each_level! {
-    fn backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    fn backward<T, U, V>(x: &[T], dy: &[U], dx: &mut [V]) {
         for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
-            let (cdf, density) = normal(*x);
-            *dx = dy * (cdf + x * density);
+            let (x, dy) = (x.wide(), dy.wide());
+            let (cdf, density) = normal(x);
+            *dx = V::narrow(dy * (cdf + x * density));
         }
     }
 }

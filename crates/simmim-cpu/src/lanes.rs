@@ -58,7 +58,7 @@ pub(crate) fn max(values: &[f32]) -> f32 {
     clippy::inline_always,
     reason = "a call takes longer than the copy of a short row"
 )]
-pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
+pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
     let (vectors, rest) = to.as_chunks_mut::<LANES>();
     let (from, from_rest) = from.as_chunks::<LANES>();
     for (to, from) in vectors.iter_mut().zip(from) {

@@ -5,6 +5,8 @@
 use crate::chunks::{SharedRows, reduce_rows, rows_per_task};
 use crate::dispatch::for_each_level;
 use crate::lanes::sum_by;
+use crate::scratch::with_scratch;
+use crate::value::{Value, widened};
 use rayon::prelude::*;
 
 /// The learned scale γ and shift β, and ε.
@@ -22,7 +24,7 @@ pub struct Affine<'a> {
 ///
 /// # Shapes
 /// `x`, `y` `[R, D]`; `stats` `[R, 2]`.
-pub fn layer_norm(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32]) {
+pub fn layer_norm<T: Value, U: Value>(x: &[T], affine: Affine<'_>, y: &mut [U], stats: &mut [f32]) {
     let width = affine.scale.len();
     assert!(
         x.len() == y.len() && x.len() / width * 2 == stats.len(),
@@ -34,14 +36,16 @@ pub fn layer_norm(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32
             x.par_chunks(n_rows * width)
                 .zip(stats.par_chunks_mut(n_rows * 2)),
         )
-        .for_each(|(y, (x, stats))| forward(x, affine, y, stats));
+        .for_each(|(y, (x, stats))| {
+            with_scratch([width], |[scratch]| forward(x, affine, y, stats, scratch));
+        });
 }
 
 /// What the backward needs of the forward.
 #[derive(Debug, Clone, Copy)]
-pub struct Saved<'a> {
+pub struct Saved<'a, T = f32> {
     /// The rows that were normalised, `[R, D]`.
-    pub x: &'a [f32],
+    pub x: &'a [T],
     /// What [`layer_norm`] kept, `[R, 2]`.
     pub stats: &'a [f32],
     /// γ, `[D]`.
@@ -50,9 +54,9 @@ pub struct Saved<'a> {
 
 /// Where gradients go.
 #[derive(Debug)]
-pub struct Gradients<'a> {
+pub struct Gradients<'a, T = f32> {
     /// `[R, D]`.
-    pub x: &'a mut [f32],
+    pub x: &'a mut [T],
     /// dγ, `[D]`.
     pub scale: &'a mut [f32],
     /// dβ, `[D]`.
@@ -63,7 +67,11 @@ pub struct Gradients<'a> {
 ///
 /// # Shapes
 /// `dy` `[R, D]`.
-pub fn layer_norm_backward(dy: &[f32], saved: Saved<'_>, gradients: Gradients<'_>) {
+pub fn layer_norm_backward<T: Value, U: Value, V: Value>(
+    dy: &[T],
+    saved: Saved<'_, U>,
+    gradients: Gradients<'_, V>,
+) {
     let Saved { x, stats, scale } = saved;
     let (width, dx) = (scale.len(), gradients.x);
     let daffine = [gradients.scale, gradients.shift];
@@ -87,20 +95,24 @@ pub fn layer_norm_backward(dy: &[f32], saved: Saved<'_>, gradients: Gradients<'_
             stats,
             scale,
         };
-        backward(&dy[values], saved, dx, sums);
+        with_scratch([width, width], |scratch| {
+            backward(&dy[values], saved, dx, sums, scratch);
+        });
     });
 }
 
 for_each_level! {
-    fn forward(x: &[f32], affine: Affine<'_>, y: &mut [f32], stats: &mut [f32]) {
+    /// `scratch` has room for a row.
+    fn forward<T, U>(x: &[T], affine: Affine<'_>, y: &mut [U], stats: &mut [f32], scratch: &mut [f32]) {
         let width = affine.scale.len();
         for ((x, y), stats) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(stats.chunks_exact_mut(2)) {
+            let x = widened(x, scratch);
             let mean = sum_by([x], |[x]| x) / width as f32;
             // In a second pass: the mean of squares less the square of the mean would cancel where the mean is large.
             let variance = sum_by([x], |[x]| (x - mean) * (x - mean)) / width as f32;
             let inv_std = 1.0 / (variance + affine.eps).sqrt();
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(affine.scale).zip(affine.shift) {
-                *y = (x - mean) * inv_std * scale + shift;
+                *y = U::narrow((x - mean) * inv_std * scale + shift);
             }
             stats.copy_from_slice(&[mean, inv_std]);
         }
@@ -108,19 +120,21 @@ for_each_level! {
 }
 
 for_each_level! {
-    /// Writes dx, and adds dγ and dβ to the two halves of `sums`, while the rows are in the cache.
-    fn backward(dy: &[f32], saved: Saved<'_>, dx: &mut [f32], sums: &mut [f32]) {
+    /// Writes dx, and adds dγ and dβ to the two halves of `sums`, while the rows are in the cache. `scratch` has room for two.
+    fn backward<T, U, V>(dy: &[T], saved: Saved<'_, U>, dx: &mut [V], sums: &mut [f32], scratch: [&mut [f32]; 2]) {
         let Saved { x, stats, scale } = saved;
+        let [dy_scratch, x_scratch] = scratch;
         let width = scale.len();
         let (dscale, dshift) = sums.split_at_mut(width);
         let rows = x.chunks_exact(width).zip(dy.chunks_exact(width));
         for (((x, dy), stats), dx) in rows.zip(stats.chunks_exact(2)).zip(dx.chunks_exact_mut(width)) {
             let (mean, inv_std) = (stats[0], stats[1]);
+            let (dy, x) = (widened(dy, dy_scratch), widened(x, x_scratch));
             let mean_g = sum_by([dy, scale], |[dy, scale]| dy * scale) / width as f32;
             let mean_gx = sum_by([x, dy, scale], |[x, dy, scale]| dy * scale * (x - mean)) * inv_std / width as f32;
             // What dy does to the mean and to the deviation of the row is taken out: y does not change with either.
             for (((dx, x), dy), scale) in dx.iter_mut().zip(x).zip(dy).zip(scale) {
-                *dx = inv_std * (dy * scale - mean_g - (x - mean) * inv_std * mean_gx);
+                *dx = V::narrow(inv_std * (dy * scale - mean_g - (x - mean) * inv_std * mean_gx));
             }
             for (((dscale, dshift), x), dy) in dscale.iter_mut().zip(dshift.iter_mut()).zip(x).zip(dy) {
                 *dscale += dy * (x - mean) * inv_std;

@@ -10,7 +10,8 @@
 //!
 //! Matrix products are written for AVX-512 with BF16 (f32 and bf16) and for AMX (bf16), both over one division into blocks.
 //! On other processors they are the `gemm` crate's, so their bits may differ between processors, not between runs on one.
-//! Every other kernel is one portable body, compiled for each instruction level ([`Level`]).
+//! Every other kernel is one portable body, compiled for each instruction level ([`Level`]). What may be kept in f32 or in bf16
+//! is a [`Value`]: kernels read it as f32 and round what they write.
 //!
 //! **Not done here:** products by hand for AVX2, AVX-512 without BF16, and ARM: `gemm` has them.
 //!
@@ -63,7 +64,9 @@ pub mod residual;
 pub mod rows;
 pub mod scale;
 mod scratch;
+mod value;
 
 pub use aligned::Aligned;
 pub use device::CpuDevice;
 pub use dispatch::{Level, level};
+pub use value::{Floats, FloatsMut, Value};

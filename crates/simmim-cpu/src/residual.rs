@@ -5,6 +5,7 @@
 
 use crate::chunks::reduce_rows;
 use crate::dispatch::for_each_level;
+use crate::value::Value;
 use rayon::prelude::*;
 
 /// What the branch is multiplied by; an empty slice stands for ones.
@@ -30,7 +31,7 @@ impl Gain<'_> {
 ///
 /// # Shapes
 /// `x`, `branch`, `y` `[B, L, D]`.
-pub fn residual(x: &[f32], branch: &[f32], gain: Gain<'_>, y: &mut [f32]) {
+pub fn residual<T: Value>(x: &[f32], branch: &[T], gain: Gain<'_>, y: &mut [f32]) {
     assert!(
         x.len() == branch.len() && x.len() == y.len(),
         "residual: lengths differ"
@@ -49,11 +50,11 @@ pub fn residual(x: &[f32], branch: &[f32], gain: Gain<'_>, y: &mut [f32]) {
 ///
 /// # Shapes
 /// `branch`, `dy`, `dbranch` `[B, L, D]`; `dscale` as γ.
-pub fn residual_backward(
-    branch: &[f32],
+pub fn residual_backward<T: Value, U: Value>(
+    branch: &[T],
     dy: &[f32],
     gain: Gain<'_>,
-    dbranch: &mut [f32],
+    dbranch: &mut [U],
     dscale: &mut [f32],
 ) {
     assert!(
@@ -86,39 +87,39 @@ pub fn residual_backward(
 }
 
 for_each_level! {
-    fn forward(x: &[f32], branch: &[f32], scale_keep: (&[f32], f32), y: &mut [f32]) {
+    fn forward<T>(x: &[f32], branch: &[T], scale_keep: (&[f32], f32), y: &mut [f32]) {
         let (scale, keep) = scale_keep;
         if scale.is_empty() {
             for ((y, x), branch) in y.iter_mut().zip(x).zip(branch) {
-                *y = x + keep * branch;
+                *y = x + keep * branch.wide();
             }
         } else {
             for (((y, x), branch), scale) in y.iter_mut().zip(x).zip(branch).zip(scale) {
-                *y = x + keep * (scale * branch);
+                *y = x + keep * (scale * branch.wide());
             }
         }
     }
 }
 
 for_each_level! {
-    fn scaled(dy: &[f32], scale_keep: (&[f32], f32), dbranch: &mut [f32]) {
+    fn scaled<U>(dy: &[f32], scale_keep: (&[f32], f32), dbranch: &mut [U]) {
         let (scale, keep) = scale_keep;
         if scale.is_empty() {
             for (dbranch, dy) in dbranch.iter_mut().zip(dy) {
-                *dbranch = keep * dy;
+                *dbranch = U::narrow(keep * dy);
             }
         } else {
             for ((dbranch, dy), scale) in dbranch.iter_mut().zip(dy).zip(scale) {
-                *dbranch = keep * dy * scale;
+                *dbranch = U::narrow(keep * dy * scale);
             }
         }
     }
 }
 
 for_each_level! {
-    fn add_products(branch: &[f32], dy: &[f32], keep: f32, dscale: &mut [f32]) {
+    fn add_products<T>(branch: &[T], dy: &[f32], keep: f32, dscale: &mut [f32]) {
         for ((dscale, branch), dy) in dscale.iter_mut().zip(branch).zip(dy) {
-            *dscale += keep * dy * branch;
+            *dscale += keep * dy * branch.wide();
         }
     }
 }

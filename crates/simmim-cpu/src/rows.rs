@@ -3,6 +3,7 @@
 use crate::chunks::{add, reduce_rows, rows_per_task};
 use crate::dispatch::for_each_level;
 use crate::scratch::with_zeros;
+use crate::value::{self, Value};
 use rayon::prelude::*;
 use simmim_device::TokenDims;
 
@@ -239,7 +240,7 @@ pub fn add_to_rows(x: &[f32], shift: &[f32], y: &mut [f32]) {
 ///
 /// # Shapes
 /// `x` `[R, W]`, `sum` `[W]`.
-pub fn sum_rows(x: &[f32], sum: &mut [f32]) {
+pub fn sum_rows<T: Value>(x: &[T], sum: &mut [f32]) {
     let width = sum.len();
     reduce_rows(x.len() / width, [sum], |rows, sum| {
         add_rows(sum, &x[rows.start * width..rows.end * width]);
@@ -250,12 +251,24 @@ pub fn sum_rows(x: &[f32], sum: &mut [f32]) {
 ///
 /// # Shapes
 /// Both of the same length.
-pub fn add_assign(sum: &mut [f32], values: &[f32]) {
+pub fn add_assign<T: Value>(sum: &mut [T], values: &[T]) {
     assert_eq!(sum.len(), values.len(), "add_assign: lengths differ");
     let len = crate::chunks::TASK_LEN;
     sum.par_chunks_mut(len)
         .zip(values.par_chunks(len))
         .for_each(|(sum, values)| add(sum, values));
+}
+
+/// to = from, element by element, on all threads: rounded to the nearest where `to` has fewer bits.
+///
+/// # Shapes
+/// Both of the same length.
+pub fn convert<T: Value, U: Value>(from: &[T], to: &mut [U]) {
+    assert_eq!(from.len(), to.len(), "convert: lengths differ");
+    let len = crate::chunks::TASK_LEN;
+    to.par_chunks_mut(len)
+        .zip(from.par_chunks(len))
+        .for_each(|(to, from)| value::convert(from, to));
 }
 
 /// x ← x + weight · (y − x), element by element, on all threads.
@@ -276,10 +289,10 @@ pub fn lerp(x: &mut [f32], y: &[f32], weight: f32) {
 
 for_each_level! {
     /// Adds rows to their sum, in order: memory is read as it lies.
-    fn add_rows(sum: &mut [f32], rows: &[f32]) {
+    fn add_rows<T>(sum: &mut [f32], rows: &[T]) {
         for row in rows.chunks_exact(sum.len()) {
             for (sum, value) in sum.iter_mut().zip(row) {
-                *sum += value;
+                *sum += value.wide();
             }
         }
     }

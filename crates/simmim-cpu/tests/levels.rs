@@ -1,6 +1,7 @@
 //! Every instruction level and every number of threads gives the same bits. Products, and attention which is made of them, are
 //! apart: they differ between levels by the rounding of sums; the number of threads changes neither.
 
+use half::bf16;
 use simmim_cpu::attention::{
     Order, PADDING, Pattern, Saved, Windows, attention, attention_backward, softmax_rows,
 };
@@ -9,6 +10,7 @@ use simmim_cpu::cosine::{Inputs, normalise, normalise_backward};
 use simmim_cpu::cross_entropy::{Answers, cross_entropy, cross_entropy_backward};
 use simmim_cpu::gelu::{gelu, gelu_backward};
 use simmim_cpu::layer_norm::{self, Affine, Gradients, layer_norm, layer_norm_backward};
+use simmim_cpu::matmul::bf16::matmul_and_sums as matmul_bf16_and_sums;
 use simmim_cpu::matmul::bf16::{PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_and_sums, matmul_at};
 use simmim_cpu::norm_target::norm_target;
@@ -278,6 +280,7 @@ fn kernels() -> Results {
     [
         of_elements(),
         of_rows(),
+        of_branches(),
         of_images(),
         of_classes(),
         of_softmax(),
@@ -335,6 +338,91 @@ fn products(precision: Precision) -> Results {
             matmul_packed(view, left, &PackedBf16::new(right), Store::Replace);
             all.push((format!("packed, {m} x {k} x {n}"), result));
         }
+    }
+    all
+}
+
+fn narrowed(values: &[f32]) -> Vec<bf16> {
+    values.iter().map(|value| bf16::from_f32(*value)).collect()
+}
+
+fn widened(values: &[bf16]) -> Vec<f32> {
+    values.iter().map(|value| value.to_f32()).collect()
+}
+
+/// Kernels that read or write what is kept in bf16.
+fn of_branches() -> Results {
+    let n = ROWS * WIDTH;
+    let (stream, scale) = (values(n, 0), values(WIDTH, 2));
+    let [x, dy] = [1, 3].map(|seed| narrowed(&values(n, seed)));
+    let (mut y, mut dx) = (vec![bf16::ZERO; n], vec![bf16::ZERO; n]);
+    gelu(&x, &mut y);
+    gelu_backward(&x, &dy, &mut dx);
+    let of_gelu = [widened(&y), widened(&dx)].concat();
+    let (mut stats, mut dstream) = (vec![0.0; 2 * ROWS], vec![0.0; n]);
+    let affine = Affine {
+        scale: &scale,
+        shift: &scale,
+        eps: 1e-6,
+    };
+    layer_norm(&stream, affine, &mut y, &mut stats);
+    let (mut dscale, mut dshift) = (vec![0.0; WIDTH], vec![0.0; WIDTH]);
+    let saved = layer_norm::Saved {
+        x: &stream,
+        stats: &stats,
+        scale: &scale,
+    };
+    let gradients = Gradients {
+        x: &mut dstream,
+        scale: &mut dscale,
+        shift: &mut dshift,
+    };
+    layer_norm_backward(&dy, saved, gradients);
+    let of_norm = [widened(&y), dstream.clone(), dscale, dshift].concat();
+    let gain = Gain {
+        scale: &scale,
+        keep: &[0.0, 1.25, 1.25],
+        width: WIDTH,
+        tokens: ROWS.div_ceil(3),
+    };
+    residual(&stream, &x, gain, &mut dstream);
+    let mut dgain = vec![0.0; WIDTH];
+    residual_backward(&x, &stream, gain, &mut dx, &mut dgain);
+    let of_residual = [dstream, widened(&dx), dgain].concat();
+    let inputs = Inputs {
+        qkv: &x[..n - n % 21],
+        log_scale: &[0.5],
+        head_dim: 7,
+    };
+    normalise(inputs, &mut y[..n - n % 21]);
+    let mut dlog = [0.0];
+    normalise_backward(inputs, &dy[..n - n % 21], &mut dx[..n - n % 21], &mut dlog);
+    named([
+        ("gelu in bf16", of_gelu),
+        ("layer_norm in bf16", of_norm),
+        ("residual in bf16", of_residual),
+        (
+            "cosine in bf16",
+            [widened(&y), widened(&dx), dlog.to_vec()].concat(),
+        ),
+    ])
+}
+
+/// Linear layers whose rows are kept in bf16.
+fn narrow_products() -> Results {
+    let mut all = Vec::new();
+    for [m, k, n] in SHAPES {
+        let (a, b) = (values(m * k, 0), values(k * n, 1));
+        let (narrow_a, narrow_b) = (narrowed(&a), narrowed(&b));
+        let (bias, mut y) = (values(n, 2), vec![bf16::ZERO; m * n]);
+        let packed = PackedBf16::new(Matrix::new(&b, k, n));
+        let (left, view) = (Matrix::new(&narrow_a, m, k), MatrixMut::new(&mut y, m, n));
+        matmul_packed(view, left, &packed, Store::Bias(&bias));
+        let (mut dw, mut db) = (vec![0.0; m * n], vec![0.0; m]);
+        let (right, view) = (Matrix::new(&narrow_b, k, n), MatrixMut::new(&mut dw, m, n));
+        matmul_bf16_and_sums(view, &narrow_a, right, &mut db);
+        let result = [widened(&y), dw, db].concat();
+        all.push((format!("of bf16, {m} x {k} x {n}"), result));
     }
     all
 }
@@ -402,9 +490,8 @@ fn every_number_of_threads_gives_the_same_bits() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
         let both = [Precision::F32, Precision::Bf16];
         let results = || {
-            [&both.map(products)[..], &[kernels(), of_attention()]]
-                .concat()
-                .concat()
+            let others = [kernels(), of_attention(), narrow_products()];
+            [&both.map(products)[..], &others].concat().concat()
         };
         lines(&pool.build().unwrap().install(results))
     };

@@ -1,7 +1,8 @@
 //! Products in both precisions are their definition in f64, in every form, at every edge, and write nothing beside their result.
 
 use proptest::prelude::*;
-use simmim_cpu::matmul::bf16::{PackedBf16, matmul_packed};
+use simmim_cpu::Value;
+use simmim_cpu::matmul::bf16::{self, PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_at, matmul_serial_at};
 use simmim_device::Precision;
 
@@ -49,8 +50,18 @@ impl Operand {
     }
 
     fn view(&self) -> Matrix<'_> {
+        self.view_of(&self.data)
+    }
+
+    /// The values in bf16.
+    fn narrow(&self) -> Vec<half::bf16> {
+        narrowed(&self.data)
+    }
+
+    /// `data`, which lies as this operand's does.
+    fn view_of<'a, T: Value>(&self, data: &'a [T]) -> Matrix<'a, T> {
         let [rows, columns] = self.shape;
-        let data = &self.data[self.offset..];
+        let data = &data[self.offset..];
         let view = Matrix::with_row_stride(data, rows, columns, columns + self.gap);
         if self.transposed {
             view.transposed()
@@ -74,21 +85,94 @@ impl Operand {
     }
 }
 
-type Run<'a> = Box<dyn Fn(MatrixMut<'_>) + 'a>;
+/// What a product makes of a slice that holds its result, and by how much of itself each value was rounded then at most.
+type Run<'a> = Box<dyn Fn(&mut [f32]) -> f64 + 'a>;
+
+/// Of a value: what rounding to bf16 takes or adds at most.
+const HALF_STEP: f64 = 1.0 / 256.0;
+
+/// Where a result lies in a slice.
+#[derive(Clone, Copy)]
+struct Place {
+    shape: [usize; 2],
+    gap: usize,
+    offset: usize,
+}
+
+impl Place {
+    fn of<T: Value>(self, values: &mut [T]) -> MatrixMut<'_, T> {
+        let [m, n] = self.shape;
+        MatrixMut::with_row_stride(&mut values[self.offset..], m, n, n + self.gap)
+    }
+}
 
 /// The ways in which a product may be asked for.
-fn runs<'a>(precision: Precision, a: Matrix<'a>, b: Matrix<'a>, store: Store<'a>) -> Vec<Run<'a>> {
+fn runs<'a>(
+    precision: Precision,
+    operands: [&'a Operand; 2],
+    store: Store<'a>,
+    at: Place,
+) -> Vec<Run<'a>> {
+    let [a, b] = operands.map(Operand::view);
     let mut all: Vec<Run<'a>> = vec![
-        Box::new(move |result| matmul_at(precision, result, a, b, store)),
-        Box::new(move |result| matmul_serial_at(precision, result, a, b, store)),
+        Box::new(move |result| {
+            matmul_at(precision, at.of(result), a, b, store);
+            0.0
+        }),
+        Box::new(move |result| {
+            matmul_serial_at(precision, at.of(result), a, b, store);
+            0.0
+        }),
     ];
     if precision == Precision::Bf16 {
-        let packed = PackedBf16::new(b);
+        all.extend(runs_of_bf16(operands, store, at));
+    }
+    all
+}
+
+/// The same of operands and results that are kept in bf16.
+fn runs_of_bf16<'a>(operands: [&'a Operand; 2], store: Store<'a>, at: Place) -> Vec<Run<'a>> {
+    let [a, b] = operands.map(Operand::view);
+    let packed = PackedBf16::new(b);
+    let [narrow_a, narrow_b] = operands.map(Operand::narrow);
+    let again = (packed.clone(), narrow_a.clone());
+    let mut all: Vec<Run<'a>> = vec![
+        Box::new(move |result| {
+            matmul_packed(at.of(result), a, &packed, store);
+            0.0
+        }),
+        Box::new({
+            let narrow_a = narrow_a.clone();
+            move |result| {
+                let a = operands[0].view_of(&narrow_a);
+                bf16::matmul(at.of(result), a, operands[1].view_of(&narrow_b), store);
+                0.0
+            }
+        }),
+        Box::new(move |result| {
+            bf16::matmul_serial(at.of(result), operands[0].view_of(&narrow_a), b, store);
+            0.0
+        }),
+    ];
+    // To a sum that was rounded nothing is added.
+    if store != Store::Add {
         all.push(Box::new(move |result| {
-            matmul_packed(result, a, &packed, store);
+            let (packed, narrow_a) = &again;
+            let mut narrow = narrowed(result);
+            let a = operands[0].view_of(narrow_a);
+            matmul_packed(at.of(&mut narrow), a, packed, store);
+            for (result, narrow) in result.iter_mut().zip(narrow) {
+                *result = narrow.to_f32();
+            }
+            HALF_STEP
         }));
     }
     all
+}
+
+fn narrowed(values: &[f32]) -> Vec<half::bf16> {
+    let values = values.iter();
+    values.map(|value| half::bf16::from_f32(*value)).collect()
 }
 
 /// Runs one form in every way and compares each with its definition in f64.
@@ -103,15 +187,17 @@ fn check(precision: Precision, [m, k, n]: [usize; 3], form: usize, gap_offset: [
         Store::Bias(&bias),
     ][form / 4 % 4];
     let [gap, offset] = gap_offset;
-    let before = ramp(m * (n + gap) + offset, 0.2);
-    for run in runs(precision, a.view(), b.view(), store) {
+    // Values that bf16 holds exactly, so that what lies beside a result of either kind can be told to be untouched.
+    let before = narrowed(&ramp(m * (n + gap) + offset, 0.2));
+    let before: Vec<f32> = before.into_iter().map(half::bf16::to_f32).collect();
+    let place = Place {
+        shape: [m, n],
+        gap,
+        offset,
+    };
+    for run in runs(precision, [&a, &b], store, place) {
         let mut result = before.clone();
-        run(MatrixMut::with_row_stride(
-            &mut result[offset..],
-            m,
-            n,
-            n + gap,
-        ));
+        let rounding = run(&mut result);
         for (i, (found, before)) in result.iter().zip(&before).enumerate() {
             let place = i
                 .checked_sub(offset)
@@ -130,7 +216,8 @@ fn check(precision: Precision, [m, k, n]: [usize; 3], form: usize, gap_offset: [
                 Store::Bias(bias) => (f64::from(bias[column]), 1.0),
             };
             let (base, expected): (f64, f64) = (base, base + scale * sum);
-            let allowed = tolerance(k) * (size + base.abs()) + 1e-30;
+            let allowed =
+                tolerance(k) * (size + base.abs()) + rounding * expected.abs() * 1.001 + 1e-30;
             assert!(
                 (f64::from(*found) - expected).abs() <= allowed,
                 "{m} x {k} x {n} in {precision:?}, form {form}: {found} is not {expected}"

@@ -5,13 +5,13 @@ use std::fmt::{self, Debug};
 
 /// What the values of a buffer are.
 ///
-/// All results of the operations are `F32` today. The others are there so that a device can be told apart what it is to
-/// keep: nothing but [`Buffer::element`] says so once the memory is handed out.
+/// Whoever allocates the result of an operation says what it is to be kept in. Nothing but [`Buffer::element`] says so once
+/// the memory is handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
-    /// 32-bit floating point: weights, gradients, activations.
+    /// 32-bit floating point: weights and their gradients, the residual stream, statistics, losses.
     F32,
-    /// The upper half of an `F32`: activations of a device that keeps them so.
+    /// The upper half of an `F32`: values within residual branches, and their gradients, where products are of bf16.
     Bf16,
     /// Row numbers.
     U32,

@@ -19,10 +19,18 @@ use std::fmt::Debug;
 /// computes the gradients of the inputs of the method that it is named for, from the gradient of its
 /// result. Formulas and layouts are those of the kernel modules in `simmim-cpu`.
 ///
+/// Floats are `F32`, but for those that a branch has ([`Device::branch_element`]), which may be of either element: the x, y and
+/// their gradients of linear layers, [`Device::layer_norm`], [`Device::gelu`], [`Device::cosine`] and [`Device::attention`], the
+/// branch of [`Device::residual`], and what is filled, copied, added or downloaded. A device computes in f32 and rounds
+/// what it writes to the nearest.
+///
 /// All methods panic when lengths do not fit or a buffer is another device's: both are bugs of the
 /// caller, because the tape checks shapes first.
 pub trait Device: Debug + Send + Sync {
     // No method has a body here: a device that lacks one fails to compile, not in the middle of a run.
+    /// What values within a residual branch, and their gradients, are best kept in: [`Element::Bf16`] where products round to it
+    /// anyway, as PyTorch's autocast keeps the results of linear layers, else [`Element::F32`].
+    fn branch_element(&self) -> Element;
     /// A buffer of `len` values that are not defined yet.
     fn allocate(&self, len: usize, element: Element) -> Buffer;
     /// Takes a buffer back, to be handed out again.
@@ -36,15 +44,15 @@ pub trait Device: Debug + Send + Sync {
     fn upload_index(&self, values: &[u32]) -> Buffer;
     /// The row numbers of a buffer.
     fn download_index(&self, buffer: &Buffer) -> Vec<u32>;
-    /// The values of a buffer.
+    /// The values of a buffer, as f32.
     fn download(&self, buffer: &Buffer) -> Vec<f32>;
     /// The one value of each of some buffers, read at one time: losses and norms.
     fn download_scalars(&self, buffers: &[&Buffer]) -> Vec<f64>;
     /// Sets every value.
     fn fill(&self, buffer: &mut Buffer, value: f32);
-    /// to = from.
+    /// to = from, rounded to the nearest where `to` is `Bf16` and `from` is not.
     fn copy(&self, from: &Buffer, to: &mut Buffer);
-    /// sum += values.
+    /// sum += values, both of one element.
     fn add_assign(&self, sum: &mut Buffer, values: &Buffer);
     /// x ← x + weight · (y − x).
     fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32);

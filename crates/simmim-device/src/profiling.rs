@@ -158,7 +158,11 @@ fn attended(
 macro_rules! timed {
     ($(fn $op:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $work:expr;)*) => {
         impl Device for ProfilingDevice {
-            // Three that happen inside of others, or between them.
+            // What happens inside of others, or between them.
+            fn branch_element(&self) -> Element {
+                self.inner.branch_element()
+            }
+
             fn allocate(&self, len: usize, element: Element) -> Buffer {
                 self.inner.allocate(len, element)
             }

@@ -1,7 +1,7 @@
 //! The families of encoders, behind the one seam.
 
 use crate::encoder::Encoder;
-use crate::layers::kept_widths;
+use crate::layers::{Keeping, kept_widths};
 use crate::positions::RelativePositions;
 use crate::swin::Swin;
 use crate::swin::config::{BIAS_HIDDEN, SwinConfig, SwinVersion};
@@ -87,28 +87,28 @@ impl EncoderConfig {
         }
     }
 
-    /// About how many values a step holds of `n_images` images: what the forward pass keeps for the backward pass, what
+    /// About how many values of f32 a step holds of `n_images` images: what the forward pass keeps for the backward pass, what
     /// that needs for the block it is in, and position biases.
-    pub fn kept_values(&self, n_images: usize, checkpointing: bool) -> f64 {
+    pub fn kept_values(&self, n_images: usize, keeping: Keeping) -> f64 {
         match self {
-            Self::Vit(config) => vit_values(config, n_images as f64, checkpointing),
-            Self::Swin(config) => swin_values(config, n_images as f64, checkpointing),
+            Self::Vit(config) => vit_values(config, n_images as f64, keeping),
+            Self::Swin(config) => swin_values(config, n_images as f64, keeping),
         }
     }
 }
 
 /// Of the block that the backward pass is in: the gradients of all that a block keeps, and with checkpointing that
 /// itself, computed again.
-fn working_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
-    let n_times = if checkpointing { 2.0 } else { 1.0 };
-    kept_widths(mlp_ratio, false) * n_times
+fn working_widths(mlp_ratio: f64, keeping: Keeping) -> f64 {
+    let n_times = if keeping.checkpointing { 2.0 } else { 1.0 };
+    kept_widths(mlp_ratio, keeping.whole()) * n_times
 }
 
-fn vit_values(config: &VitConfig, n_images: f64, checkpointing: bool) -> f64 {
+fn vit_values(config: &VitConfig, n_images: f64, keeping: Keeping) -> f64 {
     let [h, w] = config.image_size.map(|side| side / config.patch_px);
     let tokens = (h * w + 1) as f64;
-    let widths = config.depth as f64 * kept_widths(config.mlp_ratio, checkpointing)
-        + working_widths(config.mlp_ratio, checkpointing);
+    let widths = config.depth as f64 * kept_widths(config.mlp_ratio, keeping)
+        + working_widths(config.mlp_ratio, keeping);
     // The bias, its gradient and the parts that this is summed from, and the index, for each pair of tokens.
     let biases = match config.relative_positions {
         RelativePositions::None => 0.0,
@@ -119,13 +119,13 @@ fn vit_values(config: &VitConfig, n_images: f64, checkpointing: bool) -> f64 {
     n_images * tokens * config.width as f64 * widths + biases
 }
 
-fn swin_values(config: &SwinConfig, n_images: f64, checkpointing: bool) -> f64 {
+fn swin_values(config: &SwinConfig, n_images: f64, keeping: Keeping) -> f64 {
     // The second version keeps queries and keys before and after they are normalised.
     let cosines = match config.version {
-        SwinVersion::V2 if !checkpointing => 3.0,
+        SwinVersion::V2 if !keeping.checkpointing => 3.0 * keeping.of_branch(),
         _ => 0.0,
     };
-    let widths = kept_widths(config.mlp_ratio, checkpointing) + cosines;
+    let widths = kept_widths(config.mlp_ratio, keeping) + cosines;
     let stage = |stage: usize| {
         let [h, w] = config.stage_grid(stage);
         let (depth, width) = (
@@ -147,7 +147,7 @@ fn swin_values(config: &SwinConfig, n_images: f64, checkpointing: bool) -> f64 {
     };
     let [h, w] = config.stage_grid(0);
     let largest_block = (h * w * config.stage_width(0)) as f64
-        * (working_widths(config.mlp_ratio, checkpointing) + cosines);
+        * (working_widths(config.mlp_ratio, keeping) + cosines);
     let stages: f64 = (0..config.depths.len()).map(stage).sum();
     stages + n_images * largest_block
 }

@@ -1,6 +1,6 @@
 //! The form of a prediction head, and what follows from it before there is one.
 
-use crate::layers::kept_widths;
+use crate::layers::{Keeping, kept_widths};
 use crate::swin::inverse;
 use crate::variant::SwinSize;
 
@@ -36,16 +36,14 @@ impl HeadKind {
     }
 
     /// About how many values the head keeps of one image for the backward pass, the predictions not counted.
-    pub fn kept_values(self, grid: [usize; 2], features: usize, checkpointing: bool) -> f64 {
+    pub fn kept_values(self, grid: [usize; 2], features: usize, keeping: Keeping) -> f64 {
         match self {
             Self::Linear => 0.0,
             // What goes in, and the middle before and after GELU.
             Self::Mlp => (3 * grid[0] * grid[1] * features) as f64,
-            Self::InverseSwin(size) => inverse::kept_values(
-                &size,
-                grid,
-                kept_widths(inverse::MLP_RATIO as f64, checkpointing),
-            ),
+            Self::InverseSwin(size) => {
+                inverse::kept_values(&size, grid, kept_widths(inverse::MLP_RATIO as f64, keeping))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The layers that every family of transformers is made of.
 
-use simmim_autograd::{Init, ParameterId, Tape, Var};
+use simmim_autograd::{Init, ParameterId, Precision, Tape, Var};
 
 use crate::names::Names;
 
@@ -48,9 +48,22 @@ impl Linear {
     /// # Shapes
     /// `x` `[.., in]`; the result `[.., out]`.
     pub(crate) fn apply(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
-        let weight = tape.parameter(self.weight);
-        let bias = self.bias.map(|bias| tape.parameter(bias));
+        let (weight, bias) = self.parameters(tape);
         tape.linear(x, &weight, bias.as_ref())
+    }
+
+    /// As [`Linear::apply`], within a residual branch.
+    ///
+    /// # Shapes
+    /// As there.
+    pub(crate) fn apply_in_branch(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
+        let (weight, bias) = self.parameters(tape);
+        tape.linear_in_branch(x, &weight, bias.as_ref())
+    }
+
+    fn parameters(&self, tape: &mut Tape<'_>) -> (Var, Option<Var>) {
+        let weight = tape.parameter(self.weight);
+        (weight, self.bias.map(|bias| tape.parameter(bias)))
     }
 }
 
@@ -103,9 +116,9 @@ impl Mlp {
     /// # Shapes
     /// `x` and the result `[.., D]`.
     pub(crate) fn apply(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
-        let hidden = self.fc1.apply(tape, x); // [.., hidden]
+        let hidden = self.fc1.apply_in_branch(tape, x); // [.., hidden]
         let hidden = tape.gelu(&hidden);
-        self.fc2.apply(tape, &hidden) // [.., D]
+        self.fc2.apply_in_branch(tape, &hidden) // [.., D]
     }
 }
 
@@ -181,7 +194,7 @@ impl Qkv {
             }
         };
         let weight = tape.parameter(self.weight);
-        tape.linear(x, &weight, bias.as_ref())
+        tape.linear_in_branch(x, &weight, bias.as_ref())
     }
 }
 
@@ -213,14 +226,50 @@ impl Norm {
         let (scale, shift) = (tape.parameter(self.scale), tape.parameter(self.shift));
         tape.layer_norm(x, &scale, &shift, eps)
     }
+
+    /// As [`Norm::apply`], where only a product or a residual connection reads the result.
+    ///
+    /// # Shapes
+    /// As there.
+    pub(crate) fn apply_in_branch(&self, tape: &mut Tape<'_>, x: &Var, eps: f32) -> Var {
+        let (scale, shift) = (tape.parameter(self.scale), tape.parameter(self.shift));
+        tape.layer_norm_in_branch(x, &scale, &shift, eps)
+    }
 }
 
-/// Values that a block keeps of a token for the backward pass, in widths of a token: its input, two norms, q k v, attention, two branches, and the hidden values before and after
-/// GELU; with checkpointing its input alone.
-pub(crate) fn kept_widths(mlp_ratio: f64, checkpointing: bool) -> f64 {
-    if checkpointing {
+/// What of a forward pass is kept for the backward pass, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeping {
+    /// Whether blocks keep their input alone.
+    pub checkpointing: bool,
+    /// Of products: in bf16 what a branch keeps takes half the bytes.
+    pub precision: Precision,
+}
+
+impl Keeping {
+    /// The same without checkpointing.
+    pub(crate) fn whole(self) -> Self {
+        Self {
+            checkpointing: false,
+            ..self
+        }
+    }
+
+    /// Bytes of a value within a branch, in those of an f32.
+    pub(crate) fn of_branch(self) -> f64 {
+        match self.precision {
+            Precision::F32 => 1.0,
+            Precision::Bf16 => 0.5,
+        }
+    }
+}
+
+/// What a block keeps of a token for the backward pass, in widths of a token of f32: its input; within its branches two norms, q k v,
+/// attention, what the branches came to, and the hidden values before and after GELU. With checkpointing its input alone.
+pub(crate) fn kept_widths(mlp_ratio: f64, keeping: Keeping) -> f64 {
+    if keeping.checkpointing {
         1.0
     } else {
-        9.0 + 2.0 * mlp_ratio
+        1.0 + (8.0 + 2.0 * mlp_ratio) * keeping.of_branch()
     }
 }

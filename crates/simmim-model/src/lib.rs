@@ -64,6 +64,7 @@ pub use family::EncoderConfig;
 pub use head::Head;
 pub use head_kind::HeadKind;
 pub use hiding::Hiding;
+pub use layers::Keeping;
 pub use masked::MaskedImageModel;
 pub use objective::{Objective, Scope, Target};
 pub use palette::{ChannelStats, Palette};

@@ -104,7 +104,8 @@ impl Tape<'_> {
         let device = Arc::clone(self.device());
         // What to keep is the affair of the device: the processor keeps nothing and computes the weights again.
         let mut stats = None;
-        let out = Tensor::build(&device, &[batch, tokens, width], |out| {
+        let element = qkv.tensor().element();
+        let out = Tensor::build_of(element, &device, &[batch, tokens, width], |out| {
             stats = device.attention(qkv.tensor().buffer(), attend.pattern(dims, bias), out);
         });
         let stats = stats.map(|stats| Storage::new(&device, stats));
@@ -113,7 +114,7 @@ impl Tape<'_> {
         let attend = attend.clone();
         self.record(out, move |dout, sink| {
             let mut dbias = None;
-            let dqkv = Tensor::build(&device, qkv.shape(), |dqkv| {
+            let dqkv = qkv.tensor().build_like(|dqkv| {
                 let saved = SavedAttention {
                     qkv: qkv.tensor().buffer(),
                     out: result.buffer(),
@@ -146,13 +147,13 @@ impl Tape<'_> {
         let (width, heads) = (qkv.tensor().width() / 3, log_scale.tensor().len());
         assert_eq!(width % heads, 0, "cosine: {heads} heads of width {width}");
         let device = Arc::clone(self.device());
-        let y = Tensor::build(&device, qkv.shape(), |y| {
+        let y = qkv.tensor().build_like(|y| {
             device.cosine(cosine_inputs(qkv, log_scale), y);
         });
         let (qkv, log_scale) = (qkv.clone(), log_scale.clone());
         self.record(y, move |dy, sink| {
             let mut dlog = None;
-            let dqkv = Tensor::build(&device, qkv.shape(), |dqkv| {
+            let dqkv = qkv.tensor().build_like(|dqkv| {
                 let inputs = cosine_inputs(&qkv, &log_scale);
                 dlog = Some(device.cosine_backward(inputs, dy.buffer(), dqkv));
             });

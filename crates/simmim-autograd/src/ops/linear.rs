@@ -14,6 +14,22 @@ impl Tape<'_> {
     /// # Panics
     /// When the shapes do not fit.
     pub fn linear(&mut self, x: &Var, w: &Var, bias: Option<&Var>) -> Var {
+        self.linear_of(Element::F32, x, w, bias)
+    }
+
+    /// As [`Tape::linear`], within a residual branch: the result is kept in what the device keeps there.
+    ///
+    /// # Shapes
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn linear_in_branch(&mut self, x: &Var, w: &Var, bias: Option<&Var>) -> Var {
+        let element = self.device().branch_element();
+        self.linear_of(element, x, w, bias)
+    }
+
+    fn linear_of(&mut self, element: Element, x: &Var, w: &Var, bias: Option<&Var>) -> Var {
         let (inputs, outputs) = (x.tensor().width(), w.shape()[0]);
         assert_eq!(
             w.tensor().len(),
@@ -39,14 +55,14 @@ impl Tape<'_> {
             bias: bias.map(|bias| bias.tensor().buffer()),
             dims,
         };
-        let y = Tensor::build(&device, &shape, |y| {
+        let y = Tensor::build_of(element, &device, &shape, |y| {
             device.linear(x.tensor().buffer(), layer, y);
         });
         let (x, w, bias) = (x.clone(), w.clone(), bias.and_then(Var::node));
         self.record(y, move |dy, sink| {
             // Images take no gradient: that of the first layer would be a product for nothing.
             if x.node().is_some() {
-                let dx = Tensor::build(&device, x.shape(), |dx| {
+                let dx = x.tensor().build_like(|dx| {
                     device.linear_backward_input(dy.buffer(), w.tensor().buffer(), dims, dx);
                 });
                 sink.add(x.node(), dx);

@@ -51,10 +51,11 @@ impl Tape<'_> {
         let (x, value) = (x.node(), branch.value);
         // Without layer scale the backward needs only the shape of the branch, so that its values can go.
         let (shape, branch_node) = (value.shape().to_vec(), value.node());
+        let element = value.tensor().element();
         let kept = scale.is_some().then_some(value);
         self.record(y, move |dy, sink| {
             let mut dscale = None;
-            let dbranch = Tensor::build(&device, &shape, |dbranch| {
+            let dbranch = Tensor::build_of(element, &device, &shape, |dbranch| {
                 let values = kept
                     .as_ref()
                     // Nothing is read from it without a γ: any buffer will do.

@@ -1,5 +1,6 @@
 //! The device seam on the processor: the kernels of this crate over pooled vectors.
 
+mod linear;
 mod storage;
 mod views;
 
@@ -7,11 +8,10 @@ use crate::attention;
 use crate::dispatch::level;
 use crate::label_loss;
 use crate::layer_norm;
-use crate::matmul::bf16::matmul_packed;
-use crate::matmul::{Matrix, MatrixMut, Store, matmul, matmul_and_sums, matmul_at};
 use crate::optimiser::{self, Moments};
 use crate::patch;
 use crate::residual;
+use crate::value::{Floats, FloatsMut, Value};
 use crate::{
     activation, classes, cosine, cross_entropy, gelu, norm_target, pixel_loss, rows, scale,
 };
@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::{
-    Memory, packed_backward, packed_forward, row_numbers, row_numbers_mut, scalar, set_scalar,
-    values, values_mut,
+    Memory, floats, floats_mut, row_numbers, row_numbers_mut, scalar, set_scalar, values,
+    values_mut, with_floats,
 };
 use views::{answers, cosine_inputs, gain, labelled_rows, rows_of, slices, slope, weights};
 
@@ -75,6 +75,13 @@ impl CpuDevice {
         self.allocate(len, Element::F32)
     }
 
+    /// A copy in f32.
+    fn widened(&self, buffer: &Buffer) -> Buffer {
+        let mut wide = self.floats(buffer.len());
+        self.copy(buffer, &mut wide);
+        wide
+    }
+
     /// A buffer of `len` row numbers that `fill` writes.
     fn numbers(&self, len: usize, fill: impl FnOnce(&mut [u32])) -> Buffer {
         let mut numbers = self.allocate(len, Element::U32);
@@ -84,6 +91,13 @@ impl CpuDevice {
 }
 
 impl Device for CpuDevice {
+    fn branch_element(&self) -> Element {
+        match self.precision {
+            Precision::F32 => Element::F32,
+            Precision::Bf16 => Element::Bf16,
+        }
+    }
+
     fn allocate(&self, len: usize, element: Element) -> Buffer {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = pool.get_mut(&(element, len)).and_then(Vec::pop);
@@ -117,7 +131,11 @@ impl Device for CpuDevice {
     }
 
     fn download(&self, buffer: &Buffer) -> Vec<f32> {
-        values(buffer).to_vec()
+        with_floats!((from = buffer) {
+            let mut values = vec![0.0; from.len()];
+            rows::convert(from, &mut values);
+            values
+        })
     }
 
     fn download_scalars(&self, buffers: &[&Buffer]) -> Vec<f64> {
@@ -125,15 +143,22 @@ impl Device for CpuDevice {
     }
 
     fn fill(&self, buffer: &mut Buffer, value: f32) {
-        values_mut(buffer).fill(value);
+        match floats_mut(buffer) {
+            FloatsMut::F32(values) => values.fill(value),
+            FloatsMut::Bf16(values) => values.fill(Value::narrow(value)),
+        }
     }
 
     fn copy(&self, from: &Buffer, to: &mut Buffer) {
-        values_mut(to).copy_from_slice(values(from));
+        with_floats!((from = from, mut to = to) rows::convert(from, to));
     }
 
     fn add_assign(&self, sum: &mut Buffer, added: &Buffer) {
-        rows::add_assign(values_mut(sum), values(added));
+        match (floats_mut(sum), floats(added)) {
+            (FloatsMut::F32(sum), Floats::F32(added)) => rows::add_assign(sum, added),
+            (FloatsMut::Bf16(sum), Floats::Bf16(added)) => rows::add_assign(sum, added),
+            (sum, added) => panic!("a sum of other elements: {sum:?} and {added:?}"),
+        }
     }
 
     fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32) {
@@ -141,33 +166,11 @@ impl Device for CpuDevice {
     }
 
     fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer) {
-        let LinearDims {
-            rows: n_rows,
-            inputs,
-            outputs,
-        } = layer.dims;
-        let store = layer
-            .bias
-            .map_or(Store::Replace, |bias| Store::Bias(values(bias)));
-        let y = MatrixMut::new(values_mut(y), n_rows, outputs);
-        let x = Matrix::new(values(x), n_rows, inputs);
-        let w_t = Matrix::new(values(layer.w), outputs, inputs).transposed();
-        match self.precision {
-            Precision::F32 => matmul(y, x, w_t, store),
-            Precision::Bf16 => matmul_packed(y, x, packed_forward(layer.w).get(w_t), store),
-        }
+        linear::linear(self.precision, x, layer, y);
     }
 
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) {
-        let dx = MatrixMut::new(values_mut(dx), dims.rows, dims.inputs);
-        let dy = Matrix::new(values(dy), dims.rows, dims.outputs);
-        let matrix = Matrix::new(values(w), dims.outputs, dims.inputs);
-        match self.precision {
-            Precision::F32 => matmul(dx, dy, matrix, Store::Replace),
-            Precision::Bf16 => {
-                matmul_packed(dx, dy, packed_backward(w).get(matrix), Store::Replace);
-            }
-        }
+        linear::linear_backward_input(self.precision, dy, w, dims, dx);
     }
 
     fn linear_backward_weight(
@@ -177,17 +180,11 @@ impl Device for CpuDevice {
         dims: LinearDims,
         gradients: LinearGradients<'_>,
     ) {
-        let dw = MatrixMut::new(values_mut(gradients.w), dims.outputs, dims.inputs);
-        let x = Matrix::new(values(x), dims.rows, dims.inputs);
-        if let Some(db) = gradients.bias {
-            return matmul_and_sums(dw, values(dy), x, values_mut(db), self.precision);
-        }
-        let dy_t = Matrix::new(values(dy), dims.rows, dims.outputs).transposed();
-        matmul_at(self.precision, dw, dy_t, x, Store::Replace);
+        linear::linear_backward_weight(self.precision, dy, x, dims, gradients);
     }
 
     fn sum_rows(&self, x: &Buffer, sum: &mut Buffer) {
-        rows::sum_rows(values(x), values_mut(sum));
+        with_floats!((x = x) rows::sum_rows(x, values_mut(sum)));
     }
 
     fn add_to_rows(&self, x: &Buffer, shift: &Buffer, y: &mut Buffer) {
@@ -201,7 +198,8 @@ impl Device for CpuDevice {
             eps: dims.eps,
         };
         let mut stats = self.floats(x.len() / dims.width * 2);
-        layer_norm::layer_norm(values(x), affine, values_mut(y), values_mut(&mut stats));
+        let kept = values_mut(&mut stats);
+        with_floats!((x = x, mut y = y) layer_norm::layer_norm(x, affine, y, kept));
         stats
     }
 
@@ -213,26 +211,29 @@ impl Device for CpuDevice {
     ) -> AffineGradients {
         let width = saved.scale.len();
         let (mut scale, mut shift) = (self.floats(width), self.floats(width));
-        let gradients = layer_norm::Gradients {
-            x: values_mut(dx),
-            scale: values_mut(&mut scale),
-            shift: values_mut(&mut shift),
-        };
-        let saved = layer_norm::Saved {
-            x: values(saved.x),
-            stats: values(saved.stats),
-            scale: values(saved.scale),
-        };
-        layer_norm::layer_norm_backward(values(dy), saved, gradients);
+        let daffine = (values_mut(&mut scale), values_mut(&mut shift));
+        with_floats!((dy = dy, x = saved.x, mut dx = dx) {
+            let gradients = layer_norm::Gradients {
+                x: dx,
+                scale: daffine.0,
+                shift: daffine.1,
+            };
+            let saved = layer_norm::Saved {
+                x,
+                stats: values(saved.stats),
+                scale: values(saved.scale),
+            };
+            layer_norm::layer_norm_backward(dy, saved, gradients);
+        });
         AffineGradients { scale, shift }
     }
 
     fn gelu(&self, x: &Buffer, y: &mut Buffer) {
-        gelu::gelu(values(x), values_mut(y));
+        with_floats!((x = x, mut y = y) gelu::gelu(x, y));
     }
 
     fn gelu_backward(&self, x: &Buffer, dy: &Buffer, dx: &mut Buffer) {
-        gelu::gelu_backward(values(x), values(dy), values_mut(dx));
+        with_floats!((x = x, dy = dy, mut dx = dx) gelu::gelu_backward(x, dy, dx));
     }
 
     fn relu(&self, x: &Buffer, y: &mut Buffer) {
@@ -252,13 +253,17 @@ impl Device for CpuDevice {
     }
 
     fn cosine(&self, inputs: CosineInputs<'_>, y: &mut Buffer) {
-        cosine::normalise(cosine_inputs(inputs), values_mut(y));
+        with_floats!((qkv = inputs.qkv, mut y = y) {
+            cosine::normalise(cosine_inputs(qkv, inputs), y);
+        });
     }
 
     fn cosine_backward(&self, inputs: CosineInputs<'_>, dy: &Buffer, dqkv: &mut Buffer) -> Buffer {
         let mut dlog = self.floats(inputs.log_scale.len());
-        let (inputs, dqkv) = (cosine_inputs(inputs), values_mut(dqkv));
-        cosine::normalise_backward(inputs, values(dy), dqkv, values_mut(&mut dlog));
+        let dscale = values_mut(&mut dlog);
+        with_floats!((qkv = inputs.qkv, dy = dy, mut dqkv = dqkv) {
+            cosine::normalise_backward(cosine_inputs(qkv, inputs), dy, dqkv, dscale);
+        });
         dlog
     }
 
@@ -268,11 +273,16 @@ impl Device for CpuDevice {
         pattern: AttentionPattern<'_>,
         out: &mut Buffer,
     ) -> Option<Buffer> {
+        let qkv = self.widened(qkv);
+        let mut wide = self.floats(out.len());
         attention::attention(
-            values(qkv),
+            values(&qkv),
             slices(pattern, self.precision),
-            values_mut(out),
+            values_mut(&mut wide),
         );
+        self.copy(&wide, out);
+        self.release(wide);
+        self.release(qkv);
         // The backward computes the weights of a head again while they are in the cache.
         None
     }
@@ -284,23 +294,30 @@ impl Device for CpuDevice {
         dout: &Buffer,
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
+        let [qkv, out, dout] = [saved.qkv, saved.out, dout].map(|buffer| self.widened(buffer));
+        let mut wide = self.floats(dqkv.len());
         let saved = attention::Saved {
-            qkv: values(saved.qkv),
-            out: values(saved.out),
+            qkv: values(&qkv),
+            out: values(&out),
         };
         let mut dbias = pattern.bias.map(|bias| self.floats(bias.len()));
         attention::attention_backward(
             saved,
             slices(pattern, self.precision),
-            values(dout),
-            values_mut(dqkv),
+            values(&dout),
+            values_mut(&mut wide),
             dbias.as_mut().map_or(&mut [], values_mut),
         );
+        self.copy(&wide, dqkv);
+        for buffer in [wide, qkv, out, dout] {
+            self.release(buffer);
+        }
         dbias
     }
 
     fn residual(&self, x: &Buffer, branch: &Buffer, scale: RowScale<'_>, y: &mut Buffer) {
-        residual::residual(values(x), values(branch), gain(scale), values_mut(y));
+        let (x, y, gain) = (values(x), values_mut(y), gain(scale));
+        with_floats!((branch = branch) residual::residual(x, branch, gain, y));
     }
 
     fn residual_backward(
@@ -311,13 +328,11 @@ impl Device for CpuDevice {
         dbranch: &mut Buffer,
     ) -> Option<Buffer> {
         let mut dscale = scale.scale.map(|scale| self.floats(scale.len()));
-        residual::residual_backward(
-            values(branch),
-            values(dy),
-            gain(scale),
-            values_mut(dbranch),
-            dscale.as_mut().map_or(&mut [], values_mut),
-        );
+        let (dy, gain) = (values(dy), gain(scale));
+        let to = dscale.as_mut().map_or(&mut [][..], values_mut);
+        with_floats!((branch = branch, mut dbranch = dbranch) {
+            residual::residual_backward(branch, dy, gain, dbranch, to);
+        });
         dscale
     }
 

@@ -4,6 +4,8 @@ use crate::aligned::Aligned;
 use crate::attention;
 use crate::matmul::Matrix;
 use crate::matmul::bf16::PackedBf16;
+use crate::value::{Floats, FloatsMut, Value};
+use half::bf16;
 use simmim_device::{Buffer, Element};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -20,22 +22,21 @@ pub(super) struct Storage {
     order: OnceLock<attention::Order>,
 }
 
-/// Memory of the elements that this device keeps: all but bf16, which its products round to on the fly.
+/// Memory of the elements that this device keeps.
 pub(super) enum Memory {
     F32(Aligned),
+    Bf16(Aligned<bf16>),
     U32(Vec<u32>),
     F64(Vec<f64>),
 }
 
 impl Memory {
-    /// # Panics
-    /// For bf16.
     pub(super) fn zeros(len: usize, element: Element) -> Self {
         match element {
             Element::F32 => Self::F32(Aligned::zeros(len)),
             Element::U32 => Self::U32(vec![0; len]),
             Element::F64 => Self::F64(vec![0.0; len]),
-            Element::Bf16 => panic!("the processor keeps no buffer of bf16"),
+            Element::Bf16 => Self::Bf16(Aligned::zeros(len)),
         }
     }
 
@@ -130,6 +131,44 @@ pub(super) fn values_mut(buffer: &mut Buffer) -> &mut [f32] {
     }
 }
 
+/// The floats of a buffer, of either kind.
+pub(super) fn floats(buffer: &Buffer) -> Floats<'_> {
+    match &storage(buffer).memory {
+        Memory::F32(values) => Floats::F32(values),
+        Memory::Bf16(values) => Floats::Bf16(values),
+        _ => panic!("{FOREIGN}"),
+    }
+}
+
+/// As [`floats`], to write.
+pub(super) fn floats_mut(buffer: &mut Buffer) -> FloatsMut<'_> {
+    if buffer.element() == Element::F32 {
+        return FloatsMut::F32(values_mut(buffer));
+    }
+    match &mut storage_mut(buffer).memory {
+        Memory::Bf16(values) => FloatsMut::Bf16(values),
+        _ => panic!("{FOREIGN}"),
+    }
+}
+
+/// Calls what is written for any kind of value with the floats of some buffers, read or (`mut`) written.
+macro_rules! with_floats {
+    (($name:ident = $buffer:expr $(, $($rest:tt)*)?) $call:expr) => {
+        match $crate::device::storage::floats($buffer) {
+            $crate::value::Floats::F32($name) => $crate::device::storage::with_floats!(($($($rest)*)?) $call),
+            $crate::value::Floats::Bf16($name) => $crate::device::storage::with_floats!(($($($rest)*)?) $call),
+        }
+    };
+    ((mut $name:ident = $buffer:expr $(, $($rest:tt)*)?) $call:expr) => {
+        match $crate::device::storage::floats_mut($buffer) {
+            $crate::value::FloatsMut::F32($name) => $crate::device::storage::with_floats!(($($($rest)*)?) $call),
+            $crate::value::FloatsMut::Bf16($name) => $crate::device::storage::with_floats!(($($($rest)*)?) $call),
+        }
+    };
+    (() $call:expr) => { $call };
+}
+pub(super) use with_floats;
+
 pub(super) fn row_numbers(buffer: &Buffer) -> &[u32] {
     match &storage(buffer).memory {
         Memory::U32(numbers) => numbers,
@@ -157,6 +196,7 @@ pub(super) fn order(buffer: &Buffer) -> &attention::Order {
 pub(super) fn scalar(buffer: &Buffer) -> f64 {
     match &storage(buffer).memory {
         Memory::F32(values) => f64::from(values[0]),
+        Memory::Bf16(values) => f64::from(values[0].wide()),
         Memory::F64(values) => values[0],
         Memory::U32(numbers) => f64::from(numbers[0]),
     }

@@ -69,9 +69,12 @@ pub(super) fn labelled_rows(labelled: Labelled<'_>) -> label_loss::Rows<'_> {
     }
 }
 
-pub(super) fn cosine_inputs(inputs: CosineInputs<'_>) -> cosine::Inputs<'_> {
+pub(super) fn cosine_inputs<'a, T>(
+    qkv: &'a [T],
+    inputs: CosineInputs<'a>,
+) -> cosine::Inputs<'a, T> {
     cosine::Inputs {
-        qkv: values(inputs.qkv),
+        qkv,
         log_scale: values(inputs.log_scale),
         head_dim: inputs.head_dim,
     }

@@ -7,7 +7,7 @@
 //! the state of tiles before it uses them.
 
 use super::pack::Line;
-use super::tile::{Base, Places, Step, put_vector};
+use super::tile::{Base, Place, Places, Step, put_vector};
 use crate::dispatch::has_tiles;
 use std::arch::asm;
 use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch, _mm512_load_ps};
@@ -198,10 +198,9 @@ block!(one_by_one,
 ///
 /// # Safety
 /// [`has_tiles`] holds and the tiles are configured. `a` points to `lanes` lanes in each row, up to a multiple of sixteen
-/// rows, `b` to `lanes` times `width` lines, `c` and a bias to the result's values.
-#[target_feature(enable = "avx512f")]
+/// rows, `b` to `lanes` times `width` lines, `c`, `old` where it is the base, and a bias to the result's values.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(super) unsafe fn tiles(step: &Step, n_rows: usize, at: Places, width: usize) {
-    let Places { a, b, c } = at;
     if step.lanes == 0 {
         // SAFETY: the caller's promise.
         unsafe {
@@ -209,7 +208,7 @@ pub(super) unsafe fn tiles(step: &Step, n_rows: usize, at: Places, width: usize)
                 step,
                 &Block([0.0; 4 * ROWS * ROWS]),
                 Area {
-                    c,
+                    at,
                     rows: n_rows,
                     width,
                 },
@@ -222,27 +221,27 @@ pub(super) unsafe fn tiles(step: &Step, n_rows: usize, at: Places, width: usize)
         // The rows of the next block, to be there when its sums are stored.
         for row in first + 2 * ROWS..n_rows.min(first + 4 * ROWS) {
             for v in 0..width {
-                let place = c.wrapping_add(row * step.c_row + v * ROWS);
-                _mm_prefetch::<_MM_HINT_ET0>(place.cast_const().cast());
+                _mm_prefetch::<_MM_HINT_ET0>(at.c.address(row * step.c_row + v * ROWS));
             }
         }
         // SAFETY: the caller's promise.
         unsafe {
-            let a = a.add(first / ROWS * step.a_block);
+            let a = at.a.add(first / ROWS * step.a_block);
             let of = Operands {
                 a: [a, if rows > ROWS { a.add(step.a_block) } else { a }],
                 a_row: 4 * step.a_row,
                 a_tile: 64 * step.a_lane,
-                b,
+                b: at.b,
                 b_row: 64 * width,
                 b_tile: 64 * ROWS * width,
                 n_tiles: step.lanes / ROWS,
             };
-            let area = Area {
-                c: c.add(first * step.c_row),
-                rows,
-                width,
+            let at = Places {
+                old: at.old.wrapping_add(first * step.old_row),
+                c: at.c.add(first * step.c_row),
+                ..at
             };
+            let area = Area { at, rows, width };
             block(step, &of, area);
         }
     }
@@ -251,30 +250,31 @@ pub(super) unsafe fn tiles(step: &Step, n_rows: usize, at: Places, width: usize)
 /// Where rows of one or two vectors of the result lie.
 #[derive(Clone, Copy)]
 struct Area {
-    c: *mut f32,
+    at: Places,
     rows: usize,
     width: usize,
 }
 
 /// One block of up to two by two tiles, straight to its place where it fills it.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[inline]
 unsafe fn block(step: &Step, of: &Operands, area: Area) {
-    let Area { c, rows, width } = area;
+    let Area { at, rows, width } = area;
     let product = match (rows > ROWS, width > 1) {
         (true, true) => two_by_two,
         (true, false) => two_by_one,
         (false, true) => one_by_two,
         (false, false) => one_by_one,
     };
-    let is_whole = rows.is_multiple_of(ROWS) && step.mask == !0 && step.scale == 1.0;
+    let fills = rows.is_multiple_of(ROWS) && step.mask == !0 && step.scale == 1.0;
     let zeros = (ZEROS.0.as_ptr(), 0);
     // SAFETY: the caller's promise; a block has room for four tiles.
     unsafe {
-        if is_whole {
+        // What is to be rounded is no store of tiles.
+        if let (true, Place::F32(c)) = (fills, at.c) {
             let (from, from_row) = match step.base {
                 Base::Zero => zeros,
-                Base::Old => (c.cast_const(), step.c_row),
+                Base::Old => (at.old, step.old_row),
                 Base::Bias(bias) => (bias, 0),
             };
             let second = if rows > ROWS { ROWS } else { 0 };
@@ -301,9 +301,9 @@ unsafe fn block(step: &Step, of: &Operands, area: Area) {
 }
 
 /// Stores a block's rows, two vectors each, in their place.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn put_block(step: &Step, sums: &Block, area: Area) {
-    let Area { c, rows, width } = area;
+    let Area { at, rows, width } = area;
     for row in 0..rows {
         // Without lanes there may be more rows than a block has, and all sums are zero.
         let row_of_block = row % (2 * ROWS);
@@ -312,7 +312,7 @@ unsafe fn put_block(step: &Step, sums: &Block, area: Area) {
             // SAFETY: the caller's promise; a vector of a block is aligned.
             unsafe {
                 let sum = _mm512_load_ps(sums.0.as_ptr().add(row_of_block * 2 * ROWS + v * ROWS));
-                put_vector(step, sum, c.add(row * step.c_row + v * ROWS), v, mask);
+                put_vector(step, sum, at.vector(step, row, v), mask);
             }
         }
     }

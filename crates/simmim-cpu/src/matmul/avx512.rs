@@ -14,9 +14,10 @@
 use super::kind::{Mode, Side, parts};
 use super::matrix::{Matrix, MatrixMut, Threads};
 use super::operand::Packed;
-use super::task::{MAX_DEPTH, Target, Task};
+use super::task::{MAX_DEPTH, Next, Target, Task};
 use crate::chunks::add;
 use crate::scratch::with_sums;
+use crate::value::Value;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -45,20 +46,24 @@ thread_local! {
 
 /// What is multiplied: a `[m, k]` and b `[k, n]`.
 #[derive(Clone, Copy)]
-pub(super) struct Operands<'a> {
-    pub(super) a: Matrix<'a>,
-    pub(super) b: Matrix<'a>,
+pub(super) struct Operands<'a, A = f32, B = f32> {
+    pub(super) a: Matrix<'a, A>,
+    pub(super) b: Matrix<'a, B>,
 }
 
 /// result = a b, or as `mode` says; b is packed for this call.
-pub(super) fn product(result: MatrixMut<'_>, operands: Operands<'_>, mode: Mode<'_>) {
+pub(super) fn product<A: Value, B: Value>(
+    result: MatrixMut<'_>,
+    operands: Operands<'_, A, B>,
+    mode: Mode<'_>,
+) {
     product_and_sums(result, operands, mode, &mut []);
 }
 
 /// As [`product`]; and sums = the sum of each row of a, unless there is no room for them. For sums, columns of a lie together.
-pub(super) fn product_and_sums(
+pub(super) fn product_and_sums<A: Value, B: Value>(
     result: MatrixMut<'_>,
-    operands: Operands<'_>,
+    operands: Operands<'_, A, B>,
     mode: Mode<'_>,
     sums: &mut [f32],
 ) {
@@ -83,7 +88,7 @@ pub(super) fn product_and_sums(
 
 /// In how many parts along k a product is done of which each has a result of its own: one where the result is so large that adding
 /// results up would cost more than it saves, or where there are no tasks to share out.
-fn parts_of_depth([m, n]: [usize; 2], a: Matrix<'_>, mode: Mode<'_>) -> usize {
+fn parts_of_depth<A: Value>([m, n]: [usize; 2], a: Matrix<'_, A>, mode: Mode<'_>) -> usize {
     let is_plain = mode.threads == Threads::Pool && mode.bias.is_none() && mode.scale == 1.0;
     if !is_plain || a.rows_are_dense() || m * n == 0 {
         return 1;
@@ -94,9 +99,9 @@ fn parts_of_depth([m, n]: [usize; 2], a: Matrix<'_>, mode: Mode<'_>) -> usize {
 }
 
 /// The product in parts along k, a task each, whose results are added up: what a thread packs, it multiplies itself.
-fn in_parts(
+fn in_parts<A: Value, B: Value>(
     result: MatrixMut<'_>,
-    operands: Operands<'_>,
+    operands: Operands<'_, A, B>,
     mode: Mode<'_>,
     n_parts: usize,
     row_sums: &mut [f32],
@@ -137,9 +142,9 @@ fn in_parts(
 }
 
 /// Some rows of b at a time, and of a if its columns lie together; then what is packed of a is added to `sums`, if these are any.
-fn by_depth(
+fn by_depth<A: Value, B: Value>(
     target: &Target<'_>,
-    operands: Operands<'_>,
+    operands: Operands<'_, A, B>,
     within: Range<usize>,
     mut mode: Mode<'_>,
     sums: &mut [f32],
@@ -176,28 +181,39 @@ fn by_depth(
 }
 
 /// These rows of `operand`, or nothing if its columns lie together.
-fn rows_that_lie(operand: Matrix<'_>, rows: Range<usize>) -> &[f32] {
+fn rows_that_lie<T: Value>(operand: Matrix<'_, T>, rows: Range<usize>) -> Next {
     if operand.rows_are_dense() {
-        operand.lines(rows)
+        Next::of(operand.lines(rows))
     } else {
-        &[]
+        Next::NOTHING
     }
 }
 
 /// As [`product`], where b is packed already.
-pub(super) fn product_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &Packed, mode: Mode<'_>) {
+pub(super) fn product_packed<A: Value, C: Value>(
+    result: MatrixMut<'_, C>,
+    a: Matrix<'_, A>,
+    b: &Packed,
+    mode: Mode<'_>,
+) {
     let target = Target::new(result);
     if a.rows_are_dense() {
         by_rows(&target, a, 0..a.columns(), b, mode);
     } else {
         let mut left = Packed::EMPTY;
         left.pack(a.transposed(), 0..a.columns(), mode.of(Side::Left));
-        by_groups(&target, &left, [&[]; 2], b, mode);
+        by_groups(&target, &left, [Next::NOTHING; 2], b, mode);
     }
 }
 
 /// The product with a left operand whose rows lie together, in tasks of some rows.
-fn by_rows(target: &Target<'_>, a: Matrix<'_>, depth: Range<usize>, b: &Packed, mode: Mode<'_>) {
+fn by_rows<A: Value>(
+    target: &Target<'_>,
+    a: Matrix<'_, A>,
+    depth: Range<usize>,
+    b: &Packed,
+    mode: Mode<'_>,
+) {
     let m = target.shape[0];
     let kind = b.kind();
     let lanes = kind.lanes(depth.len());
@@ -209,22 +225,22 @@ fn by_rows(target: &Target<'_>, a: Matrix<'_>, depth: Range<usize>, b: &Packed, 
 }
 
 /// The product with a left operand that is packed, in tasks of some of its groups; meanwhile asks for `next`.
-fn by_groups(target: &Target<'_>, a: &Packed, next: [&[f32]; 2], b: &Packed, mode: Mode<'_>) {
+fn by_groups(target: &Target<'_>, a: &Packed, next: [Next; 2], b: &Packed, mode: Mode<'_>) {
     let n_groups = a.groups().len();
     let n_blocks = match mode.threads {
         Threads::Pool => n_groups.div_ceil(LEFT_GROUPS),
         Threads::Caller => n_groups.min(1),
     };
     in_tasks(n_blocks, target, b, mode, |task, block| {
-        let share = |n: usize| block * n / n_blocks..(block + 1) * n / n_blocks;
         let next = next.map(|next| {
             if task.groups.start == 0 {
-                &next[share(next.len())]
+                next.part(block, n_blocks)
             } else {
-                &[]
+                Next::NOTHING
             }
         });
-        task.packed(a, share(n_groups), next);
+        let groups = block * n_groups / n_blocks..(block + 1) * n_groups / n_blocks;
+        task.packed(a, groups, next);
     });
 }
 

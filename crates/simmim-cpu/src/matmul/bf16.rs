@@ -1,7 +1,8 @@
 //! Matrix products of operands rounded to bf16, summed up in f32.
 //!
-//! Operands come as f32 and are rounded to the nearest bf16 as they are packed for the product; no rounded copy of an
-//! activation is kept. A weight may be packed once and used in several products ([`PackedBf16`]).
+//! Operands that come as f32 are rounded to the nearest bf16 as they are packed for the product. Those that are bf16 already, as
+//! values within residual branches are, need no rounding, and as a left operand no packing: a row of them is a row of pairs. A
+//! weight may be packed once and used in several products ([`PackedBf16`]). A result may be bf16 too: its sums are f32 to the last.
 //!
 //! The products of bf16 values are exact in f32, so only the order of the sums and how they are rounded can tell two
 //! implementations apart. Levels below AVX-512 BF16 round the operands and leave the product to the `gemm` crate. The
@@ -16,10 +17,12 @@
 use super::avx512::{self, Operands};
 #[cfg(target_arch = "x86_64")]
 use super::kind::{Kind, Mode};
-use super::matrix::{Matrix, MatrixMut, Store, Threads, assert_fit};
+use super::matrix::{Matrix, MatrixMut, Store, Threads, assert_fit, transposed};
 #[cfg(target_arch = "x86_64")]
 use super::operand;
 use super::rounded::{self, Rounded};
+use crate::rows::sum_rows;
+use crate::value::Value;
 #[cfg(target_arch = "x86_64")]
 use simmim_device::Precision;
 
@@ -84,7 +87,12 @@ impl PackedBf16 {
 ///
 /// # Panics
 /// When the shapes do not fit.
-pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
+pub fn matmul<A: Value, B: Value>(
+    result: MatrixMut<'_>,
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    store: Store<'_>,
+) {
     product(result, a, b, store, Threads::Pool);
 }
 
@@ -95,7 +103,12 @@ pub fn matmul(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<
 ///
 /// # Panics
 /// When the shapes do not fit.
-pub fn matmul_serial(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store: Store<'_>) {
+pub fn matmul_serial<A: Value, B: Value>(
+    result: MatrixMut<'_>,
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    store: Store<'_>,
+) {
     product(result, a, b, store, Threads::Caller);
 }
 
@@ -106,7 +119,12 @@ pub fn matmul_serial(result: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, store:
 ///
 /// # Panics
 /// When the shapes do not fit.
-pub fn matmul_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &PackedBf16, store: Store<'_>) {
+pub fn matmul_packed<A: Value, C: Value>(
+    result: MatrixMut<'_, C>,
+    a: Matrix<'_, A>,
+    b: &PackedBf16,
+    store: Store<'_>,
+) {
     assert_fit(&result, a.shape(), b.shape(), store);
     match &b.0 {
         Packed::Rounded(b) => rounded::product(result, a, b, store, Threads::Pool),
@@ -117,10 +135,35 @@ pub fn matmul_packed(result: MatrixMut<'_>, a: Matrix<'_>, b: &PackedBf16, store
     }
 }
 
-fn product(
+/// As [`matmul_and_sums`](super::matmul_and_sums) of operands rounded to bf16; the sums are of `a` as it is.
+///
+/// # Shapes
+/// `a` `[k, m]`, `b` `[k, n]`, `result` `[m, n]`, `sums` `[m]`.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn matmul_and_sums<A: Value, B: Value>(
     result: MatrixMut<'_>,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
+    a: &[A],
+    b: Matrix<'_, B>,
+    sums: &mut [f32],
+) {
+    let a_t = transposed(&result, a, b, sums.len());
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kind) = Kind::of(Precision::Bf16)
+        && sums.len() > 1
+    {
+        let mode = Mode::new(kind, Store::Replace, Threads::Pool);
+        return avx512::product_and_sums(result, Operands { a: a_t, b }, mode, sums);
+    }
+    matmul(result, a_t, b, Store::Replace);
+    sum_rows(a, sums);
+}
+
+fn product<A: Value, B: Value>(
+    result: MatrixMut<'_>,
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
     store: Store<'_>,
     threads: Threads,
 ) {

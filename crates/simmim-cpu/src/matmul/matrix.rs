@@ -1,19 +1,20 @@
 //! Strided views of slices as matrices, and what becomes of the values of a result.
 
 use crate::chunks::rows_per_task;
+use crate::value::Value;
 use rayon::prelude::*;
 
 /// A read-only matrix: a slice seen through two strides.
 #[derive(Debug, Clone, Copy)]
-pub struct Matrix<'a> {
-    data: &'a [f32],
+pub struct Matrix<'a, T = f32> {
+    data: &'a [T],
     shape: [usize; 2],
     strides: [usize; 2],
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T: Value> Matrix<'a, T> {
     /// The dense row-major matrix `data` `[rows, columns]`.
-    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
         Self::with_row_stride(data, rows, columns, columns)
     }
 
@@ -21,12 +22,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// When `data` is too short.
-    pub fn with_row_stride(
-        data: &'a [f32],
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-    ) -> Self {
+    pub fn with_row_stride(data: &'a [T], rows: usize, columns: usize, row_stride: usize) -> Self {
         assert_holds(data.len(), [rows, columns], row_stride);
         Self {
             data,
@@ -49,7 +45,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The values that lie together: those of a row, or of a column when transposed.
-    pub(super) fn line(&self, idx: usize) -> &'a [f32] {
+    pub(super) fn line(&self, idx: usize) -> &'a [T] {
         let (len, stride) = if self.rows_are_dense() {
             (self.shape[1], self.strides[0])
         } else {
@@ -65,14 +61,14 @@ impl<'a> Matrix<'a> {
 
     /// Where [`Matrix::line`] `idx` starts, or would start if there were so many.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn place(&self, idx: usize) -> *const f32 {
+    pub(super) fn place(&self, idx: usize) -> *const T {
         let stride = self.strides[usize::from(!self.rows_are_dense())];
         self.data.as_ptr().wrapping_add(idx * stride)
     }
 
     /// All that lies from the first to the last of these [`Matrix::line`]s; nothing of none.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn lines(&self, lines: std::ops::Range<usize>) -> &'a [f32] {
+    pub(super) fn lines(&self, lines: std::ops::Range<usize>) -> &'a [T] {
         let stride = self.strides[usize::from(!self.rows_are_dense())];
         match lines.clone().last() {
             Some(last) if !self.line(last).is_empty() => {
@@ -83,7 +79,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The whole slice, and how far apart rows and columns start in it.
-    pub(super) fn strided(&self) -> (&'a [f32], [usize; 2]) {
+    pub(super) fn strided(&self) -> (&'a [T], [usize; 2]) {
         (self.data, self.strides)
     }
 
@@ -106,18 +102,49 @@ impl<'a> Matrix<'a> {
 
 /// A matrix to write, row-major.
 #[derive(Debug)]
-pub struct MatrixMut<'a> {
-    data: &'a mut [f32],
+pub struct MatrixMut<'a, T = f32> {
+    data: &'a mut [T],
     shape: [usize; 2],
     row_stride: usize,
 }
 
-impl<'a> MatrixMut<'a> {
+impl<'a, T: Value> MatrixMut<'a, T> {
     /// Rows and columns.
     pub(super) fn shape(&self) -> [usize; 2] {
         self.shape
     }
 
+    /// The values, and how far apart rows start.
+    pub(super) fn into_parts(self) -> (&'a mut [T], usize) {
+        (self.data, self.row_stride)
+    }
+
+    /// The dense row-major matrix `data` `[rows, columns]`.
+    pub fn new(data: &'a mut [T], rows: usize, columns: usize) -> Self {
+        Self::with_row_stride(data, rows, columns, columns)
+    }
+
+    /// `[rows, columns]`, each row starting `row_stride` after the one before.
+    ///
+    /// # Panics
+    /// When `data` is too short or rows overlap.
+    pub fn with_row_stride(
+        data: &'a mut [T],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        assert_holds(data.len(), [rows, columns], row_stride);
+        assert!(row_stride >= columns, "rows of a matrix to write overlap");
+        Self {
+            data,
+            shape: [rows, columns],
+            row_stride,
+        }
+    }
+}
+
+impl MatrixMut<'_> {
     /// Sets each row to `values`.
     pub(super) fn fill_rows(&mut self, values: &[f32], threads: Threads) {
         let [rows, columns] = self.shape;
@@ -132,35 +159,6 @@ impl<'a> MatrixMut<'a> {
                 let chunks = self.data[..len].par_chunks_mut(self.row_stride);
                 chunks.with_min_len(rows_per_task(columns)).for_each(fill);
             }
-        }
-    }
-
-    /// The values, and how far apart rows start.
-    pub(super) fn into_parts(self) -> (&'a mut [f32], usize) {
-        (self.data, self.row_stride)
-    }
-
-    /// The dense row-major matrix `data` `[rows, columns]`.
-    pub fn new(data: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        Self::with_row_stride(data, rows, columns, columns)
-    }
-
-    /// `[rows, columns]`, each row starting `row_stride` after the one before.
-    ///
-    /// # Panics
-    /// When `data` is too short or rows overlap.
-    pub fn with_row_stride(
-        data: &'a mut [f32],
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-    ) -> Self {
-        assert_holds(data.len(), [rows, columns], row_stride);
-        assert!(row_stride >= columns, "rows of a matrix to write overlap");
-        Self {
-            data,
-            shape: [rows, columns],
-            row_stride,
         }
     }
 }
@@ -178,7 +176,12 @@ fn assert_holds(len: usize, [rows, columns]: [usize; 2], row_stride: usize) {
 }
 
 /// Panics unless `a` times `b` is of the shape of `result`, and a bias too.
-pub(super) fn assert_fit(result: &MatrixMut<'_>, a: [usize; 2], b: [usize; 2], store: Store<'_>) {
+pub(super) fn assert_fit<T: Value>(
+    result: &MatrixMut<'_, T>,
+    a: [usize; 2],
+    b: [usize; 2],
+    store: Store<'_>,
+) {
     assert!(
         b[0] == a[1] && result.shape == [a[0], b[1]],
         "matmul: {a:?} times {b:?} into {:?}",
@@ -187,6 +190,22 @@ pub(super) fn assert_fit(result: &MatrixMut<'_>, a: [usize; 2], b: [usize; 2], s
     if let Store::Bias(bias) = store {
         assert_eq!(bias.len(), b[1], "matmul: a bias of another length");
     }
+}
+
+/// aᵀ of `m` rows.
+///
+/// # Panics
+/// When the shapes of a product with it do not fit.
+pub(super) fn transposed<'a, A: Value, B: Value>(
+    result: &MatrixMut<'_>,
+    a: &'a [A],
+    b: Matrix<'_, B>,
+    m: usize,
+) -> Matrix<'a, A> {
+    assert_eq!(a.len(), b.rows() * m, "matmul: sums of another length");
+    let a_t = Matrix::new(a, b.rows(), m).transposed();
+    assert_fit(result, a_t.shape(), b.shape(), Store::Replace);
+    a_t
 }
 
 /// What becomes of the values that the result's matrix already holds.

@@ -27,7 +27,7 @@ use crate::rows::sum_rows;
 use avx512::Operands;
 #[cfg(target_arch = "x86_64")]
 use kind::{Kind, Mode};
-use matrix::{Threads, assert_fit};
+use matrix::{Threads, assert_fit, transposed};
 use simmim_device::Precision;
 
 pub use matrix::{Matrix, MatrixMut, Store};
@@ -81,18 +81,22 @@ pub fn matmul_and_sums(
     sums: &mut [f32],
     precision: Precision,
 ) {
-    let m = sums.len();
-    assert_eq!(a.len(), b.rows() * m, "matmul: sums of another length");
-    let a_t = Matrix::new(a, b.rows(), m).transposed();
-    assert_fit(&result, a_t.shape(), b.shape(), Store::Replace);
+    match precision {
+        Precision::F32 => f32_and_sums(result, a, b, sums),
+        Precision::Bf16 => bf16::matmul_and_sums(result, a, b, sums),
+    }
+}
+
+fn f32_and_sums(result: MatrixMut<'_>, a: &[f32], b: Matrix<'_>, sums: &mut [f32]) {
+    let a_t = transposed(&result, a, b, sums.len());
     #[cfg(target_arch = "x86_64")]
-    if let Some(kind) = Kind::of(precision)
-        && m > 1
+    if let Some(kind) = Kind::of(Precision::F32)
+        && sums.len() > 1
     {
         let mode = Mode::new(kind, Store::Replace, Threads::Pool);
         return avx512::product_and_sums(result, Operands { a: a_t, b }, mode, sums);
     }
-    matmul_at(precision, result, a_t, b, Store::Replace);
+    matmul(result, a_t, b, Store::Replace);
     sum_rows(a, sums);
 }
 

@@ -4,6 +4,7 @@ use super::kind::{Kind, Packing, Side};
 use super::matrix::{Matrix, Threads};
 use super::pack::{Group, Groups, Line, Panels, interleave, turn, turn_to_tiles};
 use crate::chunks::add;
+use crate::value::Value;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -36,7 +37,7 @@ impl Packed {
     };
 
     /// Packs a right operand, on all threads of the current pool.
-    pub(super) fn right(&mut self, b: Matrix<'_>, kind: Kind) {
+    pub(super) fn right<T: Value>(&mut self, b: Matrix<'_, T>, kind: Kind) {
         let packing = Packing {
             kind,
             side: Side::Right,
@@ -46,7 +47,12 @@ impl Packed {
     }
 
     /// Packs the rows `depth` of `b`.
-    pub(super) fn pack(&mut self, b: Matrix<'_>, depth: Range<usize>, packing: Packing) {
+    pub(super) fn pack<T: Value>(
+        &mut self,
+        b: Matrix<'_, T>,
+        depth: Range<usize>,
+        packing: Packing,
+    ) {
         let Packing {
             kind,
             side,
@@ -72,9 +78,9 @@ impl Packed {
     }
 
     /// As [`Packed::pack`] for a left operand, and adds the sum of each of its columns to `sums`.
-    pub(super) fn pack_and_sum(
+    pub(super) fn pack_and_sum<T: Value>(
         &mut self,
-        b: Matrix<'_>,
+        b: Matrix<'_, T>,
         depth: Range<usize>,
         packing: Packing,
         sums: &mut [f32],
@@ -149,17 +155,17 @@ impl Packed {
     }
 
     /// Tasks of some rows each.
-    fn pack_rows(&mut self, b: Matrix<'_>, depth: Range<usize>, threads: Threads) {
+    fn pack_rows<T: Value>(&mut self, b: Matrix<'_, T>, depth: Range<usize>, threads: Threads) {
         let values = self.kind.values();
         let each = rows_at_a_time(self.columns);
         self.in_parts(depth.clone(), each, threads, |rows, panels| {
-            // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16; `pack` has
+            // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW, VL and BF16; `pack` has
             // made room for all panels, and these rows are this task's alone.
             unsafe {
                 if values == 1 {
-                    interleave::<1>(b, rows, panels);
+                    interleave::<1, T>(b, rows, panels);
                 } else {
-                    interleave::<2>(b, rows, panels);
+                    interleave::<2, T>(b, rows, panels);
                 }
             };
         });
@@ -173,7 +179,7 @@ impl Packed {
     }
 
     /// Tasks of the rows of one tile each.
-    fn pack_tiles(&mut self, b: Matrix<'_>, depth: Range<usize>, threads: Threads) {
+    fn pack_tiles<T: Value>(&mut self, b: Matrix<'_, T>, depth: Range<usize>, threads: Threads) {
         self.in_parts(depth, TILE_ROWS, threads, |rows, panels| {
             // SAFETY: as above.
             unsafe { turn_to_tiles(b, rows, panels) };
@@ -181,7 +187,7 @@ impl Packed {
     }
 
     /// A task for each group.
-    fn pack_columns(&mut self, b: Matrix<'_>, depth: Range<usize>, threads: Threads) {
+    fn pack_columns<T: Value>(&mut self, b: Matrix<'_, T>, depth: Range<usize>, threads: Threads) {
         let (groups, lanes, values) = (self.groups, self.lanes(), self.kind.values());
         let mut rest = &mut self.lines[..];
         let panels = (0..groups.len()).map(|idx| {
@@ -194,9 +200,9 @@ impl Packed {
             // SAFETY: as above.
             unsafe {
                 if values == 1 {
-                    turn::<1>(b, depth.clone(), group, panel);
+                    turn::<1, T>(b, depth.clone(), group, panel);
                 } else {
-                    turn::<2>(b, depth.clone(), group, panel);
+                    turn::<2, T>(b, depth.clone(), group, panel);
                 }
             };
         };

@@ -3,12 +3,15 @@
 //! `VALUES` is how many values a lane of 32 bits holds: one of f32, or two of bf16.
 
 use super::matrix::Matrix;
+use crate::value::{Floats, Value};
+use half::bf16;
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps,
-    _mm512_castps_si512, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
-    _mm512_permutexvar_epi16, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
-    _mm512_store_si512, _mm512_storeu_ps, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_maskz_loadu_epi16,
+    _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps,
+    _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_store_si512, _mm512_storeu_ps,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
 use std::ops::Range;
@@ -83,9 +86,9 @@ impl Groups {
 
 /// Columns `depth` of the rows `rows` of `a`, which lie together: each row of lanes starts `row_lines` after the one
 /// before. What a row's last line has beyond the columns is zero.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) fn pack_rows<const VALUES: usize>(
-    a: Matrix<'_>,
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn pack_rows<const VALUES: usize, T: Value>(
+    a: Matrix<'_, T>,
     rows: Range<usize>,
     depth: Range<usize>,
     row_lines: usize,
@@ -98,7 +101,7 @@ pub(super) fn pack_rows<const VALUES: usize>(
         }
         let values = &a.line(row)[depth.clone()];
         for (values, to) in values.chunks(16 * VALUES).zip(to) {
-            store(to, lanes_of::<VALUES>(values));
+            store(to, lanes_of::<VALUES, T>(values));
         }
     }
 }
@@ -117,13 +120,26 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    /// Adds values of the columns of vector `v` to their sums.
+    /// Adds two rows of values of the columns of vector `v` to their sums.
     ///
     /// # Safety
     /// The sums are the caller's alone, and those of `v` are among them.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[inline]
+    unsafe fn add<T: Value>(self, v: usize, upper: &[T], lower: &[T]) {
+        if self.sums.is_some() {
+            // SAFETY: the caller's promise.
+            unsafe { self.add_vector(v, _mm512_add_ps(load(upper), load(lower))) };
+        }
+    }
+
+    /// As [`Panels::add`], of what is added up already.
+    ///
+    /// # Safety
+    /// As there.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn add(self, v: usize, values: __m512) {
+    unsafe fn add_vector(self, v: usize, values: __m512) {
         if let Some(sums) = self.sums {
             // SAFETY: the caller's promise.
             unsafe {
@@ -138,9 +154,9 @@ impl Panels {
 ///
 /// # Safety
 /// The panels' lines of these lanes, and the sums, are the caller's alone to write.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn interleave<const VALUES: usize>(
-    b: Matrix<'_>,
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn interleave<const VALUES: usize, T: Value>(
+    b: Matrix<'_, T>,
     depth: Range<usize>,
     panels: Panels,
 ) {
@@ -159,13 +175,12 @@ pub(super) unsafe fn interleave<const VALUES: usize>(
                 let (upper, lower) = (from(upper, start), from(lower, start));
                 prefetch(upper);
                 prefetch(lower);
-                let (upper, lower) = (load(upper), load(lower));
                 // SAFETY: the caller's promise.
                 unsafe {
-                    panels.add(first + v, _mm512_add_ps(upper, lower));
+                    panels.add(first + v, upper, lower);
                     store(
                         &mut *panels.start.add(line + v),
-                        joined::<VALUES>(upper, lower),
+                        joined::<VALUES, T>(upper, lower),
                     );
                 }
             }
@@ -175,9 +190,9 @@ pub(super) unsafe fn interleave<const VALUES: usize>(
 
 /// Lanes of the rows `depth` of a group of columns of `b`, which lie together: each lane in as many lines as the group
 /// has vectors.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) fn turn<const VALUES: usize>(
-    b: Matrix<'_>,
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn turn<const VALUES: usize, T: Value>(
+    b: Matrix<'_, T>,
     depth: Range<usize>,
     group: Group,
     to: &mut [Line],
@@ -191,7 +206,7 @@ pub(super) fn turn<const VALUES: usize>(
             let range = first..depth.end.min(first + 16 * VALUES);
             let mut block = [_mm512_setzero_si512(); 16];
             for (column, lanes) in block.iter_mut().enumerate().take(n_columns) {
-                *lanes = lanes_of::<VALUES>(&b.line(start + column)[range.clone()]);
+                *lanes = lanes_of::<VALUES, T>(&b.line(start + column)[range.clone()]);
             }
             transpose(&mut block);
             for (to, lanes) in to.chunks_exact_mut(width).zip(block) {
@@ -206,8 +221,12 @@ pub(super) fn turn<const VALUES: usize>(
 ///
 /// # Safety
 /// The panels' lines of these pairs, and the sums, are the caller's alone to write.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: Panels) {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn turn_to_tiles<T: Value>(
+    b: Matrix<'_, T>,
+    depth: Range<usize>,
+    panels: Panels,
+) {
     let n_vectors = panels.groups.vectors();
     for vector in 0..n_vectors {
         // Rows as long as these are too many streams for the processor to foresee.
@@ -226,12 +245,13 @@ pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: P
             } else {
                 &[]
             };
-            let (upper, lower) = (load(upper), load(lower));
-            sum = _mm512_add_ps(sum, _mm512_add_ps(upper, lower));
-            *pairs = joined::<2>(upper, lower);
+            if panels.sums.is_some() {
+                sum = _mm512_add_ps(sum, _mm512_add_ps(load(upper), load(lower)));
+            }
+            *pairs = joined::<2, T>(upper, lower);
         }
         // SAFETY: the caller's promise.
-        unsafe { panels.add(vector, sum) };
+        unsafe { panels.add_vector(vector, sum) };
         transpose(&mut block);
         let first = vector * panels.lanes + panels.first_lane;
         for (i, pairs) in block.into_iter().enumerate() {
@@ -243,22 +263,22 @@ pub(super) unsafe fn turn_to_tiles(b: Matrix<'_>, depth: Range<usize>, panels: P
 
 /// What there is from `start` on.
 #[inline]
-fn from(values: &[f32], start: usize) -> &[f32] {
+fn from<T>(values: &[T], start: usize) -> &[T] {
     values.get(start..).unwrap_or(&[])
 }
 
 /// Asks for what lies [`AHEAD`].
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn prefetch(values: &[f32]) {
+fn prefetch<T>(values: &[T]) {
     _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(AHEAD).cast());
 }
 
 /// Asks for all of these values.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn prefetch_all(values: &[f32]) {
-    for line in values.chunks(16) {
+fn prefetch_all<T>(values: &[T]) {
+    for line in values.chunks(64 / size_of::<T>()) {
         _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
     }
 }
@@ -270,18 +290,25 @@ fn store(to: &mut Line, pairs: __m512i) {
     unsafe { _mm512_store_si512(to.0.as_mut_ptr().cast(), pairs) }
 }
 
-/// The first `n` of at most sixteen values, and zeros.
-#[target_feature(enable = "avx512f")]
+/// The mask of the first values of at most sixteen.
 #[inline]
-fn load(values: &[f32]) -> __m512 {
+fn mask_of<T>(values: &[T]) -> __mmask16 {
+    (0xffff_u32 >> (16 - values.len().min(16))) as __mmask16
+}
+
+/// The first values of at most sixteen, and zeros.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+fn load<T: Value>(values: &[T]) -> __m512 {
     // The address of nothing is no address: even a mask that lets nothing through makes it slow.
     if values.is_empty() {
         return _mm512_setzero_ps();
     }
-    let n = values.len().min(16);
-    let mask = (0xffff_u32 >> (16 - n)) as __mmask16;
-    // SAFETY: the mask lets through as many values as the slice has.
-    unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
+    match T::floats(values) {
+        // SAFETY: the mask lets through as many values as the slice has.
+        Floats::F32(values) => unsafe { _mm512_maskz_loadu_ps(mask_of(values), values.as_ptr()) },
+        Floats::Bf16(values) => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(load_halves(values))),
+    }
 }
 
 /// Sixteen values.
@@ -293,21 +320,39 @@ fn load_whole(values: &[f32]) -> __m512 {
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
-/// Up to sixteen lanes of values that lie together; lanes that are not there are zeros.
-#[target_feature(enable = "avx512f,avx512bf16")]
+/// The first values of at most sixteen, each in the lower half of 32 bits, and zeros.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn lanes_of<const VALUES: usize>(values: &[f32]) -> __m512i {
-    if VALUES == 2 {
-        pairs_of(values)
-    } else if values.len() == 16 {
-        _mm512_castps_si512(load_whole(values))
-    } else {
-        _mm512_castps_si512(load(values))
+fn load_halves(values: &[bf16]) -> __m512i {
+    if values.is_empty() {
+        return _mm512_setzero_si512();
+    }
+    // SAFETY: the mask lets through as many values as the slice has.
+    let halves = unsafe { _mm256_maskz_loadu_epi16(mask_of(values), values.as_ptr().cast()) };
+    _mm512_cvtepu16_epi32(halves)
+}
+
+/// Up to sixteen lanes of values that lie together; lanes that are not there are zeros.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+#[inline]
+fn lanes_of<const VALUES: usize, T: Value>(values: &[T]) -> __m512i {
+    match T::floats(values) {
+        Floats::F32(values) if VALUES == 2 => pairs_of(values),
+        Floats::F32(values) if values.len() == 16 => _mm512_castps_si512(load_whole(values)),
+        Floats::Bf16(values) if VALUES == 2 => {
+            if values.is_empty() {
+                return _mm512_setzero_si512();
+            }
+            let mask = u32::MAX >> (32 - values.len().min(32));
+            // SAFETY: the mask lets through as many values as the slice has.
+            unsafe { _mm512_maskz_loadu_epi16(mask, values.as_ptr().cast()) }
+        }
+        _ => _mm512_castps_si512(load(values)),
     }
 }
 
 /// Up to 32 values as pairs; pairs that are not there are zeros.
-#[target_feature(enable = "avx512f,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[inline]
 fn pairs_of(values: &[f32]) -> __m512i {
     let (low, high) = values.split_at(values.len().min(16));
@@ -319,13 +364,18 @@ fn pairs_of(values: &[f32]) -> __m512i {
 }
 
 /// Lanes of sixteen columns: the values of one row, or pairs of a value of each of two.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[inline]
-fn joined<const VALUES: usize>(low: __m512, high: __m512) -> __m512i {
+fn joined<const VALUES: usize, T: Value>(low: &[T], high: &[T]) -> __m512i {
     if VALUES == 1 {
-        _mm512_castps_si512(low)
-    } else {
-        interleaved(low, high)
+        return _mm512_castps_si512(load(low));
+    }
+    match (T::floats(low), T::floats(high)) {
+        (Floats::Bf16(low), Floats::Bf16(high)) => {
+            let high = _mm512_slli_epi32::<16>(load_halves(high));
+            _mm512_or_si512(load_halves(low), high)
+        }
+        _ => interleaved(load(low), load(high)),
     }
 }
 
@@ -407,7 +457,7 @@ mod tests {
             let mut line = [Line::ZERO];
             // SAFETY: the level says that the processor has AVX-512 BF16.
             unsafe {
-                pack_rows::<2>(
+                pack_rows::<2, f32>(
                     Matrix::new(values, 1, values.len()),
                     0..1,
                     0..values.len(),
@@ -422,7 +472,7 @@ mod tests {
                 } else {
                     *value
                 };
-                assert_eq!(found, half::bf16::from_f32(value).to_bits(), "{value:e}");
+                assert_eq!(found, bf16::from_f32(value).to_bits(), "{value:e}");
             }
         }
     }

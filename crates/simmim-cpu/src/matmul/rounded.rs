@@ -3,36 +3,19 @@
 use super::matrix::{Matrix, MatrixMut, Store, Threads};
 use super::portable;
 use crate::dispatch::for_each_level;
+use crate::scratch::with_sums;
+use crate::value::{FloatsMut, Value, convert, nearest_bf16};
 
 use rayon::prelude::*;
 
 /// Values that a task rounds, about: 64 KiB.
 const TASK_VALUES: usize = 16 * 1024;
 
-/// The nearest bf16, to even where two are as near; a value that is not a number stays none.
-///
-/// Source: `f32_to_bf16` of the `half` crate 2.7.1, to the bit.
-#[inline(always)]
-#[allow(
-    clippy::inline_always,
-    reason = "must be compiled at its caller's instruction level"
-)]
-fn nearest(value: f32) -> f32 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    let bits = if value.is_nan() {
-        bits | 0x40_0000
-    } else {
-        rounded
-    };
-    f32::from_bits(bits & 0xffff_0000)
-}
-
 for_each_level! {
     /// to = the bf16 values nearest to `from`, to even where two are as near.
-    pub(super) fn round(from: &[f32], to: &mut [f32]) {
+    pub(super) fn round<T>(from: &[T], to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
-            *to = nearest(*from);
+            *to = f32::from_bits(nearest_bf16(from.wide()));
         }
     }
 }
@@ -47,7 +30,7 @@ pub(super) struct Rounded {
 
 impl Rounded {
     /// The values of `from` rounded, in the order in which they lie.
-    pub(super) fn fill(&mut self, from: Matrix<'_>, threads: Threads) {
+    pub(super) fn fill<T: Value>(&mut self, from: Matrix<'_, T>, threads: Threads) {
         self.shape = [from.rows(), from.columns()];
         self.transposed = !from.rows_are_dense();
         let [rows, columns] = self.shape;
@@ -87,15 +70,36 @@ impl Rounded {
     }
 }
 
-/// result = a b, or as `store` says.
-pub(super) fn product(
-    result: MatrixMut<'_>,
-    a: Matrix<'_>,
+/// result = a b, or as `store` says; a result of bf16 is rounded when all is summed up.
+pub(super) fn product<A: Value, C: Value>(
+    result: MatrixMut<'_, C>,
+    a: Matrix<'_, A>,
     b: &Rounded,
     store: Store<'_>,
     threads: Threads,
 ) {
     let mut left = Rounded::default();
     left.fill(a, threads);
-    portable::product(result, left.matrix(), b.matrix(), store, threads);
+    let [m, n] = result.shape();
+    let (values, row_stride) = result.into_parts();
+    match C::floats_mut(values) {
+        FloatsMut::F32(values) => {
+            let result = MatrixMut::with_row_stride(values, m, n, row_stride);
+            portable::product(result, left.matrix(), b.matrix(), store, threads);
+        }
+        FloatsMut::Bf16(values) => with_sums(m * n, |sums| {
+            assert!(
+                store != Store::Add,
+                "a sum that was rounded is not continued"
+            );
+            let whole = MatrixMut::new(sums, m, n);
+            portable::product(whole, left.matrix(), b.matrix(), store, threads);
+            for (row, sums) in values
+                .chunks_mut(row_stride)
+                .zip(sums.chunks_exact(n.max(1)))
+            {
+                convert(sums, &mut row[..n]);
+            }
+        }),
+    }
 }

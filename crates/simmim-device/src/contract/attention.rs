@@ -172,10 +172,10 @@ impl OnDevice {
 
 fn attention(subject: &mut Subject<'_>, pattern: &Pattern) {
     let n = subject.size(2) * pattern.n_places() * pattern.dims.width();
-    let (qkv, dout) = (subject.values(3 * n, 1.5), subject.values(n, 1.0));
+    let (mut qkv, mut dout) = (subject.values(3 * n, 1.5), subject.values(n, 1.0));
     let bias = subject.values(pattern.bias_len(), 1.0);
     let (device, tolerance) = (subject.device, subject.tolerance());
-    let (qkv_on, dout_on) = (subject.up(&qkv), subject.up(&dout));
+    let [qkv_on, dout_on] = [&mut qkv, &mut dout].map(|values| subject.up_in_branch(values));
     let buffers = OnDevice {
         bias: pattern.is_biased.then(|| subject.up(&bias)),
         order: pattern
@@ -186,7 +186,7 @@ fn attention(subject: &mut Subject<'_>, pattern: &Pattern) {
     };
     let on_device = buffers.pattern(pattern.dims);
     let what = format!("attention by {pattern:?}");
-    let mut out = subject.out(n);
+    let mut out = subject.out_in_branch(n);
     let stats = device.attention(&qkv_on, on_device, &mut out);
     subject.compare_buffer(&what, &out, &pattern.attend(&qkv, &bias), tolerance);
     let saved = SavedAttention {
@@ -194,7 +194,7 @@ fn attention(subject: &mut Subject<'_>, pattern: &Pattern) {
         out: &out,
         stats: stats.as_ref(),
     };
-    let mut dqkv = subject.out(3 * n);
+    let mut dqkv = subject.out_in_branch(3 * n);
     let dbias = device.attention_backward(saved, on_device, &dout_on, &mut dqkv);
     let expected = gradient(&qkv, &dout, |qkv| pattern.attend(qkv, &bias));
     subject.compare_buffer(&format!("{what}, dqkv"), &dqkv, &expected, tolerance);
@@ -219,7 +219,7 @@ fn attention(subject: &mut Subject<'_>, pattern: &Pattern) {
 fn cosine(subject: &mut Subject<'_>) {
     let (rows, heads, head_dim) = (subject.size(9), subject.size(3), subject.size(9));
     let width = heads * head_dim;
-    let (qkv, dy) = (
+    let (mut qkv, mut dy) = (
         subject.values(rows * 3 * width, 1.0),
         subject.values(rows * 3 * width, 1.0),
     );
@@ -243,17 +243,18 @@ fn cosine(subject: &mut Subject<'_>) {
             .flat_map(of_head)
             .collect::<Vec<_>>()
     };
-    let [qkv_on, dy_on, log_on] = [&qkv, &dy, &log_scale].map(|values| subject.up(values));
+    let [qkv_on, dy_on] = [&mut qkv, &mut dy].map(|values| subject.up_in_branch(values));
+    let log_on = subject.up(&log_scale);
     let inputs = CosineInputs {
         qkv: &qkv_on,
         log_scale: &log_on,
         head_dim,
     };
     let what = format!("cosine [{rows}, 3, {heads}, {head_dim}]");
-    let mut y = subject.out(qkv.len());
+    let mut y = subject.out_in_branch(qkv.len());
     subject.device.cosine(inputs, &mut y);
     subject.compare_buffer(&what, &y, &define(&qkv, &log_scale), F32);
-    let mut dqkv = subject.out(qkv.len());
+    let mut dqkv = subject.out_in_branch(qkv.len());
     let dlog = subject.device.cosine_backward(inputs, &dy_on, &mut dqkv);
     let expected = gradient(&qkv, &dy, |qkv| define(qkv, &log_scale));
     // A short vector has a large gradient, all of which is rounding along the vector itself.

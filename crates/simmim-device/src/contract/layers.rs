@@ -135,11 +135,12 @@ impl Operands {
 }
 
 fn linear(subject: &mut Subject<'_>) {
-    let given = Operands::random(subject);
-    let taken = given.at(subject.precision);
+    let mut given = Operands::random(subject);
     let (dims, device) = (given.dims, subject.device);
-    let [x, w, bias, dy] =
-        [&given.x, &given.w, &given.bias, &given.dy].map(|values| subject.up(values));
+    let x = subject.up_in_branch(&mut given.x);
+    let dy = subject.up_in_branch(&mut given.dy);
+    let taken = given.at(subject.precision);
+    let [w, bias] = [&given.w, &given.bias].map(|values| subject.up(values));
     for with_bias in [false, true] {
         let what = format!("linear {dims:?}, bias: {with_bias}");
         let layer = Linear {
@@ -147,7 +148,7 @@ fn linear(subject: &mut Subject<'_>) {
             bias: with_bias.then_some(&bias),
             dims,
         };
-        let mut y = subject.out(dims.rows * dims.outputs);
+        let mut y = subject.out_in_branch(dims.rows * dims.outputs);
         device.linear(&x, layer, &mut y);
         subject.compare_buffer(&what, &y, &taken.y(with_bias), F32);
         let (mut dw, mut db) = (
@@ -165,7 +166,7 @@ fn linear(subject: &mut Subject<'_>) {
             subject.compare_buffer(&format!("{what}, db"), &db, &given.dbias(), F32);
         }
     }
-    let mut dx = subject.out(dims.rows * dims.inputs);
+    let mut dx = subject.out_in_branch(dims.rows * dims.inputs);
     device.linear_backward_input(&dy, &w, dims, &mut dx);
     subject.compare_buffer(&format!("linear {dims:?}, dx"), &dx, &taken.dx(), F32);
     a_written_weight_is_packed_again(subject, dims);
@@ -239,18 +240,18 @@ fn layer_norm(subject: &mut Subject<'_>) {
     let (rows, width) = (subject.size(9), 1 + subject.size(21));
     // Large, so that an ε that is left out shows.
     let eps = 1e-2_f32;
-    let (x, dy) = (
+    let (mut x, mut dy) = (
         subject.values(rows * width, 2.0),
         subject.values(rows * width, 1.0),
     );
     let (scale, shift) = (subject.values(width, 2.0), subject.values(width, 1.0));
-    let [x_on, dy_on, scale_on, shift_on] =
-        [&x, &dy, &scale, &shift].map(|values| subject.up(values));
+    let [x_on, dy_on] = [&mut x, &mut dy].map(|values| subject.up_in_branch(values));
+    let [scale_on, shift_on] = [&scale, &shift].map(|values| subject.up(values));
     let affine = Affine {
         scale: &scale_on,
         shift: &shift_on,
     };
-    let mut y = subject.out(rows * width);
+    let mut y = subject.out_in_branch(rows * width);
     let dims = NormDims { width, eps };
     let stats = subject.device.layer_norm(&x_on, affine, dims, &mut y);
     let eps = f64::from(eps);
@@ -261,7 +262,7 @@ fn layer_norm(subject: &mut Subject<'_>) {
         stats: &stats,
         scale: &scale_on,
     };
-    let mut dx = subject.out(rows * width);
+    let mut dx = subject.out_in_branch(rows * width);
     let gradients = subject.device.layer_norm_backward(&dy_on, saved, &mut dx);
     let by_x = gradient(&x, &dy, |x| normalised(x, &scale, &shift, eps));
     // Of two values the gradient nearly cancels, so that it is held against what it is the difference of.
@@ -287,18 +288,20 @@ fn normal(x: f64) -> f64 {
 
 fn activations(subject: &mut Subject<'_>) {
     let n = subject.size(200);
-    let (x, dy) = (subject.values(n, 3.0), subject.values(n, 1.0));
-    let (x_on, dy_on) = (subject.up(&x), subject.up(&dy));
+    let (mut x, mut dy) = (subject.values(n, 3.0), subject.values(n, 1.0));
+    let [x_on, dy_on] = [&mut x, &mut dy].map(|values| subject.up_in_branch(values));
     let device = subject.device;
 
     let gelu = |x: &[f64]| x.iter().map(|x| x * normal(*x)).collect::<Vec<_>>();
-    let mut y = subject.out(n);
+    let mut y = subject.out_in_branch(n);
     device.gelu(&x_on, &mut y);
     subject.compare_buffer("gelu", &y, &gelu(&x), F32);
-    let mut dx = subject.out(n);
+    let mut dx = subject.out_in_branch(n);
     device.gelu_backward(&x_on, &dy_on, &mut dx);
     subject.compare_buffer("gelu, dx", &dx, &gradient(&x, &dy, gelu), F32);
 
+    // The network of position biases, which has these, is no branch.
+    let [x_on, dy_on] = [&x, &dy].map(|values| subject.up(values));
     let relu = |x: &[f64]| x.iter().map(|x| x.max(0.0)).collect::<Vec<_>>();
     let mut y = subject.out(n);
     device.relu(&x_on, &mut y);
@@ -320,7 +323,7 @@ fn activations(subject: &mut Subject<'_>) {
 fn residual(subject: &mut Subject<'_>) {
     let (batch, tokens, width) = (subject.size(4), subject.size(7), subject.size(21));
     let n = batch * tokens * width;
-    let (x, branch, dy) = (
+    let (x, mut branch, dy) = (
         subject.values(n, 1.0),
         subject.values(n, 1.0),
         subject.values(n, 1.0),
@@ -328,8 +331,9 @@ fn residual(subject: &mut Subject<'_>) {
     let (scale, mut keep) = (subject.values(width, 1.0), subject.flags(batch));
     // Beside zeros and ones, so that a factor that is taken for a yes or no shows.
     keep[0] = 1.25;
-    let [x_on, branch_on, dy_on, scale_on, keep_on] =
-        [&x, &branch, &dy, &scale, &keep].map(|values| subject.up(values));
+    let branch_on = subject.up_in_branch(&mut branch);
+    let [x_on, dy_on, scale_on, keep_on] =
+        [&x, &dy, &scale, &keep].map(|values| subject.up(values));
     for (with_scale, with_keep) in [(false, false), (false, true), (true, false), (true, true)] {
         let what = format!("residual, scale: {with_scale}, keep: {with_keep}");
         let gain = RowScale {
@@ -355,7 +359,7 @@ fn residual(subject: &mut Subject<'_>) {
         let mut y = subject.out(n);
         subject.device.residual(&x_on, &branch_on, gain, &mut y);
         subject.compare_buffer(&what, &y, &define(&branch, &scale), F32);
-        let mut dbranch = subject.out(n);
+        let mut dbranch = subject.out_in_branch(n);
         let dscale = subject
             .device
             .residual_backward(&branch_on, &dy_on, gain, &mut dbranch);

@@ -5,6 +5,7 @@ use crate::buffer::Element;
 
 pub(super) fn check(subject: &mut Subject<'_>) {
     values_come_back(subject);
+    values_of_a_branch_come_back(subject);
     row_numbers_come_back(subject);
     scalars_are_read_together(subject);
     values_are_mixed(subject);
@@ -28,6 +29,24 @@ fn values_come_back(subject: &mut Subject<'_>) {
     assert_eq!(subject.down(&other), vec![7.0; n], "fill");
     device.release(copy);
     device.release(other);
+}
+
+/// Of either element and into either: what a branch keeps is rounded, and nothing else.
+fn values_of_a_branch_come_back(subject: &mut Subject<'_>) {
+    let n = subject.size(3000);
+    let mut values = subject.values(n, 3.0);
+    let buffer = subject.up_in_branch(&mut values);
+    assert_eq!(subject.down(&buffer), values, "download of {buffer:?}");
+    let mut copy = subject.out_in_branch(n);
+    subject.device.copy(&buffer, &mut copy);
+    subject.compare_buffer("copy", &copy, &values, 0.0);
+    subject.device.fill(&mut copy, 7.0);
+    assert_eq!(subject.down(&copy), vec![7.0; n], "fill of {copy:?}");
+    let mut sum = subject.device.allocate(n, buffer.element());
+    subject.device.copy(&buffer, &mut sum);
+    subject.device.add_assign(&mut sum, &buffer);
+    let expected: Vec<f64> = values.iter().map(|value| 2.0 * value).collect();
+    subject.compare_buffer("add_assign", &sum, &expected, 0.0);
 }
 
 fn row_numbers_come_back(subject: &mut Subject<'_>) {

@@ -10,6 +10,8 @@ pub(super) const F32: f64 = 3e-5;
 /// Of the largest value of a result, for chains of products whose operands are rounded to bf16: 8 bits, so each is off by 2⁻⁹
 /// = 0.002 at most, and an attention's backward has four such products after each other.
 pub(super) const BF16: f64 = 2e-2;
+/// Of a value: what rounding it to bf16 takes or adds at most.
+const HALF_STEP: f64 = 1.0 / 256.0;
 /// Half a step of a difference in f64: the error of the difference is its square, and that of its rounding 1e-16 over it.
 const STEP: f64 = 1e-5;
 
@@ -93,9 +95,42 @@ impl<'d> Subject<'d> {
         self.device.upload(&values)
     }
 
+    /// A buffer of what a residual branch may be kept in, either element, and what `values` then are in it.
+    pub(super) fn up_in_branch(&mut self, values: &mut [f64]) -> Buffer {
+        let wide = self.up(values);
+        let element = self.element();
+        if element == Element::F32 {
+            return wide;
+        }
+        let nearest = rounded(values);
+        values.copy_from_slice(&nearest);
+        let mut buffer = self.device.allocate(values.len(), element);
+        self.device.copy(&wide, &mut buffer);
+        buffer
+    }
+
+    /// What a value of a branch is kept in: where the device keeps it in f32, that; else either, so that all pairs come up.
+    fn element(&mut self) -> Element {
+        if self.chance() {
+            Element::F32
+        } else {
+            self.device.branch_element()
+        }
+    }
+
+    /// A buffer for a result of a branch, which holds no numbers yet.
+    pub(super) fn out_in_branch(&mut self, len: usize) -> Buffer {
+        let element = self.element();
+        self.out_of(element, len)
+    }
+
     /// A buffer for a result, which holds no numbers yet.
     pub(super) fn out(&self, len: usize) -> Buffer {
-        let mut buffer = self.device.allocate(len, Element::F32);
+        self.out_of(Element::F32, len)
+    }
+
+    fn out_of(&self, element: Element, len: usize) -> Buffer {
+        let mut buffer = self.device.allocate(len, element);
         // A sum with NaN stays NaN: who adds where it should write is found as well.
         self.device.fill(&mut buffer, f32::NAN);
         buffer
@@ -113,7 +148,7 @@ impl<'d> Subject<'d> {
         self.down(&out)
     }
 
-    /// Panics unless the values of a buffer are near those of the definition.
+    /// Panics unless the values of a buffer are near those of the definition; what is kept in bf16 was rounded once more.
     pub(super) fn compare_buffer(
         &self,
         what: &str,
@@ -121,7 +156,12 @@ impl<'d> Subject<'d> {
         expected: &[f64],
         tolerance: f64,
     ) {
-        compare(what, &self.down(found), expected, tolerance);
+        let rounding = match found.element() {
+            Element::Bf16 => HALF_STEP,
+            _ => 0.0,
+        };
+        let what = format!("{what} in {:?}", found.element());
+        compare(&what, &self.down(found), expected, tolerance + rounding);
     }
 }
 

@@ -95,12 +95,12 @@ impl Block {
         };
         let value = match self.version {
             SwinVersion::V1 => {
-                let normed = norm.apply(tape, x, NORM_EPS);
+                let normed = norm.apply_in_branch(tape, x, NORM_EPS);
                 run(tape, &normed)
             }
             SwinVersion::V2 => {
                 let value = run(tape, x);
-                norm.apply(tape, &value, NORM_EPS)
+                norm.apply_in_branch(tape, &value, NORM_EPS)
             }
         };
         let branch = Branch {
@@ -249,6 +249,6 @@ impl WindowAttention {
             windows,
         };
         let out = tape.attention(&qkv, Some(&bias), &attend); // [B, L, D]
-        self.projection.apply(tape, &out)
+        self.projection.apply_in_branch(tape, &out)
     }
 }

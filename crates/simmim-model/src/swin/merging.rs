@@ -58,7 +58,7 @@ impl Merging {
             .reshape(&[batch, tokens / 4, 4 * width]); // [B, L/4, 4 D]
         match self.version {
             SwinVersion::V1 => {
-                let normed = self.norm.apply(tape, &merged, NORM_EPS);
+                let normed = self.norm.apply_in_branch(tape, &merged, NORM_EPS);
                 self.reduction.apply(tape, &normed)
             }
             SwinVersion::V2 => {

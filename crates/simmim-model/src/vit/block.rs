@@ -69,13 +69,13 @@ impl Block {
         index: Option<&Index>,
     ) -> Var {
         let eps = config.norm_eps;
-        let normed = self.norm1.apply(tape, &inputs[0], eps);
+        let normed = self.norm1.apply_in_branch(tape, &inputs[0], eps);
         // A block has a table of its own, or gets the bias that all share, or has none.
         let own_bias = self.attention.own_bias(tape, index);
         let bias = own_bias.as_ref().or(inputs.get(1));
         let value = self.attention.run(tape, &normed, bias, config.heads);
         let x = self.join(tape, &inputs[0], value, Half::Attention);
-        let normed = self.norm2.apply(tape, &x, eps);
+        let normed = self.norm2.apply_in_branch(tape, &x, eps);
         let value = self.mlp.apply(tape, &normed);
         self.join(tape, &x, value, Half::Mlp)
     }
@@ -132,7 +132,7 @@ impl Attention {
     fn run(&self, tape: &mut Tape<'_>, x: &Var, bias: Option<&Var>, heads: usize) -> Var {
         let qkv = self.qkv.apply(tape, x); // [B, L, 3 D]
         let out = tape.attention(&qkv, bias, &Attend::all(heads)); // [B, L, D]
-        self.projection.apply(tape, &out)
+        self.projection.apply_in_branch(tape, &out)
     }
 }
 
