@@ -4,7 +4,10 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpec, Parameters, Schedule};
-use simmim_data::{BatchSettings, CropSettings, DecodeSettings, HeldOut, Normalisation};
+use simmim_data::{
+    BatchSettings, CropSettings, DataSet, DecodeSettings, HeldOut, Normalisation, Only, Opening,
+    Watch,
+};
 use simmim_model::{Encoder, Keeping, exempt_from_decay};
 
 use crate::error::Error;
@@ -33,6 +36,25 @@ impl RawConfig {
             keys::Normalise::ImageNet => Some(Normalisation::imagenet()),
             keys::Normalise::Dataset => None,
         })
+    }
+
+    /// The images that `data.path` names and `data.only` takes. `watch` is told how far it is where that takes long.
+    ///
+    /// # Errors
+    /// [`Error::Data`], as [`DataSet::open`].
+    pub fn open_data(&self, watch: Option<Watch<'_>>) -> Result<DataSet, Error> {
+        let path = self.data.path.as_deref().unwrap_or_default();
+        let only = self.only()?;
+        Ok(DataSet::open_with(path, Opening { only, watch })?)
+    }
+
+    /// Which files of folders and archives are taken.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a pattern that is none.
+    pub fn only(&self) -> Result<Only, Error> {
+        let only = self.data.only.as_deref();
+        Ok(only.map(Only::parse).transpose()?.unwrap_or_default())
     }
 
     /// The distribution of random crops.

@@ -115,6 +115,8 @@ section! {
     Data = "data" {
         /// Folder, archive or list of images; relative to the working folder.
         @free path: Option<String> = None,
+        /// Patterns that choose among the images of folders and archives, separated by commas: "*.jpg" takes no others, "!*.seg.png" leaves these out, "images/*" is about the path below the source.
+        only: Option<String> = None,
         /// Channels of the images: 3 for colour, 1 for grey.
         channels: usize = 3,
         /// Size of the crops in pixels: one number, or [height, width].

@@ -65,6 +65,7 @@
 
 mod augment;
 mod batch;
+mod content;
 mod crop;
 mod decode;
 mod division;
@@ -78,6 +79,7 @@ mod mix;
 mod normalise;
 mod order;
 mod plan;
+mod printable;
 mod report;
 mod resize;
 mod sample;
@@ -87,6 +89,7 @@ mod transform;
 
 pub use augment::{Distortion, Interpolation, RandAugment};
 pub use batch::{Batch, FIXED_EPOCH};
+pub use content::Content;
 pub use crop::{Crop, CropSettings};
 pub use decode::{DecodeSettings, Format, Header, Image, Samples, decode, probe};
 pub use division::BatchSettings;
@@ -99,9 +102,13 @@ pub use mix::{Mix, Mixing, smooth};
 pub use normalise::Normalisation;
 pub use order::{HeldOut, Split};
 pub use plan::BatchPlan;
+pub use printable::{printable, printable_lines};
 pub use report::{BadImage, Reporter};
 pub use resize::{Filter, Scratch, resize};
 pub use sample::Views;
-pub use source::{DataSet, MAX_IMAGE_FILE_BYTES, read_image_file};
+pub use source::{
+    DataSet, ListFault, MAX_IMAGE_FILE_BYTES, Only, Opening, PassedOver, Reason, Watch,
+    absolute_spec, read_image_file,
+};
 pub use survey::{ImageSample, Survey};
 pub use transform::{Counter, FineTuneSettings, Transform};

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
+use crate::printable::printable;
 
 /// How many unreadable images an error message names.
 const N_EXAMPLES: usize = 5;
@@ -20,15 +21,14 @@ pub struct BadImage {
     pub name: String,
     /// The reason, with its causes.
     pub reason: String,
-    /// What the user can do about it, where there is something to say.
+    /// What can be done about it, where there is something to say.
     pub hint: Option<String>,
 }
 
 impl fmt::Display for BadImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A name from an archive may hold anything; what it says must not steer a terminal.
-        let shown = |text: &str| text.replace(char::is_control, "\u{fffd}");
-        write!(f, "{} ({})", shown(&self.name), shown(&self.reason))
+        write!(f, "{} ({})", printable(&self.name), printable(&self.reason))
     }
 }
 
@@ -74,7 +74,12 @@ impl Reporter {
     /// [`Error::TooManyBad`] once more images are recorded than the limit allows.
     pub fn record(&self, entry_idx: usize, name: &str, error: &Error) -> Result<(), Error> {
         let mut record = self.lock();
-        if record.insert(entry_idx, name, || (error.chain(), error.hint())) {
+        let image = || BadImage {
+            name: name.to_owned(),
+            reason: error.chain(),
+            hint: error.hint(),
+        };
+        if record.insert(entry_idx, image) {
             record.found.push(entry_idx);
         }
         self.check(&record)
@@ -87,7 +92,11 @@ impl Reporter {
     /// As [`Self::record`]: the limit is one for all processes that tell each other what they find.
     pub fn mark(&self, entry_idx: usize, name: &str) -> Result<(), Error> {
         let mut record = self.lock();
-        record.insert(entry_idx, name, || (ELSEWHERE.to_owned(), None));
+        record.insert(entry_idx, || BadImage {
+            name: name.to_owned(),
+            reason: ELSEWHERE.to_owned(),
+            hint: None,
+        });
         self.check(&record)
     }
 
@@ -141,21 +150,11 @@ impl Reporter {
 
 impl Record {
     /// Whether the image was not recorded before.
-    fn insert(
-        &mut self,
-        entry_idx: usize,
-        name: &str,
-        why: impl FnOnce() -> (String, Option<String>),
-    ) -> bool {
+    fn insert(&mut self, entry_idx: usize, image: impl FnOnce() -> BadImage) -> bool {
         let Entry::Vacant(vacant) = self.bad.entry(entry_idx) else {
             return false;
         };
-        let (reason, hint) = why();
-        vacant.insert(BadImage {
-            name: name.to_owned(),
-            reason,
-            hint,
-        });
+        vacant.insert(image());
         true
     }
 

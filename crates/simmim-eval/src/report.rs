@@ -7,6 +7,7 @@ use plotters::prelude::{
     BLACK, BitMapBackend, Color, DrawingArea, FontTransform, RGBColor, Rectangle, Text, WHITE,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use simmim_data::printable;
 use simmim_train::picture::Picture;
 use simmim_train::scores::{MultiLabelScores, Scores};
 
@@ -24,6 +25,7 @@ const FULL: RGBColor = RGBColor(0, 90, 150);
 
 /// A line for each class: images, precision, recall, F1. Of many classes, those with the lowest recall.
 pub fn table(scores: &Scores, classes: &[String]) -> String {
+    let classes = shown(classes);
     let mut listed: Vec<usize> = (0..classes.len()).collect();
     let mut text = String::new();
     if listed.len() > MAX_LISTED {
@@ -66,6 +68,7 @@ pub fn table(scores: &Scores, classes: &[String]) -> String {
 
 /// A row for each class, every digit of every number; empty where there is none.
 pub fn classes_csv(scores: &Scores, classes: &[String]) -> String {
+    let classes = shown(classes);
     let rows = classes.iter().enumerate().map(|(class, name)| {
         let of = scores.of_class(class);
         let [precision, recall, f1] = [of.precision, of.recall, of.f1].map(number);
@@ -76,6 +79,7 @@ pub fn classes_csv(scores: &Scores, classes: &[String]) -> String {
 
 /// The same of images with several labels.
 pub fn labels_csv(scores: &MultiLabelScores, classes: &[String]) -> String {
+    let classes = shown(classes);
     let rows = classes.iter().enumerate().map(|(class, name)| {
         let of = scores.of_class(class);
         let [precision, f1] = [of.average_precision, of.f1].map(number);
@@ -86,13 +90,20 @@ pub fn labels_csv(scores: &MultiLabelScores, classes: &[String]) -> String {
 
 /// How often each class (row) is taken for each (column).
 pub fn confusion_csv(scores: &Scores, classes: &[String]) -> String {
+    let classes = shown(classes);
     let head = std::iter::once("true").chain(classes.iter().map(String::as_str));
-    let rows = scores.confusion().chunks(classes.len()).zip(classes);
+    let rows = scores.confusion().chunks(classes.len()).zip(&classes);
     let rows = rows.map(|(row, name)| {
         let counts = row.iter().map(usize::to_string);
         std::iter::once(name.clone()).chain(counts).collect()
     });
     csv(head, rows)
+}
+
+/// The names of the classes, which may hold anything, without what steers a terminal or a page.
+fn shown(classes: &[String]) -> Vec<String> {
+    let names = classes.iter().map(|name| printable(name).into_owned());
+    names.collect()
 }
 
 fn number(value: Option<f64>) -> String {
@@ -120,6 +131,7 @@ pub fn csv<'a>(
 /// # Errors
 /// [`Error::Plot`].
 pub fn confusion_picture(scores: &Scores, classes: &[String]) -> Result<Picture, Error> {
+    let classes = &shown(classes);
     let layout = Layout::of(classes);
     let side = layout.margin + layout.cell * classes.len() as i32 + Layout::EDGE_PX;
     let size = (side as u32, (side + Layout::TITLE_PX) as u32);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use simmim_config::near::near_or_all;
-use simmim_data::{BadImage, Batch, BatchPlan, HeldOut, LabelledSet, Loader, Pass, Reporter};
+use simmim_data::{
+    BadImage, Batch, BatchPlan, DataSet, HeldOut, LabelledSet, Loader, Pass, Reporter,
+};
 
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
@@ -96,6 +98,11 @@ impl TestSet {
             reporter,
             classes,
         })
+    }
+
+    /// The images of the source.
+    pub fn data(&self) -> &DataSet {
+        self.set.data()
     }
 
     /// Which of the images are measured on.

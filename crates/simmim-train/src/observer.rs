@@ -44,6 +44,12 @@ pub trait Observer: Send {
     fn see(&mut self, event: &Event<'_>);
 }
 
+/// Tells that images are still being looked for.
+pub fn tell_looking(observer: &mut dyn Observer, n_files: u64) {
+    let note = format!("looking for images: {n_files} files so far");
+    observer.see(&Event::Note(&note));
+}
+
 /// Watches without a word.
 impl Observer for () {
     fn see(&mut self, _: &Event<'_>) {}

@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 
 use simmim_autograd::PixelLoss;
+use simmim_data::Only;
 
 use crate::error::Error;
 use crate::keys::{
@@ -98,6 +99,8 @@ impl FineTune {
 
 impl Data {
     fn check(&self) -> Result<(), Error> {
+        // Its own error says which pattern is wrong, and why.
+        self.only.as_deref().map(Only::parse).transpose()?;
         let [smallest, largest] = self.crop_scale;
         let [narrowest, widest] = self.crop_ratio;
         let fits = self.workers <= MAX_THREADS;

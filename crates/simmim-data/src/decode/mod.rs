@@ -13,6 +13,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::Error;
+use crate::content::Content;
 use channels::Color;
 pub(crate) use channels::luma_u8;
 
@@ -218,6 +219,7 @@ fn sniff(bytes: &[u8]) -> Result<Format, Error> {
     } else {
         let first = &bytes[..bytes.len().min(8)];
         Err(Error::UnknownFormat {
+            found: Content::of(bytes),
             first_bytes: first.escape_ascii().to_string(),
         })
     }

@@ -1,21 +1,98 @@
 //! What the user can do about a failure.
 
+use std::path::Path;
+
 use super::Error;
+use crate::content::Content;
 use crate::report::BadImage;
+use crate::source::ListFault;
+
+/// About a file that holds no whole image.
+const DAMAGED: &str = "open the file with an image viewer: it is empty, damaged, or of another kind than its name says";
+
+/// Whether the shell has left a tilde in a path.
+fn has_tilde(path: &Path) -> bool {
+    let mut parts = path.components();
+    parts.any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"~"))
+}
+
+/// What can be done about the first unreadable image of which something is known.
+fn hint_of(examples: &[BadImage]) -> Option<&str> {
+    examples.iter().find_map(|image| image.hint.as_deref())
+}
+
+/// What to do about more unreadable images than are allowed.
+fn hint_of_too_many(examples: &[BadImage]) -> String {
+    let own = hint_of(examples).filter(|own| *own != DAMAGED);
+    let own = own.unwrap_or("remove or repair these files");
+    format!("{own}, or raise the limit (data.max_bad)")
+}
+
+/// What to do about a name in a list or a table that stands for no file.
+fn hint_of_list(fault: Option<&ListFault>) -> String {
+    let hint = match fault {
+        None => "paths in a list start at the folder of the list",
+        Some(ListFault::Quotes) => "the quotes are read as a part of the name: remove them",
+        Some(ListFault::MoreColumns { path }) => {
+            return format!(
+                "`{path}` is a file, and what stands behind it is no part of a path: a list has one path a line and nothing else; \
+                 labels stand in a table (.csv) with the columns path,label"
+            );
+        }
+        Some(ListFault::OtherCase { found }) => {
+            return format!(
+                "there is a file `{found}`: capital and small letters are not the same"
+            );
+        }
+        Some(ListFault::Backslashes) => {
+            "a path is written with slashes (/); with backslashes it is looked for in both ways, from the folder of the list"
+        }
+        Some(ListFault::WebAddress) => {
+            "images are not fetched from the web: download them, and list the files"
+        }
+        Some(ListFault::Tilde) => {
+            "a tilde is not replaced in a list: write the path of the home folder in full"
+        }
+        Some(ListFault::Folder) => {
+            "a list names single images: give a folder or an archive itself, several of them separated by commas"
+        }
+    };
+    hint.to_owned()
+}
 
 impl Error {
     /// What the user can do about it, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::NotFound { path } if has_tilde(path) => {
+                "the shell puts your home in the place of ~ only where it begins a word: write --data ~/FOLDER, or $HOME/FOLDER"
+            }
             Self::NotFound { .. } => "check the path; a relative path starts at the current folder",
             Self::UnknownSource { .. } => {
                 "give the folder that holds the images, or rename the file to its true extension"
             }
-            Self::NoMatch { .. } => "quote the pattern so that the shell leaves it alone",
-            Self::NoImages { .. } => {
-                "images are known by extension: jpg, jpeg, jpe, jfif, png, webp, bmp, gif, tif, tiff"
+            Self::OtherContent { found, .. } => found.way_out(),
+            Self::TooManyOpenFiles { n_sources, .. } => {
+                return Some(format!(
+                    "allow more: run `ulimit -n {}` in the shell first, or use fewer and larger archives",
+                    (n_sources + 100).next_power_of_two()
+                ));
             }
-            Self::ListedFileMissing { .. } => "paths in a list start at the folder of the list",
+            Self::NotText { .. } => "save the file as UTF-8",
+            Self::NoMatch { pattern } if pattern.contains('[') => {
+                "in a pattern, [2024] stands for one of these characters; a folder whose name has brackets is taken as it is where \
+                 it exists"
+            }
+            Self::NoMatch { .. } => "quote the pattern so that the shell leaves it alone",
+            Self::NoImages { passed_over, .. } => passed_over.way(),
+            Self::EmptyList { .. } => {
+                "write one path a line; a file whose name begins with # is written as ./#NAME"
+            }
+            Self::ListedFileMissing { fault, .. } => return Some(hint_of_list(fault.as_ref())),
+            Self::Archive { .. } => {
+                "the archive is damaged, or something else than its name says: test it with `tar -tf` or `gzip -t`, and copy or \
+                 download it again"
+            }
             Self::ArchiveCut { .. } => "the archive is incomplete: copy or download it again",
             Self::Unpack { .. } => {
                 "a compressed archive is unpacked once: set TMPDIR to a folder with room, or use a plain .tar"
@@ -27,12 +104,13 @@ impl Error {
                 "make the image smaller, or raise data.max_pixels: memory is taken for the whole image"
             }
             Self::TooFewImages { .. } => "use a smaller batch, or hold out fewer images",
-            Self::TooManyBad { examples, .. } => {
-                let own = hint_of(examples).unwrap_or("remove or repair these files");
-                return Some(format!("{own}; or raise the limit (data.max_bad)"));
+            Self::TooManyBad { examples, .. } => return Some(hint_of_too_many(examples)),
+            Self::UnknownFormat { found, .. } => {
+                found.map_or(DAMAGED, Content::way_out)
             }
+            Self::CutShort { .. } => DAMAGED,
             Self::NoReadableImage { examples, .. } => hint_of(examples).unwrap_or(
-                "open one of these files with an image viewer: it is empty, damaged, or of another kind than its name says",
+                "the reason stands behind each name; an image converted to PNG of 8 or 16 bits is always read",
             ),
             Self::RandAugment { .. } => "the published setting is rand-m9-mstd0.5-inc1",
             Self::BatchDivision { .. } => {
@@ -95,9 +173,4 @@ impl Error {
             _ => return None,
         })
     }
-}
-
-/// What can be done about the first unreadable image of which something is known.
-fn hint_of(examples: &[BadImage]) -> Option<&str> {
-    examples.iter().find_map(|image| image.hint.as_deref())
 }

@@ -5,8 +5,10 @@ mod hint;
 use std::io;
 use std::path::PathBuf;
 
+use crate::content::Content;
 use crate::decode::Format;
 use crate::report::BadImage;
+use crate::source::{ListFault, PassedOver};
 
 /// Every failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,34 @@ pub enum Error {
         /// The names that are understood.
         expected: &'static str,
     },
+    /// A file of a kind that is not read, by its first bytes.
+    #[error("{path} is {}, expected {expected}", found.name())]
+    OtherContent {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: Content,
+        /// What is understood.
+        expected: &'static str,
+    },
+    /// The system does not let this process open another file.
+    #[error("cannot open {path}, one of {n_sources} files that are open at once")]
+    TooManyOpenFiles {
+        /// The archive that could not be opened.
+        path: PathBuf,
+        /// How many archives the specification names.
+        n_sources: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A list or a table that is no text in a known encoding.
+    #[error("line {line} of {path} is not text in UTF-8 or UTF-16")]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The first such line, from 1.
+        line: usize,
+    },
     /// A glob or brace pattern that cannot be read.
     #[error("cannot read the pattern {pattern}: {reason}")]
     Pattern {
@@ -63,12 +93,20 @@ pub enum Error {
         path: PathBuf,
     },
     /// A source with files, none of which is an image by its extension.
-    #[error("no images in {spec}, only other files: {ignored}")]
+    #[error("no images in {spec}, only other files: {passed_over}")]
     NoImages {
         /// The source as given.
         spec: String,
-        /// What was there instead, counted by extension.
-        ignored: String,
+        /// What was there instead.
+        passed_over: PassedOver,
+    },
+    /// A list without paths.
+    #[error("the list {list} names no images{}", comments(*n_comments))]
+    EmptyList {
+        /// The text file.
+        list: PathBuf,
+        /// Its lines that begin with `#`.
+        n_comments: usize,
     },
     /// A list that names files which are not there.
     #[error("line {line} of {list} names {path}, which is not a file ({n_missing} such lines)")]
@@ -81,6 +119,8 @@ pub enum Error {
         path: PathBuf,
         /// How many lines name no file.
         n_missing: usize,
+        /// Why the first one does not, where that can be told.
+        fault: Option<ListFault>,
     },
     /// An archive that cannot be read as a tar file.
     #[error("cannot read the archive {path}")]
@@ -282,8 +322,10 @@ pub enum Error {
     },
 
     /// Bytes which are no image of a known format.
-    #[error("not a JPEG, PNG, WebP, BMP, GIF or TIFF image (first bytes: {first_bytes})")]
+    #[error("not a JPEG, PNG, WebP, BMP, GIF or TIFF image{}", instead(*found, first_bytes))]
     UnknownFormat {
+        /// What they are, where that is known.
+        found: Option<Content>,
         /// The first bytes, escaped where they are no ASCII.
         first_bytes: String,
     },
@@ -526,6 +568,21 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What an image that is none is instead.
+fn instead(found: Option<Content>, first_bytes: &str) -> String {
+    match found {
+        Some(found) => format!(" but {}", found.name()),
+        None => format!(" (first bytes: {first_bytes})"),
+    }
+}
+
+fn comments(n_comments: usize) -> String {
+    match n_comments {
+        0 => String::new(),
+        n => format!(": {n} lines begin with #, which makes them comments"),
+    }
 }
 
 fn list(examples: &[BadImage]) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf, is_separator};
 
 use super::{Collected, Found, Part, TestFolder, examples};
 use crate::Error;
-use crate::source::{DataSet, unreadable};
+use crate::source::{DataSet, unreadable, why_skipped};
 
 /// The folder of training images, where there is one.
 const TRAIN: &str = "train";
@@ -290,13 +290,13 @@ struct Class<'a> {
     folders: BTreeSet<&'a str>,
 }
 
-/// The folders in a folder that are not hidden, by name; links are followed.
+/// The folders in a folder that are not passed over, by name; links are followed.
 fn subfolders(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, e))? {
         let entry = entry.map_err(|e| unreadable(folder, e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && entry.path().is_dir() {
+        if why_skipped(&name).is_none() && entry.path().is_dir() {
             found.insert(name, entry.path());
         }
     }

@@ -1,14 +1,22 @@
 //! Tar archives of images, plain and compressed.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
 use super::file::{SharedFile, unreadable};
-use super::{Entry, Index, MAX_IMAGE_FILE_BYTES, Place};
+use super::gzip::Gunzip;
+use super::index::Index;
+use super::members::{Members, damaged, require_whole};
+use super::passed_over::Reason;
 use crate::Error;
+use crate::content::{Content, MAX_MAGIC};
+
+/// Tar archives are made of blocks of this size.
+const BLOCK_BYTES: usize = 512;
+
+/// The system's number for "too many open files", on Linux, macOS and the BSDs.
+const EMFILE: i32 = 24;
 
 /// An archive whose images are read by offset from any thread.
 #[derive(Debug)]
@@ -19,6 +27,15 @@ pub(super) struct Archive {
 }
 
 impl Archive {
+    /// What `file` holds of the archive at `path`: all of it, or `unpacked_bytes` that were unpacked.
+    pub(super) fn new(path: &Path, file: SharedFile, unpacked_bytes: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            file,
+            unpacked_bytes,
+        }
+    }
+
     pub(super) fn unpacked_bytes(&self) -> u64 {
         self.unpacked_bytes
     }
@@ -33,133 +50,188 @@ impl Archive {
 }
 
 /// Indexes a plain archive, which is then read in place.
-pub(super) fn add_plain(index: &mut Index, path: &Path) -> Result<(), Error> {
-    let file = File::open(path).map_err(|source| unreadable(path, source))?;
+pub(super) fn add_plain(index: &mut Index<'_>, path: &Path) -> Result<(), Error> {
+    let file = open(index, path, Content::Tar)?;
     let file_bytes = file.metadata().map_err(|e| unreadable(path, e))?.len();
-    let mut tar = tar::Archive::new(BufReader::new(file));
-    for entry in tar.entries_with_seek().map_err(|e| damaged(path, e))? {
-        let entry = entry.map_err(|e| damaged(path, e))?;
-        let (offset, size_bytes) = (entry.raw_file_position(), entry.size());
-        let end = offset.saturating_add(size_bytes);
-        // Of every entry, images or not: behind one that ends too late the reader would see the end of the archive.
-        if end > file_bytes {
-            return Err(Error::ArchiveCut {
-                path: path.to_owned(),
-                entry: String::from_utf8_lossy(&entry.path_bytes()).into_owned(),
-                expected_bytes: end,
-                found_bytes: file_bytes,
-            });
+    let mut members = Members::in_place(index, path);
+    let mut reader = BufReader::new(file);
+    let mut next = Some(0);
+    while let Some(start) = next {
+        let mut tar = tar::Archive::new(Behind { reader, start });
+        for entry in tar.entries_with_seek().map_err(|e| damaged(path, e))? {
+            let mut entry = entry.map_err(|e| damaged(path, e))?;
+            let offset = start + entry.raw_file_position();
+            // Of every member, images or not: behind one that ends too late the reader would see the end of the archive.
+            let end = offset.saturating_add(stored_bytes(&entry).map_err(|e| damaged(path, e))?);
+            if end > file_bytes {
+                let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                require_whole(path, &name, end, file_bytes)?;
+            }
+            members.add(&mut entry, Some(offset))?;
         }
-        let Some(inner_name) = image_name(index, &entry, path)? else {
-            continue;
-        };
-        push(index, path, &inner_name, offset, size_bytes);
+        reader = tar.into_inner().reader;
+        next = archive_behind(&mut reader, members.index).map_err(|e| damaged(path, e))?;
     }
-    let mut file = tar.into_inner().into_inner();
-    file.rewind().map_err(|source| unreadable(path, source))?;
-    index.archives.push(Archive {
-        path: path.to_owned(),
-        file: SharedFile::new(file),
-        unpacked_bytes: 0,
-    });
-    Ok(())
+    members.finish(Some(reader.into_inner()))
+}
+
+/// Bytes of a member in the archive, which has nothing of the zeros of a sparse one.
+fn stored_bytes<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<u64> {
+    if entry.header().entry_type().is_gnu_sparse() {
+        entry.header().entry_size()
+    } else {
+        Ok(entry.size())
+    }
+}
+
+/// Where a further archive begins behind the end mark of one; another thing there is counted.
+fn archive_behind(
+    reader: &mut (impl Read + Seek),
+    index: &mut Index<'_>,
+) -> io::Result<Option<u64>> {
+    let Some(block) = block_behind(reader)? else {
+        return Ok(None);
+    };
+    if is_header(&block) {
+        return reader
+            .seek(SeekFrom::Current(-(BLOCK_BYTES as i64)))
+            .map(Some);
+    }
+    index.pass_over(Reason::BehindEnd);
+    Ok(None)
 }
 
 /// Unpacks the images of a compressed archive, end to end, into an unnamed temporary file.
-pub(super) fn add_compressed(index: &mut Index, path: &Path) -> Result<(), Error> {
-    let unpack_error = |source| Error::Unpack {
-        path: path.to_owned(),
-        into: std::env::temp_dir(),
-        source,
+pub(super) fn add_compressed(index: &mut Index<'_>, path: &Path) -> Result<(), Error> {
+    let compressed = BufReader::new(open(index, path, Content::Gzip)?);
+    let mut members = Members::unpacked(index, path);
+    let mut tape = Tape {
+        again: Cursor::default(),
+        rest: Gunzip::new(compressed),
     };
-    let compressed = File::open(path).map_err(|source| unreadable(path, source))?;
-    let unpacked = tempfile::tempfile().map_err(unpack_error)?;
-    let mut unpacked = io::BufWriter::new(unpacked);
-    let mut offset = 0;
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(compressed)));
-    for entry in tar.entries().map_err(|e| damaged(path, e))? {
-        let mut entry = entry.map_err(|e| damaged(path, e))?;
-        let Some(inner_name) = image_name(index, &entry, path)? else {
-            continue;
-        };
-        let size_bytes = entry.size();
-        push(index, path, &inner_name, offset, size_bytes);
-        // An oversized entry keeps its place in the index and is refused when it is read.
-        if size_bytes <= MAX_IMAGE_FILE_BYTES {
-            // What an entry says of its size may be wrong: memory grows with what is really there.
-            let mut bytes = Vec::with_capacity(size_bytes.min(1 << 20) as usize);
-            entry
-                .read_to_end(&mut bytes)
-                .map_err(|e| damaged(path, e))?;
-            check_whole(path, &inner_name, size_bytes, bytes.len() as u64)?;
-            unpacked.write_all(&bytes).map_err(unpack_error)?;
-            offset += size_bytes;
+    let mut has_garbage = false;
+    loop {
+        let mut tar = tar::Archive::new(tape);
+        for entry in tar.entries().map_err(|e| damaged(path, e))? {
+            let mut entry = entry.map_err(|e| damaged(path, e))?;
+            members.add(&mut entry, None)?;
+        }
+        tape = tar.into_inner();
+        match block_behind(&mut tape).map_err(|e| damaged(path, e))? {
+            None => break,
+            Some(block) if is_header(&block) => tape.again = Cursor::new(block),
+            Some(_) => {
+                has_garbage = true;
+                // To the end, where gzip has its checksum.
+                io::copy(&mut tape, &mut io::sink()).map_err(|e| damaged(path, e))?;
+                break;
+            }
         }
     }
-    let file = unpacked
-        .into_inner()
-        .map_err(|error| unpack_error(error.into_error()))?;
-    index.archives.push(Archive {
-        path: path.to_owned(),
-        file: SharedFile::new(file),
-        unpacked_bytes: offset,
-    });
-    Ok(())
+    if has_garbage || tape.rest.has_garbage() {
+        members.index.pass_over(Reason::BehindEnd);
+    }
+    members.finish(None)
 }
 
-fn check_whole(path: &Path, entry: &str, expected: u64, found: u64) -> Result<(), Error> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(Error::ArchiveCut {
-        path: path.to_owned(),
-        entry: entry.to_owned(),
-        expected_bytes: expected,
-        found_bytes: found,
-    })
-}
-
-/// The name of an entry that is an image file; `None` for all others, counted.
-fn image_name<R: Read>(
-    index: &mut Index,
-    entry: &tar::Entry<'_, R>,
-    archive: &Path,
-) -> Result<Option<String>, Error> {
-    let kind = entry.header().entry_type();
-    // Neither is a file, so neither is counted as one that was passed over.
-    if kind.is_dir() || kind.is_pax_global_extensions() {
-        return Ok(None);
-    }
-    let path = entry.path().map_err(|e| damaged(archive, e))?;
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-    if !index.takes(&file_name) {
-        return Ok(None);
-    }
-    if !kind.is_file() {
-        index.ignore("not a regular file");
-        return Ok(None);
-    }
-    Ok(Some(path.to_string_lossy().into_owned()))
-}
-
-/// Adds an image of the archive that will be the next in the index, `size_bytes` from `offset` on.
-fn push(index: &mut Index, archive: &Path, inner_name: &str, offset: u64, size_bytes: u64) {
-    // A name from an archive begins behind the archive's own, which may move.
-    let prefix = format!("{}:", archive.display());
-    index.entries.push(Entry {
-        relative_from: prefix.len(),
-        name: prefix + inner_name,
-        size_bytes,
-        place: Place::Piece {
-            archive_idx: index.archives.len() as u32,
-            offset,
+/// Opens an archive that has to begin as `expected` does.
+fn open(index: &Index<'_>, path: &Path, expected: Content) -> Result<File, Error> {
+    let mut file = File::open(path).map_err(|source| match source.raw_os_error() {
+        Some(EMFILE) if cfg!(unix) => Error::TooManyOpenFiles {
+            path: path.to_owned(),
+            n_sources: index.n_sources,
+            source,
         },
-    });
+        _ => unreadable(path, source),
+    })?;
+    let mut begin = Vec::new();
+    let mut start = (&mut file).take(MAX_MAGIC as u64);
+    start
+        .read_to_end(&mut begin)
+        .map_err(|e| unreadable(path, e))?;
+    file.rewind().map_err(|e| unreadable(path, e))?;
+    // Before anything else, as a member may have any name, and an old archive begins with one.
+    let found = if is_header(&begin) {
+        Some(Content::Tar)
+    } else {
+        Content::of(&begin)
+    };
+    match found {
+        Some(found) if found != expected => Err(Error::OtherContent {
+            path: path.to_owned(),
+            found,
+            expected: match expected {
+                Content::Gzip => "a compressed tar archive (.tar.gz)",
+                _ => "a tar archive",
+            },
+        }),
+        _ => Ok(file),
+    }
 }
 
-fn damaged(path: &Path, source: io::Error) -> Error {
-    Error::Archive {
-        path: path.to_owned(),
-        source,
+/// The next block that is not of zeros, cut short at the end of the file; `None` where there is none.
+fn block_behind(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    loop {
+        let mut block = Vec::with_capacity(BLOCK_BYTES);
+        let mut next = reader.take(BLOCK_BYTES as u64);
+        next.read_to_end(&mut block)?;
+        if block.iter().any(|byte| *byte != 0) {
+            return Ok(Some(block));
+        }
+        if block.is_empty() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Whether a block is the header of a member: its checksum is right.
+fn is_header(block: &[u8]) -> bool {
+    /// Where the checksum stands, which counts as blanks in the sum.
+    const CHECKSUM: std::ops::Range<usize> = 148..156;
+    if block.len() != BLOCK_BYTES || block[0] == 0 {
+        return false;
+    }
+    let others = block.iter().enumerate();
+    let others = others.filter(|(at, _)| !CHECKSUM.contains(at));
+    let sum: u32 = others.map(|(_, byte)| u32::from(*byte)).sum();
+    let header = tar::Header::from_byte_slice(block);
+    header.cksum().is_ok_and(|found| found == sum + 8 * 32)
+}
+
+/// What stands from `start` on in a file that holds several archives; each counts its positions from its own beginning.
+struct Behind<R> {
+    reader: R,
+    start: u64,
+}
+
+impl<R: Read> Read for Behind<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(into)
+    }
+}
+
+impl<R: Seek> Seek for Behind<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(at) => SeekFrom::Start(at.saturating_add(self.start)),
+            other => other,
+        };
+        let at = self.reader.seek(to)?;
+        Ok(at.saturating_sub(self.start))
+    }
+}
+
+/// A reader that cannot go back, and a block of it that is to be read again.
+struct Tape<R> {
+    again: Cursor<Vec<u8>>,
+    rest: R,
+}
+
+impl<R: Read> Read for Tape<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.again.read(into)? {
+            0 => self.rest.read(into),
+            n_read => Ok(n_read),
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! Folders of images, flat or nested.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::Index;
 use super::file::unreadable;
+use super::index::{Index, why_skipped};
+use super::passed_over::Reason;
 use crate::Error;
 
 /// Adds the images under a folder, sorted by name within each folder.
-pub(super) fn add(index: &mut Index, folder: &Path) -> Result<(), Error> {
+pub(super) fn add(index: &mut Index<'_>, folder: &Path) -> Result<(), Error> {
     let relative_from = folder.to_string_lossy().len();
+    let n_passed_over = index.passed_over.total();
     let mut met_file = false;
     // Systems list folders in any order; a run needs the same one everywhere.
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
@@ -24,9 +27,9 @@ pub(super) fn add(index: &mut Index, folder: &Path) -> Result<(), Error> {
             }
         };
         if entry.file_type().is_dir() {
-            // Such as .git and .thumbnails.
-            if is_hidden(&entry) {
-                index.ignore("hidden");
+            // Such as .git and @eaDir.
+            if let Some(reason) = why_not_entered(&entry) {
+                index.pass_over(reason);
                 walk.skip_current_dir();
             }
             continue;
@@ -34,7 +37,8 @@ pub(super) fn add(index: &mut Index, folder: &Path) -> Result<(), Error> {
         met_file = true;
         add_file(index, &entry, relative_from)?;
     }
-    if met_file {
+    // Hidden folders are something, too: they are named where there are no images at all.
+    if met_file || index.passed_over.total() > n_passed_over {
         Ok(())
     } else {
         Err(Error::EmptyFolder {
@@ -43,17 +47,21 @@ pub(super) fn add(index: &mut Index, folder: &Path) -> Result<(), Error> {
     }
 }
 
-/// The folder that was asked for is never hidden, whatever its name.
-fn is_hidden(entry: &DirEntry) -> bool {
-    entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
+/// Why a folder is passed over; never the one that was asked for, whatever its name.
+fn why_not_entered(entry: &DirEntry) -> Option<Reason> {
+    if entry.depth() == 0 {
+        return None;
+    }
+    why_skipped(&entry.file_name().to_string_lossy())
 }
 
-fn add_file(index: &mut Index, entry: &DirEntry, relative_from: usize) -> Result<(), Error> {
-    if !index.takes(&entry.file_name().to_string_lossy()) {
+fn add_file(index: &mut Index<'_>, entry: &DirEntry, relative_from: usize) -> Result<(), Error> {
+    index.looked_at_one();
+    if !index.takes(below(entry.path(), relative_from).as_ref()) {
         return Ok(());
     }
     if !entry.file_type().is_file() {
-        index.ignore("not a regular file");
+        index.pass_over(Reason::NotAFile);
         return Ok(());
     }
     let metadata = entry
@@ -63,20 +71,28 @@ fn add_file(index: &mut Index, entry: &DirEntry, relative_from: usize) -> Result
     Ok(())
 }
 
+/// The part of a path that lies below its source.
+fn below(path: &Path, relative_from: usize) -> Cow<'_, str> {
+    match path.to_string_lossy() {
+        Cow::Borrowed(path) => Cow::Borrowed(path.get(relative_from..).unwrap_or(path)),
+        Cow::Owned(path) => Cow::Owned(path.get(relative_from..).unwrap_or(&path).to_owned()),
+    }
+}
+
 /// A link to a folder above itself leads to images that the walk meets anyway, so it is counted
 /// and passed over; so is a link to nothing that would be ignored by its name. Everything else that the walk
 /// cannot read is an error.
-fn skip_loop(index: &mut Index, folder: &Path, error: walkdir::Error) -> Result<(), Error> {
+fn skip_loop(index: &mut Index<'_>, folder: &Path, error: walkdir::Error) -> Result<(), Error> {
     if error.loop_ancestor().is_some() {
-        index.ignore("link to a folder above it");
+        index.pass_over(Reason::Loop);
         return Ok(());
     }
     let path = error.path().unwrap_or(folder).to_owned();
     let is_link = path
         .symlink_metadata()
         .is_ok_and(|found| found.is_symlink());
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if is_link && !index.takes(&name) {
+    let relative_from = folder.to_string_lossy().len();
+    if is_link && !index.takes(&below(&path, relative_from)) {
         return Ok(());
     }
     Err(unreadable(&path, error.into()))

@@ -3,52 +3,38 @@
 mod archive;
 mod file;
 mod folder;
+mod gzip;
+mod index;
 mod list;
+mod members;
+mod named;
+mod only;
+mod passed_over;
+mod sparse;
 mod spec;
+mod text;
+mod unpacked;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::content::{Content, MAX_MAGIC};
 use crate::hash::Fnv;
 use archive::Archive;
 pub use file::read_image_file;
 pub(crate) use file::unreadable;
+pub use index::Watch;
+pub(crate) use index::why_skipped;
+use index::{Entry, Index, Place, extension};
+pub use named::ListFault;
+pub use only::Only;
+pub use passed_over::{PassedOver, Reason};
+pub use spec::absolute_spec;
 
 /// The largest file that is read as one image. A larger one is reported as unreadable.
 pub const MAX_IMAGE_FILE_BYTES: u64 = 1 << 30;
-
-/// The extensions by which a file in a folder or an archive is taken for an image, lower case.
-const IMAGE_EXTENSIONS: [&str; 10] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff",
-];
-
-/// Where the bytes of an entry are.
-#[derive(Debug)]
-enum Place {
-    /// A file whose path is the entry's name.
-    Named,
-    /// A file whose path is not valid Unicode, so that the name only shows it.
-    Path(Box<Path>),
-    /// A piece of an archive.
-    Piece { archive_idx: u32, offset: u64 },
-}
-
-#[derive(Debug)]
-struct Entry {
-    name: String,
-    /// Where in `name` the part begins that does not depend on where the data set lies.
-    relative_from: usize,
-    size_bytes: u64,
-    place: Place,
-}
-
-impl Entry {
-    fn relative_name(&self) -> &str {
-        &self.name[self.relative_from..]
-    }
-}
 
 /// An indexed set of images, read one by one from any thread.
 ///
@@ -59,62 +45,16 @@ pub struct DataSet {
     spec: String,
     entries: Vec<Entry>,
     archives: Vec<Archive>,
-    ignored: Ignored,
+    passed_over: PassedOver,
 }
 
-/// Files that are not images, counted by extension or by reason.
-type Ignored = BTreeMap<String, usize>;
-
-/// The index while it is being built.
-#[derive(Debug, Default)]
-struct Index {
-    entries: Vec<Entry>,
-    archives: Vec<Archive>,
-    ignored: Ignored,
-}
-
-impl Index {
-    fn ignore(&mut self, reason: &str) {
-        *self.ignored.entry(reason.to_owned()).or_default() += 1;
-    }
-
-    /// Whether a file's name makes it an image; counts it if not.
-    fn takes(&mut self, file_name: &str) -> bool {
-        // Among them "._a.jpg", which macOS puts beside a.jpg in archives and which holds no image.
-        if file_name.starts_with('.') {
-            self.ignore("hidden");
-            return false;
-        }
-        let extension = extension(file_name);
-        let known = IMAGE_EXTENSIONS.contains(&extension.as_str());
-        if !known {
-            let reason = match extension.as_str() {
-                "" => "no extension".to_owned(),
-                other => format!(".{other}"),
-            };
-            self.ignore(&reason);
-        }
-        known
-    }
-
-    fn add_file(&mut self, path: &Path, relative_from: usize, size_bytes: u64) {
-        let (name, place) = match path.to_str() {
-            Some(name) => (name.to_owned(), Place::Named),
-            None => (
-                path.to_string_lossy().into_owned(),
-                Place::Path(path.into()),
-            ),
-        };
-        // `photos` and `photos/` are the same folder, so the part begins behind the separator.
-        let relative = name.get(relative_from..).unwrap_or(&name);
-        let relative = relative.trim_start_matches(std::path::is_separator);
-        self.entries.push(Entry {
-            relative_from: name.len() - relative.len(),
-            name,
-            size_bytes,
-            place,
-        });
-    }
+/// How a source is opened.
+#[derive(Default)]
+pub struct Opening<'w> {
+    /// Which files of folders and archives are taken.
+    pub only: Only,
+    /// Told now and then how many files have been looked at, where that takes long.
+    pub watch: Option<Watch<'w>>,
 }
 
 impl DataSet {
@@ -122,17 +62,21 @@ impl DataSet {
     ///
     /// A `spec` is one of the following, or several of them separated by commas:
     ///
-    /// - a folder, flat or nested, with or without class folders. Links are followed, hidden files
-    ///   and files without an image's extension are ignored and counted;
-    /// - a `.tar` archive of images, WebDataset shards included, read in place;
+    /// - a folder, flat or nested, with or without class folders. Links are followed; hidden files and folders, those that
+    ///   systems keep for themselves (`@eaDir`, `__MACOSX`), and files without an image's extension are passed over
+    ///   and counted ([`Self::passed_over`]);
+    /// - a `.tar` archive of images, WebDataset shards included, read in place, and of it the same files as of a folder. Archives
+    ///   behind its end mark, hard links and sparse members are read, too;
     /// - a `.tar.gz` or `.tgz` archive. It has no random access, so its images are unpacked once
     ///   into an unnamed temporary file, which goes with the data set ([`Self::unpacked_bytes`]);
-    /// - a text file (`.txt`, `.lst`) with one path a line, from the folder of that file; blank
-    ///   lines and lines that begin with `#` are skipped;
+    /// - a text file (`.txt`, `.lst`) with one path a line, from the folder of that file, in UTF-8 or UTF-16; blank
+    ///   lines and lines that begin with `#` are skipped. Backslashes are taken for slashes, and letters may be composed or not,
+    ///   where there is no file of the very name;
     /// - one image;
     /// - a pattern of such paths: `shard-{000..012}.tar`, `{train,val}`, `shards/*.tar`.
     ///
-    /// A file that exists under the whole `spec` wins over its reading as a list or a pattern.
+    /// A file that exists under the whole `spec` wins over its reading as a list or a pattern, and so do folders that exist
+    /// at the beginning of a path: `photos [2024]/*.jpg`.
     ///
     /// # Errors
     /// A distinct error for a path where nothing is, a path that is no file or folder, an
@@ -140,22 +84,36 @@ impl DataSet {
     /// images, a damaged archive, a list that names missing files, and a pattern that is wrong or
     /// matches nothing.
     pub fn open(spec: &str) -> Result<Self, Error> {
-        let mut index = Index::default();
-        for path in spec::expand(spec)? {
+        Self::open_with(spec, Opening::default())
+    }
+
+    /// As [`Self::open`], of chosen files, and watched.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(spec: &str, opening: Opening<'_>) -> Result<Self, Error> {
+        let paths = spec::expand(spec)?;
+        let mut index = Index::new(opening.only, opening.watch);
+        index.n_sources = paths.len();
+        for path in paths {
             add_path(&mut index, &path)?;
         }
         if index.entries.is_empty() {
             return Err(Error::NoImages {
                 spec: spec.to_owned(),
-                ignored: summary(&index.ignored),
+                passed_over: index.passed_over,
             });
         }
-        Ok(Self {
-            spec: spec.to_owned(),
+        Ok(Self::of_index(spec.to_owned(), index))
+    }
+
+    fn of_index(spec: String, index: Index<'_>) -> Self {
+        Self {
+            spec,
             entries: index.entries,
             archives: index.archives,
-            ignored: index.ignored,
-        })
+            passed_over: index.passed_over,
+        }
     }
 
     /// The specification that was opened.
@@ -216,9 +174,9 @@ impl DataSet {
         }
     }
 
-    /// Files that were passed over, counted by extension (`.json`) or reason (`hidden`).
-    pub fn ignored(&self) -> &BTreeMap<String, usize> {
-        &self.ignored
+    /// What was passed over, counted by reason.
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed_over
     }
 
     /// Bytes of disk taken in the temporary folder by images from compressed archives.
@@ -245,12 +203,7 @@ impl DataSet {
     ) -> Result<Self, Error> {
         let mut index = Index::default();
         list::add_files(&mut index, table, images)?;
-        Ok(Self {
-            spec: table.display().to_string(),
-            entries: index.entries,
-            archives: index.archives,
-            ignored: index.ignored,
-        })
+        Ok(Self::of_index(table.display().to_string(), index))
     }
 
     /// The folders, on disk, among the places that a specification names.
@@ -279,7 +232,7 @@ impl DataSet {
 }
 
 /// Adds what is at one path, by what it is and how it is called.
-fn add_path(index: &mut Index, path: &Path) -> Result<(), Error> {
+fn add_path(index: &mut Index<'_>, path: &Path) -> Result<(), Error> {
     let metadata = file::metadata(path)?;
     if metadata.is_dir() {
         return folder::add(index, path);
@@ -293,36 +246,30 @@ fn add_path(index: &mut Index, path: &Path) -> Result<(), Error> {
     match extension.as_str() {
         "tar" => archive::add_plain(index, path),
         "txt" | "lst" => list::add(index, path),
-        known if IMAGE_EXTENSIONS.contains(&known) => {
+        known if index::is_image(known) => {
             let file_name_bytes = path.file_name().map_or(0, std::ffi::OsStr::len);
             let relative_from = name.len().saturating_sub(file_name_bytes);
             index.add_file(path, relative_from, metadata.len());
             Ok(())
         }
-        _ => Err(Error::UnknownSource {
+        _ => Err(no_source(path)),
+    }
+}
+
+/// Why a file is no source: what it is, where its first bytes tell.
+fn no_source(path: &Path) -> Error {
+    const EXPECTED: &str = "a folder, .tar, .tar.gz, .tgz, .txt, .lst or an image";
+    let mut begin = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(MAX_MAGIC as u64).read_to_end(&mut begin));
+    match Content::of(&begin) {
+        Some(found) if read.is_ok() => Error::OtherContent {
             path: path.to_owned(),
-            expected: "a folder, .tar, .tar.gz, .tgz, .txt, .lst or an image",
-        }),
+            found,
+            expected: EXPECTED,
+        },
+        _ => Error::UnknownSource {
+            path: path.to_owned(),
+            expected: EXPECTED,
+        },
     }
-}
-
-/// What follows the last full stop of a file name, in lower case; empty if there is none.
-fn extension(file_name: &str) -> String {
-    let path = PathBuf::from(file_name);
-    path.extension()
-        .map(|extension| extension.to_string_lossy().to_lowercase())
-        .unwrap_or_default()
-}
-
-fn summary(ignored: &Ignored) -> String {
-    let mut text = String::new();
-    for (reason, count) in ignored {
-        let comma = if text.is_empty() { "" } else { ", " };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{comma}{count} {reason}");
-    }
-    if text.is_empty() {
-        text.push_str("none");
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! From what a user writes to paths: commas, braces and globs.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
+use std::{env, io};
 
 use crate::Error;
 
@@ -15,28 +16,62 @@ pub(super) fn expand(spec: &str) -> Result<Vec<PathBuf>, Error> {
     }
     let mut paths = Vec::new();
     for piece in split_commas(spec) {
-        for name in expand_braces(piece)? {
-            paths.extend(expand_glob(&name)?);
+        let (folder, pattern) = piece.split_at(existing_len(piece));
+        for name in expand_braces(pattern)? {
+            paths.extend(expand_glob(folder, &name)?);
         }
     }
     Ok(paths)
 }
 
-/// Splits at the commas that are outside braces.
-fn split_commas(spec: &str) -> Vec<&str> {
-    let mut depth = 0_i32;
-    let pieces = spec.split(|letter: char| {
-        match letter {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            _ => {}
+/// The same specification for any working folder: each of its paths made absolute.
+///
+/// # Errors
+/// When the system does not tell the working folder.
+pub fn absolute_spec(spec: &str) -> io::Result<String> {
+    // What exists is not taken apart: its name may have commas and braces.
+    if Path::new(spec).exists() {
+        return Ok(absolute(spec)?.to_string_lossy().into_owned());
+    }
+    let folder = env::current_dir()?;
+    let pieces = split_commas(spec).into_iter().map(|piece| {
+        // A brace in front of the first slash stands for absolute paths.
+        if Path::new(piece).is_absolute() || piece.starts_with("{/") {
+            piece.to_owned()
+        } else {
+            format!("{}/{piece}", folder.display())
         }
-        letter == ',' && depth <= 0
     });
+    Ok(pieces.collect::<Vec<_>>().join(","))
+}
+
+/// The length of the folders at the beginning of a path or pattern that exist as they are written, with the slash behind
+/// them: a name on the disk wins over its reading as a pattern, as in `photos [2024]/*.jpg`.
+fn existing_len(piece: &str) -> usize {
+    let slashes = piece.match_indices('/').map(|(at, _)| at);
+    // The root has no name before its slash.
+    let folders = slashes.take_while(|at| *at == 0 || Path::new(&piece[..*at]).is_dir());
+    folders.last().map_or(0, |at| at + 1)
+}
+
+/// Splits at the commas that are outside braces and outside the names of folders that exist.
+fn split_commas(spec: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = spec.trim_start();
+    while !rest.is_empty() {
+        let n_literal = existing_len(rest);
+        let mut depth = 0_i32;
+        let comma = rest[n_literal..].find(|letter: char| {
+            depth += i32::from(letter == '{') - i32::from(letter == '}');
+            // A brace that closes nothing must not hide the commas behind it.
+            letter == ',' && depth <= 0
+        });
+        let end = comma.map_or(rest.len(), |at| n_literal + at);
+        pieces.push(rest[..end].trim_end());
+        rest = rest.get(end + 1..).unwrap_or_default().trim_start();
+    }
+    pieces.retain(|piece| !piece.is_empty());
     pieces
-        .map(str::trim)
-        .filter(|piece| !piece.is_empty())
-        .collect()
 }
 
 /// Expands `{000..012}` and `{a,b}`, left to right.
@@ -83,12 +118,15 @@ fn number_range(first: &str, last: &str) -> Result<Vec<String>, &'static str> {
     Ok((from..=to).map(|n| format!("{n:0width$}")).collect())
 }
 
-fn expand_glob(name: &str) -> Result<Vec<PathBuf>, Error> {
-    if !name.contains(['*', '?', '[']) || Path::new(name).exists() {
-        return Ok(vec![PathBuf::from(name)]);
+/// The paths in a folder, which is taken as it is written, that match a pattern.
+fn expand_glob(folder: &str, name: &str) -> Result<Vec<PathBuf>, Error> {
+    let whole = format!("{folder}{name}");
+    if !name.contains(['*', '?', '[']) || Path::new(&whole).exists() {
+        return Ok(vec![PathBuf::from(whole)]);
     }
-    let matches = glob::glob(name).map_err(|error| Error::Pattern {
-        pattern: name.to_owned(),
+    let pattern = glob::Pattern::escape(folder) + name;
+    let matches = glob::glob(&pattern).map_err(|error| Error::Pattern {
+        pattern: whole.clone(),
         reason: error.to_string(),
     })?;
     let mut paths = Vec::new();
@@ -100,9 +138,7 @@ fn expand_glob(name: &str) -> Result<Vec<PathBuf>, Error> {
         })?);
     }
     if paths.is_empty() {
-        return Err(Error::NoMatch {
-            pattern: name.to_owned(),
-        });
+        return Err(Error::NoMatch { pattern: whole });
     }
     Ok(paths)
 }

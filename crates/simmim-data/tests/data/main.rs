@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod archives;
 mod augmenting;
 mod batches;
 mod damage;
@@ -9,6 +10,7 @@ mod drawn;
 mod fine_tune;
 mod formats;
 mod labels;
+mod lists;
 mod masks;
 mod resizing;
 mod sharing;

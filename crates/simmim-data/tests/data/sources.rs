@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use simmim_data::{DataSet, Error};
+use simmim_data::{Content, DataSet, Error, Reason};
 
 use crate::drawn::{Folder, jpeg, names, picture, tar_of};
 
@@ -35,14 +35,16 @@ fn a_folder_is_walked_in_order_and_other_files_are_counted() {
     assert_eq!(names(&data, &folder.path("")), expected);
     assert_eq!(data.read(2).unwrap(), b"b/2.PNG");
     assert_eq!(data.size_bytes(0), 6);
-    let ignored: Vec<(&str, usize)> = data.ignored().iter().map(|(k, n)| (&**k, *n)).collect();
+    let ending = |text: &str| Reason::Ending(text.to_owned());
+    let passed_over: Vec<(Reason, usize)> =
+        data.passed_over().counts().clone().into_iter().collect();
     assert_eq!(
-        ignored,
+        passed_over,
         [
-            (".json", 1),
-            (".txt", 1),
-            ("hidden", 2),
-            ("no extension", 1)
+            (ending(""), 1),
+            (ending("json"), 1),
+            (ending("txt"), 1),
+            (Reason::Hidden, 2),
         ]
     );
 }
@@ -87,7 +89,9 @@ fn plain_and_compressed_archives_give_the_same_images() {
         assert_eq!(data.read(0).unwrap(), image);
         assert_eq!(data.read(1).unwrap(), files[3].1);
         assert_eq!(data.read(2).unwrap(), b"");
-        assert_eq!(data.ignored()[".json"] + data.ignored()["hidden"], 2);
+        let passed_over = data.passed_over();
+        assert_eq!(passed_over.count(&Reason::Ending("json".to_owned())), 1);
+        assert_eq!(passed_over.count(&Reason::System), 1);
         let unpacked = if archive == "set.tar" {
             0
         } else {
@@ -137,7 +141,7 @@ fn a_list_names_images_from_its_own_folder() {
         names(&data, &folder.path("")),
         ["images/b.png", "images/a.jpg"]
     );
-    assert_eq!(data.ignored()["listed twice"], 1);
+    assert_eq!(data.passed_over().count(&Reason::ListedTwice), 1);
 
     folder.write("wrong.lst", b"images/a.jpg\nimages/c.jpg\nimages\n");
     let error = folder.open("wrong.lst").unwrap_err();
@@ -169,6 +173,15 @@ fn sources_without_images_say_what_they_are_instead() {
         folder.open("empty"),
         Err(Error::EmptyFolder { .. })
     ));
+    folder.write("hidden/.cache/a.png", b"-");
+    let error = folder.open("hidden").unwrap_err();
+    assert!(
+        error.to_string().ends_with("other files: 1 hidden"),
+        "{error}"
+    );
+    folder.write("shards/0.tar", b"-");
+    let error = folder.open("shards").unwrap_err();
+    assert!(error.hint().unwrap().contains("*.tar"), "{error}");
     for name in ["a.csv", "b.csv", "c.md"] {
         folder.write(&format!("texts/{name}"), b"-");
     }
@@ -188,7 +201,7 @@ fn sources_without_images_say_what_they_are_instead() {
     folder.write("blank.txt", b"# nothing\n");
     assert!(matches!(
         folder.open("blank.txt"),
-        Err(Error::NoImages { .. })
+        Err(Error::EmptyList { n_comments: 1, .. })
     ));
     assert!(matches!(DataSet::open(""), Err(Error::NoImages { .. })));
 }
@@ -262,7 +275,10 @@ fn damaged_and_hostile_archives_are_errors() {
     folder.write("empty.tar", b"");
     assert!(matches!(
         folder.open("empty.tar"),
-        Err(Error::NoImages { .. })
+        Err(Error::OtherContent {
+            found: Content::Nothing,
+            ..
+        })
     ));
 }
 
@@ -303,7 +319,9 @@ fn links_and_devices_in_archives_are_not_followed() {
     folder.write("odd.tar", &builder.into_inner().unwrap());
     let error = folder.open("odd.tar").unwrap_err();
     assert!(
-        error.to_string().ends_with("4 not a regular file"),
+        error.to_string().ends_with(
+            "2 not a regular file, 1 symbolic link in an archive, 1 hard link in an archive"
+        ),
         "{error}"
     );
 }
@@ -337,7 +355,8 @@ fn sockets_are_named_for_what_they_are() {
     folder.write("d/a.jpg", b"-");
     let _other = std::os::unix::net::UnixListener::bind(folder.path("d/s.jpg")).unwrap();
     let data = folder.open("d").unwrap();
-    assert_eq!((data.len(), data.ignored()["not a regular file"]), (1, 1));
+    let n_others = data.passed_over().count(&Reason::NotAFile);
+    assert_eq!((data.len(), n_others), (1, 1));
 }
 
 #[cfg(unix)]
@@ -351,7 +370,7 @@ fn links_are_followed_loops_are_passed_over_and_dangling_links_are_errors() {
     symlink(folder.path("set"), folder.path("set/loop")).unwrap();
     let data = folder.open("set").unwrap();
     assert_eq!(names(&data, &folder.path("set")), ["b.jpg", "linked/a.jpg"]);
-    assert_eq!(data.ignored()["link to a folder above it"], 1);
+    assert_eq!(data.passed_over().count(&Reason::Loop), 1);
 
     symlink(folder.path("nowhere.jpg"), folder.path("set/gone.jpg")).unwrap();
     let error = folder.open("set").unwrap_err();

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use simmim_checkpoint::write_bytes_atomic;
 use simmim_config::Difference;
 use simmim_data::DataSet;
+use simmim_train::observer::tell_looking;
 use simmim_train::{Job, Observer, StopFlag, pretrain};
 
 pub use grid::Grid;
@@ -61,8 +62,8 @@ pub fn ablate(
     observer: &mut dyn Observer,
     stop: &StopFlag,
 ) -> Result<Summary<RunResult>, Error> {
-    let place = ablation.first().config.data.path.as_deref();
-    let data = Arc::new(DataSet::open(place.unwrap_or_default())?);
+    let mut told = |n_files| tell_looking(observer, n_files);
+    let data = Arc::new(ablation.first().config.open_data(Some(&mut told))?);
     let task = PreTrainings { ablation, data };
     let fits = ablation.points().iter().filter(|point| point.fit.is_ok());
     let points = fits.map(|point| sweep::Point {

@@ -25,7 +25,7 @@ pub fn pretrain(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
         .into());
     }
     in_threads(job.config.train.threads, || {
-        let prepared = prepare::prepare(job)?;
+        let prepared = prepare::prepare(job, observer)?;
         Session::open(job, prepared, observer)?.run(stop)
     })
 }

@@ -8,13 +8,14 @@ use simmim_collective::{Collective, agree, on_first};
 use simmim_config::codebook::{self, Codebook};
 use simmim_config::keys::Target;
 use simmim_config::{Plan, RawConfig, auto};
-use simmim_data::{BatchPlan, DataSet, ImageSample, Reporter, Survey, Views};
+use simmim_data::{BatchPlan, DataSet, ImageSample, Reporter, Survey, Views, Watch};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::network::Network;
 use crate::clusters;
 use crate::error::{Error, write_error};
 use crate::learner::Learner;
+use crate::observer::{Observer, tell_looking};
 use crate::run::{Found, Images, Job, Prepared, SharedFile, divide, fit_to_images};
 use crate::run_folder::{self, Mode, RunFolder};
 
@@ -22,12 +23,12 @@ use crate::run_folder::{self, Mode, RunFolder};
 const MAX_SURVEYED: usize = 64;
 
 /// Looks at the images, and puts the configuration into numbers.
-pub(super) fn prepare(job: &Job) -> Result<Prepared<Network>, Error> {
+pub(super) fn prepare(job: &Job, observer: &mut dyn Observer) -> Result<Prepared<Network>, Error> {
     let stored = match job.mode {
         Mode::Resume => stored_codebook(job)?,
         Mode::New | Mode::Overwrite => None,
     };
-    agree(&*job.collective, prepare_alone(job, stored))
+    agree(&*job.collective, prepare_alone(job, stored, observer))
 }
 
 /// The codebook that rank 0 finds in the run folder, on every rank.
@@ -52,14 +53,22 @@ fn write_temporary(codebook: &Codebook) -> Result<TempPath, Error> {
 }
 
 /// What each rank finds out for itself.
-fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network>, Error> {
+fn prepare_alone(
+    job: &Job,
+    stored: Option<Codebook>,
+    observer: &mut dyn Observer,
+) -> Result<Prepared<Network>, Error> {
     let plan = match &stored {
         Some(codebook) => Plan::with_codebook(job.config.clone(), Some(codebook.shape()))?,
         None => Plan::new(job.config.clone())?,
     };
-    let data = Arc::new(DataSet::open(
-        job.config.data.path.as_deref().unwrap_or_default(),
-    )?);
+    let mut told = |n_files| tell_looking(observer, n_files);
+    // What all ranks do is told by one.
+    let watch: Option<Watch<'_>> = match job.collective.rank() {
+        0 => Some(&mut told),
+        _ => None,
+    };
+    let data = Arc::new(job.config.open_data(watch)?);
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(data.len())));
     let sample = ImageSample {
         max_images: MAX_SURVEYED,
@@ -67,6 +76,7 @@ fn prepare_alone(job: &Job, stored: Option<Codebook>) -> Result<Prepared<Network
     };
     let survey = Survey::of(&data, sample, &plan.decode_settings(), &reporter)?;
     let mut notes = vec![auto::describe(&survey)];
+    notes.extend(data.passed_over().notes(data.len()));
     let found = Found {
         data: &data,
         reporter: &reporter,

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use simmim_data::printable;
+
 use crate::error::Error;
 use crate::error::write_error;
 use crate::metrics::Record;
@@ -55,7 +57,7 @@ impl<'o> Voice<'o> {
             Event::Picture(path) => format!("drew {}", path.display()),
         };
         // The log is for reading afterwards: a run does not end because a line of it could not be written.
-        let _ = writeln!(self.log, "{:.3} {line}", unix_secs());
+        let _ = writeln!(self.log, "{:.3} {}", unix_secs(), printable(&line));
     }
 }
 

@@ -240,7 +240,7 @@ fn report(summary: &Summary<RunResult>, progress: &Progress, talk: Talk) -> anyh
             "bad_images": progress.n_bad(),
         }))?;
     } else {
-        output::data(summary.table.display())?;
+        output::path(&summary.table)?;
     }
     Ok(())
 }

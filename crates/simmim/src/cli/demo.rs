@@ -101,7 +101,7 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
     if talk == Talk::Json {
         output::data(json::done(&outcome, progress.n_bad()))?;
     } else if let Some(picture) = &outcome.picture {
-        output::data(picture.display())?;
+        output::path(picture)?;
     }
     Ok(())
 }

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use simmim_data::DataSet;
 use simmim_eval::embed::{EmbedSettings, Format, embed};
 use simmim_eval::features::{Choice, Extractor, Pool};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
-use super::{Talk, output, tell};
+use super::{Talk, output, sources, tell};
 
 /// Between two lines on how far it has come.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -100,8 +99,9 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
     let extractor = Extractor::open(&args.from)?;
     let choice = args.feature.choice();
     extractor.width_of(choice)?;
-    let data = Arc::new(DataSet::open(&args.data)?);
     tell(talk, format!("weights: {}", extractor.file().display()));
+    let only = extractor.config().only()?;
+    let data = Arc::new(sources::open(&args.data, only, talk)?);
     let (begun, mut told) = (Instant::now(), Instant::now());
     let mut seen = |n_done: usize| {
         if told.elapsed() >= LINE_EVERY {

@@ -7,12 +7,13 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use simmim_checkpoint::write_bytes_atomic;
+use simmim_data::printable_lines;
 use simmim_eval::{Evaluation, FineTuned, Measured, TestSet, evaluate, report};
 use simmim_train::in_threads;
 use simmim_train::scores::{MultiLabelScores, Scores};
 
 use super::failure::Usage;
-use super::{Talk, output, tell};
+use super::{Talk, output, tell, tell_passed_over};
 
 /// The most classes of which it is drawn which are taken for which.
 const MOST_DRAWN: usize = 1000;
@@ -71,6 +72,7 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
         talk,
         format!("{} images: {}", test.len(), which(test.measured())),
     );
+    tell_passed_over(talk, test.data());
     // Even with --quiet, because the figures mean something else than they seem to.
     if test.measured() == Measured::AllSinceChanged {
         output::say(
@@ -93,14 +95,16 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
     if let Some(folder) = &args.out {
         // The scores last: where they stand, the tables stand too.
         write(folder, &files)?;
-        write(
-            folder,
-            &[("scores.json", format!("{line:#}\n").into_bytes())],
-        )?;
+        write(folder, &[("scores.json", shown_json(&line).into_bytes())])?;
         tell(talk, format!("written to {}", folder.display()));
     }
     output::data(line)?;
     Ok(())
+}
+
+/// JSON in several lines. A class may be called anything, and JSON leaves some of what steers a terminal as it is.
+fn shown_json(value: &Value) -> String {
+    printable_lines(&format!("{value:#}\n")).into_owned()
 }
 
 fn which(measured: Measured) -> &'static str {

@@ -1,5 +1,7 @@
 //! From an error to what the user reads and to the exit code.
 
+use simmim_data::printable;
+
 use super::output::StdoutError;
 
 /// Exit code: the run failed.
@@ -142,12 +144,12 @@ fn is_setting(error: &simmim_data::Error) -> bool {
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let causes: Vec<String> = error
         .chain()
-        .map(|cause| one_line(&cause.to_string()))
+        .map(|cause| printable(&one_line(&cause.to_string())).into_owned())
         .collect();
     let text = format!("error: {}", causes.join(": "));
     // The outermost error that has advice: it knows most of what the user wanted.
     match error.chain().find_map(hint) {
-        Some(hint) => format!("{text}\nhint: {hint}"),
+        Some(hint) => format!("{text}\nhint: {}", printable(&hint)),
         None => text,
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use clap::Args;
 use simmim_collective::Alone;
 use simmim_config::{Layer, RawConfig, recipe};
+use simmim_data::absolute_spec;
 use simmim_train::finetune::{finetune, source_layer};
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, Outcome};
@@ -160,7 +161,7 @@ fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
         Ok(())
     };
     // The run stores it, and may be resumed from another folder.
-    let from = (from != SCRATCH).then(|| super::sources::from_anywhere(from));
+    let from = (from != SCRATCH).then(|| absolute_spec(from));
     set("finetune.from", from.transpose()?)?;
     set(
         "finetune.weights",
@@ -180,7 +181,7 @@ fn report(outcome: &Outcome, progress: &Progress, talk: Talk) -> anyhow::Result<
     if talk == Talk::Json {
         output::data(json::done(outcome, progress.n_bad()))?;
     } else {
-        output::data(outcome.out.display())?;
+        output::path(&outcome.out)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use simmim_train::in_threads;
 
 use super::embed::FeatureArgs;
 use super::failure::Usage;
-use super::{Talk, output, tell};
+use super::{Talk, output, tell, tell_passed_over};
 
 /// Measure how well nearest neighbours in an encoder's features predict labels.
 ///
@@ -76,6 +76,7 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
         return Err(Usage::new(message, "neighbours vote for one label an image").into());
     }
     tell(talk, format!("weights: {}", extractor.file().display()));
+    tell_passed_over(talk, set.data());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let n_classes = set.labels().n_classes();
     let found = in_threads(args.threads, || -> anyhow::Result<_> {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use simmim_config::{Layer, RawConfig};
+use simmim_data::absolute_spec;
 use simmim_sweep::Summary;
 use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot};
 
 use super::failure::Usage;
 use super::progress::Progress;
-use super::sources::{data_path, from_anywhere};
+use super::sources::data_path;
 use super::{Talk, finetune, interrupt, output};
 
 /// Compare a pre-trained encoder with training from scratch on shares of the labels.
@@ -85,7 +86,7 @@ fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
     let (name, mut layers) = finetune::layers(Path::new(&args.from), args.recipe.as_deref())?;
     let all = args.set.iter().map(|text| Layer::set(text));
     layers.extend(all.collect::<Result<Vec<_>, _>>()?);
-    let from = from_anywhere(&args.from)?;
+    let from = absolute_spec(&args.from)?;
     // Over --set, which must not lead the runs to another encoder.
     layers.push(Layer::set(&format!("finetune.from={from}"))?);
     let configured = |layers: &[Layer]| -> anyhow::Result<RawConfig> {
@@ -99,7 +100,7 @@ fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
     layers.extend(of_scratch.collect::<Result<Vec<_>, _>>()?);
     let scratch = configured(&layers)?;
     let data = pretrained.data.path.clone().unwrap_or_default();
-    let test = args.test.as_deref().map(from_anywhere).transpose()?;
+    let test = args.test.as_deref().map(absolute_spec).transpose()?;
     Ok(LowShot {
         recipe: name,
         pretrained,
@@ -135,7 +136,7 @@ fn report(summary: &Summary<LowShotResult>, progress: &Progress, talk: Talk) -> 
             "plot": summary.plot,
         }))?;
     } else {
-        output::data(summary.table.display())?;
+        output::path(&summary.table)?;
     }
     Ok(())
 }

@@ -16,9 +16,11 @@ mod pretrain;
 mod recipes;
 mod reconstruct;
 
+mod arguments;
 mod failure;
 mod interrupt;
 mod json;
+mod limits;
 mod output;
 mod photos;
 mod probe;
@@ -31,6 +33,7 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 use simmim_config::MAX_THREADS;
+use simmim_data::{DataSet, printable};
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///
@@ -119,9 +122,17 @@ pub(crate) fn tell(talk: Talk, line: impl Display) {
     }
 }
 
+/// Says what a source passes over, where talk is wanted.
+pub(crate) fn tell_passed_over(talk: Talk, data: &DataSet) {
+    for note in data.passed_over().notes(data.len()) {
+        tell(talk, printable(&note));
+    }
+}
+
 /// Runs the command of the command line.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| arguments::refuse(&error));
+    limits::allow_many_files();
     let talk = match (cli.json, cli.quiet) {
         // JSON goes without talk, so `--quiet` adds nothing to it.
         (true, _) => Talk::Json,

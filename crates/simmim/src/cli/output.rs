@@ -1,7 +1,10 @@
 //! Data to stdout, talk to stderr.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+
+use simmim_data::{printable, printable_lines};
 
 /// Stdout could not be written to.
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +18,30 @@ impl StdoutError {
     }
 }
 
-/// Writes a line of data, at once.
-pub(crate) fn data(line: impl Display) -> Result<(), StdoutError> {
+/// Writes a line of data, or several, at once. What steers a terminal is escaped in a way that is JSON's too.
+pub(crate) fn data(lines: impl Display) -> Result<(), StdoutError> {
+    write(&printable_lines(&lines.to_string()))
+}
+
+/// Writes a path of the user's own, as it is where a program reads it.
+pub(crate) fn path(path: &Path) -> Result<(), StdoutError> {
+    let path = path.to_string_lossy();
+    if io::stdout().is_terminal() {
+        write(&printable(&path))
+    } else {
+        write(&path)
+    }
+}
+
+fn write(line: &str) -> Result<(), StdoutError> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     // So that a program sees each line when it is written, and a full disk is an error of that line.
     Ok(stdout.flush()?)
 }
 
-/// Says a line to the user. That nobody listens is no error.
-pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+/// Says a line to the user, or several, without anything that steers a terminal. That nobody listens is no error.
+pub(crate) fn say(lines: impl Display) {
+    let lines = lines.to_string();
+    let _ = writeln!(io::stderr().lock(), "{}", printable_lines(&lines));
 }

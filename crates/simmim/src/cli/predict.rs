@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use simmim_data::DataSet;
 use simmim_eval::{FineTuned, PredictSettings, Prediction, predict};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
-use super::{Talk, output, tell};
+use super::{Talk, output, sources, tell};
 
 /// Predict the labels of images with a fine-tuned model.
 ///
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
     tell(talk, format!("weights: {}", model.file().display()));
     let n_bad: usize = in_threads(args.threads, || {
         let each = args.images.iter();
-        each.map(|spec| write(&model, spec, args))
+        each.map(|spec| write(&model, spec, args, talk))
             // Ends at the first error, of a source or of stdout; images that cannot be read are counted instead.
             .sum::<anyhow::Result<usize>>()
     })?;
@@ -67,8 +66,9 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
 }
 
 /// Writes a line for each image that `spec` names; returns how many could not be read.
-fn write(model: &FineTuned, spec: &str, args: &PredictArgs) -> anyhow::Result<usize> {
-    let data = Arc::new(DataSet::open(spec)?);
+fn write(model: &FineTuned, spec: &str, args: &PredictArgs, talk: Talk) -> anyhow::Result<usize> {
+    let only = model.plan().config().only()?;
+    let data = Arc::new(sources::open(spec, only, talk)?);
     let settings = PredictSettings {
         n_labels: args.top,
         batch_size: args.batch_size,

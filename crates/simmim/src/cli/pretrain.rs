@@ -109,7 +109,7 @@ fn report(outcome: &Outcome, progress: &Progress, talk: Talk) -> anyhow::Result<
     if talk == Talk::Json {
         output::data(json::done(outcome, progress.n_bad()))?;
     } else {
-        output::data(outcome.out.display())?;
+        output::path(&outcome.out)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use simmim_eval::probe::{FeatureSet, ProbeSettings, Probed, Solver, Trial, featu
 use simmim_train::in_threads;
 
 use super::failure::Usage;
-use super::{Talk, output, tell};
+use super::{Talk, output, tell, tell_passed_over};
 
 /// Between two lines on how far it has come.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -80,6 +80,7 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     let set = labelled_set(args)?;
     let split = set.subset(args.labels, args.seed)?;
     tell(talk, format!("weights: {}", extractor.file().display()));
+    tell_passed_over(talk, set.data());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let (features, found) = in_threads(args.threads, || -> anyhow::Result<_> {
         let images = LabelledImages {

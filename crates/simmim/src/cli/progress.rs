@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use simmim_data::BadImage;
+use simmim_data::{BadImage, printable};
 use simmim_train::metrics::Record;
 use simmim_train::{Event, Observer};
 
@@ -200,7 +200,7 @@ impl Observer for Progress {
             self.write_json(event);
         }
         match event {
-            Event::Note(text) => self.voice.say(text),
+            Event::Note(text) => self.voice.say(&printable(text)),
             Event::Point {
                 name,
                 number,

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use simmim_config::{Layer, RawConfig};
-use simmim_data::DataSet;
+use simmim_data::Only;
 use simmim_eval::Trained;
 use simmim_train::in_threads;
 
 use super::failure::Usage;
 use super::mask::MaskArgs;
-use super::{Talk, n_threads, output, tell};
+use super::{Talk, n_threads, output, sources, tell};
 
 /// Images that are taken from a folder.
 const MOST_OF_A_FOLDER: usize = 16;
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
             "ratio": masks.ratio(),
         }))?;
     } else {
-        output::data(args.out.display())?;
+        output::path(&args.out)?;
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ fn expand(arguments: &[PathBuf], talk: Talk) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn images_of(folder: &Path, talk: Talk) -> anyhow::Result<Vec<PathBuf>> {
-    let data = DataSet::open(&folder.to_string_lossy())?;
+    let data = sources::open(&folder.to_string_lossy(), Only::default(), talk)?;
     let n_taken = data.len().min(MOST_OF_A_FOLDER);
     if n_taken < data.len() {
         tell(

@@ -1,16 +1,17 @@
 //! Where a configuration comes from: recipe, file, command line, or the images themselves.
 
-use std::env;
 use std::num::{NonZero, ParseIntError};
-use std::path::{Path, absolute};
+use std::path::Path;
 use std::thread::available_parallelism;
 
 use simmim_config::{Layer, RawConfig, auto};
-use simmim_data::{DataSet, ImageSample, Reporter, Survey};
+use simmim_data::{DataSet, ImageSample, Only, Opening, Reporter, Survey, absolute_spec};
+use simmim_train::observer::tell_looking;
 
 use super::failure::Usage;
 use super::pretrain::PretrainArgs;
 use super::progress::Progress;
+use super::{Talk, tell, tell_passed_over};
 
 /// Images whose headers are read to choose a configuration.
 const SURVEYED: ImageSample = ImageSample {
@@ -77,14 +78,29 @@ fn stem(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
+/// The images that `spec` names, of which `only` takes what it takes in folders and archives. Says how far it is where that takes
+/// long, and what is passed over.
+pub(crate) fn open(spec: &str, only: Only, talk: Talk) -> anyhow::Result<DataSet> {
+    let mut told = |n_files| tell(talk, format!("looking for images: {n_files} files so far"));
+    let opening = Opening {
+        only,
+        watch: Some(&mut told),
+    };
+    let data = DataSet::open_with(spec, opening)?;
+    tell_passed_over(talk, &data);
+    Ok(data)
+}
+
 /// What the images and the machine suggest, with the reasons told.
 fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
     // Looked up alone: the other keys need not fit together before the choice is under them.
-    let keys = ["data.path", "data.max_pixels"];
-    let layers = keys.iter().filter_map(|key| set_last(args, key));
-    let layers: Vec<Layer> = layers.map(Layer::set).collect::<Result<_, _>>()?;
-    let config = RawConfig::from_layers(&layers)?;
-    let data = DataSet::open(&data_path(args.data.as_deref(), &config)?)?;
+    let keys = ["data.path", "data.only", "data.max_pixels"];
+    let set = keys.iter().filter_map(|key| set_last(args, key));
+    let layers: Vec<Layer> = set.map(Layer::set).collect::<Result<_, _>>()?;
+    let mut config = RawConfig::from_layers(&layers)?;
+    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+    let mut told = |n_files| tell_looking(progress, n_files);
+    let data = config.open_data(Some(&mut told))?;
     // The run itself counts unreadable images and holds them against its limit.
     let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(&data, SURVEYED, &config.decode_settings(), &reporter)?;
@@ -133,42 +149,5 @@ pub(crate) fn data_path(data: Option<&str>, config: &RawConfig) -> anyhow::Resul
         )
     };
     let path = data.or(config.data.path.as_deref()).ok_or_else(missing)?;
-    from_anywhere(path)
-}
-
-/// The same images, named so that the run can go on from another working folder: each path made absolute.
-pub(crate) fn from_anywhere(spec: &str) -> anyhow::Result<String> {
-    // What exists is not taken apart: its name may have commas and braces.
-    if Path::new(spec).exists() {
-        return Ok(absolute(spec)?.to_string_lossy().into_owned());
-    }
-    let folder = env::current_dir()?;
-    let folder = folder.to_string_lossy();
-    // Put in front of a pattern, such a folder would become a part of the pattern.
-    if folder.contains(['{', '}', ',', '*', '?', '[', ']']) {
-        return Ok(spec.to_owned());
-    }
-    let absolute = |piece: &str| {
-        let piece = piece.trim();
-        // A brace in front of the first slash stands for absolute paths.
-        if piece.is_empty() || Path::new(piece).is_absolute() || piece.starts_with("{/") {
-            piece.to_owned()
-        } else {
-            format!("{folder}/{piece}")
-        }
-    };
-    Ok(split_commas(spec)
-        .map(absolute)
-        .collect::<Vec<_>>()
-        .join(","))
-}
-
-/// The pieces between the commas that are not inside braces.
-fn split_commas(spec: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0_i32;
-    spec.split(move |letter| {
-        depth += i32::from(letter == '{') - i32::from(letter == '}');
-        // A brace that closes nothing must not hide the commas behind it.
-        letter == ',' && depth <= 0
-    })
+    Ok(absolute_spec(path)?)
 }

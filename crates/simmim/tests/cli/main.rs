@@ -16,6 +16,7 @@ mod folders;
 mod help;
 mod kills;
 mod old_runs;
+mod passed_over;
 mod resume;
 mod sandbox;
 mod sources;
