@@ -1,6 +1,6 @@
 //! Chooses a configuration from the images and the machine, and says why.
 
-use simmim_data::{MaskKind, Survey};
+use simmim_data::{Exif, MaskKind, Survey};
 
 use crate::keys::Normalise;
 use crate::plan::Plan;
@@ -162,16 +162,55 @@ fn choose_length(
     }
 }
 
-/// One line on a data set.
-pub fn describe(survey: &Survey) -> String {
-    let formats: Vec<String> = survey.formats.keys().map(ToString::to_string).collect();
-    format!(
+/// What there is to know of a data set, a line each.
+pub fn describe(survey: &Survey, config: &RawConfig) -> Vec<String> {
+    let mut lines = vec![format!(
         "{} images ({}), median size {} x {} px",
         survey.n_images,
-        formats.join(", "),
+        describe_formats(survey),
         survey.median_px[0],
         survey.median_px[1]
-    )
+    )];
+    if survey.n_turned > 0 {
+        let done = match config.data.exif {
+            Exif::Stored => {
+                "they are read as they are stored, as torchvision reads them; data.exif = \"upright\" turns them"
+            }
+            Exif::Upright => "they are turned upright (data.exif)",
+        };
+        lines.push(format!(
+            "{} of {} images carry an EXIF tag that turns or mirrors them: {done}",
+            survey.n_turned,
+            of_sample(survey)
+        ));
+    }
+    lines
+}
+
+/// The formats; of several, how many images have each.
+fn describe_formats(survey: &Survey) -> String {
+    if let [(only, _)] = survey.formats.iter().collect::<Vec<_>>()[..] {
+        return only.to_string();
+    }
+    let each = survey
+        .formats
+        .iter()
+        .map(|(format, n)| format!("{n} {format}"));
+    let each = each.collect::<Vec<_>>().join(", ");
+    if survey.n_sampled == survey.n_images {
+        each
+    } else {
+        format!("of {}: {each}", of_sample(survey))
+    }
+}
+
+/// How many images were looked at.
+fn of_sample(survey: &Survey) -> String {
+    if survey.n_sampled == survey.n_images {
+        survey.n_images.to_string()
+    } else {
+        format!("{} looked at", survey.n_sampled)
+    }
 }
 
 /// The range of AvgDist that the paper found best, in pixels of images of this size (`[H, W]`).
@@ -230,6 +269,7 @@ mod tests {
         Survey {
             n_images,
             n_sampled: 64,
+            n_turned: 0,
             median_px: [side; 2],
             min_px: [side; 2],
             max_px: [side; 2],

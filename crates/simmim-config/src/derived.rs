@@ -124,6 +124,7 @@ impl RawConfig {
     pub fn decode_settings(&self) -> DecodeSettings {
         DecodeSettings {
             max_pixels: self.data.max_pixels as u64,
+            exif: self.data.exif,
         }
     }
 

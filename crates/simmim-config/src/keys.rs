@@ -4,7 +4,7 @@
 //! `simmim recipes keys` prints, the reading and the writing all come from these lines.
 
 use simmim_autograd::{PixelLoss, Precision};
-use simmim_data::MaskKind;
+use simmim_data::{Exif, MaskKind};
 use simmim_device::DeviceChoice;
 use simmim_model::{DecayRule, InitRule, Scope};
 use toml::Value;
@@ -121,6 +121,8 @@ section! {
         channels: usize = 3,
         /// Size of the crops in pixels: one number, or [height, width].
         image_size: [usize; 2] = [224, 224],
+        /// What is done with the EXIF tag by which cameras say which way up a picture is; TIFFs are always turned upright.
+        exif: Exif = Exif::Stored,
         /// Which mean and standard deviation normalise the channels: those of ImageNet, or those of this data set.
         normalise: Normalise = Normalise::ImageNet,
         /// Mean of each channel, of values in 0 to 1; with `std`, takes the place of `normalise`.
@@ -408,6 +410,10 @@ words! {
 
 words_of! {
     InitRule { Standard = "standard", Paper = "paper" }
+}
+
+words_of! {
+    Exif { Stored = "stored", Upright = "upright" }
 }
 
 words_of! {

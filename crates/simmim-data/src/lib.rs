@@ -58,7 +58,7 @@
 //!
 //! - JPEG is not decoded at reduced scale: the decoder cannot, and crops of the method show two
 //!   thirds of an image or more, so that only much larger images would gain.
-//! - EXIF orientation and colour profiles are ignored, as in the reference ([`decode`]).
+//! - Colour profiles are ignored, as in the reference, and so is the EXIF orientation unless it is asked for ([`Exif`]).
 //! - Colour jitter, which the reference leaves out beside [`RandAugment`]; weighted and other sets of
 //!   distortions; erasing by a constant colour; mixing sample by sample.
 //! - Palette, floating-point and JPEG-compressed TIFF are refused with an error.
@@ -91,7 +91,7 @@ pub use augment::{Distortion, Interpolation, RandAugment};
 pub use batch::{Batch, FIXED_EPOCH};
 pub use content::Content;
 pub use crop::{Crop, CropSettings};
-pub use decode::{DecodeSettings, Format, Header, Image, Samples, decode, probe};
+pub use decode::{DecodeSettings, Exif, Format, Header, Image, Samples, decode, probe};
 pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;

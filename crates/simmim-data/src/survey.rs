@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use simmim_random::{Purpose, Stream};
 
 use crate::Error;
-use crate::decode::{DecodeSettings, Format, Header, probe};
+use crate::decode::{DecodeSettings, Format, Header, is_turned_by_exif, probe};
 use crate::report::Reporter;
 use crate::source::DataSet;
 
@@ -49,6 +49,8 @@ pub struct Survey {
     pub min_px: [usize; 2],
     /// The largest height and the largest width.
     pub max_px: [usize; 2],
+    /// How many images carry an EXIF tag that turns or mirrors them.
+    pub n_turned: usize,
     /// How many images have each format.
     pub formats: BTreeMap<Format, usize>,
     /// How many images have each number of channels, alpha included.
@@ -69,12 +71,14 @@ impl Survey {
         reporter: &Reporter,
     ) -> Result<Self, Error> {
         let entries = sample.entries(data.len())?;
-        let mut headers = Vec::new();
+        let (mut headers, mut n_turned) = (Vec::new(), 0);
         for &entry_idx in &entries {
-            match data
-                .read(entry_idx)
-                .and_then(|bytes| probe(&bytes, settings))
-            {
+            let looked_at = data.read(entry_idx).and_then(|bytes| {
+                let header = probe(&bytes, settings)?;
+                n_turned += usize::from(is_turned_by_exif(&bytes, settings)?);
+                Ok(header)
+            });
+            match looked_at {
                 Ok(header) => headers.push(header),
                 Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
             }
@@ -83,7 +87,10 @@ impl Survey {
         if headers.is_empty() {
             return Err(reporter.none_readable(entries.len()));
         }
-        Ok(Self::from_headers(data.len(), &headers))
+        Ok(Self {
+            n_turned,
+            ..Self::from_headers(data.len(), &headers)
+        })
     }
 
     fn from_headers(n_images: usize, headers: &[Header]) -> Self {
@@ -97,6 +104,7 @@ impl Survey {
         Self {
             n_images,
             n_sampled: headers.len(),
+            n_turned: 0,
             median_px: at(headers.len() / 2),
             min_px: at(0),
             max_px: at(headers.len() - 1),

@@ -4,7 +4,9 @@
 //! against [`DecodeSettings`], so that a file which promises a gigantic image costs nothing.
 
 mod channels;
+mod exif;
 mod jpeg;
+mod orientation;
 mod raster;
 mod tiff;
 
@@ -12,10 +14,13 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use image::metadata::Orientation;
+
 use crate::Error;
 use crate::content::Content;
 use channels::Color;
 pub(crate) use channels::luma_u8;
+pub use exif::Exif;
 
 /// A format that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,12 +62,15 @@ pub struct DecodeSettings {
     /// Pillow refuses an image as a decompression bomb. Source: Pillow, `Image.MAX_IMAGE_PIXELS` and
     /// `DecompressionBombError`.
     pub max_pixels: u64,
+    /// What is done with the orientation that EXIF data tell.
+    pub exif: Exif,
 }
 
 impl Default for DecodeSettings {
     fn default() -> Self {
         Self {
             max_pixels: 2 * 89_478_485,
+            exif: Exif::Stored,
         }
     }
 }
@@ -154,8 +162,8 @@ pub struct Image {
 ///   alpha is dropped; 16 bits stay 16 bits.
 /// - To any other number: only an image with exactly so many samples per pixel is taken, as it is.
 ///
-/// The EXIF orientation is ignored, as in torchvision's image folder, which the method's published
-/// results were obtained with. Colour profiles are ignored, too.
+/// The EXIF orientation of JPEG, PNG and WebP is ignored, as in torchvision's image folder, which the method's published
+/// results were obtained with, unless [`Exif::Upright`] is asked for. Colour profiles are ignored, too.
 ///
 /// A JPEG must be whole: one that ends before its end marker, or in whose coded data the decoder
 /// finds damage, is an error. Bytes after the image are allowed.
@@ -171,7 +179,12 @@ pub fn decode(bytes: &[u8], channels: usize, settings: &DecodeSettings) -> Resul
         Format::Tiff => tiff::decode(bytes, settings),
         other => raster::decode(bytes, other, settings),
     })?;
-    channels::convert(decoded, channels)
+    let image = channels::convert(decoded, channels)?;
+    if settings.exif == Exif::Stored {
+        return Ok(image);
+    }
+    let tag = guarded(format, || Ok(exif::orientation(bytes, format, settings)))?;
+    Ok(orientation::turned(image, tag))
 }
 
 /// Reads the header of an image file only. What [`decode`] refuses because of it is refused here, too.
@@ -180,13 +193,29 @@ pub fn decode(bytes: &[u8], channels: usize, settings: &DecodeSettings) -> Resul
 /// Those of [`decode`] that need no more than the header.
 pub fn probe(bytes: &[u8], settings: &DecodeSettings) -> Result<Header, Error> {
     let format = sniff(bytes)?;
-    let header = guarded(format, || match format {
+    let mut header = guarded(format, || match format {
         Format::Jpeg => jpeg::probe(bytes),
         Format::Tiff => tiff::probe(bytes),
         other => raster::probe(bytes, other, settings),
     })?;
     settings.check(&header)?;
+    if settings.exif == Exif::Upright {
+        let tag = guarded(format, || Ok(exif::orientation(bytes, format, settings)))?;
+        if orientation::swaps_sides(tag) {
+            (header.width, header.height) = (header.height, header.width);
+        }
+    }
     Ok(header)
+}
+
+/// Whether an image carries an EXIF tag that turns or mirrors it.
+///
+/// # Errors
+/// [`Error::UnknownFormat`], and [`Error::Decode`] where a decoder panics.
+pub(crate) fn is_turned_by_exif(bytes: &[u8], settings: &DecodeSettings) -> Result<bool, Error> {
+    let format = sniff(bytes)?;
+    let tag = guarded(format, || Ok(exif::orientation(bytes, format, settings)))?;
+    Ok(tag != Orientation::NoTransforms)
 }
 
 /// An image in the colours of its file.

@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 
+use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::channels::Color;
@@ -15,6 +16,17 @@ pub(super) fn probe(
 ) -> Result<Header, Error> {
     let decoder = open(bytes, format, settings)?;
     Ok(describe(&decoder, format)?.0)
+}
+
+/// The orientation in the EXIF data of an image, where it has any.
+pub(super) fn orientation(
+    bytes: &[u8],
+    format: Format,
+    settings: &DecodeSettings,
+) -> Option<Orientation> {
+    // What is wrong with the image is said where it is decoded.
+    let mut decoder = open(bytes, format, settings).ok()?;
+    decoder.orientation().ok()
 }
 
 pub(super) fn decode(

@@ -1,7 +1,7 @@
 //! Damaged and hostile image bytes give errors, never panics, and cost nothing.
 
 use image::{DynamicImage, ImageFormat};
-use simmim_data::{DecodeSettings, Error, Format, decode, probe};
+use simmim_data::{DecodeSettings, Error, Exif, Format, decode, probe};
 use simmim_random::{Purpose, Stream};
 
 use crate::drawn::{encode, jpeg, picture};
@@ -35,6 +35,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
 /// Small enough that a header which lies costs no time.
 const LIMITS: DecodeSettings = DecodeSettings {
     max_pixels: 1 << 20,
+    exif: Exif::Stored,
 };
 
 #[test]
@@ -132,7 +133,10 @@ fn gigantic_headers_are_refused_before_anything_is_allocated() {
 
 #[test]
 fn one_limit_counts_pixels_in_every_format_and_is_known_from_the_header() {
-    let with = |max_pixels| DecodeSettings { max_pixels };
+    let with = |max_pixels| DecodeSettings {
+        max_pixels,
+        ..DecodeSettings::default()
+    };
     for (name, bytes) in samples() {
         assert!(decode(&bytes, 3, &with(33 * 29)).is_ok(), "{name}");
         for error in [
@@ -160,6 +164,7 @@ fn a_raised_limit_of_pixels_is_the_only_limit() {
     assert!(error.hint().unwrap().contains("raise data.max_pixels"));
     let raised = DecodeSettings {
         max_pixels: 400_000_000,
+        ..DecodeSettings::default()
     };
     assert_eq!(probe(&bytes, &raised).unwrap().width, 20_000);
 }

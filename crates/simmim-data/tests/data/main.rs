@@ -15,3 +15,4 @@ mod masks;
 mod resizing;
 mod sharing;
 mod sources;
+mod turned;

@@ -17,7 +17,7 @@ use crate::learner::Learner;
 use crate::load_weights::load_encoder;
 use crate::observer::Observer;
 use crate::run::{
-    Found, Images, Job, Outcome, Prepared, Session, divide, fit_to_images, in_threads,
+    Found, Images, Job, Outcome, Prepared, Session, divide, fit_to_images, in_threads, survey,
     told_by_first,
 };
 use crate::run_folder::{Mode, has_checkpoint, weights_of};
@@ -75,7 +75,8 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     FineTunePlan::new(job.config.clone(), classes.clone())?;
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(set.data().len())));
     let counts = set.labels().counts(split.train());
-    let mut notes = notes::of_images(&set, &counts);
+    let mut notes = survey(&job.config, set.data(), &reporter)?;
+    notes.extend(notes::of_images(&set, &counts));
     let found = Found {
         data: set.data(),
         reporter: &reporter,

@@ -27,7 +27,6 @@ pub(super) fn of_images(set: &LabelledSet, counts: &[usize]) -> Vec<String> {
         "held-out images are a share of each class"
     };
     let mut notes = vec![format!("{n_classes} classes of {each}; {held_out}")];
-    notes.extend(set.data().passed_over().notes(set.data().len()));
     if let Some(test) = set.left_alone() {
         notes.push(format!(
             "{} is left alone for `simmim evaluate`: the best weights are chosen on a share of the training images",

@@ -8,7 +8,7 @@ use simmim_collective::{Collective, agree, on_first};
 use simmim_config::codebook::{self, Codebook};
 use simmim_config::keys::Target;
 use simmim_config::{Plan, RawConfig, auto};
-use simmim_data::{BatchPlan, DataSet, ImageSample, Reporter, Survey, Views, Watch};
+use simmim_data::{BatchPlan, DataSet, Reporter, Views, Watch};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::network::Network;
@@ -16,11 +16,8 @@ use crate::clusters;
 use crate::error::{Error, write_error};
 use crate::learner::Learner;
 use crate::observer::{Observer, tell_looking};
-use crate::run::{Found, Images, Job, Prepared, SharedFile, divide, fit_to_images};
+use crate::run::{Found, Images, Job, Prepared, SharedFile, divide, fit_to_images, survey};
 use crate::run_folder::{self, Mode, RunFolder};
-
-/// Images whose headers are read to describe a data set, at most.
-const MAX_SURVEYED: usize = 64;
 
 /// Looks at the images, and puts the configuration into numbers.
 pub(super) fn prepare(job: &Job, observer: &mut dyn Observer) -> Result<Prepared<Network>, Error> {
@@ -70,13 +67,7 @@ fn prepare_alone(
     };
     let data = Arc::new(job.config.open_data(watch)?);
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(data.len())));
-    let sample = ImageSample {
-        max_images: MAX_SURVEYED,
-        seed: job.config.train.seed,
-    };
-    let survey = Survey::of(&data, sample, &plan.decode_settings(), &reporter)?;
-    let mut notes = vec![auto::describe(&survey)];
-    notes.extend(data.passed_over().notes(data.len()));
+    let mut notes = survey(&job.config, &data, &reporter)?;
     let found = Found {
         data: &data,
         reporter: &reporter,

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use simmim_collective::Collective;
 use simmim_config::RawConfig;
 use simmim_config::auto::{self, WARMUP_SHARE};
-use simmim_data::{BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation, Reporter};
+use simmim_data::{
+    BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation, Reporter, Survey,
+};
 
 use crate::error::Error;
 
+/// Images whose headers are read to describe a data set, at most.
+const MAX_SURVEYED: usize = 64;
 /// Images that a data set's mean and standard deviation are measured on, at most.
 const MAX_MEASURED: usize = 1000;
 
@@ -32,6 +36,25 @@ pub(crate) fn divide(config: &RawConfig, collective: &dyn Collective) -> BatchSe
         world: collective.world(),
         ..config.batches()
     }
+}
+
+/// Looks at some of the images, and says what there is to know of them: formats, sizes, and what is passed over.
+///
+/// # Errors
+/// [`Error::Data`] where none of them can be read, or too many cannot.
+pub(crate) fn survey(
+    config: &RawConfig,
+    data: &DataSet,
+    reporter: &Reporter,
+) -> Result<Vec<String>, Error> {
+    let sample = ImageSample {
+        max_images: MAX_SURVEYED,
+        seed: config.train.seed,
+    };
+    let survey = Survey::of(data, sample, &config.decode_settings(), reporter)?;
+    let mut notes = auto::describe(&survey, config);
+    notes.extend(data.passed_over().notes(data.len()));
+    Ok(notes)
 }
 
 /// The images that were found, and how many ranks share them.

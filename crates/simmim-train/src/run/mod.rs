@@ -13,7 +13,7 @@ mod voice;
 use crate::error::Error;
 
 pub use images::Images;
-pub(crate) use images::{Found, divide, fit_to_images};
+pub(crate) use images::{Found, divide, fit_to_images, survey};
 pub use job::{Job, Outcome};
 pub(crate) use session::{Prepared, Session};
 pub(crate) use shared_file::{SharedFile, told_by_first};
