@@ -109,24 +109,25 @@ pub(super) fn add_compressed(index: &mut Index<'_>, path: &Path) -> Result<(), E
         again: Cursor::default(),
         rest: Gunzip::new(compressed),
     };
-    let mut has_garbage = false;
-    loop {
+    let (mut is_begun, mut has_garbage) = (false, false);
+    while let Some(block) = block_behind(&mut tape).map_err(|e| damaged(path, e))? {
+        if !is_header(&block) {
+            if !is_begun {
+                return Err(damaged(path, no_header(&block)));
+            }
+            has_garbage = true;
+            // To the end, where gzip has its checksum.
+            io::copy(&mut tape, &mut io::sink()).map_err(|e| damaged(path, e))?;
+            break;
+        }
+        is_begun = true;
+        tape.again = Cursor::new(block);
         let mut tar = tar::Archive::new(tape);
         for entry in tar.entries().map_err(|e| damaged(path, e))? {
             let mut entry = entry.map_err(|e| damaged(path, e))?;
             members.add(&mut entry, None)?;
         }
         tape = tar.into_inner();
-        match block_behind(&mut tape).map_err(|e| damaged(path, e))? {
-            None => break,
-            Some(block) if is_header(&block) => tape.again = Cursor::new(block),
-            Some(_) => {
-                has_garbage = true;
-                // To the end, where gzip has its checksum.
-                io::copy(&mut tape, &mut io::sink()).map_err(|e| damaged(path, e))?;
-                break;
-            }
-        }
     }
     if has_garbage || tape.rest.has_garbage() {
         members.index.pass_over(Reason::BehindEnd);
@@ -165,8 +166,18 @@ fn open(index: &Index<'_>, path: &Path, expected: Content) -> Result<File, Error
                 _ => "a tar archive",
             },
         }),
+        None if expected == Content::Tar && begin.iter().any(|byte| *byte != 0) => {
+            Err(damaged(path, no_header(&begin)))
+        }
         _ => Ok(file),
     }
+}
+
+/// What is wrong with an archive that begins in another way than with a member. Not all of what it begins with: it may be anything.
+fn no_header(begin: &[u8]) -> io::Error {
+    let first = begin[..begin.len().min(8)].escape_ascii();
+    let message = format!("it does not begin as a tar archive does (first bytes: {first})");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// The next block that is not of zeros, cut short at the end of the file; `None` where there is none.
@@ -188,7 +199,7 @@ fn block_behind(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
 fn is_header(block: &[u8]) -> bool {
     /// Where the checksum stands, which counts as blanks in the sum.
     const CHECKSUM: std::ops::Range<usize> = 148..156;
-    if block.len() != BLOCK_BYTES || block[0] == 0 {
+    if block.len() != BLOCK_BYTES {
         return false;
     }
     let others = block.iter().enumerate();

@@ -29,7 +29,7 @@ const SYSTEM_FOLDERS: [&str; 10] = [
 const SYSTEM_FILES: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store"];
 
 /// Time without a word after which a watch is told how far it is.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Files between two looks at the clock.
 const N_BETWEEN_LOOKS: u64 = 64;
 

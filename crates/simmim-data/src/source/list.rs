@@ -8,10 +8,18 @@ use super::named::{Finder, ListFault};
 use super::passed_over::Reason;
 use super::text::read_text;
 use crate::Error;
+use crate::content::Content;
 
 /// Adds the images that a text file names, in its order. A path named twice counts once.
 pub(super) fn add(index: &mut Index<'_>, list: &Path) -> Result<(), Error> {
     let text = read_text(list)?;
+    if let Some(found @ (Content::LfsPointer | Content::WebPage)) = Content::of(text.as_bytes()) {
+        return Err(Error::OtherContent {
+            path: list.to_owned(),
+            found,
+            expected: "a list of paths",
+        });
+    }
     let mut seen = HashSet::new();
     let mut named = Vec::new();
     let mut n_comments = 0;

@@ -259,6 +259,11 @@ fn archives_of_another_kind_are_named() {
             b"version https://git-lfs.github.com/spec/v1\n",
             Content::LfsPointer,
         ),
+        (
+            "list.txt",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            Content::LfsPointer,
+        ),
         ("packed.tar.xz", xz, Content::Xz),
         ("packed.zip", b"PK\x03\x04rest", Content::Zip),
     ] {
@@ -268,6 +273,20 @@ fn archives_of_another_kind_are_named() {
             matches!(&error, Error::OtherContent { found: named, .. } if *named == found);
         assert!(is_named, "{name}: {error}");
         assert!(error.hint().is_some(), "{name}");
+    }
+    for (name, bytes) in [
+        ("odd.tar", b"\x1b]0;title\x07".repeat(99)),
+        ("odd.tgz", gzip(b"\x1b]0;")),
+    ] {
+        folder.write(name, &bytes);
+        let error = folder.open(name).unwrap_err();
+        let Error::Archive { source, .. } = &error else {
+            panic!("{name}: {error}");
+        };
+        assert!(
+            source.to_string().contains("(first bytes: \\x1b]0;"),
+            "{name}: {source}"
+        );
     }
     // An old archive has no sign of its own, and its first bytes are the name of a member.
     let mut old = tar::Header::new_old();
