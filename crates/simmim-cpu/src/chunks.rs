@@ -1,7 +1,6 @@
 //! Division of rows among threads, by shape alone.
 
 use crate::dispatch::for_each_level;
-use crate::lanes::copy;
 use crate::scratch::with_zeros;
 use crate::value::Value;
 use rayon::prelude::*;
@@ -89,6 +88,12 @@ impl<'a, T: Value> SharedRows<'a, T> {
         }
     }
 
+    /// Where the rows start.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn start(&self) -> *const T {
+        self.start
+    }
+
     /// Consecutive rows.
     ///
     /// # Safety
@@ -110,22 +115,28 @@ impl<'a, T: Value> SharedRows<'a, T> {
         }
     }
 
-    /// Writes columns of a row, from `column` on.
+    /// `n` columns of a row, from `column` on.
     ///
     /// # Safety
-    /// Nothing else may reach these columns of this row at the same time.
-    pub(crate) unsafe fn write(&self, row: usize, column: usize, values: &[T]) {
+    /// For as long as the result lives, nothing else may reach these columns of this row.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "must be compiled at its caller's instruction level"
+    )]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "that columns are not shared is the caller's promise"
+    )]
+    pub(crate) unsafe fn cells_mut(&self, row: usize, column: usize, n: usize) -> &mut [T] {
         assert!(
-            row < self.n_rows
-                && column
-                    .checked_add(values.len())
-                    .is_some_and(|end| end <= self.width),
+            row < self.n_rows && column.checked_add(n).is_some_and(|end| end <= self.width),
             "columns beyond the row"
         );
         // SAFETY: the columns lie within the slice that this borrows, and the caller has them alone.
         unsafe {
             let start = self.start.add(row * self.width + column);
-            copy(values, std::slice::from_raw_parts_mut(start, values.len()));
+            std::slice::from_raw_parts_mut(start, n)
         }
     }
 }

@@ -52,23 +52,6 @@ pub(crate) fn max(values: &[f32]) -> f32 {
     rest.iter().copied().fold(largest_of(partial), f32::max)
 }
 
-/// to = from, of equal lengths, without a call: for a few vectors at a time.
-#[inline(always)]
-#[allow(
-    clippy::inline_always,
-    reason = "a call takes longer than the copy of a short row"
-)]
-pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
-    let (vectors, rest) = to.as_chunks_mut::<LANES>();
-    let (from, from_rest) = from.as_chunks::<LANES>();
-    for (to, from) in vectors.iter_mut().zip(from) {
-        *to = *from;
-    }
-    for (to, from) in rest.iter_mut().zip(from_rest) {
-        *to = *from;
-    }
-}
-
 /// The largest of the lanes: halved again and again, which takes four steps instead of sixteen.
 #[inline(always)]
 #[allow(

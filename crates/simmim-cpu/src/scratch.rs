@@ -1,27 +1,29 @@
 //! Memory that each thread keeps from call to call: once it is large enough, kernels ask the system for none.
 
+use crate::aligned::Aligned;
+use crate::lanes::LANES;
 use std::cell::Cell;
 
 thread_local! {
-    static OF_TASKS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static OF_TASKS: Cell<Aligned> = Cell::default();
     /// Apart from the other, because a thread that adds up parts takes on tasks meanwhile.
     static OF_SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Calls `f` with buffers of these lengths, whose values are not defined.
+/// Calls `f` with buffers of these lengths, each from a cache line on, whose values are not defined.
 pub(crate) fn with_scratch<const N: usize>(lens: [usize; N], f: impl FnOnce([&mut [f32]; N])) {
     // Taken out while in use: a nested task of the pool finds an empty one.
     let mut scratch = OF_TASKS.take();
-    let len = lens.iter().sum();
+    let len = lens.iter().map(|len| len.next_multiple_of(LANES)).sum();
     if scratch.len() < len {
-        scratch.resize(len, 0.0);
+        scratch = Aligned::zeros(len);
     }
     let mut rest = &mut scratch[..len];
     f(lens.map(|len| {
         let part = std::mem::take(&mut rest);
-        let (part, others) = part.split_at_mut(len);
+        let (part, others) = part.split_at_mut(len.next_multiple_of(LANES));
         rest = others;
-        part
+        &mut part[..len]
     }));
     OF_TASKS.set(scratch);
 }

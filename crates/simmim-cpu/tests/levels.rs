@@ -3,7 +3,7 @@
 
 use half::bf16;
 use simmim_cpu::attention::{
-    Order, PADDING, Pattern, Saved, Windows, attention, attention_backward, softmax_rows,
+    Order, PADDING, Pattern, Saved, Windows, attention, attention_backward, softmax_rows, stats_len,
 };
 use simmim_cpu::classes::{argmax, nearest, quantise};
 use simmim_cpu::cosine::{Inputs, normalise, normalise_backward};
@@ -216,7 +216,7 @@ fn of_softmax() -> Results {
     named([("softmax_rows", weights)])
 }
 
-fn of_attention() -> Results {
+fn of_attention(precision: Precision) -> Results {
     let dims = Heads::new(3, 50, 21);
     let n_out = 20 * dims.tokens * dims.heads * dims.head_dim;
     let (qkv, dout) = (values(3 * n_out, 0), values(n_out, 2));
@@ -228,13 +228,15 @@ fn of_attention() -> Results {
             dims,
             bias,
             windows,
-            precision: Precision::F32,
+            precision,
         };
-        attention(&qkv, pattern, &mut out);
+        let mut stats = vec![0.0; stats_len(pattern, n_out)];
+        attention(&qkv, pattern, &mut out, &mut stats);
         let mut dbias = vec![0.0; dims.heads * dims.tokens * dims.tokens];
         let saved = Saved {
             qkv: &qkv,
             out: &out,
+            stats: &stats,
         };
         attention_backward(saved, pattern, &dout, &mut dqkv, &mut dbias);
         let index: Vec<u32> = (0..2500).map(|i| i % 97).collect();
@@ -490,8 +492,14 @@ fn every_number_of_threads_gives_the_same_bits() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
         let both = [Precision::F32, Precision::Bf16];
         let results = || {
-            let others = [kernels(), of_attention(), narrow_products()];
-            [&both.map(products)[..], &others].concat().concat()
+            let others = [kernels(), narrow_products()];
+            [
+                &both.map(products)[..],
+                &both.map(of_attention)[..],
+                &others,
+            ]
+            .concat()
+            .concat()
         };
         lines(&pool.build().unwrap().install(results))
     };

@@ -14,14 +14,20 @@ mod padded;
 mod part;
 mod pattern;
 mod softmax;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 mod windows;
 
 use crate::chunks::{SharedRows, add};
-use crate::scratch::{with_scratch, with_zeros};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::block::Kind;
+use crate::scratch::with_zeros;
+use crate::value::Value;
 use padded::PaddedLogits;
-use part::{Backward, Logits};
+use part::{BackwardSource, Part, Source, Target};
 use rayon::prelude::*;
-use simmim_device::Heads;
+use simmim_device::{Heads, Precision};
+use std::ops::Range;
 
 pub use pattern::Pattern;
 pub use softmax::{PADDING, softmax_rows};
@@ -32,71 +38,120 @@ const PARTS: usize = 16;
 /// As [`PARTS`], of whole images in the backward with a bias: each part has a gradient of the bias of its own.
 const BIAS_PARTS: usize = 4;
 
-/// out = softmax(s q kᵀ + bias) v within each image or window.
+/// Which code computes an attention.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// The specification, over general products.
+    Plain,
+    /// A tile of queries at a time.
+    #[cfg(target_arch = "x86_64")]
+    Tiled(Kind),
+}
+
+impl Way {
+    fn of(precision: Precision) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kind) = Kind::of(precision) {
+            return Self::Tiled(kind);
+        }
+        let _ = precision;
+        Self::Plain
+    }
+
+    fn keeps_stats(self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+}
+
+/// Values of the statistics that [`attention`] keeps of a result of `out_len` values for its backward; none where the backward
+/// computes the weights from nothing.
+pub fn stats_len(pattern: Pattern<'_>, out_len: usize) -> usize {
+    if Way::of(pattern.precision).keeps_stats() {
+        2 * out_len / pattern.dims.head_dim
+    } else {
+        0
+    }
+}
+
+/// out = softmax(s q kᵀ + bias) v within each image or window; writes `stats` for the backward.
 ///
 /// # Shapes
-/// `qkv` `[B, L, 3, N, d]`, `out` `[B, L, N, d]`.
-pub fn attention(qkv: &[f32], pattern: Pattern<'_>, out: &mut [f32]) {
+/// `qkv` `[B, L, 3, N, d]`, `out` `[B, L, N, d]`, `stats` as [`stats_len`] says.
+pub fn attention<T: Value>(qkv: &[T], pattern: Pattern<'_>, out: &mut [T], stats: &mut [f32]) {
+    assert_eq!(
+        stats.len(),
+        stats_len(pattern, out.len()),
+        "attention: statistics of another length"
+    );
+    forward(Way::of(pattern.precision), qkv, pattern, out, stats);
+}
+
+fn forward<T: Value>(way: Way, qkv: &[T], pattern: Pattern<'_>, out: &mut [T], stats: &mut [f32]) {
     pattern.assert_fits(qkv, out);
-    let n_groups = out.len() / pattern.dims.out_len();
-    let out = SharedRows::new(out, pattern.dims.width());
+    let dims = pattern.dims;
+    let n_groups = out.len() / dims.out_len();
+    let from = Source {
+        qkv,
+        bias: pattern.bias,
+    };
+    let to = Target {
+        out: SharedRows::new(out, dims.width()),
+        stats: SharedRows::new(stats, 2 * dims.tokens),
+    };
     pattern.in_parts(n_groups, PARTS, |_, part, groups| {
-        let (one, logits) = (part.len(), part.dims.padded_len());
-        let lens = [
-            3 * one,
-            one,
-            logits,
-            part.heads.len() * logits,
-            part.dims.row_len(),
-        ];
-        with_scratch(lens, |[qkv_part, result, weights, biases, regions]| {
-            part.padded_biases(pattern.bias, biases);
-            for group in groups.map(|idx| pattern.group(idx)) {
-                for (from, to) in part.of_qkv(qkv).zip(qkv_part.chunks_exact_mut(one)) {
-                    group.gather(from, to);
-                }
-                let [q, k, v] = [0, 1, 2].map(|which| &qkv_part[which * one..][..one]);
-                let regions = group.regions(regions);
-                for (head, bias) in biases.chunks_exact(logits).enumerate() {
-                    let of = Logits {
-                        q,
-                        k,
-                        bias,
-                        regions,
-                    };
-                    part.weights(head, of, weights);
-                    let (p, v) = (part.dims.logits(weights), part.head(v, head));
-                    part.matmul(part.head_mut(result, head), p, v);
-                }
-                // SAFETY: `Order` holds each token of an image once and each group is one window of one image, so these
-                // columns of its rows are this task's alone.
-                unsafe { group.scatter(result, part.width(), &out, part.first_column()) };
+        let all = groups.clone().map(|idx| pattern.group(idx));
+        match way {
+            Way::Plain => part.forward(all, from, &to.out),
+            #[cfg(target_arch = "x86_64")]
+            Way::Tiled(kind) => {
+                let groups = pattern.and_next(&part, groups, n_groups);
+                tiled::forward(&part, kind, groups, from, &to);
             }
-        });
+        }
     });
 }
 
 /// What [`attention`] was given and what it gave.
 #[derive(Debug, Clone, Copy)]
-pub struct Saved<'a> {
+pub struct Saved<'a, T> {
     /// `[B, L, 3, N, d]`.
-    pub qkv: &'a [f32],
+    pub qkv: &'a [T],
     /// `[B, L, N, d]`.
-    pub out: &'a [f32],
+    pub out: &'a [T],
+    /// What [`attention`] kept.
+    pub stats: &'a [f32],
 }
 
 /// Gradients of [`attention`]: writes `dqkv` and, where there is a bias, `dbias`.
 ///
 /// # Shapes
 /// `dout` as the result, `dqkv` as `qkv`; `dbias` `[N, T, T]`, or empty without a bias.
-pub fn attention_backward(
-    saved: Saved<'_>,
+pub fn attention_backward<T: Value>(
+    saved: Saved<'_, T>,
     pattern: Pattern<'_>,
-    dout: &[f32],
-    dqkv: &mut [f32],
+    dout: &[T],
+    dqkv: &mut [T],
     dbias: &mut [f32],
 ) {
-    let Saved { qkv, out } = saved;
+    let to = Gradients { dqkv, dbias };
+    backward(Way::of(pattern.precision), saved, pattern, dout, to);
+}
+
+/// What [`attention_backward`] writes.
+struct Gradients<'a, T> {
+    dqkv: &'a mut [T],
+    dbias: &'a mut [f32],
+}
+
+fn backward<T: Value>(
+    way: Way,
+    saved: Saved<'_, T>,
+    pattern: Pattern<'_>,
+    dout: &[T],
+    to: Gradients<'_, T>,
+) {
+    let Saved { qkv, out, stats } = saved;
+    let Gradients { dqkv, dbias } = to;
     pattern.assert_fits(qkv, out);
     assert!(
         dout.len() == out.len()
@@ -107,16 +162,31 @@ pub fn attention_backward(
     let dims = pattern.dims;
     let n_groups = out.len() / dims.out_len();
     let dqkv = SharedRows::new(dqkv, 3 * dims.width());
-    let from = Backward {
+    let from = BackwardSource {
         qkv,
         bias: pattern.bias,
         out,
         dout,
+        stats,
+    };
+    let run = |part: Part, groups: Range<usize>, dbiases: &mut [f32]| {
+        let all = groups.clone().map(|idx| pattern.group(idx));
+        match way {
+            Way::Plain => part.backward(all, from, &dqkv, dbiases),
+            #[cfg(target_arch = "x86_64")]
+            Way::Tiled(kind) => {
+                let groups = pattern.and_next(&part, groups, n_groups);
+                let to = tiled::Gradients {
+                    qkv: &dqkv,
+                    biases: dbiases,
+                };
+                tiled::backward(&part, kind, groups, from, to);
+            }
+        }
     };
     if pattern.bias.is_none() {
         pattern.in_parts(n_groups, PARTS, |_, part, groups| {
-            let groups = groups.map(|idx| pattern.group(idx));
-            part.backward(groups, from, &dqkv, &mut []);
+            run(part, groups, &mut []);
         });
         return;
     }
@@ -132,8 +202,7 @@ pub fn attention_backward(
             let first = idx * dims.heads + part.heads.start;
             // SAFETY: each head of each part is one task's.
             let sums = unsafe { all.rows_mut(first, part.heads.len()) };
-            let groups = groups.map(|idx| pattern.group(idx));
-            part.backward(groups, from, &dqkv, sums);
+            run(part, groups, sums);
         });
         add_unpadded(sums, dims, dbias);
     });
@@ -159,6 +228,14 @@ mod tests {
     use crate::matmul::tests::ramp;
     use proptest::prelude::*;
     use simmim_device::Precision;
+
+    /// The result and its statistics.
+    fn attended(qkv: &[f32], pattern: Pattern<'_>) -> (Vec<f32>, Vec<f32>) {
+        let mut out = vec![f32::NAN; qkv.len() / 3];
+        let mut stats = vec![f32::NAN; stats_len(pattern, out.len())];
+        attention(qkv, pattern, &mut out, &mut stats);
+        (out, stats)
+    }
 
     /// The definition, in f64, for one image and one head.
     fn reference(qkv: &[f32], bias: Option<&[f32]>, dims: Heads, head: usize) -> Vec<f64> {
@@ -201,8 +278,7 @@ mod tests {
             let qkv = ramp(batch * (3 * dims.out_len()), 1.1);
             let bias = ramp(heads * tokens * tokens, 0.3);
             let bias = biased.then_some(&bias[..]);
-            let mut out = vec![0.0; batch * dims.out_len()];
-            attention(&qkv, Pattern { dims, bias, windows: None, precision: Precision::F32 }, &mut out);
+            let (out, _) = attended(&qkv, Pattern { dims, bias, windows: None, precision: Precision::F32 });
             for image in 0..batch {
                 for head in 0..heads {
                     let expected = reference(&qkv[image * (3 * dims.out_len())..][..(3 * dims.out_len())], bias, dims, head);
@@ -239,15 +315,14 @@ mod tests {
                 }
                 parted
             };
-            let (mut out, mut parted_out) = (vec![0.0; rows * width], vec![0.0; rows * width]);
-            attention(&qkv, windowed, &mut out);
-            attention(&partition(&qkv), plain, &mut parted_out);
+            let (out, stats) = attended(&qkv, windowed);
+            let (parted_out, parted_stats) = attended(&partition(&qkv), plain);
             prop_assert_eq!(partition(&out), &parted_out[..]);
             let (mut dqkv, mut parted_dqkv) = (vec![0.0; qkv.len()], vec![0.0; qkv.len()]);
             let (mut dbias, mut parted_dbias) = (vec![0.0; bias.len()], vec![0.0; bias.len()]);
-            attention_backward(Saved { qkv: &qkv, out: &out }, windowed, &dout, &mut dqkv, &mut dbias);
+            attention_backward(Saved { qkv: &qkv, out: &out, stats: &stats }, windowed, &dout, &mut dqkv, &mut dbias);
             let (parted_qkv, parted_dout) = (partition(&qkv), partition(&dout));
-            let saved = Saved { qkv: &parted_qkv, out: &parted_out };
+            let saved = Saved { qkv: &parted_qkv, out: &parted_out, stats: &parted_stats };
             attention_backward(saved, plain, &parted_dout, &mut parted_dqkv, &mut parted_dbias);
             prop_assert_eq!(partition(&dqkv), parted_dqkv);
             // The bias's gradient is summed in other parts.
@@ -273,19 +348,14 @@ mod tests {
         let (order, regions) = (Order::new(&[0, 1, 2, 3]), [5, 7, 5, 7]);
         let qkv = ramp(3 * dims.out_len(), 1.0);
         let run = |qkv: &[f32]| {
-            let mut out = vec![0.0; dims.out_len()];
             let windows = Some(Windows::new(&order, &regions));
-            attention(
-                qkv,
-                Pattern {
-                    dims,
-                    bias: None,
-                    windows,
-                    precision: Precision::F32,
-                },
-                &mut out,
-            );
-            out
+            let pattern = Pattern {
+                dims,
+                bias: None,
+                windows,
+                precision: Precision::F32,
+            };
+            attended(qkv, pattern).0
         };
         let mut changed = qkv.clone();
         for value in &mut changed[6..12] {
@@ -314,12 +384,13 @@ mod tests {
                     windows,
                     precision,
                 };
-                let (mut out, mut dqkv) = (vec![0.0; dout.len()], vec![0.0; qkv.len()]);
-                attention(&qkv, pattern, &mut out);
+                let (out, stats) = attended(&qkv, pattern);
+                let mut dqkv = vec![0.0; qkv.len()];
                 let mut dbias = vec![0.0; dims.heads * dims.logits_len()];
                 let saved = Saved {
                     qkv: &qkv,
                     out: &out,
+                    stats: &stats,
                 };
                 attention_backward(saved, pattern, &dout, &mut dqkv, &mut dbias);
                 [out, dqkv, dbias]

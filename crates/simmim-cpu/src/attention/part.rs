@@ -6,6 +6,7 @@ use super::softmax::{PADDING, ResultRows, softmax_backward, softmax_rows};
 use crate::chunks::SharedRows;
 use crate::matmul::{Matrix, MatrixMut, Store, matmul_serial_at};
 use crate::scratch::with_scratch;
+use crate::value::Value;
 use simmim_device::{Heads, Precision};
 use std::ops::Range;
 
@@ -18,13 +19,29 @@ pub(super) struct Logits<'a> {
     pub(super) regions: &'a [f32],
 }
 
+/// What a forward starts from, of the whole batch.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a, T> {
+    pub(super) qkv: &'a [T],
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+/// What a forward writes, of the whole batch.
+pub(super) struct Target<'a, T> {
+    /// `[B · L, N d]`.
+    pub(super) out: SharedRows<'a, T>,
+    /// `[groups · N, 2 T]`, or empty.
+    pub(super) stats: SharedRows<'a>,
+}
+
 /// What a backward starts from, of the whole batch.
 #[derive(Clone, Copy)]
-pub(super) struct Backward<'a> {
-    pub(super) qkv: &'a [f32],
+pub(super) struct BackwardSource<'a, T> {
+    pub(super) qkv: &'a [T],
     pub(super) bias: Option<&'a [f32]>,
-    pub(super) out: &'a [f32],
-    pub(super) dout: &'a [f32],
+    pub(super) out: &'a [T],
+    pub(super) dout: &'a [T],
+    pub(super) stats: &'a [f32],
 }
 
 /// What the backward of one head reads and writes. `values` are q, k, v, the result and its gradient of all heads of a
@@ -60,7 +77,7 @@ impl Part {
     }
 
     /// Columns of q, k and v.
-    pub(super) fn of_qkv<'a>(&self, values: &'a [f32]) -> impl Iterator<Item = Columns<'a>> {
+    pub(super) fn of_qkv<'a, T>(&self, values: &'a [T]) -> impl Iterator<Item = Columns<'a, T>> {
         let (width, first, n) = (self.dims.width(), self.first_column(), self.width());
         (0..3).map(move |which| Columns {
             values,
@@ -71,13 +88,34 @@ impl Part {
     }
 
     /// Columns of a result or of its gradient.
-    pub(super) fn of_out<'a>(&self, values: &'a [f32]) -> Columns<'a> {
+    pub(super) fn of_out<'a, T>(&self, values: &'a [T]) -> Columns<'a, T> {
         Columns {
             values,
             width: self.dims.width(),
             first: self.first_column(),
             n: self.width(),
         }
+    }
+
+    /// Those of such columns that head `idx` of these has.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn of_head<'a, T: Value>(
+        &self,
+        columns: Columns<'a, T>,
+        idx: usize,
+    ) -> Columns<'a, T> {
+        let n = self.dims.head_dim;
+        Columns {
+            first: columns.first + idx * n,
+            n,
+            ..columns
+        }
+    }
+
+    /// The row that head `idx` of these has in the statistics of a group.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn row_of_stats(&self, group: Group<'_>, idx: usize) -> usize {
+        group.idx * self.dims.heads + self.heads.start + idx
     }
 
     /// What head `idx` of these has, `[T, d]`.
@@ -126,12 +164,53 @@ impl Part {
         softmax_rows(weights, scale, of.bias, of.regions, tokens);
     }
 
-    /// The backward of some groups: columns of `dqkv` are written, the share of the biases' gradients is added.
-    pub(super) fn backward<'b>(
+    /// The forward of some groups.
+    pub(super) fn forward<'b, T: Value>(
         &self,
         groups: impl Iterator<Item = Group<'b>>,
-        from: Backward<'_>,
-        dqkv: &SharedRows<'_>,
+        from: Source<'_, T>,
+        out: &SharedRows<'_, T>,
+    ) {
+        let (one, logits) = (self.len(), self.dims.padded_len());
+        let lens = [
+            3 * one,
+            one,
+            logits,
+            self.heads.len() * logits,
+            self.dims.row_len(),
+        ];
+        with_scratch(lens, |[qkv_part, result, weights, biases, regions]| {
+            self.padded_biases(from.bias, biases);
+            for group in groups {
+                for (from, to) in self.of_qkv(from.qkv).zip(qkv_part.chunks_exact_mut(one)) {
+                    group.gather(from, to);
+                }
+                let [q, k, v] = array_of(qkv_part.chunks_exact(one));
+                let regions = group.regions(regions);
+                for (head, bias) in biases.chunks_exact(logits).enumerate() {
+                    let of = Logits {
+                        q,
+                        k,
+                        bias,
+                        regions,
+                    };
+                    self.weights(head, of, weights);
+                    let (p, v) = (self.dims.logits(weights), self.head(v, head));
+                    self.matmul(self.head_mut(result, head), p, v);
+                }
+                // SAFETY: `Order` holds each token of an image once and each group is one window of one image, so these
+                // columns of its rows are this task's alone.
+                unsafe { group.scatter(result, self.width(), out, self.first_column()) };
+            }
+        });
+    }
+
+    /// The backward of some groups: columns of `dqkv` are written, the share of the biases' gradients is added.
+    pub(super) fn backward<'b, T: Value>(
+        &self,
+        groups: impl Iterator<Item = Group<'b>>,
+        from: BackwardSource<'_, T>,
+        dqkv: &SharedRows<'_, T>,
         dbiases: &mut [f32],
     ) {
         let (one, logits, n_heads) = (self.len(), self.dims.padded_len(), self.heads.len());
@@ -215,6 +294,6 @@ impl Part {
 }
 
 /// The first N of some items, of which there are as many.
-fn array_of<T, const N: usize>(mut items: impl Iterator<Item = T>) -> [T; N] {
+pub(super) fn array_of<T, const N: usize>(mut items: impl Iterator<Item = T>) -> [T; N] {
     [(); N].map(|()| items.next().expect("as many as were asked for"))
 }

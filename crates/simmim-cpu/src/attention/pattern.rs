@@ -20,6 +20,14 @@ pub struct Pattern<'a> {
     pub precision: Precision,
 }
 
+/// What a thread is likely to work on next.
+#[derive(Clone, Copy)]
+pub(super) struct Next<'a> {
+    pub(super) group: Group<'a>,
+    /// How far its columns lie from those of the heads before.
+    pub(super) shift: isize,
+}
+
 impl<'a> Pattern<'a> {
     /// L, tokens of an image.
     pub(super) fn image_tokens(self) -> usize {
@@ -36,6 +44,7 @@ impl<'a> Pattern<'a> {
         let tokens = self.dims.tokens;
         let Some(windows) = self.windows else {
             return Group {
+                idx,
                 first_row: idx * tokens,
                 order: &[],
                 regions: &[],
@@ -43,13 +52,39 @@ impl<'a> Pattern<'a> {
         };
         let (order, regions) = windows.window(idx % self.n_windows(), tokens);
         Group {
+            idx,
             first_row: idx / self.n_windows() * self.image_tokens(),
             order,
             regions,
         }
     }
 
-    pub(super) fn assert_fits(self, qkv: &[f32], out: &[f32]) {
+    /// The groups of a task, each with what comes after it: the next group, or for the last one what the next task begins with.
+    pub(super) fn and_next(
+        self,
+        part: &Part,
+        groups: Range<usize>,
+        n_groups: usize,
+    ) -> impl Iterator<Item = (Group<'a>, Option<Next<'a>>)> {
+        let Part { dims, heads, .. } = part;
+        let (n, heads, all) = (heads.len(), heads.clone(), dims.heads);
+        groups.clone().map(move |idx| {
+            let (next, first_head) = if idx + 1 < groups.end || n == all {
+                (idx + 1, heads.start)
+            } else if heads.end < all {
+                (groups.start, heads.end)
+            } else {
+                (groups.end, 0)
+            };
+            let next = (next < n_groups).then(|| Next {
+                group: self.group(next),
+                shift: (first_head as isize - heads.start as isize) * dims.head_dim as isize,
+            });
+            (self.group(idx), next)
+        })
+    }
+
+    pub(super) fn assert_fits<T>(self, qkv: &[T], out: &[T]) {
         let (dims, image) = (self.dims, self.image_tokens() * self.dims.width());
         assert!(
             out.len().is_multiple_of(image) && qkv.len() == 3 * out.len(),

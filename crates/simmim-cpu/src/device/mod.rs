@@ -273,18 +273,29 @@ impl Device for CpuDevice {
         pattern: AttentionPattern<'_>,
         out: &mut Buffer,
     ) -> Option<Buffer> {
-        let qkv = self.widened(qkv);
-        let mut wide = self.floats(out.len());
-        attention::attention(
-            values(&qkv),
-            slices(pattern, self.precision),
-            values_mut(&mut wide),
-        );
-        self.copy(&wide, out);
-        self.release(wide);
-        self.release(qkv);
-        // The backward computes the weights of a head again while they are in the cache.
-        None
+        if qkv.element() != out.element() {
+            // Kernels are there for one element: no model has two.
+            let (qkv, mut wide) = (self.widened(qkv), self.floats(out.len()));
+            let stats = self.attention(&qkv, pattern, &mut wide);
+            self.copy(&wide, out);
+            self.release(wide);
+            self.release(qkv);
+            return stats;
+        }
+        let pattern = slices(pattern, self.precision);
+        let len = attention::stats_len(pattern, out.len());
+        let mut stats = (len > 0).then(|| self.floats(len));
+        let of_rows = stats.as_mut().map_or(&mut [][..], values_mut);
+        match (floats(qkv), floats_mut(out)) {
+            (Floats::Bf16(qkv), FloatsMut::Bf16(out)) => {
+                attention::attention(qkv, pattern, out, of_rows);
+            }
+            (Floats::F32(qkv), FloatsMut::F32(out)) => {
+                attention::attention(qkv, pattern, out, of_rows);
+            }
+            _ => unreachable!("both are of one element, as has been seen"),
+        }
+        stats
     }
 
     fn attention_backward(
@@ -294,23 +305,41 @@ impl Device for CpuDevice {
         dout: &Buffer,
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
-        let [qkv, out, dout] = [saved.qkv, saved.out, dout].map(|buffer| self.widened(buffer));
-        let mut wide = self.floats(dqkv.len());
-        let saved = attention::Saved {
-            qkv: values(&qkv),
-            out: values(&out),
-        };
+        let SavedAttention { qkv, out, stats } = saved;
+        if [qkv, out, dout]
+            .iter()
+            .any(|buffer| buffer.element() != dqkv.element())
+        {
+            let [qkv, out, dout] = [qkv, out, dout].map(|buffer| self.widened(buffer));
+            let mut wide = self.floats(dqkv.len());
+            let saved = SavedAttention {
+                qkv: &qkv,
+                out: &out,
+                stats,
+            };
+            let dbias = self.attention_backward(saved, pattern, &dout, &mut wide);
+            self.copy(&wide, dqkv);
+            for buffer in [wide, qkv, out, dout] {
+                self.release(buffer);
+            }
+            return dbias;
+        }
         let mut dbias = pattern.bias.map(|bias| self.floats(bias.len()));
-        attention::attention_backward(
-            saved,
+        let to = dbias.as_mut().map_or(&mut [][..], values_mut);
+        let (pattern, stats) = (
             slices(pattern, self.precision),
-            values(&dout),
-            values_mut(&mut wide),
-            dbias.as_mut().map_or(&mut [], values_mut),
+            stats.map_or(&[][..], values),
         );
-        self.copy(&wide, dqkv);
-        for buffer in [wide, qkv, out, dout] {
-            self.release(buffer);
+        match (floats(qkv), floats(out), floats(dout), floats_mut(dqkv)) {
+            (Floats::Bf16(qkv), Floats::Bf16(out), Floats::Bf16(dout), FloatsMut::Bf16(dqkv)) => {
+                let saved = attention::Saved { qkv, out, stats };
+                attention::attention_backward(saved, pattern, dout, dqkv, to);
+            }
+            (Floats::F32(qkv), Floats::F32(out), Floats::F32(dout), FloatsMut::F32(dqkv)) => {
+                let saved = attention::Saved { qkv, out, stats };
+                attention::attention_backward(saved, pattern, dout, dqkv, to);
+            }
+            _ => unreachable!("all are of one element, as has been seen"),
         }
         dbias
     }

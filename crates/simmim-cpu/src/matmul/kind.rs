@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Which operand is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// The left one, transposed: its rows are columns here.
     Left,
     Right,
@@ -15,7 +15,7 @@ pub(super) enum Side {
 
 /// How values lie along k in lanes of 32 bits, and what multiplies them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A value of f32 in each, by vectors.
     Values,
     /// A pair of bf16 in each, by vectors.
@@ -26,7 +26,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What this processor multiplies values of this precision by, if this module has it.
-    pub(super) fn of(precision: Precision) -> Option<Self> {
+    pub(crate) fn of(precision: Precision) -> Option<Self> {
         match (level(), precision) {
             (Level::Avx512Bf16 | Level::Amx, Precision::F32) => Some(Self::Values),
             (Level::Avx512Bf16, Precision::Bf16) => Some(Self::Pairs),
@@ -46,7 +46,7 @@ impl Kind {
     }
 
     /// Rows of a task are a multiple of this, so that tiles are whole.
-    pub(super) fn rows(self) -> usize {
+    pub(crate) fn rows(self) -> usize {
         if self == Self::Tiles { 32 } else { 24 }
     }
 

@@ -4,12 +4,14 @@ use crate::chunks::rows_per_task;
 use crate::value::Value;
 use rayon::prelude::*;
 
-/// A read-only matrix: a slice seen through two strides.
+/// A read-only matrix: a slice seen through two strides, and through an order of its lines where it has one.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, T = f32> {
     data: &'a [T],
     shape: [usize; 2],
     strides: [usize; 2],
+    /// The place of each line; empty where they lie one after the other.
+    order: &'a [u32],
 }
 
 impl<'a, T: Value> Matrix<'a, T> {
@@ -28,6 +30,49 @@ impl<'a, T: Value> Matrix<'a, T> {
             data,
             shape: [rows, columns],
             strides: [row_stride, 1],
+            order: &[],
+        }
+    }
+
+    /// The rows at these places of `[.., columns]`, for products of operands that are packed.
+    ///
+    /// # Panics
+    /// When `data` is too short.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn with_order(
+        data: &'a [T],
+        order: &'a [u32],
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        let n_places = order.iter().max().map_or(0, |last| *last as usize + 1);
+        assert_holds(data.len(), [n_places, columns], row_stride);
+        Self {
+            data,
+            shape: [order.len(), columns],
+            strides: [row_stride, 1],
+            order,
+        }
+    }
+
+    /// Some of its lines.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn some_rows(self, rows: std::ops::Range<usize>) -> Self {
+        let shape = [rows.len(), self.shape[1]];
+        if self.order.is_empty() {
+            let data = &self.data[rows.start * self.strides[0]..];
+            Self {
+                data,
+                shape,
+                ..self
+            }
+        } else {
+            let order = &self.order[rows];
+            Self {
+                shape,
+                order,
+                ..self
+            }
         }
     }
 
@@ -55,23 +100,34 @@ impl<'a, T: Value> Matrix<'a, T> {
         if len == 0 {
             &[]
         } else {
-            &self.data[idx * stride..][..len]
+            &self.data[self.place_of(idx) * stride..][..len]
         }
+    }
+
+    /// Whether lines lie as far apart as the stride says.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn has_stride(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Where a line is among all.
+    fn place_of(&self, idx: usize) -> usize {
+        self.order.get(idx).map_or(idx, |place| *place as usize)
     }
 
     /// Where [`Matrix::line`] `idx` starts, or would start if there were so many.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn place(&self, idx: usize) -> *const T {
         let stride = self.strides[usize::from(!self.rows_are_dense())];
-        self.data.as_ptr().wrapping_add(idx * stride)
+        self.data.as_ptr().wrapping_add(self.place_of(idx) * stride)
     }
 
-    /// All that lies from the first to the last of these [`Matrix::line`]s; nothing of none.
+    /// All that lies from the first to the last of these [`Matrix::line`]s; nothing of none, and where they have an order.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn lines(&self, lines: std::ops::Range<usize>) -> &'a [T] {
         let stride = self.strides[usize::from(!self.rows_are_dense())];
         match lines.clone().last() {
-            Some(last) if !self.line(last).is_empty() => {
+            Some(last) if self.order.is_empty() && !self.line(last).is_empty() => {
                 &self.data[lines.start * stride..last * stride + self.line(last).len()]
             }
             _ => &[],
@@ -80,6 +136,7 @@ impl<'a, T: Value> Matrix<'a, T> {
 
     /// The whole slice, and how far apart rows and columns start in it.
     pub(super) fn strided(&self) -> (&'a [T], [usize; 2]) {
+        assert!(self.order.is_empty(), "rows in an order have no stride");
         (self.data, self.strides)
     }
 
@@ -96,6 +153,7 @@ impl<'a, T: Value> Matrix<'a, T> {
             data: self.data,
             shape: [columns, rows],
             strides: [right, down],
+            order: self.order,
         }
     }
 }

@@ -9,6 +9,8 @@ pub(crate) mod amx;
 mod avx512;
 pub mod bf16;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod block;
+#[cfg(target_arch = "x86_64")]
 mod kind;
 mod matrix;
 #[cfg(target_arch = "x86_64")]

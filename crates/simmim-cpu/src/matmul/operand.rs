@@ -2,7 +2,9 @@
 
 use super::kind::{Kind, Packing, Side};
 use super::matrix::{Matrix, Threads};
-use super::pack::{Group, Groups, Line, Panels, interleave, turn, turn_to_tiles};
+use super::pack::{
+    Group, Groups, Line, Panels, interleave, interleave_vectors, turn, turn_to_tiles,
+};
 use crate::chunks::add;
 use crate::value::Value;
 use rayon::prelude::*;
@@ -16,7 +18,7 @@ const TILE_ROWS: usize = 32;
 /// An operand in lanes along k: panels of the vectors of a group, lane by lane; or, where a left one is multiplied by
 /// tiles, tile by tile.
 #[derive(Debug, Clone)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     kind: Kind,
     lines: Vec<Line>,
     groups: Groups,
@@ -27,7 +29,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    pub(super) const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         kind: Kind::Values,
         lines: Vec::new(),
         groups: Groups::NONE,
@@ -58,12 +60,7 @@ impl Packed {
             side,
             threads,
         } = packing;
-        (self.kind, self.depth, self.columns) = (kind, depth.len(), b.columns());
-        self.groups = Groups::new(self.columns, kind.group(side));
-        let len = self.lanes() * self.groups.vectors();
-        if self.lines.len() < len {
-            self.lines.resize(len, Line::ZERO);
-        }
+        self.lay_out([depth.len(), b.columns()], kind, side);
         if !b.rows_are_dense() {
             assert!(
                 side == Side::Right,
@@ -74,6 +71,36 @@ impl Packed {
             self.pack_tiles(b, depth, threads);
         } else {
             self.pack_rows(b, depth, threads);
+        }
+    }
+
+    /// Packs a left operand on the calling thread, whose rows are whole vectors one after the other, with zeros beyond its columns.
+    pub(crate) fn pack_vectors(&mut self, rows: &[f32], columns: usize, kind: Kind) {
+        let row_len = columns.next_multiple_of(16);
+        let depth = rows.len() / row_len;
+        if kind == Kind::Tiles {
+            let b = Matrix::with_row_stride(rows, depth, columns, row_len);
+            return self.pack_alone(b, Side::Left, kind);
+        }
+        self.lay_out([depth, columns], kind, Side::Left);
+        let (lanes, groups) = (self.lanes(), self.groups);
+        // SAFETY: this module runs only where `dispatch` has seen the bits of AVX-512 F, BW and BF16.
+        unsafe {
+            if kind == Kind::Values {
+                interleave_vectors::<1>(rows, groups, lanes, &mut self.lines);
+            } else {
+                interleave_vectors::<2>(rows, groups, lanes, &mut self.lines);
+            }
+        }
+    }
+
+    /// Makes room for an operand of this shape.
+    fn lay_out(&mut self, shape: [usize; 2], kind: Kind, side: Side) {
+        (self.kind, [self.depth, self.columns]) = (kind, shape);
+        self.groups = Groups::new(self.columns, kind.group(side));
+        let len = self.lanes() * self.groups.vectors();
+        if self.lines.len() < len {
+            self.lines.resize(len, Line::ZERO);
         }
     }
 

@@ -188,6 +188,40 @@ pub(super) unsafe fn interleave<const VALUES: usize, T: Value>(
     }
 }
 
+/// As [`interleave`], of rows of whole vectors one after the other: all panels, from the first lane on.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) fn interleave_vectors<const VALUES: usize>(
+    rows: &[f32],
+    groups: Groups,
+    lanes: usize,
+    to: &mut [Line],
+) {
+    let (vectors, _) = rows.as_chunks::<16>();
+    let n_vectors = groups.vectors();
+    for Group { first, width } in (0..groups.len()).map(|idx| groups.get(idx)) {
+        let panel = &mut to[lanes * first..][..lanes * width];
+        let pairs = vectors.chunks(VALUES * n_vectors);
+        for (to, rows) in panel.chunks_exact_mut(width).zip(pairs) {
+            let (upper, lower) = rows.split_at(n_vectors);
+            let upper = &upper[first..][..width];
+            let lower = if lower.is_empty() {
+                &[[0.0; 16]; 4][..width]
+            } else {
+                &lower[first..][..width]
+            };
+            for ((to, upper), lower) in to.iter_mut().zip(upper).zip(lower) {
+                let upper = load_whole(upper);
+                let lanes = if VALUES == 1 {
+                    _mm512_castps_si512(upper)
+                } else {
+                    interleaved(upper, load_whole(lower))
+                };
+                store(to, lanes);
+            }
+        }
+    }
+}
+
 /// Lanes of the rows `depth` of a group of columns of `b`, which lie together: each lane in as many lines as the group
 /// has vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]

@@ -190,6 +190,9 @@ impl Task<'_> {
         depth: Range<usize>,
     ) -> Option<Strip> {
         let kind = self.b.kind();
+        if !a.has_stride() {
+            return None;
+        }
         let (_, [row_stride, _]) = a.strided();
         let Floats::Bf16(_) = T::floats(a.line(rows.start)) else {
             return None;
