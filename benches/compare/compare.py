@@ -32,11 +32,20 @@ VIT_B = dict(VIT_S, variant="vit-b/16", width=768, heads=12)
 SWIN_T = dict(
     family="swin", variant="swin-t", patch=4, width=96, depths=[2, 2, 6, 2], heads=3, image_size=192, window=6
 )
-SWIN_B = dict(SWIN_T, variant="swin-b", width=128, depths=[2, 2, 18, 2], heads=4)
+SWIN_B = dict(SWIN_T, variant="swin-b", width=128, depths=[2, 2, 18, 2], heads=4, batch=8)
+SWINV2_T = dict(SWIN_T, family="swinv2", variant="swinv2-t")
 
 STEP_ROWS = {
-    f"{name}-{precision}": dict(model, precision=precision, batch=16)
-    for name, model in [("vit-s", VIT_S), ("swin-t", SWIN_T), ("vit-b", VIT_B), ("swin-b", SWIN_B)]
+    f"{name}-{precision}": dict(dict(batch=16), **model, precision=precision)
+    for name, model in [
+        ("vit-s", VIT_S),
+        ("swin-t", SWIN_T),
+        ("vit-b", VIT_B),
+        ("swin-b", SWIN_B),
+        ("swinv2-t", SWINV2_T),
+        ("vit-s-finetune", dict(VIT_S, task="finetune")),
+        ("vit-s-embed", dict(VIT_S, task="embed")),
+    ]
     for precision in ["fp32", "bf16"]
 }
 
@@ -48,11 +57,11 @@ def of_width(width):
 
 # What grows, and the rows by its size; ViT-S with 196 tokens, batch 16 and bf16 where nothing else is said.
 GROWTH = {
-    "batch": {n: dict(VIT_S, precision="bf16", batch=n) for n in [1, 4, 16, 64]},
-    # Cells of a patch: larger ones do not divide 112 px.
+    "batch": {n: dict(VIT_S, precision="bf16", batch=n) for n in [1, 4, 16, 64, 128]},
+    # Cells of a patch: larger ones do not divide 112 px. Fewer images where there are many tokens, so that the peer has room.
     "tokens": {
-        n: dict(VIT_S, precision="bf16", batch=16, image_size=px, set=["mask.cell_px=16"])
-        for n, px in [(49, 112), (196, 224), (784, 448)]
+        n: dict(VIT_S, precision="bf16", batch=batch, image_size=px, set=["mask.cell_px=16"])
+        for n, px, batch in [(49, 112, 16), (196, 224, 16), (784, 448, 16), (3136, 896, 4)]
     },
     "width": {n: dict(of_width(n), precision="bf16", batch=16) for n in [192, 384, 768, 1024]},
 }
@@ -104,7 +113,8 @@ def run(words):
 
 
 def our_step(options, row):
-    words = [options.simmim, "bench", "step", "--variant", row["variant"], "--image-size", row["image_size"]]
+    words = [options.simmim, "bench", "step", "--task", row.get("task", "pretrain"), "--variant", row["variant"]]
+    words += ["--image-size", row["image_size"]]
     words += ["--precision", row["precision"], "--batch", row["batch"], "--steps", options.steps]
     words += ["--threads", options.threads]
     if "window" in row:
@@ -116,7 +126,7 @@ def our_step(options, row):
 
 def torch_step(options, row, is_compiled):
     words = [options.python, HERE / "torch_step.py", "--steps", options.steps, "--threads", options.threads]
-    for key in ["family", "image_size", "patch", "width", "heads", "window", "precision", "batch"]:
+    for key in ["task", "family", "image_size", "patch", "width", "heads", "window", "precision", "batch"]:
         if key in row:
             words += [f"--{key.replace('_', '-')}", row[key]]
     words += ["--depths", *row["depths"]] + (["--compile"] if is_compiled else [])
@@ -206,7 +216,8 @@ def step_table(measured):
     lines = [
         "## One training step",
         "",
-        "Forward, backward, clip and AdamW at batch 16, in images a second: the median of the runs, the least and the most.",
+        "Forward, backward, clip and AdamW at batch 16 (Swin-B: 8), in images a second: the median of the runs, the least and the most.",
+        "The steps are of pre-training; `finetune` has 1000 classes, `embed` is forward alone to one vector an image.",
         "The ratio is to the better of the two; memory is the most that the process held, its ratio to the lesser of the two.",
         "",
         "| step | ours | eager | compiled | ratio | memory, GiB | eager | compiled | ratio |",
@@ -257,7 +268,7 @@ def growth_table(what, measured):
     lines = [
         f"## Cost by {what}",
         "",
-        "ViT of 12 blocks, bf16; 196 tokens, width 384, batch 16 but for what grows. Images a second.",
+        "ViT of 12 blocks, bf16; 196 tokens, width 384, batch 16 (4 with 3136 tokens) but for what grows. Images a second.",
         "",
         f"| {what} | ours | eager | ratio | ours, ms an image | times the row above |",
         "|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Times one SimMIM pre-training step in PyTorch: the peer of `simmim bench step`.
+"""Times one step in PyTorch, of pre-training, of fine-tuning or of embedding: the peer of `simmim bench step`.
 
 The models are those of the transformers library, the precision is that of the processor's autocast, the optimiser is the
 fused AdamW, the gradient is clipped to norm 5. Images are random and made once; two steps go before those that are timed.
@@ -20,7 +20,8 @@ PRECISIONS = ["fp32", "bf16"]
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", choices=["vit", "swin"], required=True)
+    parser.add_argument("--task", choices=["pretrain", "finetune", "embed"], default="pretrain")
+    parser.add_argument("--family", choices=["vit", "swin", "swinv2"], required=True)
     parser.add_argument("--image-size", type=int, required=True)
     parser.add_argument("--patch", type=int, required=True)
     parser.add_argument("--width", type=int, required=True, help="of a token; in a Swin transformer of the first stage")
@@ -35,7 +36,12 @@ def parse():
     return parser.parse_args()
 
 
+# Of a fine-tuning: as many as ImageNet has.
+N_CLASSES = 1000
+
+
 def build(options):
+    """The model, and the arguments that its step gives it besides the images."""
     if options.family == "vit":
         config = transformers.ViTConfig(
             image_size=options.image_size,
@@ -47,8 +53,15 @@ def build(options):
             num_attention_heads=options.heads,
             attn_implementation="sdpa",
         )
-        return transformers.ViTForMaskedImageModeling(config)
-    config = transformers.SwinConfig(
+        models = {
+            "pretrain": transformers.ViTForMaskedImageModeling,
+            "finetune": transformers.ViTForImageClassification,
+            "embed": transformers.ViTModel,
+        }
+        config.num_labels = N_CLASSES
+        return models[options.task](config)
+    prefix = "Swinv2" if options.family == "swinv2" else "Swin"
+    config = getattr(transformers, f"{prefix}Config")(
         image_size=options.image_size,
         patch_size=options.patch,
         encoder_stride=options.patch * 2 ** (len(options.depths) - 1),
@@ -57,22 +70,40 @@ def build(options):
         num_heads=[options.heads * 2**stage for stage in range(len(options.depths))],
         window_size=options.window,
     )
-    return transformers.SwinForMaskedImageModeling(config)
+    endings = {"pretrain": "ForMaskedImageModeling", "finetune": "ForImageClassification", "embed": "Model"}
+    config.num_labels = N_CLASSES
+    return getattr(transformers, prefix + endings[options.task])(config)
+
+
+def inputs(options):
+    """What a step gives the model besides the images."""
+    if options.task == "pretrain":
+        return {"bool_masked_pos": torch.rand(options.batch, (options.image_size // options.patch) ** 2) < 0.6}
+    if options.task == "finetune":
+        return {"labels": torch.arange(options.batch) % N_CLASSES}
+    return {}
 
 
 def main():
     options = parse()
     torch.set_num_threads(options.threads or os.cpu_count())
     torch.manual_seed(0)
-    model = build(options).train()
+    model = build(options).train(options.task != "embed")
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
     images = torch.randn(options.batch, 3, options.image_size, options.image_size)
-    hidden = torch.rand(options.batch, (options.image_size // options.patch) ** 2) < 0.6
+    others = inputs(options)
     run = torch.compile(model) if options.compile else model
 
+    def autocast():
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16")
+
     def step():
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16"):
-            loss = run(images, bool_masked_pos=hidden).loss
+        if options.task == "embed":
+            with torch.inference_mode(), autocast():
+                run(images).last_hidden_state.mean(dim=1)
+            return
+        with autocast():
+            loss = run(images, **others).loss
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -86,6 +117,7 @@ def main():
             secs.append(time.perf_counter() - begun)
     median = statistics.median(secs)
     line = {
+        "task": options.task,
         "precision": options.precision,
         "batch": options.batch,
         "compile": options.compile,

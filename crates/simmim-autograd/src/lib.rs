@@ -51,6 +51,7 @@ pub use layer::{Layer, ParameterKind};
 pub use ops::attention::{Attend, Windows};
 pub use ops::cross_entropy::Classes;
 pub use ops::index::{Index, Permutation};
+pub use ops::linear::LayerVars;
 pub use ops::pixel_loss::CountedPixels;
 pub use ops::residual::Branch;
 pub use optimiser::{AdamW, AdamWSettings, Group};

@@ -340,19 +340,19 @@ mod tests {
             "train.batch_size=8",
         ][..];
         for (model, changes, measured_gib) in [
-            (vit, &["train.precision=fp32"][..], 3.452),
-            (vit, &["train.precision=bf16"], 2.942),
+            (vit, &["train.precision=fp32"][..], 3.077),
+            (vit, &["train.precision=bf16"], 2.695),
             (
                 vit,
                 &["train.precision=fp32", "train.checkpointing=true"],
-                1.756,
+                1.778,
             ),
-            (swin, &["train.precision=fp32"], 2.675),
-            (swin, &["train.precision=bf16"], 2.575),
+            (swin, &["train.precision=fp32"], 2.463),
+            (swin, &["train.precision=bf16"], 2.377),
             (
                 swin,
                 &["train.precision=fp32", "train.checkpointing=true"],
-                1.867,
+                1.863,
             ),
         ] {
             let plan = plan(&[model, changes, &["data.workers=1"]].concat()).unwrap();

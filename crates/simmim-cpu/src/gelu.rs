@@ -33,6 +33,31 @@ pub fn gelu_backward<T: Value, U: Value, V: Value>(x: &[T], dy: &[U], dx: &mut [
         .for_each(|(dx, (x, dy))| backward(x, dy, dx));
 }
 
+/// dx ← dx (Φ(x) + x φ(x)) and y = x Φ(x), element by element: from the gradient of y to that of x, and y once more.
+///
+/// # Shapes
+/// `x`, `dx`, `y`: the same length.
+pub fn gelu_backward_in_place<T: Value, U: Value, V: Value>(x: &[T], dx: &mut [U], y: &mut [V]) {
+    assert!(
+        x.len() == dx.len() && x.len() == y.len(),
+        "gelu: lengths differ"
+    );
+    dx.par_chunks_mut(TASK_LEN)
+        .zip(x.par_chunks(TASK_LEN).zip(y.par_chunks_mut(TASK_LEN)))
+        .for_each(|(dx, (x, y))| backward_in_place(x, dx, y));
+}
+
+for_each_level! {
+    fn backward_in_place<T, U, V>(x: &[T], dx: &mut [U], y: &mut [V]) {
+        for ((dx, x), y) in dx.iter_mut().zip(x).zip(y) {
+            let x = x.wide();
+            let (cdf, density) = normal(x);
+            *dx = U::narrow(dx.wide() * (cdf + x * density));
+            *y = V::narrow(x * cdf);
+        }
+    }
+}
+
 for_each_level! {
     fn forward<T, U>(x: &[T], y: &mut [U]) {
         for (y, x) in y.iter_mut().zip(x) {

@@ -3,8 +3,8 @@
 use crate::buffer::{Buffer, Element};
 use crate::images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
 use crate::layers::{
-    Affine, AffineGradients, AttentionPattern, CosineInputs, Linear, LinearDims, LinearGradients,
-    NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
+    Affine, AffineGradients, AttentionPattern, CosineInputs, GeluBackward, Linear, LinearDims,
+    LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
 };
 use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
@@ -59,6 +59,17 @@ pub trait Device: Debug + Send + Sync {
 
     /// y `[R, out]` = x `[R, in]` wᵀ + bias; w `[out, in]`, bias `[out]`.
     fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer);
+    /// hidden = x wᵀ + bias; y = GELU of it, hidden Φ(hidden): the middle of an MLP.
+    fn linear_gelu(&self, x: &Buffer, layer: Linear<'_>, hidden: &mut Buffer, y: &mut Buffer);
+    /// From the gradient of the result of the layer that follows [`Device::linear_gelu`], of weight w and `dims`: dhidden = (dy w) ∘
+    /// (Φ(hidden) + hidden φ(hidden)), and y once more, which need not be kept.
+    fn linear_gelu_backward(
+        &self,
+        dy: &Buffer,
+        w: &Buffer,
+        dims: LinearDims,
+        gelu: GeluBackward<'_>,
+    );
     /// dx = dy w.
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer);
     /// dw = dyᵀ x; db, if there is a bias, the sum of the rows of dy.

@@ -33,6 +33,17 @@ pub struct LinearGradients<'a> {
     pub bias: Option<&'a mut Buffer>,
 }
 
+/// GELU between two linear layers, on the way back.
+#[derive(Debug)]
+pub struct GeluBackward<'a> {
+    /// What the first layer gave, `[R, in]` of the second.
+    pub hidden: &'a Buffer,
+    /// Its gradient, which is written.
+    pub dhidden: &'a mut Buffer,
+    /// What the second layer was given, which is written.
+    pub y: &'a mut Buffer,
+}
+
 /// Sizes of a layer norm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormDims {

@@ -48,9 +48,9 @@ pub use choice::DeviceChoice;
 pub use device::Device;
 pub use images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
 pub use layers::{
-    Affine, AffineGradients, AttentionPattern, CosineInputs, Heads, Linear, LinearDims,
-    LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
-    TokenWindows,
+    Affine, AffineGradients, AttentionPattern, CosineInputs, GeluBackward, Heads, Linear,
+    LinearDims, LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention,
+    SavedNorm, TokenDims, TokenWindows,
 };
 pub use losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, LabelLoss, Labelled, LossGradient,

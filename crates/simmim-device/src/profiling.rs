@@ -4,8 +4,8 @@ use crate::buffer::{Buffer, Element};
 use crate::device::Device;
 use crate::images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
 use crate::layers::{
-    Affine, AffineGradients, AttentionPattern, CosineInputs, Linear, LinearDims, LinearGradients,
-    NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
+    Affine, AffineGradients, AttentionPattern, CosineInputs, GeluBackward, Linear, LinearDims,
+    LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
 };
 use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
@@ -119,6 +119,16 @@ struct Work {
     values: f64,
 }
 
+impl Work {
+    /// With so many values more.
+    fn and(self, n: usize) -> Self {
+        Self {
+            values: self.values + n as f64,
+            ..self
+        }
+    }
+}
+
 fn moved<const N: usize>(lens: [usize; N]) -> Work {
     Work {
         operations: 0.0,
@@ -201,6 +211,10 @@ timed! {
     fn lerp(x: &mut Buffer, y: &Buffer, weight: f32) = moved([3 * y.len()]);
 
     fn linear(x: &Buffer, layer: Linear<'_>, y: &mut Buffer) = product(layer.dims);
+    fn linear_gelu(x: &Buffer, layer: Linear<'_>, hidden: &mut Buffer, y: &mut Buffer) =
+        product(layer.dims).and(y.len());
+    fn linear_gelu_backward(dy: &Buffer, w: &Buffer, dims: LinearDims, gelu: GeluBackward<'_>) =
+        product(dims).and(2 * gelu.hidden.len());
     fn linear_backward_input(dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) = product(dims);
     fn linear_backward_weight(dy: &Buffer, x: &Buffer, dims: LinearDims, gradients: LinearGradients<'_>) =
         product(dims);

@@ -97,11 +97,11 @@ impl EncoderConfig {
     }
 }
 
-/// Of the block that the backward pass is in: the gradients of all that a block keeps, and with checkpointing that
-/// itself, computed again.
+/// Of the block that the backward pass is in: the gradients of all that a block keeps, the middle of its MLP after GELU, and with
+/// checkpointing all that itself, computed again.
 fn working_widths(mlp_ratio: f64, keeping: Keeping) -> f64 {
     let n_times = if keeping.checkpointing { 2.0 } else { 1.0 };
-    kept_widths(mlp_ratio, keeping.whole()) * n_times
+    (kept_widths(mlp_ratio, keeping.whole()) + mlp_ratio * keeping.of_branch()) * n_times
 }
 
 fn vit_values(config: &VitConfig, n_images: f64, keeping: Keeping) -> f64 {

@@ -1,6 +1,6 @@
 //! The layers that every family of transformers is made of.
 
-use simmim_autograd::{Init, ParameterId, Precision, Tape, Var};
+use simmim_autograd::{Init, LayerVars, ParameterId, Precision, Tape, Var};
 
 use crate::names::Names;
 
@@ -48,8 +48,8 @@ impl Linear {
     /// # Shapes
     /// `x` `[.., in]`; the result `[.., out]`.
     pub(crate) fn apply(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
-        let (weight, bias) = self.parameters(tape);
-        tape.linear(x, &weight, bias.as_ref())
+        let LayerVars { w, bias } = self.vars(tape);
+        tape.linear(x, &w, bias.as_ref())
     }
 
     /// As [`Linear::apply`], within a residual branch.
@@ -57,13 +57,15 @@ impl Linear {
     /// # Shapes
     /// As there.
     pub(crate) fn apply_in_branch(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
-        let (weight, bias) = self.parameters(tape);
-        tape.linear_in_branch(x, &weight, bias.as_ref())
+        let LayerVars { w, bias } = self.vars(tape);
+        tape.linear_in_branch(x, &w, bias.as_ref())
     }
 
-    fn parameters(&self, tape: &mut Tape<'_>) -> (Var, Option<Var>) {
-        let weight = tape.parameter(self.weight);
-        (weight, self.bias.map(|bias| tape.parameter(bias)))
+    fn vars(&self, tape: &mut Tape<'_>) -> LayerVars {
+        LayerVars {
+            w: tape.parameter(self.weight),
+            bias: self.bias.map(|bias| tape.parameter(bias)),
+        }
     }
 }
 
@@ -116,9 +118,8 @@ impl Mlp {
     /// # Shapes
     /// `x` and the result `[.., D]`.
     pub(crate) fn apply(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
-        let hidden = self.fc1.apply_in_branch(tape, x); // [.., hidden]
-        let hidden = tape.gelu(&hidden);
-        self.fc2.apply_in_branch(tape, &hidden) // [.., D]
+        let layers = [&self.fc1, &self.fc2].map(|layer| layer.vars(tape));
+        tape.mlp(x, layers.each_ref())
     }
 }
 
@@ -265,11 +266,11 @@ impl Keeping {
 }
 
 /// What a block keeps of a token for the backward pass, in widths of a token of f32: its input; within its branches two norms, q k v,
-/// attention, what the branches came to, and the hidden values before and after GELU. With checkpointing its input alone.
+/// attention, what the branches came to, and the hidden values before GELU. With checkpointing its input alone.
 pub(crate) fn kept_widths(mlp_ratio: f64, keeping: Keeping) -> f64 {
     if keeping.checkpointing {
         1.0
     } else {
-        1.0 + (8.0 + 2.0 * mlp_ratio) * keeping.of_branch()
+        1.0 + (8.0 + mlp_ratio) * keeping.of_branch()
     }
 }

@@ -117,6 +117,11 @@ impl<T: Task> Learner<T> {
         }
     }
 
+    /// The parameters in training.
+    pub fn parameters(&self) -> &Parameters {
+        self.task.parameters()
+    }
+
     /// The same as one of several ranks, which do each step together.
     #[must_use]
     pub(crate) fn among(mut self, collective: Arc<dyn Collective>) -> Self {

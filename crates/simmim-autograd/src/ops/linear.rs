@@ -1,9 +1,95 @@
 //! y = x wᵀ + b.
 
-use crate::tape::{Tape, Var};
+use crate::tape::{Sink, Tape, Var};
 use crate::tensor::Tensor;
 use simmim_device::{Element, Linear, LinearDims, LinearGradients};
 use std::sync::Arc;
+
+/// The weight and, mostly, the bias of a layer.
+#[derive(Debug, Clone)]
+pub struct LayerVars {
+    /// `[out, ..]` with the values of a row of x each.
+    pub w: Var,
+    /// `[out]`.
+    pub bias: Option<Var>,
+}
+
+impl LayerVars {
+    /// Sizes of the layer on so many rows.
+    ///
+    /// # Panics
+    /// When the shapes do not fit.
+    pub(super) fn dims(&self, rows: usize, inputs: usize) -> LinearDims {
+        let outputs = self.w.shape()[0];
+        assert_eq!(
+            self.w.tensor().len(),
+            inputs * outputs,
+            "linear: rows of {inputs} by {:?}",
+            self.w.shape()
+        );
+        let fits = |bias: &Var| bias.tensor().len() == outputs;
+        assert!(
+            self.bias.as_ref().is_none_or(fits),
+            "linear: bias of another length"
+        );
+        LinearDims {
+            rows,
+            inputs,
+            outputs,
+        }
+    }
+
+    pub(super) fn on_device(&self, dims: LinearDims) -> Linear<'_> {
+        Linear {
+            w: self.w.tensor().buffer(),
+            bias: self.bias.as_ref().map(|bias| bias.tensor().buffer()),
+            dims,
+        }
+    }
+
+    /// Sends x its gradient, from that of what the layer made of it.
+    pub(super) fn add_input_gradient(
+        &self,
+        dims: LinearDims,
+        dy: &Tensor,
+        x: &Var,
+        sink: &mut Sink<'_>,
+    ) {
+        // Images take no gradient: that of the first layer would be a product for nothing.
+        if x.node().is_some() {
+            let dx = x.tensor().build_like(|dx| {
+                let w = self.w.tensor().buffer();
+                dy.device().linear_backward_input(dy.buffer(), w, dims, dx);
+            });
+            sink.add(x.node(), dx);
+        }
+    }
+
+    /// Sends weight and bias their gradients.
+    pub(super) fn add_gradients(
+        &self,
+        dims: LinearDims,
+        dy: &Tensor,
+        x: &Tensor,
+        sink: &mut Sink<'_>,
+    ) {
+        let device = dy.device();
+        let bias = self.bias.as_ref().and_then(Var::node);
+        // With the weight: a device can take both gradients from one pass over dy.
+        let mut db = bias.map(|_| device.allocate(dims.outputs, Element::F32));
+        let dw = Tensor::build(device, self.w.shape(), |dw| {
+            let gradients = LinearGradients {
+                w: dw,
+                bias: db.as_mut(),
+            };
+            device.linear_backward_weight(dy.buffer(), x.buffer(), dims, gradients);
+        });
+        sink.add(self.w.node(), dw);
+        if let Some(db) = db {
+            sink.add(bias, Tensor::from_buffer(device, &[dims.outputs], db));
+        }
+    }
+}
 
 impl Tape<'_> {
     /// y = x wᵀ + bias for each row of x. A convolution's weight `[out, C, p, p]` serves as it is.
@@ -30,56 +116,22 @@ impl Tape<'_> {
     }
 
     fn linear_of(&mut self, element: Element, x: &Var, w: &Var, bias: Option<&Var>) -> Var {
-        let (inputs, outputs) = (x.tensor().width(), w.shape()[0]);
-        assert_eq!(
-            w.tensor().len(),
-            inputs * outputs,
-            "linear: {:?} by {:?}",
-            x.shape(),
-            w.shape()
-        );
-        assert!(
-            bias.is_none_or(|bias| bias.tensor().len() == outputs),
-            "linear: bias of another length"
-        );
-        let dims = LinearDims {
-            rows: x.tensor().len() / inputs,
-            inputs,
-            outputs,
+        let layer = LayerVars {
+            w: w.clone(),
+            bias: bias.cloned(),
         };
+        let inputs = x.tensor().width();
+        let dims = layer.dims(x.tensor().len() / inputs, inputs);
         let mut shape = x.shape().to_vec();
-        *shape.last_mut().expect("x has rows") = outputs;
+        *shape.last_mut().expect("x has rows") = dims.outputs;
         let device = Arc::clone(self.device());
-        let layer = Linear {
-            w: w.tensor().buffer(),
-            bias: bias.map(|bias| bias.tensor().buffer()),
-            dims,
-        };
         let y = Tensor::build_of(element, &device, &shape, |y| {
-            device.linear(x.tensor().buffer(), layer, y);
+            device.linear(x.tensor().buffer(), layer.on_device(dims), y);
         });
-        let (x, w, bias) = (x.clone(), w.clone(), bias.and_then(Var::node));
+        let x = x.clone();
         self.record(y, move |dy, sink| {
-            // Images take no gradient: that of the first layer would be a product for nothing.
-            if x.node().is_some() {
-                let dx = x.tensor().build_like(|dx| {
-                    device.linear_backward_input(dy.buffer(), w.tensor().buffer(), dims, dx);
-                });
-                sink.add(x.node(), dx);
-            }
-            // With the weight: a device can take both gradients from one pass over dy.
-            let mut db = bias.map(|_| device.allocate(dims.outputs, Element::F32));
-            let dw = Tensor::build(&device, w.shape(), |dw| {
-                let gradients = LinearGradients {
-                    w: dw,
-                    bias: db.as_mut(),
-                };
-                device.linear_backward_weight(dy.buffer(), x.tensor().buffer(), dims, gradients);
-            });
-            sink.add(w.node(), dw);
-            if let Some(db) = db {
-                sink.add(bias, Tensor::from_buffer(&device, &[dims.outputs], db));
-            }
+            layer.add_input_gradient(dims, &dy, &x, sink);
+            layer.add_gradients(dims, &dy, x.tensor(), sink);
         })
     }
 

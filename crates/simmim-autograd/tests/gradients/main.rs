@@ -18,7 +18,8 @@
 
 use simmim_autograd::{
     Attend, Branch, Classes, CountedPixels, Device, DropPath, Gradients, Index, Init, LabelLoss,
-    ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss, Tape, Tensor, Var, Windows,
+    LayerVars, ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss, Tape, Tensor, Var,
+    Windows,
 };
 use simmim_cpu::CpuDevice;
 use simmim_random::{Draws, Purpose, Stream};
@@ -185,6 +186,76 @@ fn linear() {
         check(&[&[rows, inputs], &[outputs, inputs]], |tape, p| {
             tape.linear(&p[0], &p[1], None)
         });
+    }
+}
+
+fn layer_of(w: &Var, bias: Option<&Var>) -> LayerVars {
+    LayerVars {
+        w: w.clone(),
+        bias: bias.cloned(),
+    }
+}
+
+#[test]
+fn mlp() {
+    for [rows, inputs, hidden, outputs] in [[1, 1, 1, 1], [5, 7, 9, 3], [2, 6, 21, 5]] {
+        let shapes: [&[usize]; 5] = [
+            &[rows, inputs],
+            &[hidden, inputs],
+            &[outputs, hidden],
+            &[hidden],
+            &[outputs],
+        ];
+        check(&shapes, |tape, p| {
+            let layers = [layer_of(&p[1], Some(&p[3])), layer_of(&p[2], Some(&p[4]))];
+            tape.mlp(&p[0], layers.each_ref())
+        });
+        check(&shapes[..3], |tape, p| {
+            let layers = [layer_of(&p[1], None), layer_of(&p[2], None)];
+            tape.mlp(&p[0], layers.each_ref())
+        });
+    }
+}
+
+/// Beyond the sizes that differences can tell anything of: what is cut along the sums of either product.
+#[test]
+fn an_mlp_is_its_layers_one_after_the_other() {
+    let device = CpuDevice::shared();
+    for [rows, inputs, hidden, outputs] in [[3, 450, 20, 5], [31, 5, 70, 450], [97, 64, 1700, 64]] {
+        let shapes: [&[usize]; 5] = [
+            &[rows, inputs],
+            &[hidden, inputs],
+            &[hidden],
+            &[outputs, hidden],
+            &[outputs],
+        ];
+        let (parameters, ids) = parameters(&shapes, &device);
+        let run = |forward: fn(&mut Tape<'_>, &[Var]) -> Var| {
+            let mut gradients = Gradients::new(&parameters);
+            let mut tape = Tape::recording(&parameters);
+            let inputs: Vec<Var> = ids.iter().map(|&id| tape.parameter(id)).collect();
+            let y = forward(&mut tape, &inputs);
+            let dy = Tensor::from_slice(&device, y.shape(), &weights(y.tensor().len()));
+            let values = y.tensor().to_vec();
+            tape.backward_from(y, dy, &mut gradients);
+            let of = |&id: &ParameterId| gradients.get(id).expect("reached").to_vec();
+            [vec![values], ids.iter().map(of).collect()].concat()
+        };
+        let whole = run(|tape, p| {
+            let layers = [layer_of(&p[1], Some(&p[2])), layer_of(&p[3], Some(&p[4]))];
+            tape.mlp(&p[0], layers.each_ref())
+        });
+        let in_steps = run(|tape, p| {
+            let hidden = tape.linear(&p[0], &p[1], Some(&p[2]));
+            let hidden = tape.gelu(&hidden);
+            tape.linear(&hidden, &p[3], Some(&p[4]))
+        });
+        for (i, (whole, in_steps)) in whole.iter().zip(&in_steps).enumerate() {
+            let size = norm(in_steps.iter().map(|value| f64::from(*value)));
+            let pairs = whole.iter().zip(in_steps);
+            let off = norm(pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
+            assert!(off <= 1e-6 * size, "{shapes:?}, {i}: {off} of {size}");
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Linear layers: products in f32, or of operands rounded to bf16 with weights that are packed once a step.
 
 use super::storage::{packed_backward, packed_forward, values, values_mut, with_floats};
+use crate::gelu::{gelu, gelu_backward_in_place};
 use crate::matmul::bf16::{self, matmul_packed};
 use crate::matmul::{Matrix, MatrixMut, Store, matmul, matmul_and_sums};
-use simmim_device::{Buffer, Linear, LinearDims, LinearGradients, Precision};
+use simmim_device::{Buffer, GeluBackward, Linear, LinearDims, LinearGradients, Precision};
 
 pub(super) fn linear(precision: Precision, x: &Buffer, layer: Linear<'_>, y: &mut Buffer) {
     let LinearDims {
@@ -30,6 +31,32 @@ pub(super) fn linear(precision: Precision, x: &Buffer, layer: Linear<'_>, y: &mu
             matmul_packed(y, x, packed_forward(layer.w).get(w_t), store);
         }),
     }
+}
+
+pub(super) fn linear_gelu(
+    precision: Precision,
+    x: &Buffer,
+    layer: Linear<'_>,
+    hidden: &mut Buffer,
+    y: &mut Buffer,
+) {
+    // A pass of its own. In the store of the product GELU took longer, as what multiplies has no cycle to spare, and a tile is too
+    // few values to hide how long a value takes.
+    linear(precision, x, layer, hidden);
+    with_floats!((hidden = &*hidden, mut y = y) gelu(hidden, y));
+}
+
+pub(super) fn linear_gelu_backward(
+    precision: Precision,
+    dy: &Buffer,
+    w: &Buffer,
+    dims: LinearDims,
+    of: GeluBackward<'_>,
+) {
+    linear_backward_input(precision, dy, w, dims, of.dhidden);
+    with_floats!((hidden = of.hidden, mut dhidden = of.dhidden, mut y = of.y) {
+        gelu_backward_in_place(hidden, dhidden, y);
+    });
 }
 
 pub(super) fn linear_backward_input(

@@ -1,10 +1,10 @@
 //! The device seam on the processor: the kernels of this crate over pooled vectors.
 
+mod attending;
 mod linear;
 mod storage;
 mod views;
 
-use crate::attention;
 use crate::dispatch::level;
 use crate::label_loss;
 use crate::layer_norm;
@@ -17,10 +17,10 @@ use crate::{
 };
 use simmim_device::{
     AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
-    Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element, Labelled,
-    Linear, LinearDims, LinearGradients, LossGradient, NormDims, NormTargetDims, Patches,
-    PlaneDims, Precision, QueryValueGradients, RowScale, SavedAttention, SavedLogits, SavedNorm,
-    TokenDims,
+    Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
+    GeluBackward, Labelled, Linear, LinearDims, LinearGradients, LossGradient, NormDims,
+    NormTargetDims, Patches, PlaneDims, Precision, QueryValueGradients, RowScale, SavedAttention,
+    SavedLogits, SavedNorm, TokenDims,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -29,7 +29,7 @@ use storage::{
     Memory, floats, floats_mut, row_numbers, row_numbers_mut, scalar, set_scalar, values,
     values_mut, with_floats,
 };
-use views::{answers, cosine_inputs, gain, labelled_rows, rows_of, slices, slope, weights};
+use views::{answers, cosine_inputs, gain, labelled_rows, rows_of, slope, weights};
 
 /// The cores of this machine: operations run on whatever `rayon` pool is current.
 #[derive(Default)]
@@ -73,13 +73,6 @@ impl CpuDevice {
     /// A buffer of f32.
     fn floats(&self, len: usize) -> Buffer {
         self.allocate(len, Element::F32)
-    }
-
-    /// A copy in f32.
-    fn widened(&self, buffer: &Buffer) -> Buffer {
-        let mut wide = self.floats(buffer.len());
-        self.copy(buffer, &mut wide);
-        wide
     }
 
     /// A buffer of `len` row numbers that `fill` writes.
@@ -167,6 +160,20 @@ impl Device for CpuDevice {
 
     fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer) {
         linear::linear(self.precision, x, layer, y);
+    }
+
+    fn linear_gelu(&self, x: &Buffer, layer: Linear<'_>, hidden: &mut Buffer, y: &mut Buffer) {
+        linear::linear_gelu(self.precision, x, layer, hidden, y);
+    }
+
+    fn linear_gelu_backward(
+        &self,
+        dy: &Buffer,
+        w: &Buffer,
+        dims: LinearDims,
+        gelu: GeluBackward<'_>,
+    ) {
+        linear::linear_gelu_backward(self.precision, dy, w, dims, gelu);
     }
 
     fn linear_backward_input(&self, dy: &Buffer, w: &Buffer, dims: LinearDims, dx: &mut Buffer) {
@@ -273,29 +280,7 @@ impl Device for CpuDevice {
         pattern: AttentionPattern<'_>,
         out: &mut Buffer,
     ) -> Option<Buffer> {
-        if qkv.element() != out.element() {
-            // Kernels are there for one element: no model has two.
-            let (qkv, mut wide) = (self.widened(qkv), self.floats(out.len()));
-            let stats = self.attention(&qkv, pattern, &mut wide);
-            self.copy(&wide, out);
-            self.release(wide);
-            self.release(qkv);
-            return stats;
-        }
-        let pattern = slices(pattern, self.precision);
-        let len = attention::stats_len(pattern, out.len());
-        let mut stats = (len > 0).then(|| self.floats(len));
-        let of_rows = stats.as_mut().map_or(&mut [][..], values_mut);
-        match (floats(qkv), floats_mut(out)) {
-            (Floats::Bf16(qkv), FloatsMut::Bf16(out)) => {
-                attention::attention(qkv, pattern, out, of_rows);
-            }
-            (Floats::F32(qkv), FloatsMut::F32(out)) => {
-                attention::attention(qkv, pattern, out, of_rows);
-            }
-            _ => unreachable!("both are of one element, as has been seen"),
-        }
-        stats
+        attending::attention(self, self.precision, qkv, pattern, out)
     }
 
     fn attention_backward(
@@ -305,43 +290,8 @@ impl Device for CpuDevice {
         dout: &Buffer,
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
-        let SavedAttention { qkv, out, stats } = saved;
-        if [qkv, out, dout]
-            .iter()
-            .any(|buffer| buffer.element() != dqkv.element())
-        {
-            let [qkv, out, dout] = [qkv, out, dout].map(|buffer| self.widened(buffer));
-            let mut wide = self.floats(dqkv.len());
-            let saved = SavedAttention {
-                qkv: &qkv,
-                out: &out,
-                stats,
-            };
-            let dbias = self.attention_backward(saved, pattern, &dout, &mut wide);
-            self.copy(&wide, dqkv);
-            for buffer in [wide, qkv, out, dout] {
-                self.release(buffer);
-            }
-            return dbias;
-        }
-        let mut dbias = pattern.bias.map(|bias| self.floats(bias.len()));
-        let to = dbias.as_mut().map_or(&mut [][..], values_mut);
-        let (pattern, stats) = (
-            slices(pattern, self.precision),
-            stats.map_or(&[][..], values),
-        );
-        match (floats(qkv), floats(out), floats(dout), floats_mut(dqkv)) {
-            (Floats::Bf16(qkv), Floats::Bf16(out), Floats::Bf16(dout), FloatsMut::Bf16(dqkv)) => {
-                let saved = attention::Saved { qkv, out, stats };
-                attention::attention_backward(saved, pattern, dout, dqkv, to);
-            }
-            (Floats::F32(qkv), Floats::F32(out), Floats::F32(dout), FloatsMut::F32(dqkv)) => {
-                let saved = attention::Saved { qkv, out, stats };
-                attention::attention_backward(saved, pattern, dout, dqkv, to);
-            }
-            _ => unreachable!("all are of one element, as has been seen"),
-        }
-        dbias
+        let to = attending::Gradients { dout, dqkv };
+        attending::attention_backward(self, self.precision, saved, pattern, to)
     }
 
     fn residual(&self, x: &Buffer, branch: &Buffer, scale: RowScale<'_>, y: &mut Buffer) {

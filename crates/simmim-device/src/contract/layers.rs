@@ -1,11 +1,14 @@
 //! Linear layers, norms, activations, residual connections.
 
 use super::subject::{F32, Subject, gradient, rounded};
-use crate::layers::{Affine, Linear, LinearDims, LinearGradients, NormDims, RowScale, SavedNorm};
+use crate::layers::{
+    Affine, GeluBackward, Linear, LinearDims, LinearGradients, NormDims, RowScale, SavedNorm,
+};
 use crate::precision::Precision;
 
 pub(super) fn check(subject: &mut Subject<'_>) {
     linear(subject);
+    linear_with_gelu(subject);
     sums_of_rows(subject);
     query_value_bias(subject);
     layer_norm(subject);
@@ -172,6 +175,52 @@ fn linear(subject: &mut Subject<'_>) {
     a_written_weight_is_packed_again(subject, dims);
 }
 
+/// The middle of an MLP: a product and GELU of it, and on the way back the product that gives GELU's gradient.
+fn linear_with_gelu(subject: &mut Subject<'_>) {
+    let mut given = Operands::random(subject);
+    let (dims, device) = (given.dims, subject.device);
+    let (n_hidden, n_x) = (dims.rows * dims.outputs, dims.rows * dims.inputs);
+    // Sums of a few, where the series of the definition is exact.
+    given.x.iter_mut().for_each(|x| *x /= 4.0);
+    let x = subject.up_in_branch(&mut given.x);
+    let dy = subject.up_in_branch(&mut given.dy);
+    // Before GELU of the layer whose weight this is; few, so that not all of a sum of many terms is far from zero.
+    let mut before = subject.values(n_x, 3.0);
+    let before_on = subject.up_in_branch(&mut before);
+    let taken = given.at(subject.precision);
+    let [w, bias] = [&given.w, &given.bias].map(|values| subject.up(values));
+    let what = format!("linear_gelu {dims:?}");
+    let layer = Linear {
+        w: &w,
+        bias: Some(&bias),
+        dims,
+    };
+    let mut hidden = subject.out_in_branch(n_hidden);
+    let mut y = subject.out_in_branch(n_hidden);
+    device.linear_gelu(&x, layer, &mut hidden, &mut y);
+    subject.compare_buffer(&what, &hidden, &taken.y(true), F32);
+    // Of what was kept, which may have been rounded.
+    let kept = subject.down(&hidden);
+    subject.compare_buffer(&format!("{what}, GELU"), &y, &gelu_of(&kept), F32);
+
+    let mut dhidden = subject.out_in_branch(n_x);
+    let mut y = subject.out_in_branch(n_x);
+    let gelu = GeluBackward {
+        hidden: &before_on,
+        dhidden: &mut dhidden,
+        y: &mut y,
+    };
+    device.linear_gelu_backward(&dy, &w, dims, gelu);
+    // Value by value: each difference of all of them would be as many values.
+    let of_value = |(x, dy): (&f64, &f64)| gradient(&[*x], &[*dy], gelu_of)[0];
+    let dx = taken.dx();
+    let expected: Vec<f64> = before.iter().zip(&dx).map(of_value).collect();
+    // Where levels round the product before it goes on, it is rounded twice.
+    let tolerance = F32 + 1.0 / 256.0 * f64::from(u8::from(subject.precision == Precision::Bf16));
+    subject.compare_buffer(&format!("{what}, backward"), &dhidden, &expected, tolerance);
+    subject.compare_buffer(&format!("{what}, again"), &y, &gelu_of(&before), F32);
+}
+
 /// A device may keep a weight in another form until it is written.
 fn a_written_weight_is_packed_again(subject: &mut Subject<'_>, dims: LinearDims) {
     let x = subject.up(&vec![1.0; dims.rows * dims.inputs]);
@@ -286,19 +335,22 @@ fn normal(x: f64) -> f64 {
     0.5 + sum / std::f64::consts::PI.sqrt()
 }
 
+fn gelu_of(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|x| x * normal(*x)).collect()
+}
+
 fn activations(subject: &mut Subject<'_>) {
     let n = subject.size(200);
     let (mut x, mut dy) = (subject.values(n, 3.0), subject.values(n, 1.0));
     let [x_on, dy_on] = [&mut x, &mut dy].map(|values| subject.up_in_branch(values));
     let device = subject.device;
 
-    let gelu = |x: &[f64]| x.iter().map(|x| x * normal(*x)).collect::<Vec<_>>();
     let mut y = subject.out_in_branch(n);
     device.gelu(&x_on, &mut y);
-    subject.compare_buffer("gelu", &y, &gelu(&x), F32);
+    subject.compare_buffer("gelu", &y, &gelu_of(&x), F32);
     let mut dx = subject.out_in_branch(n);
     device.gelu_backward(&x_on, &dy_on, &mut dx);
-    subject.compare_buffer("gelu, dx", &dx, &gradient(&x, &dy, gelu), F32);
+    subject.compare_buffer("gelu, dx", &dx, &gradient(&x, &dy, gelu_of), F32);
 
     // The network of position biases, which has these, is no branch.
     let [x_on, dy_on] = [&x, &dy].map(|values| subject.up(values));

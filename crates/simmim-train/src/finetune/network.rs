@@ -12,7 +12,7 @@ use simmim_model::Classifier;
 use crate::checkpoint::{entry, json, load_weights, require_shapes};
 use crate::device::device_of;
 use crate::error::Error;
-use crate::learner::{Task, Validation};
+use crate::learner::{Learner, Task, Validation};
 use crate::picture::Picture;
 use crate::scores::{MultiLabelScores, argmax};
 
@@ -51,7 +51,14 @@ struct Ema {
 impl LabelNetwork {
     /// Fresh weights, as the plan's seed gives them.
     pub fn new(plan: &FineTunePlan, class_weights: Option<Vec<f32>>) -> Self {
-        let device = device_of(plan.config());
+        Self::on_device(plan, class_weights, device_of(plan.config()))
+    }
+
+    fn on_device(
+        plan: &FineTunePlan,
+        class_weights: Option<Vec<f32>>,
+        device: Arc<dyn Device>,
+    ) -> Self {
         let (model, specs) = plan.model();
         let seed = plan.config().train.seed;
         let parameters = Parameters::allocate(specs, &device, seed);
@@ -214,6 +221,15 @@ impl LabelNetwork {
         // A mean over images; with several labels over all answers, so that more classes do not make it larger.
         let factor = 1.0 / n_terms as f32;
         tape.label_loss(logits, targets, kind, factor)
+    }
+}
+
+impl Learner<LabelNetwork> {
+    /// A fine-tuning of fresh weights before its first step, on a device of the caller's; all classes weigh the same.
+    pub fn fine_tuning(plan: &FineTunePlan, device: Arc<dyn Device>) -> Self {
+        let network = LabelNetwork::on_device(plan, None, device);
+        let optimiser = plan.optimiser(network.model.encoder(), &network.parameters);
+        Self::new(network, optimiser, plan.config())
     }
 }
 

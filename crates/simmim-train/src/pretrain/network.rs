@@ -123,7 +123,14 @@ impl Network {
         Ok(network)
     }
 
-    fn on_device(
+    /// As [`Network::new`], on a device of the caller's.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn on_device(
         plan: &Plan,
         codebook: Option<Codebook>,
         device: Arc<dyn Device>,

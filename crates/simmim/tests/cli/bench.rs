@@ -42,6 +42,25 @@ fn a_step_is_one_line_of_json_with_what_was_measured() {
 }
 
 #[test]
+fn a_step_can_be_of_each_task() {
+    let sandbox = Sandbox::new();
+    for task in ["pretrain", "finetune", "embed"] {
+        let ran = sandbox
+            .simmim(&format!("{STEP} --task {task} --profile"))
+            .ok();
+        let found = line(&ran.stdout);
+        assert_eq!(found["task"], task);
+        assert_positive(&found, &["step_secs", "images_per_sec", "n_parameters"]);
+        let ops = found["profile"]["ops"].as_array().unwrap();
+        let has = |name: &str| ops.iter().any(|op| op["op"] == name);
+        assert!(has("attention") && has("linear_gelu"), "{found}");
+        assert_eq!(has("attention_backward"), task != "embed");
+        assert_eq!(has("label_loss"), task == "finetune");
+        assert_eq!(has("pixel_loss"), task == "pretrain");
+    }
+}
+
+#[test]
 fn a_profile_lists_operations_forward_and_backward() {
     let sandbox = Sandbox::new();
     let ran = sandbox.simmim(&format!("{STEP} --profile")).ok();
@@ -68,7 +87,7 @@ fn a_profile_lists_operations_forward_and_backward() {
         );
         assert!(ran.stderr.contains(&format!("\n{name} ")), "{ran:?}");
     }
-    assert_eq!(named("gelu")["gflops"], 0.0);
+    assert_eq!(named("residual")["gflops"], 0.0);
     // Twice a block, and once at the end.
     assert_eq!(named("layer_norm")["calls"], 3.0);
     let shares: f64 = ops

@@ -4,6 +4,7 @@ mod kernels;
 mod loader;
 mod profile;
 mod step;
+mod work;
 
 use clap::{Args, Subcommand};
 

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::ensure;
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use serde_json::{Value, json};
 use simmim_config::{Layer, Plan, RawConfig, Words};
-use simmim_data::Batch;
 use simmim_device::{Device, ProfilingDevice};
-use simmim_random::{Purpose, Stream};
-use simmim_train::learner::Learner;
 use simmim_train::{device_of, in_threads};
 
 use super::super::failure::Usage;
@@ -19,17 +16,21 @@ use super::super::mask::image_size;
 use super::super::{Talk, output, tell};
 use super::median;
 use super::profile::Profile;
+use super::work::{Task, Work};
 
 /// Steps before those that are timed: they fill the pool of buffers and the caches.
 const N_WARM_UP: u64 = 2;
 
 /// Time whole training steps: forward, backward, clip, AdamW.
 ///
-/// The step is that of `simmim pretrain`, on made-up images, so that no file is read. Two steps run before the timed
+/// The step is that of `simmim pretrain`, of `simmim finetune` or of `simmim embed`, on made-up images, so that no file is read. Two steps run before the timed
 /// ones. Prints one JSON line: `step_secs` is the median, `peak_rss_gib` the peak memory of the process.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct StepArgs {
+    /// What a step is of.
+    #[arg(long, value_enum, default_value = "pretrain")]
+    task: Task,
     /// Geometry of the model (model.variant).
     #[arg(long, value_name = "NAME", default_value = "vit-b/16")]
     variant: String,
@@ -67,6 +68,7 @@ Examples:
   simmim bench step --variant vit-s/16 --image-size 224 --precision bf16
   simmim bench step --variant swin-t --image-size 192 --window 6 --profile
   simmim bench step --variant vit-b/16 --batch 64 --checkpointing --threads 1
+  simmim bench step --task embed --variant vit-s/16 --batch 64
 
 In the table, GFLOP/s are of matrix products and GB/s of what an operation must read and write, each
 value once. The peak is that of products for operations with products, and that of the memory (a
@@ -115,6 +117,7 @@ fn plan(args: &StepArgs) -> anyhow::Result<Plan> {
 
 /// What the steps showed.
 struct Measured {
+    task: String,
     step_secs: Vec<f64>,
     is_finite: bool,
     n_threads: usize,
@@ -131,28 +134,24 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
         Some(device) => Arc::<ProfilingDevice>::clone(device),
         None => device_of(plan.config()),
     };
-    // No codebook: a plan that needs one was refused above.
-    let mut learner = Learner::pretraining(plan, None, device)?;
-    let mut batch = made_up(plan);
-    let lr = plan.schedule(1).base_lr;
+    let mut work = Work::new(args.task, plan, device)?;
     let (mut step_secs, mut is_finite) = (Vec::new(), true);
     for step in 0..N_WARM_UP + args.steps {
-        batch.step = step;
         // From here on steps count; the costs of the warm-up are thrown away.
         if let Some(device) = profiling.as_ref().filter(|_| step == N_WARM_UP) {
             device.reset();
         }
         let begun = Instant::now();
-        let result = learner.step_on(&batch, lr)?;
+        // Arithmetic on what is no number has a speed of its own, so such steps are no measurement.
+        is_finite &= work.run(step)?;
         if step >= N_WARM_UP {
             step_secs.push(begun.elapsed().as_secs_f64());
         }
-        // Arithmetic on what is no number has a speed of its own, so such steps are no measurement.
-        is_finite &= result.loss.is_finite() && result.grad_norm.is_finite();
     }
     // Before the peaks are measured, which take memory of their own.
     let peak_rss_bytes = peak_rss_bytes();
-    drop(learner);
+    let n_parameters = work.n_parameters();
+    drop(work);
     let profile = profiling.map(|device| {
         let precision = plan.config().train.precision;
         Profile::new(
@@ -161,11 +160,13 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
             &step_secs,
         )
     });
+    let task = args.task.to_possible_value().expect("none is skipped");
     Ok(Measured {
+        task: task.get_name().to_owned(),
         step_secs,
         is_finite,
         n_threads: rayon::current_num_threads(),
-        n_parameters: plan.model().1.n_values(),
+        n_parameters,
         peak_rss_bytes,
         profile,
     })
@@ -176,6 +177,7 @@ impl Measured {
         let config = plan.config();
         let step_secs = median(&self.step_secs);
         let mut line = json!({
+            "task": self.task,
             "variant": config.model.variant,
             "precision": config.train.precision.word(),
             "batch": config.train.batch_size,
@@ -196,27 +198,6 @@ impl Measured {
             line["profile"] = profile.to_json();
         }
         line
-    }
-}
-
-/// A batch of noise, with masks as in training.
-fn made_up(plan: &Plan) -> Batch {
-    let config = plan.config();
-    let [height, width] = config.data.image_size;
-    let image_shape = [config.data.channels, height, width];
-    let n = config.train.batch_size;
-    // Which stream is of no account: the values have to be like those of normalised images.
-    let mut noise = Stream::new(0, Purpose::Crop).at(0, 0);
-    let n_values = n * image_shape.iter().product::<usize>();
-    let masks = Stream::new(0, Purpose::Mask);
-    let hidden = (0..n as u64).flat_map(|i| plan.masks().draw(masks.at(0, i)).hidden().to_vec());
-    Batch {
-        images: (0..n_values).map(|_| noise.normal() as f32).collect(),
-        image_shape,
-        hidden: hidden.collect(),
-        grid: plan.masks().grid(),
-        entry_idx: (0..n).collect(),
-        ..Batch::default()
     }
 }
 
