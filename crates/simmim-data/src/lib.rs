@@ -56,8 +56,8 @@
 //!
 //! Not done, and why:
 //!
-//! - JPEG is not decoded at reduced scale: the decoder cannot, and crops of the method show two
-//!   thirds of an image or more, so that only much larger images would gain.
+//! - JPEG is not decoded at reduced scale: the pixels would be others than torchvision's, and crops of the method
+//!   show two thirds of an image or more, so that only much larger images would gain.
 //! - Colour profiles are ignored, as in the reference, and so is the EXIF orientation unless it is asked for ([`Exif`]).
 //! - Colour jitter, which the reference leaves out beside [`RandAugment`]; weighted and other sets of
 //!   distortions; erasing by a constant colour; mixing sample by sample.

@@ -26,7 +26,7 @@ pub use exif::Exif;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// Baseline and progressive, 8 bits.
+    /// Baseline, progressive and lossless, with Huffman or arithmetic coding, 8 bits.
     Jpeg,
     /// All colour types and depths; the first frame of an animation.
     Png,
@@ -165,12 +165,12 @@ pub struct Image {
 /// The EXIF orientation of JPEG, PNG and WebP is ignored, as in torchvision's image folder, which the method's published
 /// results were obtained with, unless [`Exif::Upright`] is asked for. Colour profiles are ignored, too.
 ///
-/// A JPEG must be whole: one that ends before its end marker, or in whose coded data the decoder
-/// finds damage, is an error. Bytes after the image are allowed.
+/// A JPEG has the pixels that libjpeg-turbo gives, or is an error. It must be whole: one that ends before its end
+/// marker, or in whose coded data the decoder finds damage, is an error, too. Bytes after the image are allowed.
 ///
 /// # Errors
 /// [`Error::UnknownFormat`], [`Error::CutShort`], [`Error::Decode`], [`Error::SampleType`],
-/// [`Error::Channels`], and, from the header alone, [`Error::NoPixels`], [`Error::TooManyPixels`]
+/// [`Error::JpegKind`], [`Error::Channels`], and, from the header alone, [`Error::NoPixels`], [`Error::TooManyPixels`]
 /// and [`Error::TooManyBands`].
 pub fn decode(bytes: &[u8], channels: usize, settings: &DecodeSettings) -> Result<Image, Error> {
     let format = sniff(bytes)?;

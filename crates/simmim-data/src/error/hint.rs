@@ -97,6 +97,9 @@ impl Error {
             Self::Unpack { .. } => {
                 "a compressed archive is unpacked once: set TMPDIR to a folder with room, or use a plain .tar"
             }
+            Self::JpegKind { .. } => {
+                "save it again as an ordinary JPEG or a PNG, for example with ImageMagick: convert in.jpg out.png"
+            }
             Self::Channels { .. } => {
                 "set the number of channels of the model to that of the images"
             }

@@ -335,6 +335,12 @@ pub enum Error {
         /// The format.
         format: Format,
     },
+    /// A JPEG of a kind that is not read.
+    #[error("a JPEG with {found} is not read")]
+    JpegKind {
+        /// What it has.
+        found: String,
+    },
     /// An image that its decoder refuses, or panics at.
     #[error("cannot decode the {format} data")]
     Decode {

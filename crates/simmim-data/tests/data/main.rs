@@ -9,6 +9,7 @@ mod damage;
 mod drawn;
 mod fine_tune;
 mod formats;
+mod jpegs;
 mod labels;
 mod lists;
 mod masks;
