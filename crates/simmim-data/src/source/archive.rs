@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::file::{SharedFile, unreadable};
+use super::file::{SharedFile, is_one_too_many, unreadable};
 use super::gzip::Gunzip;
 use super::index::Index;
 use super::members::{Members, damaged, require_whole};
@@ -14,9 +14,6 @@ use crate::content::{Content, MAX_MAGIC};
 
 /// Tar archives are made of blocks of this size.
 const BLOCK_BYTES: usize = 512;
-
-/// The system's number for "too many open files", on Linux, macOS and the BSDs.
-const EMFILE: i32 = 24;
 
 /// An archive whose images are read by offset from any thread.
 #[derive(Debug)]
@@ -137,13 +134,15 @@ pub(super) fn add_compressed(index: &mut Index<'_>, path: &Path) -> Result<(), E
 
 /// Opens an archive that has to begin as `expected` does.
 fn open(index: &Index<'_>, path: &Path, expected: Content) -> Result<File, Error> {
-    let mut file = File::open(path).map_err(|source| match source.raw_os_error() {
-        Some(EMFILE) if cfg!(unix) => Error::TooManyOpenFiles {
-            path: path.to_owned(),
-            n_sources: index.n_sources,
-            source,
-        },
-        _ => unreadable(path, source),
+    let mut file = File::open(path).map_err(|source| {
+        if is_one_too_many(&source) {
+            return Error::TooManyOpenFiles {
+                path: path.to_owned(),
+                n_sources: index.n_sources,
+                source,
+            };
+        }
+        unreadable(path, source)
     })?;
     let mut begin = Vec::new();
     let mut start = (&mut file).take(MAX_MAGIC as u64);

@@ -31,6 +31,13 @@ pub(crate) fn unreadable(path: &Path, source: io::Error) -> Error {
     }
 }
 
+/// Whether the system refuses a file because this process has too many open.
+pub(super) fn is_one_too_many(error: &io::Error) -> bool {
+    /// The number of that error on Linux, macOS and the BSDs.
+    const EMFILE: i32 = 24;
+    cfg!(unix) && error.raw_os_error() == Some(EMFILE)
+}
+
 #[cfg(unix)]
 fn special_kind(metadata: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;

@@ -188,3 +188,24 @@ pub(super) fn extension(file_name: &str) -> String {
         .map(|extension| extension.to_string_lossy().to_lowercase())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_told_where_it_takes_long_and_not_before() {
+        let mut told = Vec::new();
+        let mut watch = |n_files| told.push(n_files);
+        let mut index = Index::new(Only::default(), Some(&mut watch));
+        let look = |index: &mut Index<'_>, n_files: u64| {
+            (0..n_files).for_each(|_| index.looked_at_one());
+        };
+        look(&mut index, 3 * N_BETWEEN_LOOKS);
+        // As if the time had passed.
+        index.last_told = Instant::now().checked_sub(2 * PATIENCE);
+        look(&mut index, 2 * N_BETWEEN_LOOKS);
+        drop(index);
+        assert_eq!(told, [4 * N_BETWEEN_LOOKS]);
+    }
+}

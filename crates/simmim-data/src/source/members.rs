@@ -49,7 +49,7 @@ impl<'a, 'w> Members<'a, 'w> {
     pub(super) fn unpacked(index: &'a mut Index<'w>, path: &'a Path) -> Self {
         Self {
             first_idx: index.entries.len(),
-            unpacked: Unpacked::of(path),
+            unpacked: Unpacked::of(path, index.n_sources),
             index,
             path,
             is_in_place: false,

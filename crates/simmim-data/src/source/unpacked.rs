@@ -4,20 +4,24 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use super::file::is_one_too_many;
 use crate::Error;
 
 /// A temporary file in the making. None is made before there is something to write.
 pub(super) struct Unpacked<'a> {
     archive: &'a Path,
+    /// How many archives stay open.
+    n_sources: usize,
     file: Option<BufWriter<File>>,
     n_bytes: u64,
 }
 
 impl<'a> Unpacked<'a> {
-    /// For what comes from `archive`.
-    pub(super) fn of(archive: &'a Path) -> Self {
+    /// For what comes from `archive`, one of `n_sources`.
+    pub(super) fn of(archive: &'a Path, n_sources: usize) -> Self {
         Self {
             archive,
+            n_sources,
             file: None,
             n_bytes: 0,
         }
@@ -53,6 +57,14 @@ impl<'a> Unpacked<'a> {
     }
 
     fn failed(&self, source: std::io::Error) -> Error {
+        // Of which the file in the making is one: more room in the temporary folder would be no help.
+        if is_one_too_many(&source) {
+            return Error::TooManyOpenFiles {
+                path: self.archive.to_owned(),
+                n_sources: self.n_sources,
+                source,
+            };
+        }
         Error::Unpack {
             path: self.archive.to_owned(),
             into: std::env::temp_dir(),
