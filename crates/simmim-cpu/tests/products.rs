@@ -255,3 +255,31 @@ fn products_cut_along_every_axis_are_their_definition() {
         check(precision, [40, 9000, 33], 9, [2, 1]);
     }
 }
+
+#[test]
+fn a_row_has_the_same_bits_however_many_rows_there_are() {
+    println!("products at level {:?}", simmim_cpu::level());
+    for [k, n] in [[768, 192], [192, 768], [1024, 1024], [400, 33], [3000, 17]] {
+        let most = 1100;
+        let (a, b, bias) = (ramp(most * k, 1.3), ramp(k * n, 0.7), ramp(n, 0.9));
+        let product = |m: usize, transposed: bool| {
+            let right = if transposed {
+                Matrix::new(&b, n, k).transposed()
+            } else {
+                Matrix::new(&b, k, n)
+            };
+            let mut result = vec![0.0; m * n];
+            let left = Matrix::new(&a[..m * k], m, k);
+            let into = MatrixMut::new(&mut result, m, n);
+            matmul_at(Precision::F32, into, left, right, Store::Bias(&bias));
+            result
+        };
+        for transposed in [false, true] {
+            let whole = product(most, transposed);
+            for m in [2, 17, 49, 197, 394, 1000] {
+                let part = product(m, transposed);
+                assert!(part == whole[..m * n], "{m} of {most} rows, k {k}, n {n}");
+            }
+        }
+    }
+}

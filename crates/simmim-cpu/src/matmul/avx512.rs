@@ -7,8 +7,8 @@
 //! tasks. While a product by vectors runs, the memory that will be packed next is asked for; while one by tiles runs, that of
 //! its next results.
 //!
-//! The sum of an element runs over k in order, lane by lane, in chunks that depend on the shape alone: whatever the
-//! division among tasks, its bits are the same. By tiles, blocks at the edge of a result are added to what was there after their sum,
+//! The sum of an element runs over k in order, lane by lane, in chunks that depend on the shape alone, and not on its rows where
+//! those of the left operand lie together: whatever the division among tasks, its bits are the same. By tiles, blocks at the edge of a result are added to what was there after their sum,
 //! others before: there the bits of a row depend on how many rows there are.
 
 use super::kind::{Mode, Side, parts};
@@ -151,8 +151,11 @@ fn by_depth<A: Value, B: Value>(
 ) {
     let Operands { a, b } = operands;
     let [m, n] = target.shape;
+    // A left operand whose rows lie together is packed by its tasks: then the chunks, and with them the bits of a row, do not
+    // depend on how many rows there are, such as images of a batch.
+    let n_packed = if a.rows_are_dense() { n } else { m + n };
     let [fewest, most] = SHARED_DEPTH;
-    let most = (SHARED_LANES / (m + n).max(1)).clamp(fewest, most) * mode.kind.values();
+    let most = (SHARED_LANES / n_packed.max(1)).clamp(fewest, most) * mode.kind.values();
     let all = parts(within.len(), most);
     let mut all = all
         .map(|part| within.start + part.start..within.start + part.end)

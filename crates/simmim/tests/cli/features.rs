@@ -106,6 +106,21 @@ fn features_do_not_depend_on_the_batch_size_to_the_bit() {
 }
 
 #[test]
+fn features_of_wide_tokens_do_not_depend_on_the_batch_size_to_the_bit() {
+    let sandbox = Sandbox::with_labels(7);
+    // So many rows in a batch that products of one image and of all are cut differently if anything lets them be.
+    let wide = "--data labelled --set model.width=192 --set model.heads=3 --set model.depth=2 --set data.image_size=64 \
+        --set train.max_steps=1";
+    sandbox.pretrain(wide).ok();
+    let one_by_one = all_features(&sandbox, "--from run --batch-size 1");
+    assert_eq!(one_by_one[0].len(), 21 * 192);
+    for batch_size in [2, 7, 64] {
+        let words = format!("--from run --batch-size {batch_size}");
+        assert!(all_features(&sandbox, &words) == one_by_one, "{batch_size}");
+    }
+}
+
+#[test]
 fn features_do_not_depend_on_the_number_of_loader_workers_to_the_bit() {
     let sandbox = Sandbox::with_labels(7);
     // `embed` reads images by as many workers as its run did.
