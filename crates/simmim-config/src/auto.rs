@@ -40,7 +40,7 @@ impl Choice {
 
 /// Chooses image size, model, cells, batch and epochs.
 ///
-/// `cores` and `memory_bytes` are those of the machine.
+/// `cores` and `memory_bytes` are those that the process may take.
 pub fn choose(survey: &Survey, cores: usize, memory_bytes: Option<u64>) -> Choice {
     let mut config = RawConfig::default();
     let mut reasons = Vec::new();
@@ -247,17 +247,6 @@ pub fn describe_masks(plan: &Plan, n_draws: u64) -> String {
         format!("within {range}")
     };
     format!("{start}, AvgDist {distance:.1} px, {verdict}")
-}
-
-/// The memory of this machine, where the system tells.
-pub fn total_memory_bytes() -> Option<u64> {
-    #[cfg(target_os = "linux")]
-    {
-        let info = rustix::system::sysinfo();
-        Some(info.totalram as u64 * u64::from(info.mem_unit))
-    }
-    #[cfg(not(target_os = "linux"))]
-    None
 }
 
 #[cfg(test)]

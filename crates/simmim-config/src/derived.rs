@@ -5,8 +5,8 @@ use std::thread::available_parallelism;
 
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpec, Parameters, Schedule};
 use simmim_data::{
-    BatchSettings, CropSettings, DataSet, DecodeSettings, HeldOut, Normalisation, Only, Opening,
-    Watch,
+    BatchSettings, CropSettings, DataSet, DecodeSettings, HeldOut, LabelSettings, Normalisation,
+    Only, Opening, Watch,
 };
 use simmim_model::{Encoder, Keeping, exempt_from_decay};
 
@@ -88,6 +88,19 @@ impl RawConfig {
     pub fn split_seed(&self) -> u64 {
         let own = self.finetune.as_ref().and_then(|own| own.split_seed);
         own.unwrap_or(self.train.seed)
+    }
+
+    /// How labels are taken and divided.
+    ///
+    /// # Errors
+    /// As [`Self::only`].
+    pub fn label_settings(&self) -> Result<LabelSettings, Error> {
+        Ok(LabelSettings {
+            held_out: self.held_out(),
+            seed: self.split_seed(),
+            max_classes: self.finetune.as_ref().and_then(|own| own.max_classes),
+            only: self.only()?,
+        })
     }
 
     /// Threads that decode images: where it is left open, one for each thread of the computation.

@@ -233,6 +233,8 @@ section! {
         labels_seed: u64 = 0,
         /// Seed of the choice of the held-out images, where the source does not divide them; unset: `train.seed`.
         split_seed: Option<u64> = None,
+        /// The most classes that labels may have; unset: 30000, and one for every two images, as more are likely a mistake.
+        @free max_classes: Option<usize> = None,
         /// Factor of the learning rate from each block to the one before it; 1 = the same for all.
         layer_decay: f64 = 0.8,
         /// Share of the target that is spread over all classes.

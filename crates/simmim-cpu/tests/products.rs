@@ -1,6 +1,7 @@
 //! Products in both precisions are their definition in f64, in every form, at every edge, and write nothing beside their result.
 
 use proptest::prelude::*;
+use simmim_cpu::Level;
 use simmim_cpu::Value;
 use simmim_cpu::matmul::bf16::{self, PackedBf16, matmul_packed};
 use simmim_cpu::matmul::{Matrix, MatrixMut, Store, matmul_at, matmul_serial_at};
@@ -257,8 +258,12 @@ fn products_cut_along_every_axis_are_their_definition() {
 }
 
 #[test]
-fn a_row_has_the_same_bits_however_many_rows_there_are() {
+fn a_row_has_the_same_bits_however_many_rows_there_are_where_products_are_our_own() {
     println!("products at level {:?}", simmim_cpu::level());
+    // Below, the `gemm` crate cuts a product as it likes.
+    if simmim_cpu::level() < Level::Avx512Bf16 {
+        return;
+    }
     for [k, n] in [[768, 192], [192, 768], [1024, 1024], [400, 33], [3000, 17]] {
         let most = 1100;
         let (a, b, bias) = (ramp(most * k, 1.3), ramp(k * n, 0.7), ramp(n, 0.9));

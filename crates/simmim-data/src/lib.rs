@@ -95,7 +95,7 @@ pub use decode::{DecodeSettings, Exif, Format, Header, Image, Samples, decode, p
 pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;
-pub use label::{LabelledSet, Labels};
+pub use label::{LabelSettings, LabelledSet, Labels, Remark, is_same_name};
 pub use loader::{Loader, Pass};
 pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
 pub use mix::{Mix, Mixing, smooth};
@@ -107,7 +107,7 @@ pub use report::{BadImage, Reporter};
 pub use resize::{Filter, Scratch, resize};
 pub use sample::Views;
 pub use source::{
-    DataSet, ListFault, MAX_IMAGE_FILE_BYTES, Only, Opening, PassedOver, Reason, Watch,
+    DataSet, Digest, ListFault, MAX_IMAGE_FILE_BYTES, Only, Opening, PassedOver, Reason, Watch,
     absolute_spec, read_image_file,
 };
 pub use survey::{ImageSample, Survey};

@@ -50,7 +50,8 @@ impl BatchPlan {
     ///
     /// # Errors
     /// [`Error::Zero`], [`Error::Rank`], [`Error::BatchDivision`] when the batch does not divide
-    /// evenly, and [`Error::MaskImageSize`] when masks and crops differ in size.
+    /// evenly, [`Error::MaskImageSize`] when masks and crops differ in size, and [`Error::TooManyBad`] where that many
+    /// could not be read when they were indexed.
     pub fn new(
         data: Arc<DataSet>,
         views: Views,
@@ -66,6 +67,12 @@ impl BatchPlan {
                 masks: masks.image_px(),
                 crops: views.transform.size(),
             });
+        }
+        // Known already, and told before the first batch.
+        for entry_idx in 0..data.len() {
+            if let Some(error) = data.refusal(entry_idx) {
+                reporter.record(entry_idx, data.name(entry_idx), &error)?;
+            }
         }
         Ok(Self {
             order: Order::new(split.train().len(), settings.seed),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use simmim_config::near::near_or_all;
 use simmim_data::{
-    BadImage, Batch, BatchPlan, DataSet, HeldOut, LabelledSet, Loader, Pass, Reporter,
+    BadImage, Batch, BatchPlan, DataSet, HeldOut, LabelSettings, LabelledSet, Loader, Pass, Remark,
+    Reporter, is_same_name,
 };
 
 use crate::error::Error;
@@ -51,8 +52,8 @@ impl TestSet {
     /// [`Error::SeveralLabels`] for a model of one label an image.
     pub fn open(model: &FineTuned, spec: &str) -> Result<Self, Error> {
         let config = model.plan().config();
-        let (held_out, seed) = (config.held_out(), config.split_seed());
-        let trained_on = LabelledSet::open_to_measure(spec, held_out, seed)?;
+        let settings = config.label_settings()?;
+        let trained_on = LabelledSet::open_to_measure(spec, &settings)?;
         let fingerprint = model.origin().progress.data_fingerprint;
         // A division by the source comes first: it holds whatever the model was trained on.
         let (set, measured) = if trained_on.divided_by_source() {
@@ -61,9 +62,12 @@ impl TestSet {
             (trained_on, Measured::HeldOutInTraining)
         } else {
             // Opened once more with nothing held out: every image is measured on.
-            let none = HeldOut {
-                share: 0.0,
-                ..HeldOut::default()
+            let none = LabelSettings {
+                held_out: HeldOut {
+                    share: 0.0,
+                    ..HeldOut::default()
+                },
+                ..settings
             };
             let trained_on = config.data.path.as_deref().unwrap_or_default();
             let measured = if is_same(spec, trained_on) {
@@ -71,14 +75,14 @@ impl TestSet {
             } else {
                 Measured::All
             };
-            (LabelledSet::open_to_measure(spec, none, 0)?, measured)
+            (LabelledSet::open_to_measure(spec, &none)?, measured)
         };
         if set.labels().multi_label() && !model.network().classes().multi_label {
             return Err(Error::SeveralLabels);
         }
         let known = &model.network().classes().classes;
         let number = |class: &String| {
-            let place = known.iter().position(|known| known == class);
+            let place = known.iter().position(|known| is_same_name(known, class));
             place.ok_or_else(|| Error::UnknownClass {
                 class: class.clone(),
                 near: near_or_all(class, known.iter().map(String::as_str)),
@@ -103,6 +107,11 @@ impl TestSet {
     /// The images of the source.
     pub fn data(&self) -> &DataSet {
         self.set.data()
+    }
+
+    /// What the user should know of the source.
+    pub fn remarks(&self) -> &[Remark] {
+        self.set.remarks()
     }
 
     /// Which of the images are measured on.

@@ -14,6 +14,7 @@ use simmim_autograd::{ParameterSpecs, Parameters, Precision, Tensor};
 use simmim_checkpoint::{Archive, Entry, write_archive};
 use simmim_config::{Layer, RawConfig};
 
+use crate::digest::ImagesDigest;
 use crate::error::Error;
 use crate::learner::{Learner, Task};
 use crate::run_folder::weights_of;
@@ -25,6 +26,7 @@ const VERSION: &str = "simmim.version";
 const RECIPE: &str = "simmim.recipe";
 const CONFIG: &str = "simmim.config";
 const PROGRESS: &str = "simmim.progress";
+const IMAGES: &str = "simmim.images";
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -68,6 +70,8 @@ pub struct Origin {
     pub config: RawConfig,
     /// How far the run had come.
     pub progress: Progress,
+    /// What the run's images were like; none in a file of an earlier version.
+    pub images: Option<ImagesDigest>,
 }
 
 /// Writes a whole state, from which a run can go on: beside, synced, renamed. One tensor at a time is fetched from its
@@ -123,6 +127,10 @@ fn write<T: Task>(
         (CONFIG.to_owned(), origin.config.to_toml()),
         (PROGRESS.to_owned(), progress),
     ]);
+    if let Some(images) = &origin.images {
+        let images = serde_json::to_string(images).expect("numbers and a name are plain JSON");
+        metadata.insert(IMAGES.to_owned(), images);
+    }
     metadata.extend(task.more_metadata());
     Ok(write_archive(path, entries, &metadata)?)
 }
@@ -146,6 +154,10 @@ pub fn origin(archive: &Archive) -> Result<Origin, Error> {
         recipe: text(RECIPE)?.clone(),
         config: RawConfig::from_layers(&[config])?,
         progress: json(archive, PROGRESS)?,
+        images: match archive.metadata().get(IMAGES) {
+            Some(_) => Some(json(archive, IMAGES)?),
+            None => None,
+        },
     })
 }
 

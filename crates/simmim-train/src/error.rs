@@ -86,6 +86,13 @@ pub enum Error {
         found: String,
     },
 
+    /// The images of a run that is to go on are not where they were.
+    #[error("there is nothing at {}, where the images of the run were", path.display())]
+    ImagesGone {
+        /// Where they were.
+        path: PathBuf,
+    },
+
     /// The checkpoint to go on from is gone.
     #[error("the newest checkpoint of the run is missing: {}", path.display())]
     NoLast {
@@ -203,7 +210,10 @@ impl Error {
                 "lower `train.base_lr` or lengthen `train.warmup_epochs`; the weights in {} are good",
                 checkpoint.display()
             )),
-            Self::Changed { .. } => Some("put it back as it was, or start a new run with another --out".into()),
+            Self::Changed { .. } => Some(
+                "put it back as it was, or start a new run with another --out".into(),
+            ),
+            Self::ImagesGone { .. } => Some("name the place that they are at now: --resume RUN --data PLACE".into()),
             Self::NoLast { path, newest } => Some(format!(
                 "go on from an earlier one: cp {} {}",
                 newest.display(),
@@ -213,7 +223,7 @@ impl Error {
             Self::Metadata { .. } => Some("use another checkpoint of the run".into()),
             Self::Threads { .. } => Some("lower `train.threads`".into()),
             Self::FolderNotEmpty { is_run: true, .. } => {
-                Some("pass --resume to go on with that run, --overwrite to replace it, or name another folder".into())
+                Some("pass --resume to go on with that run, --auto-resume for the same command again, --overwrite to replace it, or name another folder".into())
             }
             Self::FolderNotEmpty { is_run: false, .. } => Some(
                 "name another folder; --resume and --overwrite are for folders that hold a run, and this one does not"

@@ -9,7 +9,7 @@
 //! * [`finetune`](mod@finetune): a classifier. [`load_weights`]: where its encoder comes from.
 //! * [`clusters`]: the typical colours of a data set, for a target of classes.
 //! * [`checkpoint`]: a learner's whole state in one file.
-//! * [`run_folder`]: the folder that one run writes to, locked for one process.
+//! * [`run_folder`]: the folder that one run writes to; [`lock`]: for one process alone.
 //! * [`metrics`]: the log of a run, one JSON line a record, exact across resumptions.
 //! * [`tensorboard`]: the same numbers as TensorBoard event files.
 //! * [`scores`]: how good predictions are: accuracy, balance, calibration.
@@ -53,11 +53,13 @@
 pub mod checkpoint;
 pub mod clusters;
 mod device;
+mod digest;
 mod error;
 mod family;
 pub mod finetune;
 pub mod learner;
 pub mod load_weights;
+pub mod lock;
 pub mod metrics;
 pub mod observer;
 pub mod picture;
@@ -70,6 +72,7 @@ pub mod stop;
 pub mod tensorboard;
 
 pub use device::device_of;
+pub use digest::ImagesDigest;
 pub use error::Error;
 pub use finetune::finetune;
 pub use observer::{Event, Observer};

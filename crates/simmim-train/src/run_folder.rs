@@ -3,6 +3,7 @@
 //! ```text
 //! runs/demo-20260917-142536/
 //!   config.toml        the resolved configuration
+//!   asked.toml         the configuration that was asked for, before the images were looked at
 //!   metrics.jsonl      one line a record
 //!   log.txt            notes, validations, checkpoints, as text
 //!   events/            the metrics again, for TensorBoard
@@ -12,7 +13,7 @@
 //!   run.lock           held by the process that writes
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
 
 use crate::error::{Error, read_error, write_error};
+use crate::lock::{LOCK, Lock};
 use crate::tensorboard;
 
 /// The name of the file of the resolved configuration.
@@ -27,8 +29,8 @@ pub const CONFIG: &str = "config.toml";
 /// The name of the file of the metrics.
 pub const METRICS: &str = "metrics.jsonl";
 const LOG: &str = "log.txt";
-/// The name of the file that the process which writes to a folder holds.
-pub const LOCK: &str = "run.lock";
+/// The name of the file of the configuration that was asked for.
+const ASKED: &str = "asked.toml";
 const CODEBOOK: &str = "codebook.safetensors";
 const EVENTS: &str = "events";
 const CHECKPOINTS: &str = "checkpoints";
@@ -52,7 +54,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    lock: Lock,
 }
 
 impl RunFolder {
@@ -70,11 +72,11 @@ impl RunFolder {
         // under the lock, because another process may have begun a run meanwhile.
         admit(path, mode)?;
         fs::create_dir_all(path).map_err(|source| write_error(path, source))?;
-        let lock = lock(path)?;
+        let lock = Lock::of(path)?;
         admit(path, mode)?;
         let folder = Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         };
         folder.require_writable()?;
         // Only once it is known that the new run can write here.
@@ -113,9 +115,19 @@ impl RunFolder {
         &self.path
     }
 
+    /// What the user is told of the folder's lock, where there is something to say.
+    pub fn warning(&self) -> Option<String> {
+        self.lock.warning()
+    }
+
     /// The file of the resolved configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
+    }
+
+    /// The file of the configuration that was asked for.
+    pub fn asked(&self) -> PathBuf {
+        asked_of(&self.path)
     }
 
     /// The file of the metrics.
@@ -277,6 +289,7 @@ impl RunFolder {
             self.metrics(),
             self.log(),
             self.codebook(),
+            self.asked(),
             self.config(),
         ];
         named.iter().try_for_each(|path| remove(path))
@@ -302,11 +315,16 @@ pub fn last_of(folder: &Path) -> PathBuf {
     folder.join(CHECKPOINTS).join(LAST)
 }
 
+/// The configuration that the run in a folder was asked to have, before anything of it was fitted to the images.
+pub fn asked_of(folder: &Path) -> PathBuf {
+    folder.join(ASKED)
+}
+
 /// Whether the run in a folder has written a checkpoint.
 ///
 /// # Errors
 /// [`Error::File`] where the folder cannot be listed.
-pub(crate) fn has_checkpoint(folder: &Path) -> Result<bool, Error> {
+pub fn has_checkpoint(folder: &Path) -> Result<bool, Error> {
     let numbered = list_steps(&folder.join(CHECKPOINTS), "safetensors")?;
     Ok(last_of(folder).is_file() || !numbered.is_empty())
 }
@@ -323,7 +341,7 @@ fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
     let is_bare = |entry: &PathBuf| -> Result<bool, Error> {
         let part = [EVENTS, CHECKPOINTS, RECONSTRUCTIONS].contains(&name_of(entry).as_str());
         let partial = name_of(entry).starts_with(TEMPORARY_PREFIX);
-        Ok([LOCK, LOG].contains(&name_of(entry).as_str())
+        Ok([LOCK, LOG, ASKED].contains(&name_of(entry).as_str())
             || partial
             || (part && entry.is_dir() && list(entry)?.is_empty()))
     };
@@ -337,28 +355,6 @@ fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
         Mode::Resume if !is_run => Err(Error::NotARun { path }),
         Mode::Overwrite if !is_run && !is_empty => Err(Error::NotARun { path }),
         _ => Ok(()),
-    }
-}
-
-/// Takes the lock of a folder; dropping the file releases it.
-///
-/// # Errors
-/// [`Error::Locked`] while another process holds it, [`Error::File`] where it cannot be written.
-pub fn lock(folder: &Path) -> Result<File, Error> {
-    let path = folder.join(LOCK);
-    // Kept when the run ends: to remove it would let two processes lock two files of the same name.
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
-    let file = file.map_err(|source| write_error(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked {
-            path: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(write_error(&path, source)),
     }
 }
 

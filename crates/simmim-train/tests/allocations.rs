@@ -214,6 +214,7 @@ fn a_state_is_saved_and_loaded_a_tensor_at_a_time() {
         recipe: "test".to_owned(),
         config: plan.config().clone(),
         progress: Progress::start(0),
+        images: None,
     };
 
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

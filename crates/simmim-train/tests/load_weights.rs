@@ -53,6 +53,7 @@ fn pretrained(text: &str) -> (TempDir, PathBuf, Network) {
         recipe: "test".to_owned(),
         config: plan.config().clone(),
         progress: Progress::start(0),
+        images: None,
     };
     save_weights(&path, &network, &origin).unwrap();
     (folder, path, network)

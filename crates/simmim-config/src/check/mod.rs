@@ -56,6 +56,12 @@ impl FineTune {
             )?;
         }
         require(
+            self.max_classes.is_none_or(|max| max >= 2),
+            "finetune.max_classes",
+            &Given(self.max_classes),
+            "2 or more",
+        )?;
+        require(
             // Here and below, NaN fails every comparison, and so is refused as well.
             0.0 < self.labels && self.labels <= 1.0,
             "finetune.labels",

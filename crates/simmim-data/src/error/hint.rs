@@ -53,6 +53,9 @@ fn hint_of_list(fault: Option<&ListFault>) -> String {
         Some(ListFault::Tilde) => {
             "a tilde is not replaced in a list: write the path of the home folder in full"
         }
+        Some(ListFault::Member) => {
+            "the archive has no image of that name: `tar -tf ARCHIVE` lists its members"
+        }
         Some(ListFault::Folder) => {
             "a list names single images: give a folder or an archive itself, several of them separated by commas"
         }
@@ -130,8 +133,23 @@ impl Error {
             Self::ImagesBesideClasses { .. } => {
                 "move these images into the folders of their classes, or out of the data set"
             }
+            Self::FolderOfImages { .. } => {
+                "for a classifier, put the images of each class into a folder of its own, in each part (train/cat/..., val/cat/...), \
+                 or list the images in a .csv: path,label,split"
+            }
+            Self::NoSuchPart { part: "train", .. } => {
+                "name the folder of training images train, or give the folder whose folders are the classes"
+            }
+            Self::NoSuchPart { .. } => {
+                "name the folder of held-out images val (or valid, validation, dev, eval, test), or move the other folders out: \
+                 then a share of each class is held out"
+            }
+            Self::TwoTrainingParts { .. } => {
+                "keep one of them, or put all training images into one"
+            }
             Self::NoClassFolders { .. } => {
-                "put the images of each class into a folder of its own, or list them in a .csv: path,label"
+                "put the images of each class into a folder of its own, or list them in a .csv: path,label; in an archive, a .cls beside \
+                 each image may state its class"
             }
             Self::NestedClasses { .. } => {
                 "give the folder whose folders are the classes, or list the images in a .csv: path,label"
@@ -143,33 +161,52 @@ impl Error {
                 "give the folder that holds the folders of the classes, at least two"
             }
             Self::TooManyClasses { .. } => {
-                "labels are names of classes: neither file names nor measurements"
+                "labels are names of classes: neither file names nor measurements; where there are as many, allow them: \
+                 finetune.max_classes, or --max-classes"
             }
             Self::ClassNotTrained { .. } => {
                 "use the same class names in both parts, or remove the class from the held-out images"
             }
-            Self::NoLabels { .. } => {
-                "write each image's label into the column `label` of the table"
-            }
             Self::PartWithoutImages { .. } => {
                 "put images into that part, or do not divide them: then a share of each class is held out"
+            }
+            Self::LabelFile { .. } | Self::NoLabelBeside { .. } => {
+                "each image of a sample has a .cls with the number or the name of its class, or a .json with the key `label`; or list the \
+                 images in a .csv: shard.tar:0001.jpg,cat"
             }
             Self::DuplicateImage { .. } => {
                 "name each image once: where two paths or patterns hold the same images, leave out one"
             }
-            Self::Table { .. } => {
-                "a table is UTF-8 text with as many values on each line as the first one names columns; a value with a comma \
+            Self::SubsetShare { .. } => "0.1 stands for a tenth of each class",
+            _ => return self.hint_of_tables(),
+        })
+    }
+
+    /// The same for what is wrong with a table of labels.
+    fn hint_of_tables(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoLabels { .. } => {
+                "write each image's label into the column `label` of the table"
+            }
+            Self::RowLength { .. } => {
+                "each line has as many values as the first one names columns; a value with a comma, a semicolon or a line break in it \
                  stands in double quotes"
+            }
+            Self::Table { .. } => "a table is text, a line for each image",
+            Self::CellEmpty { .. } => "name an image on each line, or remove the line",
+            Self::NotOneHot { .. } => {
+                "name the column of labels `label`, or leave 0 and 1 alone in the columns of classes"
             }
             Self::TableEmpty { .. } => "write a line for each image below that of the columns",
             Self::ListedTwice { .. } => {
                 "remove one of the two lines; an image with several labels has them in one, as in cat;dog"
             }
             Self::UnknownPart { .. } => {
-                "write train or val on every line, or leave out the column `split`"
+                "write train, val or test on every line, or leave out the column `split`"
             }
-            Self::SubsetShare { .. } => "0.1 stands for a tenth of each class",
-            Self::TableColumns { .. } => "the first line names the columns, separated by commas",
+            Self::TableColumns { .. } => {
+                "the first line names the columns, as in path,label or path,label,split"
+            }
             Self::LabelMissing { .. } => {
                 "images may be without a label only where others have several, as in cat;dog"
             }

@@ -227,8 +227,7 @@ pub enum Error {
     },
     /// So many classes that they are likely to be something else.
     #[error(
-        "{n_classes} classes for {n_images} images in {spec}, expected at most one for every two images and at most {}; the first: {examples}",
-        crate::label::MAX_CLASSES
+        "{n_classes} classes for {n_images} images in {spec}, expected at most {allowed}; the first: {examples}"
     )]
     TooManyClasses {
         /// The source as given.
@@ -237,6 +236,8 @@ pub enum Error {
         n_classes: usize,
         /// How many images.
         n_images: usize,
+        /// How many classes may be.
+        allowed: String,
         /// The first of them.
         examples: String,
     },
@@ -256,6 +257,46 @@ pub enum Error {
         /// The part.
         part: &'static str,
     },
+    /// A divided source without a part that it needs.
+    #[error("{path} has no folder of that part of the images: {part}; it has {found}")]
+    NoSuchPart {
+        /// The folder.
+        path: PathBuf,
+        /// The usual name of the part.
+        part: &'static str,
+        /// The folders with images that are there.
+        found: String,
+    },
+    /// Several folders that are called after training images.
+    #[error("{path} has more than one folder of training images: {found}")]
+    TwoTrainingParts {
+        /// The folder that they are in.
+        path: PathBuf,
+        /// Their names.
+        found: String,
+    },
+    /// A folder of images where class folders are expected.
+    #[error("all images are in {path}, which is no class: there are no class folders")]
+    FolderOfImages {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file beside an image in an archive whose label cannot be used.
+    #[error("the label beside {image} cannot be used: {reason}")]
+    LabelFile {
+        /// The image.
+        image: String,
+        /// What is wrong with the file.
+        reason: String,
+    },
+    /// An image of an archive without a label, where others have one beside them.
+    #[error(
+        "{image} has no label: neither a .cls beside it nor a .json with a key of that meaning, as others have"
+    )]
+    NoLabelBeside {
+        /// The image.
+        image: String,
+    },
     /// An image that a source holds twice.
     #[error("the image {name} is named twice")]
     DuplicateImage {
@@ -270,12 +311,50 @@ pub enum Error {
         /// What the reader said.
         source: csv::Error,
     },
-    /// A table with other columns.
-    #[error("the columns of {path} are {found}, expected path,label or path,label,split")]
+    /// A table whose columns are not those that are needed.
+    #[error("the columns of {path} are {found}: {problem}")]
     TableColumns {
         /// The table.
         path: PathBuf,
         /// Its columns.
+        found: String,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// A row of a table with more or fewer values than there are columns.
+    #[error("line {line} of {path} has {found} values, expected {expected}")]
+    RowLength {
+        /// The table.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// How many values.
+        found: usize,
+        /// How many columns.
+        expected: usize,
+    },
+    /// A row of a table without a value that it needs.
+    #[error("line {line} of {path} has nothing in the column `{column}`")]
+    CellEmpty {
+        /// The table.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column.
+        column: &'static str,
+    },
+    /// A value in a column that was taken for a class and is none.
+    #[error(
+        "`{column}` on line {line} of {path} is {found:?}, expected 0 or 1: without a column `label`, each further column is a class"
+    )]
+    NotOneHot {
+        /// The table.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column.
+        column: String,
+        /// What it says.
         found: String,
     },
     /// A table without rows.
@@ -305,7 +384,7 @@ pub enum Error {
         line: usize,
     },
     /// A part of the data set that is not known.
-    #[error("the split on line {line} of {path} is {found:?}, expected train or val")]
+    #[error("the split on line {line} of {path} is {found:?}, expected train, val or test")]
     UnknownPart {
         /// The table.
         path: PathBuf,

@@ -4,37 +4,148 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf, is_separator};
 
-use super::{Collected, Found, Part, TestFolder, examples};
+use super::role::{Role, known, rank};
+use super::{Collected, Found, Part, Remark, TestFolder, beside, examples};
 use crate::Error;
-use crate::source::{DataSet, unreadable, why_skipped};
+use crate::source::{DataSet, Only, unreadable, why_skipped};
 
-/// The folder of training images, where there is one.
-const TRAIN: &str = "train";
+/// Names of folders that hold the images of a part beside something else, as in data sets for detection.
+const IMAGE_FOLDERS: [&str; 8] = [
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "jpegimages",
+    "pictures",
+    "photos",
+    "frames",
+];
 
-/// The folder of images to measure on at the very end, where there is one.
-const TEST: &str = "test";
-
-/// The names of the folder of held-out images, the preferred first.
-const HELD_OUT: [&str; 3] = ["val", "validation", TEST];
-
-pub(super) fn open(spec: &str, test: TestFolder) -> Result<Found, Error> {
-    let data = DataSet::open(spec)?;
+pub(super) fn open(spec: &str, only: &Only, test: TestFolder) -> Result<Found, Error> {
+    let (data, labels) = DataSet::open_with_labels(spec, only.clone())?;
     // Before the division: the same image could otherwise be trained on and held out.
     refuse_duplicates(&data)?;
     let top = Root::top(spec, &data)?;
-    let names = top.folders(&data);
-    let held_out = HELD_OUT.into_iter().find(|name| names.contains(name));
-    match held_out {
-        Some(TEST) if names.contains(TRAIN) && test == TestFolder::LeftAlone => {
-            open_without_test(data, &top)
-        }
-        Some(held_out) if names.contains(TRAIN) => open_parts(data, &top, held_out),
+    top.refuse_unreadable(&data, 0..data.len())?;
+    let folders = top.folders(&data);
+    if beside::decides(&data, &labels, !folders.is_empty()) {
+        return beside::open(data, &labels);
+    }
+    let Some(parts) = Parts::of(&top, &folders)? else {
+        return open_whole(data, &top);
+    };
+    top.refuse_images_beside_parts(&data)?;
+    let held_out = parts.held_out(test);
+    let remarks = parts.unused(&top, &folders, held_out.as_deref());
+    let found = match held_out {
+        Some(held_out) => open_parts(data, &top, [&parts.train, &held_out])?,
         // A folder "train" alone is no class: its folders are the classes.
-        _ if names.len() == 1 && names.contains(TRAIN) && top.n_direct(&data) == 0 => {
-            top.refuse_empty_part()?;
-            open_whole(data, &top.inside(TRAIN))
+        None => open_train(data, &top, &parts)?,
+    };
+    Ok(Found { remarks, ..found })
+}
+
+/// How many images are in a folder.
+#[derive(Debug, Default, Clone, Copy)]
+struct Contents {
+    /// Directly.
+    direct: usize,
+    /// In folders inside.
+    nested: usize,
+}
+
+/// The folders of a data set that its owner has divided.
+struct Parts {
+    train: String,
+    /// Those to choose by, the preferred first.
+    validation: Vec<String>,
+    test: Vec<String>,
+    /// Folders that are no part.
+    others: Vec<String>,
+}
+
+impl Parts {
+    /// The parts among the folders of `top`, which are named by the convention; `None` where the folders are classes.
+    fn of(top: &Root, folders: &BTreeMap<String, Contents>) -> Result<Option<Self>, Error> {
+        let of_role = |role: Option<Role>| -> Vec<String> {
+            let names = folders.keys().filter(|name| Role::of(name) == role);
+            let mut names: Vec<String> = names.cloned().collect();
+            // A stable sort: names of one rank, which differ in their case, stay in their order.
+            names.sort_by_key(|name| rank(name));
+            names
+        };
+        let (train, others) = (of_role(Some(Role::Train)), of_role(None));
+        let holds_classes = |name: &String| folders[name].nested > 0;
+        let mut held_out = folders.keys().filter(|name| {
+            matches!(Role::of(name), Some(Role::Validation | Role::Test)) && holds_classes(name)
+        });
+        let has_held_out = held_out.next().is_some();
+        // One with images of its own is a class that has folders inside, unless another part shows what it is.
+        let is_divided = train
+            .iter()
+            .any(|name| holds_classes(name) && (has_held_out || folders[name].direct == 0));
+        // Where every folder is called as a part is, none is a class.
+        if !is_divided && (!others.is_empty() || folders.is_empty()) {
+            return Ok(None);
         }
-        _ => open_whole(data, &top),
+        let parts = Self {
+            validation: of_role(Some(Role::Validation)),
+            test: of_role(Some(Role::Test)),
+            others,
+            train: match &train[..] {
+                [train] => train.clone(),
+                [] => return Err(top.no_part("train", folders)),
+                [..] => {
+                    return Err(Error::TwoTrainingParts {
+                        path: top.path.clone(),
+                        found: train.join(" and "),
+                    });
+                }
+            },
+        };
+        let is_alone = parts.validation.is_empty() && parts.test.is_empty();
+        if is_alone {
+            // First: such a folder is likely the one that was meant.
+            top.refuse_empty_part()?;
+            if !parts.others.is_empty() {
+                return Err(top.no_part("val", folders));
+            }
+        }
+        Ok(Some(parts))
+    }
+
+    /// The folder whose images are held out; none where they are a share of the training images.
+    fn held_out(&self, test: TestFolder) -> Option<String> {
+        let of_test = self.test.iter().filter(|_| test == TestFolder::HeldOut);
+        self.validation.iter().chain(of_test).next().cloned()
+    }
+
+    /// What is said of folders that nothing is done with.
+    fn unused(
+        &self,
+        top: &Root,
+        folders: &BTreeMap<String, Contents>,
+        held_out: Option<&str>,
+    ) -> Vec<Remark> {
+        let all = self.validation.iter().chain(&self.test).chain(&self.others);
+        let unused = all.filter(|name| Some(name.as_str()) != held_out);
+        let told = unused.map(|name| {
+            let folder = top.path.join(name).display().to_string();
+            let n_images = folders[name].direct + folders[name].nested;
+            if self.test.contains(name) {
+                return Remark::TestUnused {
+                    part: folder,
+                    n_images,
+                };
+            }
+            Remark::FolderUnused {
+                folder,
+                n_images,
+                held_out: held_out
+                    .map_or_else(|| format!("a share of {}", self.train), ToOwned::to_owned),
+            }
+        });
+        told.collect()
     }
 }
 
@@ -42,43 +153,48 @@ pub(super) fn open(spec: &str, test: TestFolder) -> Result<Found, Error> {
 fn open_whole(data: DataSet, root: &Root) -> Result<Found, Error> {
     let entries: Vec<usize> = (0..data.len()).collect();
     root.check(&data, &entries)?;
+    let folders = root.folders(&data);
+    let named = folders.keys().filter(|name| Role::of(name).is_some());
+    let names: Vec<&str> = named.map(String::as_str).collect();
+    let remark = Remark::PartsAsClasses {
+        names: names.join(", "),
+    };
+    Ok(Found {
+        remarks: (!names.is_empty()).then_some(remark).into_iter().collect(),
+        labels: labels(&data, root.depth),
+        data,
+        parts: None,
+    })
+}
+
+/// The class folders of the training images; images elsewhere are left out.
+fn open_train(mut data: DataSet, top: &Root, parts: &Parts) -> Result<Found, Error> {
+    keep_inside(&mut data, top, &[&parts.train]);
+    // From here on entries are numbered anew, and labels are collected after that.
+    let root = top.inside(&parts.train);
+    let entries: Vec<usize> = (0..data.len()).collect();
+    root.check(&data, &entries)?;
     Ok(Found {
         labels: labels(&data, root.depth),
         data,
         parts: None,
-        left_alone: None,
+        remarks: Vec::new(),
     })
 }
 
-/// The class folders of the training images; those of the test and images elsewhere are left out.
-fn open_without_test(mut data: DataSet, top: &Root) -> Result<Found, Error> {
-    top.refuse_images_beside_parts(&data)?;
-    let is_train = |entry_idx| folders_of(&data, entry_idx).get(top.depth) == Some(&TRAIN);
-    let wanted: Vec<bool> = (0..data.len()).map(is_train).collect();
-    // From here on entries are numbered anew, and labels are collected after that.
-    data.keep(&wanted);
-    let found = open_whole(data, &top.inside(TRAIN))?;
-    Ok(Found {
-        left_alone: Some(top.path.join(TEST)),
-        ..found
-    })
-}
-
-/// Class folders inside two folders; images elsewhere are left out.
-fn open_parts(mut data: DataSet, top: &Root, held_out: &'static str) -> Result<Found, Error> {
-    top.refuse_images_beside_parts(&data)?;
-    let part_of = |data: &DataSet, entry_idx| match folders_of(data, entry_idx).get(top.depth) {
-        Some(folder) if *folder == TRAIN => Some(Part::Train),
-        Some(folder) if *folder == held_out => Some(Part::HeldOut),
-        _ => None,
+/// Class folders inside two folders, those of the training and of the held-out images; images elsewhere are left out.
+fn open_parts(mut data: DataSet, top: &Root, names: [&str; 2]) -> Result<Found, Error> {
+    keep_inside(&mut data, top, &names);
+    let part_of = |entry_idx| {
+        let folders = folders_of(&data, entry_idx);
+        if folders[top.depth] == names[0] {
+            Part::Train
+        } else {
+            Part::HeldOut
+        }
     };
-    let wanted: Vec<bool> = (0..data.len())
-        .map(|entry_idx| part_of(&data, entry_idx).is_some())
-        .collect();
-    data.keep(&wanted);
-    let parts = (0..data.len()).filter_map(|entry_idx| part_of(&data, entry_idx));
-    let parts: Vec<Part> = parts.collect();
-    for (part, name) in [(Part::Train, TRAIN), (Part::HeldOut, held_out)] {
+    let parts: Vec<Part> = (0..data.len()).map(part_of).collect();
+    for (part, name) in [Part::Train, Part::HeldOut].into_iter().zip(names) {
         let of_part = (0..data.len()).filter(|entry_idx| parts[*entry_idx] == part);
         let of_part: Vec<usize> = of_part.collect();
         top.inside(name).check(&data, &of_part)?;
@@ -87,8 +203,20 @@ fn open_parts(mut data: DataSet, top: &Root, held_out: &'static str) -> Result<F
         labels: labels(&data, top.depth + 1),
         data,
         parts: Some(parts),
-        left_alone: None,
+        remarks: Vec::new(),
     })
+}
+
+/// Keeps the images in these folders of `top`.
+fn keep_inside(data: &mut DataSet, top: &Root, names: &[&str]) {
+    let is_wanted = |entry_idx| {
+        let folders = folders_of(data, entry_idx);
+        folders
+            .get(top.depth)
+            .is_some_and(|name| names.contains(name))
+    };
+    let wanted: Vec<bool> = (0..data.len()).map(is_wanted).collect();
+    data.keep(&wanted);
 }
 
 /// The label of each image: its folder at a depth, which every image has.
@@ -168,11 +296,24 @@ impl Root {
         }
     }
 
-    /// The folders with images, at any depth inside them.
-    fn folders<'a>(&self, data: &'a DataSet) -> BTreeSet<&'a str> {
-        let folders = (0..data.len()).map(|entry_idx| folders_of(data, entry_idx));
-        let names = folders.filter_map(|folders| folders.get(self.depth).copied());
-        names.collect()
+    /// The folders with images, at any depth inside them, and how many.
+    fn folders(&self, data: &DataSet) -> BTreeMap<String, Contents> {
+        let mut found: BTreeMap<String, Contents> = BTreeMap::new();
+        for entry_idx in 0..data.len() {
+            let folders = folders_of(data, entry_idx);
+            let Some(name) = folders.get(self.depth) else {
+                continue;
+            };
+            if !found.contains_key(*name) {
+                found.insert((*name).to_owned(), Contents::default());
+            }
+            if let Some(contents) = found.get_mut(*name) {
+                let is_direct = folders.len() == self.depth + 1;
+                contents.direct += usize::from(is_direct);
+                contents.nested += usize::from(!is_direct);
+            }
+        }
+        found
     }
 
     fn is_direct(&self, data: &DataSet, entry_idx: usize) -> bool {
@@ -197,6 +338,16 @@ impl Root {
         }
     }
 
+    /// Refuses what cannot be read where class folders are: it may be one.
+    fn refuse_unreadable(
+        &self,
+        data: &DataSet,
+        entries: impl IntoIterator<Item = usize>,
+    ) -> Result<(), Error> {
+        let refused = |idx| data.refusal(idx).filter(|_| self.is_direct(data, idx));
+        entries.into_iter().find_map(refused).map_or(Ok(()), Err)
+    }
+
     /// Refuses images beside the folders of training and held-out images.
     fn refuse_images_beside_parts(&self, data: &DataSet) -> Result<(), Error> {
         if self.n_direct(data) > 0 {
@@ -207,14 +358,26 @@ impl Root {
 
     /// Refuses a folder for held-out images that has none.
     fn refuse_empty_part(&self) -> Result<(), Error> {
-        let folders = self.on_disk.iter();
-        let mut parts = folders.flat_map(|folder| HELD_OUT.map(|part| (folder, part)));
-        match parts.find(|(folder, part)| folder.join(part).is_dir()) {
-            None => Ok(()),
-            Some((folder, part)) => Err(Error::PartWithoutImages {
-                path: folder.clone(),
-                part,
-            }),
+        for folder in &self.on_disk {
+            let names = subfolders(folder)?.into_keys();
+            let mut held_out =
+                names.filter(|name| Role::of(name).is_some_and(|role| role != Role::Train));
+            if let Some(part) = held_out.find_map(|name| known(&name)) {
+                return Err(Error::PartWithoutImages {
+                    path: folder.clone(),
+                    part,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// That a data set is divided, and has no part of that name.
+    fn no_part(&self, part: &'static str, folders: &BTreeMap<String, Contents>) -> Error {
+        Error::NoSuchPart {
+            path: self.path.clone(),
+            part,
+            found: examples(folders.keys().map(String::as_str)),
         }
     }
 
@@ -235,6 +398,7 @@ impl Root {
                 None => class.has_images = true,
             }
         }
+        self.refuse_unreadable(data, entries.iter().copied())?;
         if classes.is_empty() {
             return Err(Error::NoClassFolders {
                 path: self.path.clone(),
@@ -244,8 +408,27 @@ impl Root {
         if n_direct > 0 {
             return Err(self.images_beside(data, classes.len()));
         }
+        self.refuse_folder_of_images(&classes)?;
         self.refuse_nested(&classes)?;
         self.refuse_empty(&classes)
+    }
+
+    /// Refuses a single folder that is called after what it holds: nothing says what the images show.
+    fn refuse_folder_of_images(&self, classes: &BTreeMap<&str, Class>) -> Result<(), Error> {
+        match classes.first_key_value() {
+            Some((name, class))
+                if classes.len() == 1
+                    && class.has_images
+                    && IMAGE_FOLDERS
+                        .iter()
+                        .any(|known| known.eq_ignore_ascii_case(name)) =>
+            {
+                Err(Error::FolderOfImages {
+                    path: self.path.join(name),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses folders of folders, unless it is one and the same folder in all of them

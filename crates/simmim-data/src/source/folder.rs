@@ -1,6 +1,7 @@
 //! Folders of images, flat or nested.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
@@ -22,7 +23,7 @@ pub(super) fn add(index: &mut Index<'_>, folder: &Path) -> Result<(), Error> {
         let entry = match step {
             Ok(entry) => entry,
             Err(error) => {
-                skip_loop(index, folder, error)?;
+                met_file |= pass_fault(index, folder, error)?;
                 continue;
             }
         };
@@ -35,7 +36,7 @@ pub(super) fn add(index: &mut Index<'_>, folder: &Path) -> Result<(), Error> {
             continue;
         }
         met_file = true;
-        add_file(index, &entry, relative_from)?;
+        add_file(index, &entry, relative_from);
     }
     // Hidden folders are something, too: they are named where there are no images at all.
     if met_file || index.passed_over.total() > n_passed_over {
@@ -55,20 +56,27 @@ fn why_not_entered(entry: &DirEntry) -> Option<Reason> {
     why_skipped(&entry.file_name().to_string_lossy())
 }
 
-fn add_file(index: &mut Index<'_>, entry: &DirEntry, relative_from: usize) -> Result<(), Error> {
+fn add_file(index: &mut Index<'_>, entry: &DirEntry, relative_from: usize) {
     index.looked_at_one();
     if !index.takes(below(entry.path(), relative_from).as_ref()) {
-        return Ok(());
+        return;
     }
     if !entry.file_type().is_file() {
         index.pass_over(Reason::NotAFile);
-        return Ok(());
+        return;
     }
-    let metadata = entry
-        .metadata()
-        .map_err(|error| unreadable(entry.path(), error.into()))?;
-    index.add_file(entry.path(), relative_from, metadata.len());
-    Ok(())
+    match entry.metadata() {
+        Ok(metadata) => index.add_file(entry.path(), relative_from, metadata.len()),
+        Err(error) => index.add_refused(entry.path(), relative_from, &plain(error)),
+    }
+}
+
+/// What the system said, without the path that is told anyway.
+fn plain(error: walkdir::Error) -> io::Error {
+    let kind = error
+        .io_error()
+        .map_or(io::ErrorKind::Other, io::Error::kind);
+    error.into_io_error().unwrap_or_else(|| kind.into())
 }
 
 /// The part of a path that lies below its source.
@@ -80,20 +88,24 @@ fn below(path: &Path, relative_from: usize) -> Cow<'_, str> {
 }
 
 /// A link to a folder above itself leads to images that the walk meets anyway, so it is counted
-/// and passed over; so is a link to nothing that would be ignored by its name. Everything else that the walk
-/// cannot read is an error.
-fn skip_loop(index: &mut Index<'_>, folder: &Path, error: walkdir::Error) -> Result<(), Error> {
+/// and passed over; so is a link to nothing that would be passed over by its name. Everything else that the walk
+/// cannot read counts as an unreadable image, but for the folder that was asked for. Answers whether it does.
+fn pass_fault(index: &mut Index<'_>, folder: &Path, error: walkdir::Error) -> Result<bool, Error> {
     if error.loop_ancestor().is_some() {
         index.pass_over(Reason::Loop);
-        return Ok(());
+        return Ok(false);
     }
     let path = error.path().unwrap_or(folder).to_owned();
+    if error.depth() == 0 {
+        return Err(unreadable(&path, plain(error)));
+    }
     let is_link = path
         .symlink_metadata()
         .is_ok_and(|found| found.is_symlink());
     let relative_from = folder.to_string_lossy().len();
     if is_link && !index.takes(&below(&path, relative_from)) {
-        return Ok(());
+        return Ok(false);
     }
-    Err(unreadable(&path, error.into()))
+    index.add_refused(&path, relative_from, &plain(error));
+    Ok(true)
 }

@@ -1,11 +1,15 @@
 //! The index of a source while it is being built.
 
+use std::io;
 use std::path::{Path, PathBuf, is_separator};
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
+use super::beside::Beside;
+use super::file::unreadable;
 use super::only::Only;
 use super::passed_over::{PassedOver, Reason};
+use crate::Error;
 
 /// The extensions by which a file in a folder or an archive is taken for an image, lower case.
 const IMAGE_EXTENSIONS: [&str; 10] = [
@@ -45,9 +49,29 @@ pub(super) enum Place {
     Path(Box<Path>),
     /// A piece of an archive.
     Piece { archive_idx: u32, offset: u64 },
+    /// A file or a folder that was met and could not be read.
+    Refused(Box<Refusal>),
 }
 
-#[derive(Debug)]
+/// Why something could not be read when it was met.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    path: PathBuf,
+    code: Option<i32>,
+    kind: io::ErrorKind,
+}
+
+impl Refusal {
+    /// The same as an error, which may be wanted more than once.
+    pub(super) fn error(&self) -> Error {
+        let source = self
+            .code
+            .map_or_else(|| self.kind.into(), io::Error::from_raw_os_error);
+        unreadable(&self.path, source)
+    }
+}
+
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) name: String,
     /// Where in `name` the part begins that does not depend on where the data set lies.
@@ -68,6 +92,8 @@ pub(super) struct Index<'w> {
     pub(super) entries: Vec<Entry>,
     pub(super) archives: Vec<Archive>,
     pub(super) passed_over: PassedOver,
+    /// What files beside images state as labels, where that is wanted.
+    pub(super) beside: Option<Beside>,
     /// Paths that the specification names.
     pub(super) n_sources: usize,
     only: Only,
@@ -139,13 +165,25 @@ impl<'w> Index<'w> {
     }
 
     pub(super) fn add_file(&mut self, path: &Path, relative_from: usize, size_bytes: u64) {
-        let (name, place) = match path.to_str() {
-            Some(name) => (name.to_owned(), Place::Named),
-            None => (
-                path.to_string_lossy().into_owned(),
-                Place::Path(path.into()),
-            ),
+        let place = match path.to_str() {
+            Some(_) => Place::Named,
+            None => Place::Path(path.into()),
         };
+        self.add(path, relative_from, size_bytes, place);
+    }
+
+    /// Adds what was met and cannot be read: an image as far as is known, and counted when it is to be read.
+    pub(super) fn add_refused(&mut self, path: &Path, relative_from: usize, error: &io::Error) {
+        let refusal = Refusal {
+            path: path.to_owned(),
+            code: error.raw_os_error(),
+            kind: error.kind(),
+        };
+        self.add(path, relative_from, 0, Place::Refused(Box::new(refusal)));
+    }
+
+    fn add(&mut self, path: &Path, relative_from: usize, size_bytes: u64, place: Place) {
+        let name = path.to_string_lossy().into_owned();
         // `photos` and `photos/` are the same folder, so the part begins behind the separator.
         let relative = name.get(relative_from..).unwrap_or(&name);
         let relative = relative.trim_start_matches(is_separator);

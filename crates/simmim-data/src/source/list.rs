@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::index::Index;
+use super::inside::Inside;
 use super::named::{Finder, ListFault};
 use super::passed_over::Reason;
 use super::text::read_text;
@@ -63,12 +64,17 @@ pub(super) fn add_files<'a>(
 ) -> Result<(), Error> {
     let folder = list.parent().unwrap_or(Path::new(""));
     let mut finder = Finder::new(folder);
+    let mut inside = Inside::default();
     let mut first_missing = None;
     let mut n_missing = 0;
     for (line, name) in named {
         index.looked_at_one();
         // Counted rather than given up at the first: one wrong folder makes a thousand missing files.
         let Some(found) = finder.find(name) else {
+            if let Some(entry) = inside.find(index, &mut finder, name)? {
+                index.entries.push(entry);
+                continue;
+            }
             n_missing += 1;
             first_missing.get_or_insert_with(|| Missing {
                 line,

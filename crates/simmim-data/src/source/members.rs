@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::MAX_IMAGE_FILE_BYTES;
 use super::archive::Archive;
+use super::beside::{Beside, Kind};
 use super::file::SharedFile;
 use super::index::{Entry, Index, Place};
 use super::passed_over::Reason;
@@ -76,6 +77,9 @@ impl<'a, 'w> Members<'a, 'w> {
         };
         let own_name = sparse.as_ref().and_then(|sparse| sparse.name.clone());
         let name = own_name.map_or_else(|| name_of(entry, path), Ok)?;
+        if kind.is_file() && self.notes_label(&name, entry)? {
+            return Ok(());
+        }
         if !self.index.takes(&name) {
             return Ok(());
         }
@@ -97,6 +101,26 @@ impl<'a, 'w> Members<'a, 'w> {
             self.index.pass_over(Reason::NotAFile);
         }
         Ok(())
+    }
+
+    /// Notes what a member states as the label of the images beside it, where that is wanted and it is a file for that.
+    fn notes_label<R: Read>(
+        &mut self,
+        name: &str,
+        entry: &mut tar::Entry<'_, R>,
+    ) -> Result<bool, Error> {
+        let (Some(beside), Some(kind)) = (&mut self.index.beside, Kind::of(name)) else {
+            return Ok(false);
+        };
+        if entry.size() > Beside::MAX_BYTES {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        entry
+            .read_to_end(&mut bytes)
+            .map_err(|e| damaged(self.path, e))?;
+        beside.add(kind, &format!("{}:{name}", self.path.display()), &bytes);
+        Ok(true)
     }
 
     fn add_file<R: Read>(
@@ -209,7 +233,7 @@ impl<'a, 'w> Members<'a, 'w> {
 }
 
 /// A name without what does not matter in it: `./a` and `a` are one file.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let parts = name.split('/');
     let parts: Vec<&str> = parts
         .filter(|part| !part.is_empty() && *part != ".")

@@ -1,10 +1,12 @@
 //! Where images come from: folders, tar archives and lists, behind one index.
 
 mod archive;
+mod beside;
 mod file;
 mod folder;
 mod gzip;
 mod index;
+mod inside;
 mod list;
 mod members;
 mod named;
@@ -23,6 +25,7 @@ use crate::Error;
 use crate::content::{Content, MAX_MAGIC};
 use crate::hash::Fnv;
 use archive::Archive;
+pub(crate) use beside::{Beside, Stated};
 pub use file::read_image_file;
 pub(crate) use file::unreadable;
 pub use index::Watch;
@@ -32,6 +35,7 @@ pub use named::ListFault;
 pub use only::Only;
 pub use passed_over::{PassedOver, Reason};
 pub use spec::absolute_spec;
+pub(crate) use text::read_text;
 
 /// The largest file that is read as one image. A larger one is reported as unreadable.
 pub const MAX_IMAGE_FILE_BYTES: u64 = 1 << 30;
@@ -46,6 +50,19 @@ pub struct DataSet {
     entries: Vec<Entry>,
     archives: Vec<Archive>,
     passed_over: PassedOver,
+}
+
+/// Sums over the images of a data set, in any order; names are those that do not depend on where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// Bytes of all images.
+    pub n_bytes: u64,
+    /// Of the hashes of the names.
+    pub names: u64,
+    /// Of the hashes of names and sizes together.
+    pub files: u64,
+    /// The name of the first image.
+    pub first: String,
 }
 
 /// How a source is opened.
@@ -70,7 +87,7 @@ impl DataSet {
     /// - a `.tar.gz` or `.tgz` archive. It has no random access, so its images are unpacked once
     ///   into an unnamed temporary file, which goes with the data set ([`Self::unpacked_bytes`]);
     /// - a text file (`.txt`, `.lst`) with one path a line, from the folder of that file, in UTF-8 or UTF-16; blank
-    ///   lines and lines that begin with `#` are skipped. Backslashes are taken for slashes, and letters may be composed or not,
+    ///   lines and lines that begin with `#` are skipped. `shard.tar:0001.jpg` is a member of an archive. Backslashes are taken for slashes, and letters may be composed or not,
     ///   where there is no file of the very name;
     /// - one image;
     /// - a pattern of such paths: `shard-{000..012}.tar`, `{train,val}`, `shards/*.tar`.
@@ -80,8 +97,8 @@ impl DataSet {
     ///
     /// # Errors
     /// A distinct error for a path where nothing is, a path that is no file or folder, an
-    /// unreadable file or folder (nothing is skipped in silence), an empty folder, a source without
-    /// images, a damaged archive, a list that names missing files, and a pattern that is wrong or
+    /// unreadable file or folder that is named itself (one inside a folder counts as an unreadable image), an empty folder, a
+    /// source without images, a damaged archive, a list that names missing files, and a pattern that is wrong or
     /// matches nothing.
     pub fn open(spec: &str) -> Result<Self, Error> {
         Self::open_with(spec, Opening::default())
@@ -92,8 +109,19 @@ impl DataSet {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(spec: &str, opening: Opening<'_>) -> Result<Self, Error> {
+        let index = Index::new(opening.only, opening.watch);
+        Self::indexed(spec, index).map(|(data, _)| data)
+    }
+
+    /// As [`Self::open_with`], with what files beside the images of archives state as labels.
+    pub(crate) fn open_with_labels(spec: &str, only: Only) -> Result<(Self, Beside), Error> {
+        let mut index = Index::new(only, None);
+        index.beside = Some(Beside::default());
+        Self::indexed(spec, index)
+    }
+
+    fn indexed(spec: &str, mut index: Index<'_>) -> Result<(Self, Beside), Error> {
         let paths = spec::expand(spec)?;
-        let mut index = Index::new(opening.only, opening.watch);
         index.n_sources = paths.len();
         for path in paths {
             add_path(&mut index, &path)?;
@@ -104,7 +132,8 @@ impl DataSet {
                 passed_over: index.passed_over,
             });
         }
-        Ok(Self::of_index(spec.to_owned(), index))
+        let beside = index.beside.take().unwrap_or_default();
+        Ok((Self::of_index(spec.to_owned(), index), beside))
     }
 
     fn of_index(spec: String, index: Index<'_>) -> Self {
@@ -171,6 +200,15 @@ impl DataSet {
                 archive_idx,
                 offset,
             } => self.archives[*archive_idx as usize].read(*offset, entry.size_bytes),
+            Place::Refused(refusal) => Err(refusal.error()),
+        }
+    }
+
+    /// Why an entry could not be read when it was met, where that is so: a link to nothing, or a folder without permission.
+    pub(crate) fn refusal(&self, entry_idx: usize) -> Option<Error> {
+        match &self.entries[entry_idx].place {
+            Place::Refused(refusal) => Some(refusal.error()),
+            _ => None,
         }
     }
 
@@ -194,6 +232,27 @@ impl DataSet {
             hash = hash.with(&entry.size_bytes.to_le_bytes());
         }
         hash.value()
+    }
+
+    /// Sums over all images, by which two data sets of different fingerprints can be told apart in words.
+    pub fn digest(&self) -> Digest {
+        let mut digest = Digest {
+            n_bytes: 0,
+            names: 0,
+            files: 0,
+            first: String::new(),
+        };
+        for entry in &self.entries {
+            let name = Fnv::new().with(entry.relative_name().as_bytes());
+            let file = name.with(&[0xff]).with(&entry.size_bytes.to_le_bytes());
+            digest.n_bytes = digest.n_bytes.wrapping_add(entry.size_bytes);
+            digest.names = digest.names.wrapping_add(name.value());
+            digest.files = digest.files.wrapping_add(file.value());
+        }
+        if let Some(first) = self.entries.first() {
+            first.relative_name().clone_into(&mut digest.first);
+        }
+        digest
     }
 
     /// The images that a table names, by line and path, in its order.

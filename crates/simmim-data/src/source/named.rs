@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::inside::split;
+
 /// Separators of columns that are tried from the end of a line, so that a line of any length costs little.
 const MAX_COLUMNS: usize = 16;
 
@@ -30,6 +32,8 @@ pub enum ListFault {
     Backslashes,
     /// It is an address in the web.
     WebAddress,
+    /// It is a member that the archive does not have.
+    Member,
     /// It begins with a tilde.
     Tilde,
     /// It is a folder.
@@ -122,6 +126,8 @@ impl<'a> Finder<'a> {
             Some(ListFault::Quotes)
         } else if name.starts_with('~') {
             Some(ListFault::Tilde)
+        } else if split(name).is_some_and(|(archive, _)| self.find(archive).is_some()) {
+            Some(ListFault::Member)
         } else if self.folder.join(name).is_dir() {
             Some(ListFault::Folder)
         } else if let Some(path) = self.first_column(name) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use simmim_data::{
     Batch, BatchPlan, BatchSettings, Counter, CropSettings, DecodeSettings, Filter,
-    FineTuneSettings, HeldOut, Image, Interpolation, LabelledSet, Loader, Mixing, Normalisation,
-    Pass, RandAugment, Reporter, Samples, Scratch, Transform, Views,
+    FineTuneSettings, HeldOut, Image, Interpolation, LabelSettings, LabelledSet, Loader, Mixing,
+    Normalisation, Only, Pass, RandAugment, Reporter, Samples, Scratch, Transform, Views,
 };
 
 use crate::drawn::{Folder, jpeg, picture};
@@ -46,11 +46,16 @@ fn plan_of(folder: &Folder, seed: u64) -> (LabelledSet, Arc<BatchPlan>) {
 }
 
 fn plain_plan_of(folder: &Folder, seed: u64) -> (LabelledSet, BatchPlan) {
-    let held_out = HeldOut {
-        share: 0.25,
-        max: 100,
+    let settings = LabelSettings {
+        held_out: HeldOut {
+            share: 0.25,
+            max: 100,
+        },
+        seed,
+        max_classes: None,
+        only: Only::default(),
     };
-    let set = LabelledSet::open(&folder.spec(""), held_out, seed).unwrap();
+    let set = LabelledSet::open(&folder.spec(""), &settings).unwrap();
     let views = Views {
         transform: transform(40),
         masks: None,

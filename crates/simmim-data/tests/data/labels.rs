@@ -3,19 +3,28 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use simmim_data::{Error, HeldOut, LabelledSet};
+use simmim_data::{Error, HeldOut, LabelSettings, LabelledSet, Only};
 
 use crate::drawn::{Folder, tar_of};
 
 /// A source is indexed by names alone, so an image need not be one.
-const BYTES: &[u8] = b"not decoded here";
+pub(crate) const BYTES: &[u8] = b"not decoded here";
 
-fn share(share: f64) -> HeldOut {
-    HeldOut { share, max: 2000 }
+pub(crate) fn share(share: f64) -> LabelSettings {
+    seeded(share, 1)
+}
+
+fn seeded(share: f64, seed: u64) -> LabelSettings {
+    LabelSettings {
+        held_out: HeldOut { share, max: 2000 },
+        seed,
+        max_classes: None,
+        only: Only::default(),
+    }
 }
 
 /// `n` images in each of the given folders.
-fn folders(classes: &[(&str, usize)]) -> Folder {
+pub(crate) fn folders(classes: &[(&str, usize)]) -> Folder {
     let folder = Folder::new();
     for (class, n) in classes {
         for i in 0..*n {
@@ -25,15 +34,15 @@ fn folders(classes: &[(&str, usize)]) -> Folder {
     folder
 }
 
-fn open(folder: &Folder, name: &str) -> Result<LabelledSet, Error> {
-    LabelledSet::open(&folder.spec(name), share(0.2), 1)
+pub(crate) fn open(folder: &Folder, name: &str) -> Result<LabelledSet, Error> {
+    LabelledSet::open(&folder.spec(name), &share(0.2))
 }
 
-fn refusal(folder: &Folder) -> Error {
+pub(crate) fn refusal(folder: &Folder) -> Error {
     open(folder, "").unwrap_err()
 }
 
-fn table(folder: &Folder, text: &str) -> Result<LabelledSet, Error> {
+pub(crate) fn table(folder: &Folder, text: &str) -> Result<LabelledSet, Error> {
     folder.write("labels.csv", text.as_bytes());
     for name in ["a", "b", "c", "d"] {
         folder.write(&format!("{name}.png"), BYTES);
@@ -68,55 +77,9 @@ fn class_folders_are_labels_in_byte_order_and_are_divided_class_by_class() {
 }
 
 #[test]
-fn train_and_val_folders_divide_the_images_and_others_are_left_out() {
-    for part in ["val", "validation", "test"] {
-        let (cat, dog) = (format!("{part}/cat"), format!("{part}/dog"));
-        let folder = folders(&[("train/cat", 3), ("train/dog", 2), (&cat, 1), (&dog, 2)]);
-        folder.write("unsorted/x.jpg", BYTES);
-        let set = open(&folder, "").unwrap();
-        assert!(set.divided_by_source());
-        assert_eq!(set.data().len(), 8);
-        let counts = |entries| set.labels().counts(entries);
-        assert_eq!(set.labels().classes(), ["cat", "dog"]);
-        assert_eq!(counts(set.split().train()), [3, 2]);
-        assert_eq!(counts(set.split().held_out()), [1, 2]);
-    }
-    let both = folders(&[("train/a", 3), ("train/b", 3), ("val/a", 1), ("test/a", 4)]);
-    let set = open(&both, "").unwrap();
-    assert_eq!(set.split().held_out().len(), 1, "val wins over test");
-}
-
-#[test]
-fn a_training_leaves_a_test_folder_alone_and_holds_out_a_share_of_the_training_images() {
-    let folder = folders(&[
-        ("train/a", 10),
-        ("train/b", 10),
-        ("test/a", 5),
-        ("test/c", 5),
-    ]);
-    let set = LabelledSet::open_for_training(&folder.spec(""), share(0.2), 1).unwrap();
-    assert!(!set.divided_by_source());
-    assert_eq!(set.labels().classes(), ["a", "b"]);
-    assert_eq!(set.labels().counts(set.split().held_out()), [2, 2]);
-    assert_eq!(set.labels().counts(set.split().train()), [8, 8]);
-    assert!(set.left_alone().unwrap().ends_with("test"));
-    let all = 0..set.data().len();
-    assert!(
-        all.into_iter()
-            .all(|i| set.data().name(i).contains("/train/"))
-    );
-
-    // A folder that is for choosing is held out as ever.
-    let folder = folders(&[("train/a", 3), ("train/b", 3), ("val/a", 1), ("test/b", 4)]);
-    let set = LabelledSet::open_for_training(&folder.spec(""), share(0.2), 1).unwrap();
-    assert!(set.divided_by_source() && set.left_alone().is_none());
-    assert_eq!(set.split().held_out().len(), 1);
-}
-
-#[test]
 fn images_to_measure_on_may_be_such_as_nothing_can_be_learned_from() {
     let measure = |folder: &Folder| {
-        let set = LabelledSet::open_to_measure(&folder.spec(""), share(0.2), 1);
+        let set = LabelledSet::open_to_measure(&folder.spec(""), &share(0.2));
         set.unwrap()
     };
     let one_class = folders(&[("cat", 4)]);
@@ -128,23 +91,6 @@ fn images_to_measure_on_may_be_such_as_nothing_can_be_learned_from() {
     let untrained = folders(&[("train/cat", 4), ("train/dog", 4), ("test/bird", 2)]);
     assert!(open(&untrained, "").is_err());
     assert_eq!(measure(&untrained).split().held_out().len(), 2);
-}
-
-#[test]
-fn a_train_folder_alone_is_divided_by_a_share() {
-    let folder = folders(&[("train/cat", 10), ("train/dog", 10)]);
-    let set = open(&folder, "").unwrap();
-    assert_eq!(set.labels().classes(), ["cat", "dog"]);
-    assert_eq!(set.labels().counts(set.split().held_out()), [2, 2]);
-}
-
-#[test]
-fn a_class_named_train_is_a_class_where_it_is_one_of_several() {
-    let folder = folders(&[("train", 5), ("bus", 5)]);
-    assert_eq!(
-        open(&folder, "").unwrap().labels().classes(),
-        ["bus", "train"]
-    );
 }
 
 #[test]
@@ -198,29 +144,6 @@ fn a_class_folder_without_images_is_an_error() {
     let error = refusal(&folder);
     assert!(
         matches!(&error, Error::ClassWithoutImages { path, n_entries: 0 } if path.ends_with("val/b"))
-    );
-}
-
-#[test]
-fn a_part_without_images_is_an_error() {
-    let folder = folders(&[("train/a", 4), ("train/b", 4)]);
-    std::fs::create_dir(folder.path("val")).unwrap();
-    assert!(matches!(
-        refusal(&folder),
-        Error::PartWithoutImages { part: "val", .. }
-    ));
-}
-
-#[test]
-fn a_held_out_class_that_is_not_trained_on_is_an_error() {
-    let error = refusal(&folders(&[
-        ("train/cat", 4),
-        ("train/dog", 4),
-        ("val/bird", 2),
-    ]));
-    assert_eq!(
-        error.to_string(),
-        "the class bird has 2 held-out images and none to train on"
     );
 }
 
@@ -291,123 +214,8 @@ fn more_classes_than_half_of_the_images_are_an_error() {
 fn an_image_that_a_specification_names_twice_is_an_error() {
     let folder = folders(&[("cat", 4), ("dog", 4)]);
     let twice = format!("{},{}", folder.spec(""), folder.spec(""));
-    let error = LabelledSet::open(&twice, share(0.2), 1).unwrap_err();
+    let error = LabelledSet::open(&twice, &share(0.2)).unwrap_err();
     assert!(matches!(error, Error::DuplicateImage { .. }), "{error}");
-}
-
-#[test]
-fn a_table_names_images_labels_and_parts() {
-    let folder = Folder::new();
-    let text = "\u{feff}label, path ,split\n\
-        dog,a.png,train\ncat, ./b.png,train\r\n\"cat\",c.png,val\n\ndog,d.png,train\n";
-    let set = table(&folder, text).unwrap();
-    assert_eq!(set.labels().classes(), ["cat", "dog"]);
-    assert_eq!(set.split().train(), [0, 1, 3]);
-    assert_eq!(set.split().held_out(), [2]);
-    assert_eq!([0, 1, 2, 3].map(|i| set.labels().of(i)[0]), [1, 0, 0, 1]);
-    assert_eq!(set.data().read(3).unwrap(), BYTES);
-
-    let undivided = table(&folder, "path,label\na.png,x\nb.png,y\nc.png,x\nd.png,y\n").unwrap();
-    assert_eq!(undivided.split().held_out().len(), 1);
-    assert_ne!(undivided.fingerprint(), set.fingerprint());
-}
-
-#[test]
-fn a_table_with_several_labels_may_have_images_without_any() {
-    let folder = Folder::new();
-    let set = table(
-        &folder,
-        "path,label\na.png,dog; cat;dog\nb.png,\nc.png,cat\nd.png,cat\n",
-    );
-    let set = set.unwrap();
-    assert!(set.labels().multi_label());
-    let of: Vec<&[u32]> = (0..4).map(|i| set.labels().of(i)).collect();
-    assert_eq!(of, [&[0, 1][..], &[], &[0], &[0]]);
-    assert_eq!(set.labels().counts(&[0, 1, 2, 3]), [3, 1]);
-
-    let error = table(&folder, "path,label\na.png,dog\nb.png,\nc.png,cat\n").unwrap_err();
-    assert!(
-        matches!(error, Error::LabelMissing { line: 3, .. }),
-        "{error}"
-    );
-    let error = table(&folder, "path,label\na.png,\nb.png,;\n").unwrap_err();
-    assert!(
-        matches!(error, Error::LabelMissing { line: 2, .. }),
-        "{error}"
-    );
-}
-
-#[test]
-fn wrong_tables_are_refused_with_the_line() {
-    let folder = Folder::new();
-    let refuse = |text: &str| table(&folder, text).unwrap_err();
-    for header in [
-        "image,label",
-        "path",
-        "path,label,spilt",
-        "path,path,label",
-        "",
-    ] {
-        let error = refuse(&format!("{header}\n"));
-        assert!(
-            matches!(error, Error::TableColumns { .. }),
-            "{header}: {error}"
-        );
-    }
-    assert!(matches!(refuse("path,label\n"), Error::TableEmpty { .. }));
-    assert!(matches!(
-        refuse("path,label\na.png,x\nmissing.png,y\nb.png,y\n"),
-        Error::ListedFileMissing {
-            line: 3,
-            n_missing: 1,
-            ..
-        }
-    ));
-    assert!(matches!(
-        refuse("path,label\na.png,x\nb.png,y\n./a.png,y\n"),
-        Error::ListedTwice {
-            line: 4,
-            first_line: 2,
-            ..
-        }
-    ));
-}
-
-#[test]
-fn wrong_parts_and_labels_in_a_table_are_refused() {
-    let folder = Folder::new();
-    let refuse = |text: &str| table(&folder, text).unwrap_err();
-    let error = refuse("path,label,split\na.png,x,train\nb.png,y,dev\n");
-    assert!(
-        matches!(error, Error::UnknownPart { line: 3, .. }),
-        "{error}"
-    );
-    let error = refuse("path,label,split\na.png,x,train\nb.png,y,train\n");
-    assert!(matches!(
-        error,
-        Error::PartWithoutImages { part: "val", .. }
-    ));
-    let error = refuse("path,label,split\na.png,x,val\nb.png,y,val\n");
-    assert!(matches!(
-        error,
-        Error::PartWithoutImages { part: "train", .. }
-    ));
-    let error =
-        refuse("path,label,split\na.png,x,train\nb.png,x,train\nc.png,y,val\nd.png,x,val\n");
-    assert!(matches!(error, Error::ClassNotTrained { .. }), "{error}");
-    let error = refuse("path,label\na.png,x\nb.png\n");
-    assert!(matches!(error, Error::Table { .. }), "{error}");
-    let error = refuse("path,label\na.png,1.7\nb.png,2.4\nc.png,0.1\n");
-    assert!(matches!(error, Error::TooManyClasses { .. }), "{error}");
-    folder.write("latin.csv", b"path,label\n\xe9.png,x\n");
-    assert!(matches!(
-        open(&folder, "latin.csv"),
-        Err(Error::Table { .. })
-    ));
-    assert!(matches!(
-        open(&folder, "none.csv"),
-        Err(Error::NotFound { .. })
-    ));
 }
 
 #[test]
@@ -426,7 +234,7 @@ fn what_is_wrong_with_labels_comes_with_something_to_do() {
         .collect();
     let pets = folders(&[("cat", 4), ("dog", 4)]);
     let twice = format!("{},{}", pets.spec(""), pets.spec(""));
-    errors.push(LabelledSet::open(&twice, share(0.2), 1).unwrap_err());
+    errors.push(LabelledSet::open(&twice, &share(0.2)).unwrap_err());
     errors.push(open(&pets, "").unwrap().subset(2.0, 1).unwrap_err());
     errors.push(Error::NoLabels {
         spec: String::new(),
@@ -467,10 +275,10 @@ fn subsets_are_nested_stratified_and_the_same_for_a_seed_whatever_else_is_there(
     }
 
     // The same images at another place, with another class beside them and nothing held out.
-    let before = LabelledSet::open(&folder.spec(""), share(0.0), 1).unwrap();
+    let before = LabelledSet::open(&folder.spec(""), &share(0.0)).unwrap();
     let chosen = names(&before, before.subset(0.1, 7).unwrap().train());
     let more = folders(&[("a", 200), ("b", 50), ("c", 3), ("d", 10)]);
-    let after = LabelledSet::open(&more.spec(""), share(0.0), 1).unwrap();
+    let after = LabelledSet::open(&more.spec(""), &share(0.0)).unwrap();
     let mut again = names(&after, after.subset(0.1, 7).unwrap().train());
     again.retain(|name| !name.starts_with("d/"));
     assert_eq!(again, chosen);
@@ -503,7 +311,7 @@ proptest! {
         seed in 0_u64..1000,
     ) {
         let (_folder, spec) = table_of(&masks);
-        let Ok(set) = LabelledSet::open(&spec, share(held_out), seed) else {
+        let Ok(set) = LabelledSet::open(&spec, &seeded(held_out, seed)) else {
             return Ok(());
         };
         let (train, out) = (set.split().train(), set.split().held_out());
@@ -518,7 +326,7 @@ proptest! {
         prop_assert!(set.labels().counts(subset.train()).iter().all(|n| *n > 0));
         prop_assert!(subset.train().iter().all(|i| larger.train().contains(i)));
         prop_assert!(larger.train().iter().all(|i| train.contains(i)));
-        let again = LabelledSet::open(&spec, share(held_out), seed).unwrap();
+        let again = LabelledSet::open(&spec, &seeded(held_out, seed)).unwrap();
         prop_assert_eq!(again.split(), set.split());
         prop_assert_eq!(again.fingerprint(), set.fingerprint());
     }
@@ -533,7 +341,7 @@ proptest! {
         let classes: Vec<(&str, usize)> =
             names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
         let folder = folders(&classes);
-        let set = LabelledSet::open(&folder.spec(""), share(held_out), seed).unwrap();
+        let set = LabelledSet::open(&folder.spec(""), &seeded(held_out, seed)).unwrap();
         let counts = set.labels().counts(set.split().held_out());
         let n: usize = sizes.iter().sum();
         let total = counts.iter().sum::<usize>() as f64;

@@ -5,6 +5,7 @@
 mod archives;
 mod augmenting;
 mod batches;
+mod beside;
 mod damage;
 mod drawn;
 mod fine_tune;
@@ -13,7 +14,9 @@ mod jpegs;
 mod labels;
 mod lists;
 mod masks;
+mod parts;
 mod resizing;
 mod sharing;
 mod sources;
+mod tables;
 mod turned;

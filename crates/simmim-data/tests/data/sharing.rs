@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 use simmim_data::{
     Batch, BatchPlan, BatchSettings, DecodeSettings, Erasing, FineTuneSettings, HeldOut,
-    LabelledSet, Loader, MaskKind, MaskPlan, Mix, Mixing, Normalisation, Pass, Reporter, Transform,
-    Views, smooth,
+    LabelSettings, LabelledSet, Loader, MaskKind, MaskPlan, Mix, Mixing, Normalisation, Only, Pass,
+    Reporter, Transform, Views, smooth,
 };
 use simmim_random::{Purpose, Stream};
 
@@ -50,11 +50,16 @@ impl Case {
     /// The plan of one process of `world`, for the same whole batch.
     fn plan(&self, rank: usize, world: usize) -> Arc<BatchPlan> {
         let folder = if self.damaged { &*DAMAGED } else { &*SOUND };
-        let held_out = HeldOut {
-            share: 0.2,
-            ..HeldOut::default()
+        let settings = LabelSettings {
+            held_out: HeldOut {
+                share: 0.2,
+                ..HeldOut::default()
+            },
+            seed: self.seed,
+            max_classes: None,
+            only: Only::default(),
         };
-        let set = LabelledSet::open(&folder.spec(""), held_out, self.seed).unwrap();
+        let set = LabelledSet::open(&folder.spec(""), &settings).unwrap();
         let always = Erasing {
             probability: 0.7,
             ..Erasing::default()

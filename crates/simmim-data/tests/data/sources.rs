@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use simmim_data::{Content, DataSet, Error, Reason};
+use simmim_data::{Content, DataSet, Error, LabelSettings, LabelledSet, Reason};
 
 use crate::drawn::{Folder, jpeg, names, picture, tar_of};
 
@@ -225,7 +225,7 @@ fn an_archive_that_ends_inside_an_entry_that_is_no_image_is_refused_too() {
 
 #[cfg(unix)]
 #[test]
-fn a_dangling_link_is_an_error_only_where_an_image_would_be() {
+fn a_dangling_link_counts_only_where_an_image_would_be() {
     let folder = Folder::new();
     folder.write("a.jpg", b"image");
     for name in [".#a.jpg", "latest"] {
@@ -233,10 +233,9 @@ fn a_dangling_link_is_an_error_only_where_an_image_would_be() {
     }
     assert_eq!(folder.open("").unwrap().len(), 1);
     std::os::unix::fs::symlink("gone", folder.path("b.jpg")).unwrap();
-    assert!(matches!(
-        folder.open("").unwrap_err(),
-        Error::Unreadable { .. }
-    ));
+    let data = folder.open("").unwrap();
+    assert_eq!(data.len(), 2);
+    assert!(matches!(data.read(1), Err(Error::Unreadable { .. })));
 }
 
 #[test]
@@ -361,7 +360,7 @@ fn sockets_are_named_for_what_they_are() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_loops_are_passed_over_and_dangling_links_are_errors() {
+fn links_are_followed_loops_are_passed_over_and_dangling_links_are_unreadable_images() {
     use std::os::unix::fs::symlink;
     let folder = Folder::new();
     folder.write("real/a.jpg", b"a");
@@ -373,16 +372,23 @@ fn links_are_followed_loops_are_passed_over_and_dangling_links_are_errors() {
     assert_eq!(data.passed_over().count(&Reason::Loop), 1);
 
     symlink(folder.path("nowhere.jpg"), folder.path("set/gone.jpg")).unwrap();
-    let error = folder.open("set").unwrap_err();
-    assert!(
-        matches!(&error, Error::Unreadable { path, .. } if path.ends_with("gone.jpg")),
-        "{error}"
-    );
+    let data = folder.open("set").unwrap();
+    let all = names(&data, &folder.path("set"));
+    assert_eq!(all, ["b.jpg", "gone.jpg", "linked/a.jpg"]);
+    // As often as it is asked for, and with the reason once.
+    for _ in 0..2 {
+        let error = data.read(1).unwrap_err();
+        assert!(
+            matches!(&error, Error::Unreadable { path, source } if path.ends_with("gone.jpg") && source.kind() == std::io::ErrorKind::NotFound),
+            "{error}"
+        );
+    }
+    assert_eq!(data.read(2).unwrap(), b"a");
 }
 
 #[cfg(unix)]
 #[test]
-fn an_unreadable_folder_is_an_error() {
+fn an_unreadable_folder_counts_as_an_unreadable_image_unless_it_is_the_source() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     folder.write("set/a.jpg", b"a");
@@ -391,14 +397,30 @@ fn an_unreadable_folder_is_an_error() {
     let allow = |mode| std::fs::set_permissions(&locked, PermissionsExt::from_mode(mode)).unwrap();
     allow(0o000);
     let is_superuser = std::fs::read_dir(&locked).is_ok();
-    let opened = folder.open("set");
+    let (opened, alone) = (folder.open("set"), folder.open("set/locked"));
+    let labelled = LabelledSet::open(&folder.spec("set"), &LabelSettings::default());
     allow(0o755);
     // The superuser reads everything; for all others the folder must be named.
     if is_superuser {
-        again_as_another_user("sources::an_unreadable_folder_is_an_error");
+        again_as_another_user(
+            "sources::an_unreadable_folder_counts_as_an_unreadable_image_unless_it_is_the_source",
+        );
     } else {
-        let error = opened.unwrap_err();
-        assert!(matches!(error, Error::Unreadable { path, .. } if path == locked));
+        let data = opened.unwrap();
+        assert_eq!(names(&data, &folder.path("set")), ["a.jpg", "locked"]);
+        for error in [data.read(1).unwrap_err(), alone.unwrap_err()] {
+            let text = error.to_string();
+            assert!(
+                matches!(error, Error::Unreadable { path, .. } if path == locked),
+                "{text}"
+            );
+        }
+        // It may be a class.
+        let error = labelled.unwrap_err();
+        assert!(
+            matches!(&error, Error::Unreadable { path, .. } if *path == locked),
+            "{error}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@
 //!   run.lock            held by the process that writes
 //! ```
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers, write_bytes_atomic};
 use simmim_config::{Layer, RawConfig};
+use simmim_train::lock::{LOCK, Lock};
 use simmim_train::metrics::MetricsLog;
-use simmim_train::run_folder::{CONFIG, LOCK, METRICS, lock};
+use simmim_train::run_folder::{CONFIG, METRICS};
 
 use super::task::{Kind, Tables};
 use crate::error::Error;
@@ -31,7 +32,8 @@ const RUNS: &str = "runs";
 pub(super) struct Folder {
     path: PathBuf,
     stem: &'static str,
-    _lock: File,
+    /// On a disk without locks the runs inside say so.
+    _lock: Lock,
 }
 
 impl Folder {
@@ -43,7 +45,7 @@ impl Folder {
         let folder = Self {
             path: path.to_owned(),
             stem: kind.stem,
-            _lock: lock(path)?,
+            _lock: Lock::of(path)?,
         };
         // Under the lock, because a file in the making may belong to a process that is still writing.
         for part in [path.join(POINTS), path.join(RUNS)] {

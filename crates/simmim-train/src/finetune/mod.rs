@@ -52,11 +52,11 @@ pub fn finetune(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
 /// The images and labels that a configuration of fine-tuning names.
 ///
 /// # Errors
-/// [`Error::Data`], as [`LabelledSet::open_for_training`].
+/// [`Error::Data`], as [`LabelledSet::open_for_training`]; [`Error::Config`] for a pattern of files that is none.
 pub fn open_labelled(config: &RawConfig) -> Result<LabelledSet, Error> {
     let path = config.data.path.as_deref().unwrap_or_default();
-    let (held_out, seed) = (config.held_out(), config.split_seed());
-    Ok(LabelledSet::open_for_training(path, held_out, seed)?)
+    let settings = config.label_settings()?;
+    Ok(LabelledSet::open_for_training(path, &settings)?)
 }
 
 /// What each rank finds out for itself. A run that goes on has its own weights; the file that it began from may be gone.
@@ -67,7 +67,7 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     if let Some(from) = &from {
         require_same_family(from, &job.config)?;
     }
-    let set = open_labelled(&job.config)?;
+    let set = job.opened(open_labelled(&job.config))?;
     let finetune = job.config.of_fine_tuning();
     let split = set.subset(finetune.labels, finetune.labels_seed)?;
     let classes = ClassList::of(set.labels());

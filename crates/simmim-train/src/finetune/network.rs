@@ -421,6 +421,7 @@ mod tests {
             recipe: "test".to_owned(),
             config,
             progress: Progress::start(0),
+            images: None,
         };
         let (last, best) = (folder.path().join("last"), folder.path().join("best"));
         save_state(&last, &learner, &origin).unwrap();

@@ -2,7 +2,7 @@
 
 use simmim_config::RawConfig;
 use simmim_config::keys::Data;
-use simmim_data::LabelledSet;
+use simmim_data::{LabelledSet, Remark};
 
 /// Samples of up to this side are shifted rather than cropped.
 ///
@@ -27,12 +27,12 @@ pub(super) fn of_images(set: &LabelledSet, counts: &[usize]) -> Vec<String> {
         "held-out images are a share of each class"
     };
     let mut notes = vec![format!("{n_classes} classes of {each}; {held_out}")];
-    if let Some(test) = set.left_alone() {
-        notes.push(format!(
-            "{} is left alone for `simmim evaluate`: the best weights are chosen on a share of the training images",
-            test.display()
-        ));
-    }
+    notes.extend(set.remarks().iter().map(|remark| match remark {
+        Remark::TestUnused { .. } => format!(
+            "{remark}, for `simmim evaluate`: the best weights are chosen on the held-out images"
+        ),
+        _ => remark.to_string(),
+    }));
     notes
 }
 

@@ -65,7 +65,7 @@ fn prepare_alone(
         0 => Some(&mut told),
         _ => None,
     };
-    let data = Arc::new(job.config.open_data(watch)?);
+    let data = Arc::new(job.opened(job.config.open_data(watch))?);
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(data.len())));
     let mut notes = survey(&job.config, &data, &reporter)?;
     let found = Found {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use simmim_collective::Collective;
-use simmim_config::RawConfig;
 use simmim_config::auto::{self, WARMUP_SHARE};
+use simmim_config::{Memory, RawConfig};
 use simmim_data::{
     BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation, Reporter, Survey,
 };
@@ -157,12 +157,11 @@ impl Images {
             n_parameters as f64 / 1e6,
             memory_bytes as f64 / 2f64.powi(30),
         )];
-        if auto::total_memory_bytes().is_some_and(|total| memory_bytes > total) {
-            notes.push(
-                "this needs more memory than the machine has: raise `train.accumulation`, set `train.checkpointing = true`, \
-                 or choose a smaller variant"
-                    .to_owned(),
-            );
+        if let Some(memory) = Memory::found().filter(|memory| memory_bytes > memory.bytes) {
+            notes.push(format!(
+                "this needs more than {memory}: raise `train.accumulation`, set `train.checkpointing = true`, or choose a \
+                 smaller variant"
+            ));
         }
         notes
     }

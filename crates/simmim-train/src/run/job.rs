@@ -57,6 +57,25 @@ impl Job {
     }
 }
 
+impl Job {
+    /// What came of opening the images; where a run that is to go on does not find them, an error that says so.
+    ///
+    /// # Errors
+    /// [`Error::ImagesGone`], [`Error::Data`].
+    pub(crate) fn opened<T, E: Into<Error>>(&self, opened: Result<T, E>) -> Result<T, Error> {
+        use simmim_config::Error::Data as OfConfig;
+        use simmim_data::Error::NotFound;
+        opened.map_err(|error| match error.into() {
+            Error::Data(NotFound { path }) | Error::Config(OfConfig(NotFound { path }))
+                if self.mode == Mode::Resume =>
+            {
+                Error::ImagesGone { path }
+            }
+            error => error,
+        })
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {

@@ -6,6 +6,7 @@ mod alike;
 mod images;
 mod job;
 mod output;
+mod place;
 mod session;
 mod shared_file;
 mod voice;

@@ -9,6 +9,7 @@ use simmim_config::RawConfig;
 use simmim_data::Reporter;
 
 use super::job::{Job, RECIPE_COMMENT};
+use super::place::write_place;
 use super::voice::{Voice, unix_secs};
 use crate::checkpoint::{self, Origin};
 use crate::error::{Error, read_error};
@@ -23,6 +24,8 @@ use crate::tensorboard::{self, EventWriter};
 pub(crate) struct Opened<'o> {
     folder: RunFolder,
     voice: Voice<'o>,
+    /// Where the images of a run that goes on are, which may be elsewhere than before.
+    place: Option<String>,
 }
 
 /// The run folder and everything in it, and the observer.
@@ -58,12 +61,14 @@ impl<'o> Opened<'o> {
         let folder = RunFolder::create(&job.out, job.mode)?;
         // A resumed run keeps its file, with the comments that the user may have added.
         if job.mode != Mode::Resume {
+            // First: a folder is a run from its configuration on.
+            write_bytes_atomic(&folder.asked(), job.config.to_toml().as_bytes())?;
             let config = preface.config.to_toml();
             let text = format!("{RECIPE_COMMENT}{}\n\n{config}", job.recipe);
             write_bytes_atomic(&folder.config(), text.as_bytes())?;
         }
         let mut voice = Voice::open(observer, &folder)?;
-        for note in preface.notes {
+        for note in folder.warning().iter().chain(preface.notes) {
             voice.note(note);
         }
         // Checkpoints that are there are going to be replaced: their bytes are taken already.
@@ -71,7 +76,12 @@ impl<'o> Opened<'o> {
             .disk_bytes
             .saturating_sub(folder.checkpoint_bytes()?);
         folder.require_free_bytes(more_bytes)?;
-        Ok(Self { folder, voice })
+        let place = job.config.data.path.clone();
+        Ok(Self {
+            folder,
+            voice,
+            place: place.filter(|_| job.mode == Mode::Resume),
+        })
     }
 
     pub(crate) fn folder(&self) -> &RunFolder {
@@ -83,7 +93,20 @@ impl<'o> Opened<'o> {
     /// # Errors
     /// [`Error::File`], [`Error::MetricsLine`].
     pub(crate) fn at_step(self, step: u64) -> Result<(Output<'o>, Vec<Record>), Error> {
-        let Self { folder, voice } = self;
+        let Self {
+            folder,
+            mut voice,
+            place,
+        } = self;
+        // Only now: the images there are known to be those of the run.
+        if let Some(place) = &place
+            && !write_place(&folder.config(), place)?
+        {
+            voice.note(&format!(
+                "warning: the images are read from {place}; put that into {} as `path`",
+                folder.config().display()
+            ));
+        }
         // A crash between the two names of a checkpoint leaves it without its number.
         if step > 0 && !folder.checkpoint(step).exists() {
             keep_numbered(&folder.last(), &folder.checkpoint(step))?;

@@ -17,12 +17,17 @@ use super::output::{Opened, Output, Preface};
 use super::shared_file::SharedFile;
 use super::voice::unix_secs;
 use crate::checkpoint::{self, Origin, Progress};
+use crate::digest::ImagesDigest;
 use crate::error::Error;
 use crate::learner::{Learner, StepResult, Task, Validation};
 use crate::metrics::Record;
 use crate::observer::{Event, Observer};
 use crate::run_folder::{RunFolder, last_of};
 use crate::stop::StopFlag;
+
+/// What is said where a run that is finished is to go on.
+const FINISHED: &str = "the run is finished, and a run cannot be made longer: its learning rate has come to its end. To train \
+    for more epochs, start a new run with a larger `train.epochs` and another --out";
 
 /// Makes a task and its optimiser. Rank 0 has the run folder, and writes there what belongs to the run from its start.
 type Begin<T> = dyn FnOnce(Option<&RunFolder>) -> Result<Learner<T>, Error>;
@@ -87,7 +92,7 @@ impl<'o, T: Task> Session<'o, T> {
         // Only rank 0 has the run folder; the others get a copy of its checkpoint.
         let progress = match SharedFile::of(collective, newest.as_deref())? {
             Some(file) => {
-                let went_on = go_on(file.path(), &mut learner, &config, images.fingerprint);
+                let went_on = go_on(file.path(), &mut learner, &config, &images);
                 agree(collective, went_on)?
             }
             None => Progress::start(images.fingerprint),
@@ -112,6 +117,7 @@ impl<'o, T: Task> Session<'o, T> {
                 recipe: job.recipe.clone(),
                 config,
                 progress,
+                images: Some(ImagesDigest::of(images.batches.data())),
             },
             images,
             learner,
@@ -135,6 +141,9 @@ impl<'o, T: Task> Session<'o, T> {
             done_steps,
             total_steps,
         });
+        if done_steps >= total_steps || self.has_stalled() {
+            self.tell(&Event::Note(FINISHED));
+        }
         let first_step = self.origin.progress.step;
         let mut loader = Loader::start(
             Arc::clone(&self.images.batches),
@@ -415,24 +424,35 @@ fn go_on<T: Task>(
     newest: &Path,
     learner: &mut Learner<T>,
     now: &RawConfig,
-    fingerprint: u64,
+    images: &Images,
 ) -> Result<Progress, Error> {
     let archive = Archive::open(newest)?;
     // The checksum first: a flipped bit in the weights would train on without a sign.
     archive.verify()?;
-    let Origin {
-        config, progress, ..
-    } = checkpoint::origin(&archive)?;
-    if progress.data_fingerprint != fingerprint {
-        return Err(Error::Changed {
-            what: "the fingerprint of the images".to_owned(),
-            expected: format!("{:016x}", progress.data_fingerprint),
-            found: format!("{fingerprint:016x}"),
-        });
-    }
-    require_same(&config, now)?;
+    let before = checkpoint::origin(&archive)?;
+    require_same_images(&before, images)?;
+    require_same(&before.config, now)?;
+    let progress = before.progress;
     checkpoint::load_state(&archive, learner, progress.step)?;
     Ok(progress)
+}
+
+/// Refuses other images than those of the checkpoint.
+fn require_same_images(before: &Origin, now: &Images) -> Result<(), Error> {
+    let fingerprints = [before.progress.data_fingerprint, now.fingerprint];
+    if fingerprints[0] == fingerprints[1] {
+        return Ok(());
+    }
+    if let Some(images) = &before.images {
+        return Err(images.difference(&ImagesDigest::of(now.batches.data())));
+    }
+    let [expected, found] = fingerprints.map(|value| format!("{value:016x}"));
+    let what = "the fingerprint of the images".to_owned();
+    Err(Error::Changed {
+        what,
+        expected,
+        found,
+    })
 }
 
 /// Refuses another configuration than that of the checkpoint.

@@ -10,7 +10,7 @@ use simmim_sweep::Summary;
 use simmim_sweep::ablate::{self, Ablation, Grid, Point, RunResult};
 
 use super::progress::Progress;
-use super::{Talk, interrupt, output, sources};
+use super::{Talk, failure, interrupt, output, sources};
 
 /// Train every combination of a grid of settings, and compare them in a table and a plot.
 ///
@@ -74,7 +74,7 @@ A grid:
 
 In FOLDER: ablation.csv has a row for each run, ablation.md a row for each point, ablation.png the
 loss at the common mask against AvgDist. A run whose loss is not a number is listed as diverged.
-Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one exits at once (130 or 143).
+Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
 Prints the path of ablation.md to stdout; with --json, one JSON line for each event.";
 
 pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
@@ -242,5 +242,5 @@ fn report(summary: &Summary<RunResult>, progress: &Progress, talk: Talk) -> anyh
     } else {
         output::path(&summary.table)?;
     }
-    Ok(())
+    failure::require_finished(summary.is_finished())
 }

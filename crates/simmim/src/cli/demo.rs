@@ -12,7 +12,7 @@ use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode};
 
 use super::progress::Progress;
-use super::{Talk, json, output, photos, pretrain};
+use super::{Talk, failure, json, output, photos, pretrain};
 
 /// The family of the demo's model.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
     } else if let Some(picture) = &outcome.picture {
         output::path(picture)?;
     }
-    Ok(())
+    failure::require_finished(outcome.is_finished())
 }
 
 /// Refuses a folder with something in it, before the photographs are written there.

@@ -8,6 +8,30 @@ use super::output::StdoutError;
 const FAILED: u8 = 1;
 /// Exit code: the command line or the configuration has to change.
 const USAGE: u8 = 2;
+/// Exit code: stopped by a signal, and saved. That of `EX_TEMPFAIL` in `sysexits.h`, which asks to try again later.
+const STOPPED: u8 = 75;
+
+/// A signal has ended a run before its end; it is saved, and all is said.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub(crate) struct Stopped;
+
+/// That a run, which was reported, is finished, so that a program does not go on with half of it.
+pub(crate) fn require_finished(is_finished: bool) -> anyhow::Result<()> {
+    if is_finished {
+        Ok(())
+    } else {
+        Err(Stopped.into())
+    }
+}
+
+/// Whether the error has words for the user: neither whoever closed stdout nor whoever sent a signal asks for one.
+pub(crate) fn is_told(error: &anyhow::Error) -> bool {
+    let is_closed = error
+        .downcast_ref::<StdoutError>()
+        .is_some_and(StdoutError::is_closed);
+    !is_closed && !error.is::<Stopped>()
+}
 
 /// A command line that cannot be obeyed, with what to do instead.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +50,7 @@ impl Usage {
     }
 }
 
-/// 0 where the reader of stdout has gone, 2 where the command line or the configuration is at fault, 1 for
+/// 0 where the reader of stdout has gone, 75 where a signal has ended a run, 2 where the command line or the configuration is at fault, 1 for
 /// everything that files, disks and numbers do.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error
@@ -34,6 +58,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         .is_some_and(StdoutError::is_closed)
     {
         return 0;
+    }
+    if error.is::<Stopped>() {
+        return STOPPED;
     }
     // The outermost error of ours says it: what a checkpoint holds is no setting of the user's, whatever is wrong with it.
     if error.chain().find_map(is_usage).unwrap_or_default() {

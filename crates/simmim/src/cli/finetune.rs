@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 use simmim_collective::Alone;
-use simmim_config::{Layer, RawConfig, recipe};
+use simmim_config::recipe::find;
+use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
 use simmim_train::finetune::{finetune, source_layer};
 use simmim_train::run_folder::RunFolder;
@@ -15,8 +16,9 @@ use simmim_train::{Job, Mode, Outcome};
 use super::failure::Usage;
 use super::pretrain::shell_word;
 use super::progress::Progress;
+use super::resume::{self, Held};
 use super::sources::data_path;
-use super::{Talk, interrupt, json, output};
+use super::{Talk, failure, interrupt, json, output};
 
 /// The recipe that every fine-tuning starts from, unless another is named.
 const BASE: &str = "finetune";
@@ -35,8 +37,8 @@ const SCRATCH: &str = "scratch";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct FineTuneArgs {
-    /// Images with labels: a folder with train/ and val/, each with one folder for each class; one such folder alone;
-    /// or a table (.csv) with the columns path and label.
+    /// Images with labels: a folder with train/ and val/ (or valid/, dev/, ...), each with one folder for each class; one such
+    /// folder alone; or a table (.csv, .tsv) with the columns path, label and, if wanted, split.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// A run of `simmim pretrain`, one of its checkpoints, other weights as safetensors, or "scratch".
@@ -60,15 +62,19 @@ pub(crate) struct FineTuneArgs {
     /// The run folder [default: runs/<recipe>-<time>].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Continue the run in this folder. It keeps its own configuration, so no other option can be given.
+    /// Continue the run in this folder. It keeps its own configuration, so that only --data can be given, for images that
+    /// were moved.
     #[arg(
         long,
         value_name = "RUN",
         conflicts_with_all = [
-            "data", "from", "recipe", "set", "fresh_weights", "labels", "val_share", "out", "overwrite", "threads", "seed"
+            "from", "recipe", "fresh_weights", "labels", "val_share", "out", "overwrite", "threads", "seed"
         ]
     )]
     resume: Option<PathBuf>,
+    /// Continue the run in --out if there is one, else start it: the same command for the first job and all that follow.
+    #[arg(long, requires = "out", conflicts_with_all = ["resume", "overwrite"])]
+    auto_resume: bool,
     /// Delete the run in --out and start again.
     #[arg(long, requires = "out")]
     overwrite: bool,
@@ -86,31 +92,62 @@ Examples:
   simmim finetune --data table.csv --from runs/first --labels 0.1 --out runs/few-labels
   simmim finetune --data labelled/ --from runs/first --set data.image_size=224 --set train.epochs=50
   simmim finetune --resume runs/few-labels
+  simmim finetune --data labelled/ --from runs/first --out runs/labels --auto-resume
 
 Then: simmim evaluate --from RUN --data labelled/, and simmim predict --from RUN IMAGE...
 Later layers win: the encoder's own configuration, then the recipe, then --set and the other options.
+Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
 Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
 pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
-    let job = match &args.resume {
-        Some(run) => Job::resume(run)?,
-        None => new_job(args)?,
+    let job = match (&args.resume, &args.out) {
+        (Some(run), _) => {
+            resume::refuse_settings(&args.set)?;
+            resume::job(run, args.data.as_deref())?
+        }
+        (None, Some(out)) if args.auto_resume => continued(args, out)?,
+        _ => new_job(args)?,
     };
     let stop = interrupt::stop_flag(&progress)?;
     let outcome = finetune(&job, &mut progress, &stop);
     // Before an error is passed on, or it would be written beside the bar.
     progress.finish();
-    report(&outcome?, &progress, talk)
+    let outcome = outcome?;
+    report(&outcome, &progress, talk)?;
+    failure::require_finished(outcome.is_finished())
 }
 
-fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
-    let from = args.from.as_deref().ok_or_else(|| {
+/// The run in `out`, if there is one to go on with.
+fn continued(args: &FineTuneArgs, out: &Path) -> anyhow::Result<Job> {
+    let held = Held::by(out)?;
+    if held != Held::Run {
+        let mut job = new_job(args)?;
+        if held == Held::Unbegun {
+            job.mode = Mode::Overwrite;
+        }
+        return Ok(job);
+    }
+    let mut layers = vec![resume::asked(out)?];
+    let before = RawConfig::from_fine_tuning(&layers)?;
+    // What the encoder says of itself is among what was asked: its file may be gone.
+    layers.extend(recipe_layers(args.recipe.as_deref())?.1);
+    layers.extend(overrides(args, from(args)?)?);
+    resume::require_same(out, &before, &RawConfig::from_fine_tuning(&layers)?)?;
+    resume::job(out, args.data.as_deref())
+}
+
+fn from(args: &FineTuneArgs) -> Result<&str, Usage> {
+    args.from.as_deref().ok_or_else(|| {
         Usage::new(
             "no encoder is given",
             "pass --from RUN with a run of `simmim pretrain`, or --from scratch",
         )
-    })?;
+    })
+}
+
+fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
+    let from = from(args)?;
     let source = Path::new(from);
     let (name, mut layers) = layers(source, args.recipe.as_deref())?;
     layers.extend(overrides(args, from)?);
@@ -139,10 +176,18 @@ pub(crate) fn layers(from: &Path, recipe: Option<&str>) -> anyhow::Result<(Strin
     if from != Path::new(SCRATCH) {
         layers.extend(source_layer(from)?);
     }
+    let (name, own) = recipe_layers(recipe)?;
+    layers.extend(own);
+    Ok((name, layers))
+}
+
+/// The layers of a recipe of fine-tuning, and its name.
+fn recipe_layers(recipe: Option<&str>) -> anyhow::Result<(String, Vec<Layer>)> {
+    let mut layers = Vec::new();
     let (name, own) = Layer::recipe(recipe.unwrap_or(BASE))?;
     // One that extends a recipe is whole, and hides what is below it.
     if name != BASE && own.base().is_none() {
-        layers.push(recipe::find(BASE)?.layer()?);
+        layers.push(find(BASE)?.layer()?);
     }
     layers.push(own);
     Ok((name, layers))

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use simmim_data::{HeldOut, LabelledSet, Reporter};
+use simmim_data::{HeldOut, LabelSettings, LabelledSet, Reporter};
 use simmim_eval::features::{Extractor, LabelledImages};
 use simmim_eval::knn::{KnnScore, Votes, knn};
 use simmim_train::in_threads;
 
 use super::embed::FeatureArgs;
 use super::failure::Usage;
-use super::{Talk, output, tell, tell_passed_over};
+use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Measure how well nearest neighbours in an encoder's features predict labels.
 ///
@@ -41,6 +41,9 @@ pub(crate) struct KnnArgs {
     /// Seed of that division.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// The most classes [default: 30000, and one for every two images; more are taken for a mistake].
+    #[arg(long, value_name = "N")]
+    max_classes: Option<usize>,
     /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
@@ -65,12 +68,18 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     let choice = args.feature.choice();
     // Before any image is read: a block that does not exist is refused at once.
     extractor.width_of(choice)?;
-    let held_out = HeldOut {
-        share: args.val_share,
-        // Held-out images are what is asked about, so all of the share is wanted.
-        max: usize::MAX,
+    let settings = LabelSettings {
+        held_out: HeldOut {
+            share: args.val_share,
+            // Held-out images are what is asked about, so all of the share is wanted.
+            max: usize::MAX,
+        },
+        seed: args.seed,
+        max_classes: args.max_classes,
+        only: extractor.config().only()?,
     };
-    let set = LabelledSet::open(&args.data, held_out, args.seed)?;
+    let set = LabelledSet::open(&args.data, &settings)?;
+    tell_remarks(talk, set.remarks());
     if set.labels().multi_label() {
         let message = format!("the images of {} have several labels each", args.data);
         return Err(Usage::new(message, "neighbours vote for one label an image").into());

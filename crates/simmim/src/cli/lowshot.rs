@@ -12,7 +12,7 @@ use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot};
 use super::failure::Usage;
 use super::progress::Progress;
 use super::sources::data_path;
-use super::{Talk, finetune, interrupt, output};
+use super::{Talk, failure, finetune, interrupt, output};
 
 /// Compare a pre-trained encoder with training from scratch on shares of the labels.
 ///
@@ -138,5 +138,5 @@ fn report(summary: &Summary<LowShotResult>, progress: &Progress, talk: Talk) -> 
     } else {
         output::path(&summary.table)?;
     }
-    Ok(())
+    failure::require_finished(summary.is_finished())
 }

@@ -25,6 +25,7 @@ mod output;
 mod photos;
 mod probe;
 mod progress;
+mod resume;
 mod sources;
 
 use std::fmt::Display;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 use simmim_config::MAX_THREADS;
-use simmim_data::{DataSet, printable};
+use simmim_data::{DataSet, Remark, printable};
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///
@@ -94,10 +95,11 @@ Words:
 Results go to stdout, messages to stderr. NO_COLOR is respected.
 
 Exit codes:
-  0  done; or stopped by a signal, and saved
-  1  the run failed: unusable images, weights or folders, a loss that is not a number, a full disk
-  2  the command line or the configuration is wrong: options, keys, values, sizes that do not
-     fit together, a new run's folder that is not empty, a folder to resume that holds no run";
+   0  done
+   1  the run failed: unusable images, weights or folders, a loss that is not a number, a full disk
+   2  the command line or the configuration is wrong: options, keys, values, sizes that do not
+      fit together, a new run's folder that is not empty, a folder to resume that holds no run
+  75  stopped by Ctrl-C or SIGTERM, and saved: the run is not finished, and can be resumed";
 
 /// How much is said, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,13 @@ pub(crate) fn tell_passed_over(talk: Talk, data: &DataSet) {
     }
 }
 
+/// Says what the user should know of a source of labels, where talk is wanted.
+pub(crate) fn tell_remarks(talk: Talk, remarks: &[Remark]) {
+    for remark in remarks {
+        tell(talk, printable(&remark.to_string()));
+    }
+}
+
 /// Runs the command of the command line.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| arguments::refuse(&error));
@@ -142,12 +151,10 @@ pub(crate) fn main() -> ExitCode {
     match run(&cli.command, talk) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = failure::exit_code(&error);
-            // Who closed stdout has seen enough, and wants no message.
-            if code != 0 {
+            if failure::is_told(&error) {
                 output::say(failure::message(&error));
             }
-            ExitCode::from(code)
+            ExitCode::from(failure::exit_code(&error))
         }
     }
 }

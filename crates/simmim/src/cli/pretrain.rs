@@ -1,16 +1,18 @@
 //! `simmim pretrain`: the main job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
 use simmim_collective::Alone;
+use simmim_config::RawConfig;
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, Outcome, pretrain};
 
 use super::progress::Progress;
-use super::{Talk, interrupt, json, output, sources};
+use super::resume::{self, Held};
+use super::{Talk, failure, interrupt, json, output, sources};
 
 /// Pre-train a vision transformer on a folder of images.
 ///
@@ -38,13 +40,17 @@ pub(crate) struct PretrainArgs {
     /// The run folder [default: runs/<recipe>-<time>].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// Continue the run in this folder. It keeps its own configuration, so no other option can be given.
+    /// Continue the run in this folder. It keeps its own configuration, so that only --data can be given, for images that
+    /// were moved.
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["data", "recipe", "config", "set", "out", "overwrite", "threads", "seed"]
+        conflicts_with_all = ["recipe", "config", "out", "overwrite", "threads", "seed"]
     )]
     pub(crate) resume: Option<PathBuf>,
+    /// Continue the run in --out if there is one, else start it: the same command for the first job and all that follow.
+    #[arg(long, requires = "out", conflicts_with_all = ["resume", "overwrite"])]
+    pub(crate) auto_resume: bool,
     /// Delete the run in --out and start again.
     #[arg(long, requires = "out")]
     pub(crate) overwrite: bool,
@@ -62,19 +68,41 @@ Examples:
   simmim pretrain --data 'shards/train-{000..099}.tar' --recipe vit-base --out runs/first
   simmim pretrain --data photos/ --set mask.ratio=0.7 --set train.epochs=50
   simmim pretrain --resume runs/first
+  simmim pretrain --data photos/ --out runs/first --auto-resume
 
 Later layers win: recipe, then --config, then --set and the other options.
-Ctrl-C or SIGTERM finishes the step, saves, and exits 0; a second one exits at once (130 or 143).
+Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
 Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
 pub(crate) fn run(args: &PretrainArgs, talk: Talk) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
-    let job = match &args.resume {
-        Some(run) => Job::resume(run)?,
-        None => new_job(args, &mut progress)?,
+    let job = match (&args.resume, &args.out) {
+        (Some(run), _) => {
+            resume::refuse_settings(&args.set)?;
+            resume::job(run, args.data.as_deref())?
+        }
+        (None, Some(out)) if args.auto_resume => continued(args, out, &mut progress)?,
+        _ => new_job(args, &mut progress)?,
     };
     let outcome = execute(&job, &mut progress)?;
-    report(&outcome, &progress, talk)
+    report(&outcome, &progress, talk)?;
+    failure::require_finished(outcome.is_finished())
+}
+
+/// The run in `out`, if there is one to go on with.
+fn continued(args: &PretrainArgs, out: &Path, progress: &mut Progress) -> anyhow::Result<Job> {
+    let held = Held::by(out)?;
+    if held != Held::Run {
+        let mut job = new_job(args, progress)?;
+        if held == Held::Unbegun {
+            job.mode = Mode::Overwrite;
+        }
+        return Ok(job);
+    }
+    let asked = resume::asked(out)?;
+    let before = RawConfig::from_layers(std::slice::from_ref(&asked))?;
+    resume::require_same(out, &before, &sources::configuration_over(asked, args)?)?;
+    resume::job(out, args.data.as_deref())
 }
 
 fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> {

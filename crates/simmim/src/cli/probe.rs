@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use simmim_data::{HeldOut, LabelledSet, Reporter};
+use simmim_data::{HeldOut, LabelSettings, LabelledSet, Reporter};
 use simmim_eval::features::{Extractor, LabelledImages};
 use simmim_eval::probe::{FeatureSet, ProbeSettings, Probed, Solver, Trial, features_of, probe};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
-use super::{Talk, output, tell, tell_passed_over};
+use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Between two lines on how far it has come.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -49,6 +49,9 @@ pub(crate) struct ProbeArgs {
     /// Folder to keep features in [default: `features` in the run folder, or beside the file].
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
+    /// The most classes [default: 30000, and one for every two images; more are taken for a mistake].
+    #[arg(long, value_name = "N")]
+    max_classes: Option<usize>,
     /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
@@ -77,7 +80,8 @@ blocks and the mean of the patch tokens without the last norm are usually best."
 pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     check(args)?;
     let extractor = Extractor::open(&args.from)?;
-    let set = labelled_set(args)?;
+    let set = labelled_set(args, &extractor)?;
+    tell_remarks(talk, set.remarks());
     let split = set.subset(args.labels, args.seed)?;
     tell(talk, format!("weights: {}", extractor.file().display()));
     tell_passed_over(talk, set.data());
@@ -132,12 +136,17 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     report(&found, &features, talk)
 }
 
-fn labelled_set(args: &ProbeArgs) -> anyhow::Result<LabelledSet> {
-    let held_out = HeldOut {
-        share: args.val_share,
-        max: usize::MAX,
+fn labelled_set(args: &ProbeArgs, extractor: &Extractor) -> anyhow::Result<LabelledSet> {
+    let settings = LabelSettings {
+        held_out: HeldOut {
+            share: args.val_share,
+            max: usize::MAX,
+        },
+        seed: args.seed,
+        max_classes: args.max_classes,
+        only: extractor.config().only()?,
     };
-    let set = LabelledSet::open(&args.data, held_out, args.seed)?;
+    let set = LabelledSet::open(&args.data, &settings)?;
     if set.labels().multi_label() {
         let message = format!("the images of {} have several labels each", args.data);
         return Err(Usage::new(

@@ -4,7 +4,7 @@ use std::num::{NonZero, ParseIntError};
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use simmim_config::{Layer, RawConfig, auto};
+use simmim_config::{Layer, Memory, RawConfig, auto};
 use simmim_data::{DataSet, ImageSample, Only, Opening, Reporter, Survey, absolute_spec};
 use simmim_train::observer::tell_looking;
 
@@ -25,14 +25,10 @@ pub(crate) fn configuration(
     progress: &mut Progress,
 ) -> anyhow::Result<(String, RawConfig)> {
     // First, so that a malformed one is told before the images are looked at.
-    let overrides = overrides(args)?;
+    let given = given(args)?;
     let mut layers = Vec::new();
     let name = match (&args.recipe, &args.config) {
-        (Some(recipe), _) => {
-            let (name, layer) = Layer::recipe(recipe)?;
-            layers.push(layer);
-            name
-        }
+        (Some(recipe), _) => Layer::recipe(recipe)?.0,
         (None, Some(path)) => stem(path),
         (None, None) => {
             // The lowest layer, so that whatever the user gives lies over it.
@@ -40,6 +36,25 @@ pub(crate) fn configuration(
             "auto".to_owned()
         }
     };
+    layers.extend(given);
+    let mut config = RawConfig::from_layers(&layers)?;
+    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+    Ok((name, config))
+}
+
+/// The configuration that the arguments make of `lowest`.
+pub(crate) fn configuration_over(lowest: Layer, args: &PretrainArgs) -> anyhow::Result<RawConfig> {
+    let mut layers = vec![lowest];
+    layers.extend(given(args)?);
+    Ok(RawConfig::from_layers(&layers)?)
+}
+
+/// The layers that the arguments name.
+fn given(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
+    let mut layers = Vec::new();
+    if let Some(recipe) = &args.recipe {
+        layers.push(Layer::recipe(recipe)?.1);
+    }
     if let Some(path) = &args.config {
         let layer = Layer::file(path)?;
         if let (Some(base), Some(recipe)) = (layer.base(), &args.recipe) {
@@ -53,14 +68,6 @@ pub(crate) fn configuration(
         }
         layers.push(layer);
     }
-    layers.extend(overrides);
-    let mut config = RawConfig::from_layers(&layers)?;
-    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
-    Ok((name, config))
-}
-
-fn overrides(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
-    let mut layers = Vec::new();
     for assignment in &args.set {
         layers.push(Layer::set(assignment)?);
     }
@@ -105,7 +112,8 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
     let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(&data, SURVEYED, &config.decode_settings(), &reporter)?;
     let cores = available_parallelism().map_or(1, NonZero::get);
-    let mut choice = auto::choose(&survey, cores, auto::total_memory_bytes());
+    let memory = Memory::found();
+    let mut choice = auto::choose(&survey, cores, memory.map(|memory| memory.bytes));
     progress.note("no --recipe: chosen from the images and this machine:");
     for reason in &choice.reasons {
         progress.note(&format!("  {reason}"));

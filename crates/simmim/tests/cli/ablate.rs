@@ -293,7 +293,7 @@ fn an_ablation_that_is_asked_to_stop_saves_and_goes_on() {
     running.wait_for("point");
     running.wait_for("step");
     running.signal("TERM");
-    let ran = running.end().ok();
+    let ran = running.end().stopped();
     assert!(ran.stdout.contains("\"finished\":false"), "{ran:?}");
     let rows = rows(&sandbox.path("out"));
     let begun = rows

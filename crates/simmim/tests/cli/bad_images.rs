@@ -159,6 +159,48 @@ fn a_folder_without_permission_says_so() {
 }
 
 #[test]
+fn a_link_to_nothing_and_a_folder_without_permission_count_as_unreadable_images() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::with_photos(12);
+    symlink("gone.png", sandbox.path("photos/link.png")).unwrap();
+    let ran = sandbox
+        .pretrain("--data photos --set train.max_steps=2")
+        .ok();
+    assert!(
+        ran.stderr.contains("photos/link.png (cannot read"),
+        "{ran:?}"
+    );
+    assert_eq!(
+        ran.stderr.matches("No such file or directory").count(),
+        1,
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("unreadable images: 1"), "{ran:?}");
+    let strict = "--data photos --set data.max_bad=0 --overwrite";
+    sandbox
+        .pretrain(strict)
+        .fails(1, &["over the limit of 0", "link.png", "data.max_bad"]);
+
+    let set = |name: &str, mode| {
+        let allowed = fs::Permissions::from_mode(mode);
+        fs::set_permissions(sandbox.path(name), allowed).unwrap();
+    };
+    fs::create_dir(sandbox.path("photos/locked")).unwrap();
+    fs::create_dir(sandbox.path("out")).unwrap();
+    set("photos/locked", 0o000);
+    set("out", 0o777);
+    let words = "pretrain --config tiny.toml --out out --data photos --set train.max_steps=2";
+    let ran = sandbox.simmim_bound_by_permissions(words);
+    set("photos/locked", 0o755);
+    if let Some(ran) = ran {
+        let ran = ran.ok();
+        assert!(ran.stderr.contains("photos/locked (cannot read"), "{ran:?}");
+        assert_eq!(ran.stderr.matches("ermission denied").count(), 1, "{ran:?}");
+        assert!(ran.stderr.contains("unreadable images: 2"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_path_where_nothing_is_says_so_with_a_hint() {
     let sandbox = Sandbox::new();
     sandbox.pretrain("--data nowhere").fails(

@@ -101,9 +101,8 @@ fn a_command_line_that_says_too_little_or_too_much_is_a_usage_error() {
         .simmim("pretrain")
         .fails(2, &["no images are given", "hint: pass --data"]);
     for other in [
-        "--data x",
         "--seed 1",
-        "--set a.b=1",
+        "--auto-resume --out o",
         "--out o",
         "--overwrite",
         "--threads 2",
@@ -111,6 +110,15 @@ fn a_command_line_that_says_too_little_or_too_much_is_a_usage_error() {
         let ran = sandbox.simmim(&format!("pretrain --resume run {other}"));
         ran.fails(2, &["cannot be used with"]);
     }
+    sandbox
+        .simmim("pretrain --resume run --set a.b=1")
+        .fails(2, &["--resume takes no --set, and a.b=1 is given"]);
+    sandbox
+        .simmim("pretrain --resume run --data x")
+        .fails(2, &["run is not a run folder"]);
+    sandbox
+        .simmim("pretrain --auto-resume --data x")
+        .fails(2, &["--out"]);
     sandbox
         .simmim("pretrain --overwrite --data x")
         .fails(2, &["--out"]);

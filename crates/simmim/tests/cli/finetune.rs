@@ -12,7 +12,7 @@ use crate::resume::are_equal;
 use crate::sandbox::{Sandbox, tensors};
 
 /// Short, and without what makes the training images hard.
-const PLAIN: &str = "--set train.epochs=12 --set train.batch_size=6 --set train.warmup_epochs=1 --set train.threads=1 \
+pub(crate) const PLAIN: &str = "--set train.epochs=12 --set train.batch_size=6 --set train.warmup_epochs=1 --set train.threads=1 \
     --set train.base_lr=1 --set finetune.mixup=0 --set finetune.cutmix=0 --set finetune.erase=0 \
     --set finetune.rand_augment=none --set model.drop_path=0 --set data.workers=1";
 

@@ -79,7 +79,7 @@ fn a_disk_that_fills_costs_no_checkpoint() {
         .start("pretrain --config tiny.toml --out run --data photos --set train.epochs=100000");
     running.wait_for("step");
     running.signal("TERM");
-    running.end().ok();
+    running.end().stopped();
     let last = sandbox.path("run/checkpoints/last.safetensors");
     let (before, n_kib) = (
         fs::read(&last).unwrap(),
@@ -120,6 +120,6 @@ fn two_processes_do_not_write_to_one_folder() {
     running.wait_for("step");
     let ran = sandbox.simmim("pretrain --resume run");
     running.signal("TERM");
-    running.end().ok();
+    running.end().stopped();
     ran.fails(1, &["another process is writing"]);
 }

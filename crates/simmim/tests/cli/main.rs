@@ -15,6 +15,7 @@ mod finetune;
 mod folders;
 mod help;
 mod kills;
+mod labels;
 mod old_runs;
 mod passed_over;
 mod resume;

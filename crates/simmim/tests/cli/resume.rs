@@ -78,7 +78,7 @@ fn stopped_by(signal: &str, sandbox: &Sandbox, out: &str) -> String {
         .unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
     stderr
 }
 
@@ -130,7 +130,17 @@ fn a_finished_run_has_nothing_left_to_do() {
     let before = metrics(&sandbox.path("run"));
     let ran = sandbox.simmim("pretrain --resume run").ok();
     assert!(ran.stderr.contains("done after 2 steps"), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("start a new run with a larger `train.epochs`"),
+        "{ran:?}"
+    );
     assert_eq!(metrics(&sandbox.path("run")), before);
+    let longer = sandbox.simmim("pretrain --resume run --set train.epochs=9");
+    longer.fails(
+        2,
+        &["a run keeps its configuration", "to train for more epochs"],
+    );
 }
 
 #[test]
@@ -147,8 +157,131 @@ fn a_run_does_not_go_on_with_other_images() {
         1,
         &[
             "the run cannot go on exactly",
-            "fingerprint of the images",
+            "the number of images was 6, now it is 7",
             "hint: put it back",
         ],
     );
+}
+
+/// A job of a cluster: the same command, again and again, until it is done.
+fn until_done(sandbox: &Sandbox, job: &str) -> usize {
+    for n_stops in 0.. {
+        let mut running = sandbox.start(job);
+        running.wait_for("step");
+        running.signal("TERM");
+        match running.end().code {
+            Some(75) => {}
+            code => {
+                assert_eq!(code, Some(0));
+                return n_stops;
+            }
+        }
+    }
+    unreachable!("the loop has no end of its own")
+}
+
+#[test]
+fn the_same_command_begins_a_run_and_goes_on_with_it_to_its_end() {
+    let sandbox = Sandbox::with_photos(8);
+    let run =
+        "pretrain --config tiny.toml --data photos --set train.epochs=3 --set train.batch_size=2";
+    sandbox.simmim(&format!("{run} --out whole")).ok();
+    let job = format!("{run} --out jobs --auto-resume");
+    assert!(until_done(&sandbox, &job) > 0, "it was never stopped");
+    are_equal(&sandbox.path("whole"), &sandbox.path("jobs"));
+
+    let changed = format!("{run} --out jobs --auto-resume --set train.epochs=4");
+    sandbox.simmim(&changed).fails(
+        2,
+        &[
+            "was begun with `epochs = 3`",
+            "asks for `epochs = 4` (train.epochs)",
+            "hint: ",
+        ],
+    );
+    let free = format!("{run} --out jobs --auto-resume --set train.keep=9");
+    sandbox.simmim(&free).ok();
+}
+
+#[test]
+fn a_run_that_was_chosen_from_the_images_goes_on_by_the_same_command() {
+    let sandbox = Sandbox::with_photos(6);
+    let run = "pretrain --data photos --set train.max_steps=2 --set model.depth=1 --set model.width=24 --set model.heads=2";
+    sandbox
+        .simmim(&format!("{run} --out run --auto-resume"))
+        .ok();
+    let ran = sandbox
+        .simmim(&format!("{run} --out run --auto-resume"))
+        .ok();
+    assert!(ran.stderr.contains("the run is finished"), "{ran:?}");
+    // What was killed before it wrote anything to go on from begins again.
+    fs::remove_dir_all(sandbox.path("run/checkpoints")).unwrap();
+    let ran = sandbox
+        .simmim(&format!("{run} --out run --auto-resume"))
+        .ok();
+    assert!(ran.stderr.contains("done after 2 steps"), "{ran:?}");
+    // Somebody's files are no run.
+    sandbox
+        .simmim(&format!("{run} --out photos --auto-resume"))
+        .fails(2, &["photos is not empty"]);
+}
+
+#[test]
+fn a_run_goes_on_with_images_that_were_moved_to_the_same_bits() {
+    let sandbox = Sandbox::with_photos(8);
+    let run =
+        "pretrain --config tiny.toml --data photos --set train.epochs=4 --set train.batch_size=2";
+    sandbox.simmim(&format!("{run} --out whole")).ok();
+    let mut running = sandbox.start(&format!("{run} --out moved"));
+    running.wait_for("step");
+    running.signal("TERM");
+    running.end().stopped();
+    let config = sandbox.path("moved/config.toml");
+    fs::rename(sandbox.path("photos"), sandbox.path("disk 2")).unwrap();
+    let nothing = sandbox.simmim("pretrain --resume moved");
+    nothing.fails(1, &["photos", "--resume RUN --data PLACE"]);
+
+    // Others, or the same a folder deeper, are not those of the run.
+    fs::create_dir(sandbox.path("above")).unwrap();
+    fs::rename(sandbox.path("disk 2"), sandbox.path("above/photos")).unwrap();
+    let deeper = sandbox.simmim("pretrain --resume moved --data above");
+    deeper.fails(
+        1,
+        &["the name of the first image was 000.png, now it is photos/000.png"],
+    );
+    assert!(fs::read_to_string(&config).unwrap().contains("/photos\"\n"));
+
+    sandbox
+        .simmim("pretrain --resume moved --data above/photos")
+        .ok();
+    are_equal(&sandbox.path("whole"), &sandbox.path("moved"));
+    assert!(
+        fs::read_to_string(&config)
+            .unwrap()
+            .contains("/above/photos\"\n")
+    );
+    // From now on the run knows where they are.
+    sandbox.simmim("pretrain --resume moved").ok();
+}
+
+#[test]
+fn a_fine_tuning_goes_on_by_the_same_command_and_with_images_that_were_moved() {
+    let sandbox = Sandbox::with_labels(6);
+    let run = "finetune --from scratch --data labelled --set data.image_size=32 --set model.variant=vit-t/8 \
+        --set model.width=24 --set model.depth=1 --set model.heads=2 --set train.epochs=3 --set train.batch_size=2 \
+        --set train.threads=1";
+    sandbox.simmim(&format!("{run} --out whole")).ok();
+    let job = format!("{run} --out jobs --auto-resume");
+    assert!(until_done(&sandbox, &job) > 0, "it was never stopped");
+    are_equal(&sandbox.path("whole"), &sandbox.path("jobs"));
+
+    let mut running = sandbox.start(&format!("{run} --out moved"));
+    running.wait_for("step");
+    running.signal("TERM");
+    running.end().stopped();
+    fs::rename(sandbox.path("labelled"), sandbox.path("elsewhere")).unwrap();
+    sandbox
+        .simmim("finetune --resume moved --data elsewhere")
+        .ok();
+    are_equal(&sandbox.path("whole"), &sandbox.path("moved"));
 }

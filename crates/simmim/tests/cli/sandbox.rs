@@ -165,6 +165,14 @@ impl Ran {
         self
     }
 
+    /// Holds that a signal ended it, with what it had done saved.
+    #[track_caller]
+    pub(crate) fn stopped(self) -> Self {
+        assert_eq!(self.code, Some(75), "{self:?}");
+        assert!(!self.stderr.contains("error: "), "{self:?}");
+        self
+    }
+
     /// Holds that it ended with this code, and an error that says all of this.
     #[track_caller]
     pub(crate) fn fails(self, code: i32, says: &[&str]) -> Self {
