@@ -1,6 +1,6 @@
 //! Chooses a configuration from the images and the machine, and says why.
 
-use simmim_data::{Exif, MaskKind, Survey};
+use simmim_data::{Exif, MaskKind, Pages, Survey};
 
 use crate::keys::Normalise;
 use crate::plan::Plan;
@@ -80,18 +80,15 @@ fn sides(short_px: usize) -> Sides {
 }
 
 fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<String>) {
-    let most_common = survey
-        .channels
-        .iter()
-        .max_by_key(|(_, n)| **n)
-        .map_or(3, |(channels, _)| *channels);
-    // A mix of kinds is read as colour, and so are images with alpha: the default of three channels stays.
-    let all_alike = survey.channels.len() == 1;
-    if all_alike && most_common != 3 && most_common != 4 {
-        config.data.channels = most_common;
+    // A mix of kinds is read as colour: the default of three channels stays. An alpha is dropped.
+    let mut kinds = survey.colours.keys();
+    if let (Some(&channels), None) = (kinds.next(), kinds.next())
+        && channels != 3
+    {
+        config.data.channels = channels;
         config.data.normalise = Normalise::Dataset;
         reasons.push(format!(
-            "{most_common} channels, normalised by their own statistics: all images have these"
+            "{channels} channels, normalised by their own statistics: all images have these"
         ));
     }
 }
@@ -184,6 +181,7 @@ pub fn describe(survey: &Survey, config: &RawConfig) -> Vec<String> {
             of_sample(survey)
         ));
     }
+    lines.extend(describe_pages(survey, config.data.pages));
     lines
 }
 
@@ -211,6 +209,21 @@ fn of_sample(survey: &Survey) -> String {
     } else {
         format!("{} looked at", survey.n_sampled)
     }
+}
+
+/// A line where images have pages that are not read.
+fn describe_pages(survey: &Survey, pages: Pages) -> Option<String> {
+    let stacks = survey.pages.iter().filter(|(n_pages, _)| **n_pages > 1);
+    let n_images: usize = stacks.map(|(_, n_images)| n_images).sum();
+    let (most, _) = survey.pages.last_key_value()?;
+    if n_images == 0 || pages == Pages::Channels {
+        return None;
+    }
+    Some(format!(
+        "{n_images} of {} images have several pages, up to {most}: the first page is read and the others are not; \
+         data.pages=\"channels\" reads all as the channels of one image",
+        of_sample(survey)
+    ))
 }
 
 /// The range of AvgDist that the paper found best, in pixels of images of this size (`[H, W]`).
@@ -264,7 +277,9 @@ mod tests {
             max_px: [side; 2],
             formats: BTreeMap::new(),
             channels: BTreeMap::from([(channels, 64)]),
+            colours: BTreeMap::from([(channels, 64)]),
             bits: BTreeMap::from([(8, 64)]),
+            pages: BTreeMap::from([(1, 64)]),
         }
     }
 

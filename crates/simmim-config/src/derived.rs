@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpec, Parameters, Schedule};
 use simmim_data::{
     BatchSettings, CropSettings, DataSet, DecodeSettings, HeldOut, LabelSettings, Normalisation,
-    Only, Opening, Watch,
+    Only, Opening, Range, Watch,
 };
 use simmim_model::{Encoder, Keeping, exempt_from_decay};
 
@@ -138,6 +138,12 @@ impl RawConfig {
         DecodeSettings {
             max_pixels: self.data.max_pixels as u64,
             exif: self.data.exif,
+            pages: self.data.pages,
+            range: match self.data.range {
+                Some(keys::Range::Values([low, high])) => Range::Values { low, high },
+                // A run puts into numbers what it measures, before it trains.
+                Some(keys::Range::Type | keys::Range::Dataset) | None => Range::Type,
+            },
         }
     }
 

@@ -9,10 +9,18 @@ use crate::raw::RawConfig;
 
 impl RawConfig {
     /// The keys by which an encoder is made, as a layer of another configuration: its geometry, the size and the
-    /// normalisation of its images.
+    /// values and normalisation of its images.
     pub fn encoder_layer(&self, origin: &str) -> Layer {
         // What goes into the encoder, and no more: images and crops are the fine-tuning's own.
-        let data = ["channels", "image_size", "normalise", "mean", "std"];
+        let data = [
+            "channels",
+            "image_size",
+            "pages",
+            "range",
+            "normalise",
+            "mean",
+            "std",
+        ];
         let of = |section: &dyn Section, keys: &[&str]| -> toml::Table {
             let pairs = keys
                 .iter()

@@ -4,11 +4,12 @@
 //! `simmim recipes keys` prints, the reading and the writing all come from these lines.
 
 use simmim_autograd::{PixelLoss, Precision};
-use simmim_data::{Exif, MaskKind};
+use simmim_data::{Exif, MaskKind, Pages};
 use simmim_device::DeviceChoice;
 use simmim_model::{DecayRule, InitRule, Scope};
 use toml::Value;
 
+pub use crate::range::Range;
 use crate::setting::{Setting, words, words_of};
 
 /// The maximum of the classes that are told apart.
@@ -119,6 +120,10 @@ section! {
         only: Option<String> = None,
         /// Channels of the images: 3 for colour, 1 for grey.
         channels: usize = 3,
+        /// Which pages of an image file are read: the first, or all as the channels of one image.
+        pages: Pages = Pages::First,
+        /// Which values become 0 and 1: the ends of the images' type, the smallest and the largest of the data set, or [low, high]; unset: by type where the images are pictures, that is of 8 bits, or of 16 bits in three channels, and else by data set.
+        range: Option<Range> = None,
         /// Size of the crops in pixels: one number, or [height, width].
         image_size: [usize; 2] = [224, 224],
         /// What is done with the EXIF tag by which cameras say which way up a picture is; TIFFs are always turned upright.
@@ -420,6 +425,10 @@ words_of! {
 
 words_of! {
     MaskKind { Random = "random", Square = "square", Blockwise = "blockwise" }
+}
+
+words_of! {
+    Pages { First = "first", Channels = "channels" }
 }
 
 words_of! {

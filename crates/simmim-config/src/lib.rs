@@ -50,6 +50,7 @@ mod memory;
 pub mod near;
 mod objective;
 mod plan;
+mod range;
 mod raw;
 pub mod recipe;
 mod setting;

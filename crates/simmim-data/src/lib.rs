@@ -71,6 +71,7 @@ mod decode;
 mod division;
 mod erase;
 mod error;
+mod extent;
 mod hash;
 mod label;
 mod loader;
@@ -91,7 +92,9 @@ pub use augment::{Distortion, Interpolation, RandAugment};
 pub use batch::{Batch, FIXED_EPOCH};
 pub use content::Content;
 pub use crop::{Crop, CropSettings};
-pub use decode::{DecodeSettings, Exif, Format, Header, Image, Samples, decode, probe};
+pub use decode::{
+    DecodeSettings, Exif, Extent, Format, Header, Image, Pages, Range, Samples, decode, probe,
+};
 pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;

@@ -45,8 +45,9 @@ impl Normalisation {
         }
     }
 
-    /// Measures a data set on a sample of its images; each counts the same, whatever its size. Unreadable ones are recorded and left out. A channel that never varies
-    /// gets a standard deviation of 1.
+    /// Measures a data set on a sample of its images; each counts the same, whatever its size, but for pixels without a
+    /// value, which do not count. Unreadable ones are recorded and left out. A channel that never varies gets a standard
+    /// deviation of 1.
     ///
     /// # Errors
     /// [`Error::TooManyBad`], [`Error::NoReadableImage`], and [`Error::Zero`] for no channels or a sample of no
@@ -65,7 +66,7 @@ impl Normalisation {
         }
         let entries = sample.entries(data.len())?;
         // Means of the images' means: a large photograph does not outweigh a small one.
-        let mut sums = vec![[0.0; 2]; channels];
+        let mut sums = vec![Moments::default(); channels];
         let mut n_read = 0_u32;
         for &entry_idx in &entries {
             match data
@@ -75,8 +76,9 @@ impl Normalisation {
                 Ok(image) => {
                     n_read += 1;
                     for (sum, moments) in sums.iter_mut().zip(moments(&image)) {
-                        sum[0] += moments[0];
-                        sum[1] += moments[1];
+                        sum.first += moments.first;
+                        sum.second += moments.second;
+                        sum.weight += moments.weight;
                     }
                 }
                 Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
@@ -85,20 +87,7 @@ impl Normalisation {
         if n_read == 0 {
             return Err(reporter.none_readable(entries.len()));
         }
-        let means = sums.iter().map(|sum| sum.map(|s| s / f64::from(n_read)));
-        let (mean, std) = means
-            .map(|[first, second]| {
-                // In double precision, where the difference of two near numbers still has enough digits.
-                let variance = second - first * first;
-                // Below the rounding of the sums there is no variance to speak of.
-                let std = if variance < 1e-9 {
-                    1.0
-                } else {
-                    variance.sqrt()
-                };
-                (first as f32, std as f32)
-            })
-            .unzip();
+        let (mean, std) = sums.iter().map(Moments::mean_and_std).unzip();
         Self::new(mean, std)
     }
 
@@ -137,6 +126,11 @@ impl Normalisation {
             Samples::U16(values) => {
                 let scale = |c, value| self.scaled(c, f32::from(value) / 65535.0);
                 to_planes(values, self.channels(), out, scale);
+            }
+            Samples::F32(values) => {
+                to_planes(values, self.channels(), out, |c, value| {
+                    self.scaled(c, value)
+                });
             }
         }
         if flipped {
@@ -190,24 +184,58 @@ fn to_planes<T: Copy>(
     }
 }
 
-/// The mean and the mean square of each channel, full brightness being 1.
-fn moments(image: &Image) -> Vec<[f64; 2]> {
-    match &image.samples {
-        Samples::U8(values) => moments_of(values, image.channels, 255.0),
-        Samples::U16(values) => moments_of(values, image.channels, 65535.0),
+/// The sums of a channel's values and of their squares over some images, full brightness being 1.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    first: f64,
+    second: f64,
+    /// The number of images, an image with gaps counting for the share of its pixels that have a value.
+    weight: f64,
+}
+
+impl Moments {
+    fn mean_and_std(&self) -> (f32, f32) {
+        if self.weight == 0.0 {
+            return (0.0, 1.0);
+        }
+        let mean = self.first / self.weight;
+        // In double precision, where the difference of two near numbers still has enough digits.
+        let square = self.second / self.weight;
+        let variance = square - mean * mean;
+        // Below the rounding of the sums there is no variance to speak of.
+        let is_flat = variance <= 1e-9_f64.min(square * 1e-9);
+        let std = if is_flat { 1.0 } else { variance.sqrt() };
+        (mean as f32, std as f32)
     }
 }
 
-fn moments_of<T: Copy + Into<f64>>(values: &[T], channels: usize, full: f64) -> Vec<[f64; 2]> {
+/// Those of each channel of an image, whose pixels together count as one.
+fn moments(image: &Image) -> Vec<Moments> {
+    match &image.samples {
+        Samples::U8(values) => moments_of(values, image.channels, 255.0),
+        Samples::U16(values) => moments_of(values, image.channels, 65535.0),
+        Samples::F32(values) => moments_of(values, image.channels, 1.0),
+    }
+}
+
+fn moments_of<T: Copy + Into<f64>>(values: &[T], channels: usize, full: f64) -> Vec<Moments> {
     let n = (values.len() / channels) as f64;
     let of_channel = |channel: usize| {
-        let mut sums = [0.0; 2];
+        let mut sums = Moments::default();
         for value in values[channel..].iter().step_by(channels) {
             let brightness = (*value).into() / full;
-            sums[0] += brightness;
-            sums[1] += brightness * brightness;
+            // Not a number: no data.
+            if !brightness.is_nan() {
+                sums.first += brightness;
+                sums.second += brightness * brightness;
+                sums.weight += 1.0;
+            }
         }
-        sums.map(|sum| sum / n)
+        Moments {
+            first: sums.first / n,
+            second: sums.second / n,
+            weight: sums.weight / n,
+        }
     };
     (0..channels).map(of_channel).collect()
 }

@@ -1,7 +1,7 @@
 //! Resizing: antialiased, as Pillow resizes.
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3, U16};
+use fast_image_resize::pixels::{F32, U8, U8x3, U16};
 use fast_image_resize::{FilterType, ImageView, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::crop::{Crop, Frame};
@@ -138,6 +138,7 @@ fn resize_crop(image: &Image, crop: &Crop, job: &Job, scratch: &mut Scratch) -> 
         }
         Samples::U8(values) => Samples::U8(resize_planes(values, image, crop, job, resizer)),
         Samples::U16(values) => Samples::U16(resize_planes(values, image, crop, job, resizer)),
+        Samples::F32(values) => Samples::F32(resize_planes(values, image, crop, job, resizer)),
     }
 }
 
@@ -164,6 +165,16 @@ impl Sample for u16 {
         U16::new(self)
     }
     fn sample(pixel: &U16) -> Self {
+        pixel.0
+    }
+}
+
+impl Sample for f32 {
+    type Pixel = F32;
+    fn pixel(self) -> F32 {
+        F32::new(self)
+    }
+    fn sample(pixel: &F32) -> Self {
         pixel.0
     }
 }

@@ -55,8 +55,12 @@ pub struct Survey {
     pub formats: BTreeMap<Format, usize>,
     /// How many images have each number of channels, alpha included.
     pub channels: BTreeMap<usize, usize>,
-    /// How many images have 8 and 16 bits.
+    /// How many images have each number of channels, alpha left out, and three where they are in colour.
+    pub colours: BTreeMap<usize, usize>,
+    /// How many images have 8, 16 and 32 bits, as [`Header::bits`] counts them.
     pub bits: BTreeMap<u8, usize>,
+    /// How many images have each number of pages.
+    pub pages: BTreeMap<usize, usize>,
 }
 
 impl Survey {
@@ -110,7 +114,9 @@ impl Survey {
             max_px: at(headers.len() - 1),
             formats: count(headers.iter().map(|h| h.format)),
             channels: count(headers.iter().map(|h| h.channels)),
+            colours: count(headers.iter().map(|h| h.colours)),
             bits: count(headers.iter().map(|h| h.bits)),
+            pages: count(headers.iter().map(|h| h.pages)),
         }
     }
 }

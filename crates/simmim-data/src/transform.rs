@@ -1,5 +1,7 @@
 //! A decoded image to the numbers of one sample: crop, resize, mirror, distort, normalise, erase.
 
+use std::borrow::Cow;
+
 use simmim_random::{Draws, Purpose, Stream};
 
 use crate::Error;
@@ -184,6 +186,7 @@ impl Transform {
     /// When the image has another number of channels, or `sample` another length.
     pub fn random(&self, image: &Image, at: Counter, scratch: &mut Scratch, sample: &mut [f32]) {
         self.check(image);
+        let image = &*self.without_gaps(image);
         let mut crop_draws = at.draws(Purpose::Crop);
         let mut draws = at.draws(Purpose::Augment);
         // Before the crop and from the stream of distortions, so that crops do not depend on it.
@@ -227,6 +230,7 @@ impl Transform {
     /// As [`Self::random`].
     pub fn centre(&self, image: &Image, scratch: &mut Scratch, sample: &mut [f32]) {
         self.check(image);
+        let image = &*self.without_gaps(image);
         let filter = match self.interpolation {
             Interpolation::Fixed(filter) => filter,
             Interpolation::Random => Filter::Bicubic,
@@ -248,6 +252,24 @@ impl Transform {
 
     fn check(&self, image: &Image) {
         assert_eq!(image.channels, self.channels(), "channels of the image");
+    }
+
+    /// The image with the mean of the channel where it has no value, which is 0 once it is normalised: before a
+    /// resize, which would spread a gap over its neighbours.
+    fn without_gaps<'a>(&self, image: &'a Image) -> Cow<'a, Image> {
+        match &image.samples {
+            Samples::F32(values) if values.iter().any(|value| value.is_nan()) => {
+                let means = self.normalisation.mean().iter().cycle();
+                let filled = values.iter().zip(means);
+                let filled =
+                    filled.map(|(value, mean)| if value.is_nan() { *mean } else { *value });
+                Cow::Owned(Image {
+                    samples: Samples::F32(filled.collect()),
+                    ..*image
+                })
+            }
+            _ => Cow::Borrowed(image),
+        }
     }
 
     /// The whole image in the size of the sample, whatever its shape.
@@ -281,6 +303,7 @@ impl Transform {
         match samples {
             Samples::U8(values) => turn(values, width, channels),
             Samples::U16(values) => turn(values, width, channels),
+            Samples::F32(values) => turn(values, width, channels),
         }
     }
 
@@ -290,6 +313,7 @@ impl Transform {
         match samples {
             Samples::U8(values) => Samples::U8(cut_from_margin(values, shape, offsets)),
             Samples::U16(values) => Samples::U16(cut_from_margin(values, shape, offsets)),
+            Samples::F32(values) => Samples::F32(cut_from_margin(values, shape, offsets)),
         }
     }
 }

@@ -7,7 +7,7 @@ use simmim_data::Only;
 
 use crate::error::Error;
 use crate::keys::{
-    Data, FineTune, MAX_CLASSES, Mask, Model, Normalise, Objective, Schedule, Target, Train,
+    Data, FineTune, MAX_CLASSES, Mask, Model, Normalise, Objective, Range, Schedule, Target, Train,
 };
 use crate::raw::RawConfig;
 use crate::setting::Words;
@@ -154,6 +154,14 @@ impl Data {
             &self.max_pixels,
             POSITIVE,
         )?;
+        if let Some(Range::Values([low, high])) = self.range {
+            require(
+                low.is_finite() && high.is_finite() && low < high,
+                "data.range",
+                &[low, high],
+                "two finite numbers, the smaller one first",
+            )?;
+        }
         self.check_normalisation()
     }
 

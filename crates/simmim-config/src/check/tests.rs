@@ -26,6 +26,8 @@ fn every_value_out_of_range_is_refused_by_the_name_of_its_key() {
         "data.held_out=nan",
         "data.max_bad=1.5",
         "data.max_pixels=0",
+        "data.range=[4095, 0]",
+        "data.range=[0, inf]",
         "data.mean=[0.5, 0.5, 0.5]",
         "data.std=[0.5, 0.5, 0.5]",
         "model.width=0",

@@ -35,6 +35,7 @@ pub(super) fn transform(image: &mut Image, matrix: [f64; 6], filter: Filter, fil
     image.samples = match &image.samples {
         Samples::U8(values) => Samples::U8(moved(values, image, matrix, filter, fill)),
         Samples::U16(values) => Samples::U16(moved(values, image, matrix, filter, fill)),
+        Samples::F32(values) => Samples::F32(moved(values, image, matrix, filter, fill)),
     };
 }
 
@@ -48,7 +49,14 @@ fn moved<T: Level>(
     let (width, height, channels) = (image.width, image.height, image.channels);
     let [a, b, c, d, e, f] = matrix;
     // A mean is a share of full brightness; what is filled in is a whole grey level, as any pixel.
-    let brightness = |mean: &f32| (f64::from(*mean) * f64::from(T::FULL)).round_ties_even();
+    let brightness = |mean: &f32| {
+        let level = f64::from(*mean) * f64::from(T::FULL);
+        if T::IS_WHOLE {
+            level.round_ties_even()
+        } else {
+            level
+        }
+    };
     let fill: Vec<T> = fill.iter().map(|m| T::cut_f64(brightness(m))).collect();
     let inside = |at: f64, length: usize| (0.0..length as f64).contains(&at);
     let mut result = Vec::with_capacity(values.len());

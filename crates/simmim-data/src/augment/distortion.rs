@@ -223,6 +223,7 @@ impl Distortion {
             Self::Invert => match &mut image.samples {
                 Samples::U8(values) => values.iter_mut().for_each(|v| *v = !*v),
                 Samples::U16(values) => values.iter_mut().for_each(|v| *v = !*v),
+                Samples::F32(values) => values.iter_mut().for_each(|v| *v = 1.0 - *v),
             },
             Self::Equalize => levels::equalize(image),
             Self::Posterize { bits } => {

@@ -3,10 +3,12 @@
 use crate::decode::luma_u8;
 use crate::decode::{Image, Samples};
 
-/// A grey level of 8 or 16 bits.
+/// A grey level of 8 or 16 bits, or a brightness from 0 to 1.
 pub(super) trait Level: Copy + Default {
     /// The brightest.
     const FULL: f32;
+    /// Whether there are whole levels only.
+    const IS_WHOLE: bool = true;
     fn to_f32(self) -> f32;
     /// Rounds towards zero and cuts off what is outside the range.
     fn cut(value: f32) -> Self;
@@ -37,6 +39,21 @@ impl Level for u16 {
     }
     fn cut_f64(value: f64) -> Self {
         value as Self
+    }
+}
+
+/// Every brightness is a level.
+impl Level for f32 {
+    const FULL: f32 = 1.0;
+    const IS_WHOLE: bool = false;
+    fn to_f32(self) -> f32 {
+        self
+    }
+    fn cut(value: f32) -> Self {
+        value.clamp(0.0, 1.0)
+    }
+    fn cut_f64(value: f64) -> Self {
+        value.clamp(0.0, 1.0) as Self
     }
 }
 
@@ -105,6 +122,7 @@ pub(super) fn auto_contrast(image: &mut Image) {
     match &mut image.samples {
         Samples::U8(values) => stretch(values, channels),
         Samples::U16(values) => stretch(values, channels),
+        Samples::F32(values) => stretch(values, channels),
     }
 }
 
@@ -131,6 +149,7 @@ pub(super) fn brightness(image: &mut Image, factor: f32) {
     match &mut image.samples {
         Samples::U8(values) => values.iter_mut().for_each(|v| *v = blend(0.0, *v, factor)),
         Samples::U16(values) => values.iter_mut().for_each(|v| *v = blend(0.0, *v, factor)),
+        Samples::F32(values) => values.iter_mut().for_each(|v| *v = blend(0.0, *v, factor)),
     }
 }
 
@@ -144,7 +163,12 @@ pub(super) fn contrast(image: &mut Image, factor: f32) {
             let levels = values[channel..].iter().step_by(channels);
             let mean = levels.map(|level| (*level).into()).sum::<f64>() / n;
             // Pillow takes the mean for a whole grey level.
-            let mean = (mean + 0.5).floor() as f32;
+            let mean = if T::IS_WHOLE {
+                (mean + 0.5).floor()
+            } else {
+                mean
+            };
+            let mean = mean as f32;
             for value in values[channel..].iter_mut().step_by(channels) {
                 *value = blend(mean, *value, factor);
             }
@@ -162,6 +186,7 @@ pub(super) fn contrast(image: &mut Image, factor: f32) {
         }
         Samples::U8(values) => towards_means(values, channels, factor),
         Samples::U16(values) => towards_means(values, channels, factor),
+        Samples::F32(values) => towards_means(values, channels, factor),
     }
 }
 
@@ -188,7 +213,8 @@ pub(super) fn sharpness(image: &mut Image, factor: f32) {
                 };
                 let around = beside(place - row_len) + beside(place) + beside(place + row_len);
                 // The middle weighs 5: once within `around`, and four times more.
-                let smooth = (around + 4.0 * values[place].to_f32()) / 13.0 + 0.5;
+                let half = if T::IS_WHOLE { 0.5 } else { 0.0 };
+                let smooth = (around + 4.0 * values[place].to_f32()) / 13.0 + half;
                 let smooth = T::cut(smooth).to_f32();
                 sharpened[place] = blend(smooth, values[place], factor);
             }
@@ -199,6 +225,7 @@ pub(super) fn sharpness(image: &mut Image, factor: f32) {
     image.samples = match &image.samples {
         Samples::U8(values) => Samples::U8(sharpen(values, shape, factor)),
         Samples::U16(values) => Samples::U16(sharpen(values, shape, factor)),
+        Samples::F32(values) => Samples::F32(sharpen(values, shape, factor)),
     };
 }
 

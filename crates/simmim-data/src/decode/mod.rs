@@ -5,8 +5,10 @@
 
 mod channels;
 mod exif;
+mod gif;
 mod jpeg;
 mod orientation;
+mod range;
 mod raster;
 mod tiff;
 
@@ -21,6 +23,8 @@ use crate::content::Content;
 use channels::Color;
 pub(crate) use channels::luma_u8;
 pub use exif::Exif;
+pub(crate) use range::extent;
+pub use range::{Extent, Range};
 
 /// A format that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,8 +40,9 @@ pub enum Format {
     Bmp,
     /// The first frame.
     Gif,
-    /// 8 and 16 bits (and grey of 1, 2 or 4), any number of channels, chunky or planar, strips or
-    /// tiles, uncompressed, LZW or deflate; the first page.
+    /// Whole numbers of 1 to 32 bits, signed ones and floats, any number of channels, together or in planes,
+    /// strips or tiles, compressed by LZW, deflate, ZSTD, `PackBits`, JPEG or as a fax; of several pages the first, or
+    /// all as channels.
     Tiff,
 }
 
@@ -54,8 +59,17 @@ impl fmt::Display for Format {
     }
 }
 
+/// Which pages of a file are read. Only a TIFF has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// The first.
+    First,
+    /// All, which are the channels of one image.
+    Channels,
+}
+
 /// How files are read, and what an image may cost.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeSettings {
     /// The most pixels, checked from the header before anything is allocated. An image of more than 8 bytes a
     /// pixel (four channels of 16 bits) counts for as many pixels more. Default: 2 × 89 478 485, above which
@@ -64,6 +78,10 @@ pub struct DecodeSettings {
     pub max_pixels: u64,
     /// What is done with the orientation that EXIF data tell.
     pub exif: Exif,
+    /// Which pages are read.
+    pub pages: Pages,
+    /// Which values become 0 and 1.
+    pub range: Range,
 }
 
 impl Default for DecodeSettings {
@@ -71,6 +89,8 @@ impl Default for DecodeSettings {
         Self {
             max_pixels: 2 * 89_478_485,
             exif: Exif::Stored,
+            pages: Pages::First,
+            range: Range::Type,
         }
     }
 }
@@ -124,24 +144,30 @@ pub struct Header {
     pub height: usize,
     /// Samples per pixel after palettes are expanded and CMYK JPEG is converted, alpha included.
     pub channels: usize,
-    /// Bits per decoded sample: 8 or 16.
+    /// Channels that a model of such images has: an alpha is none of them, and pictures in colour have three.
+    pub colours: usize,
+    /// Bits per decoded sample: 8, 16, or 32 for floats, signed numbers and what has more than 16 bits.
     pub bits: u8,
+    /// Pages of the file.
+    pub pages: usize,
 }
 
 /// The samples of an image: rows from the top, pixels from the left, channels interleaved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Samples {
     /// 0 is black, 255 full.
     U8(Vec<u8>),
     /// 0 is black, 65535 full.
     U16(Vec<u16>),
+    /// 0 is the low end of the range and 1 the high end; not a number where there is no data.
+    F32(Vec<f32>),
 }
 
 /// A decoded image.
 ///
 /// # Shapes
 /// `samples`: `[height, width, channels]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Image {
     /// Width in pixels, at least 1.
     pub width: usize,
@@ -157,34 +183,63 @@ pub struct Image {
 ///
 /// - To 3 channels, always 8 bits: grey is replicated, alpha is dropped without compositing (as
 ///   Pillow's `convert("RGB")`), palettes are expanded, CMYK is converted, and 16 bits become 8 by
-///   `round(value * 255 / 65535)`. CMYK JPEG is read as Adobe writes it, inverted.
+///   `round(value * 255 / 65535)`. CMYK JPEG is read as Adobe writes it, inverted. Colours that were
+///   multiplied with an alpha are divided by it. What other samples there are is dropped.
 /// - To 1 channel: colour becomes luma by the ITU-R 601-2 weights, as Pillow's `convert("L")`;
 ///   alpha is dropped; 16 bits stay 16 bits.
 /// - To any other number: only an image with exactly so many samples per pixel is taken, as it is.
 ///
+/// [`DecodeSettings::range`] says which values become 0 and 1. Floats, signed numbers, what has more
+/// than 16 bits, and everything under a range other than that of the type become [`Samples::F32`], except at
+/// 3 channels, where they become 8 bits and are cut off outside of the range. Values that a file marks
+/// as no data are not a number then; at 3 channels they stay what they are, and floats become black.
+///
 /// The EXIF orientation of JPEG, PNG and WebP is ignored, as in torchvision's image folder, which the method's published
-/// results were obtained with, unless [`Exif::Upright`] is asked for. Colour profiles are ignored, too.
+/// results were obtained with, unless [`Exif::Upright`] is asked for; that of a TIFF is not, as Pillow turns it while it
+/// loads the file. Colour profiles are ignored, too.
 ///
 /// A JPEG has the pixels that libjpeg-turbo gives, or is an error. It must be whole: one that ends before its end
 /// marker, or in whose coded data the decoder finds damage, is an error, too. Bytes after the image are allowed.
 ///
 /// # Errors
-/// [`Error::UnknownFormat`], [`Error::CutShort`], [`Error::Decode`], [`Error::SampleType`],
-/// [`Error::JpegKind`], [`Error::Channels`], and, from the header alone, [`Error::NoPixels`], [`Error::TooManyPixels`]
+/// [`Error::UnknownFormat`], [`Error::CutShort`], [`Error::Decode`], [`Error::Unsupported`],
+/// [`Error::JpegKind`], [`Error::UnequalPages`], [`Error::Channels`], [`Error::Pages`], [`Error::NoData`],
+/// [`Error::Memory`], and, from the header alone, [`Error::NoPixels`], [`Error::TooManyPixels`]
 /// and [`Error::TooManyBands`].
 pub fn decode(bytes: &[u8], channels: usize, settings: &DecodeSettings) -> Result<Image, Error> {
     let format = sniff(bytes)?;
-    let decoded = guarded(format, || match format {
-        Format::Jpeg => jpeg::decode(bytes, settings),
-        Format::Tiff => tiff::decode(bytes, settings),
-        other => raster::decode(bytes, other, settings),
+    let decoded = decode_as_stored(bytes, format, settings)?;
+    let image = channels::convert(decoded, channels, settings.range);
+    let image = image.map_err(|error| match error {
+        // A stack of pages is easily taken for the channels of an image.
+        Error::Channels { expected, found } => match tiff::n_pages(bytes, format) {
+            n_pages @ 2.. if settings.pages == Pages::First => Error::Pages {
+                expected,
+                found,
+                n_pages,
+            },
+            _ => error,
+        },
+        other => other,
     })?;
-    let image = channels::convert(decoded, channels)?;
     if settings.exif == Exif::Stored {
         return Ok(image);
     }
     let tag = guarded(format, || Ok(exif::orientation(bytes, format, settings)))?;
     Ok(orientation::turned(image, tag))
+}
+
+fn decode_as_stored(
+    bytes: &[u8],
+    format: Format,
+    settings: &DecodeSettings,
+) -> Result<Decoded, Error> {
+    guarded(format, || match format {
+        Format::Jpeg => jpeg::decode(bytes, settings),
+        Format::Tiff => tiff::decode(bytes, settings),
+        Format::Gif => gif::decode(bytes, settings),
+        other => raster::decode(bytes, other, settings),
+    })
 }
 
 /// Reads the header of an image file only. What [`decode`] refuses because of it is refused here, too.
@@ -195,7 +250,8 @@ pub fn probe(bytes: &[u8], settings: &DecodeSettings) -> Result<Header, Error> {
     let format = sniff(bytes)?;
     let mut header = guarded(format, || match format {
         Format::Jpeg => jpeg::probe(bytes),
-        Format::Tiff => tiff::probe(bytes),
+        Format::Tiff => tiff::probe(bytes, settings),
+        Format::Gif => gif::probe(bytes),
         other => raster::probe(bytes, other, settings),
     })?;
     settings.check(&header)?;
@@ -218,12 +274,37 @@ pub(crate) fn is_turned_by_exif(bytes: &[u8], settings: &DecodeSettings) -> Resu
     Ok(tag != Orientation::NoTransforms)
 }
 
-/// An image in the colours of its file.
+/// An image in the colours of its file, and in the numbers of its file where these are [`Samples::F32`].
 struct Decoded {
     width: usize,
     height: usize,
     color: Color,
     samples: Samples,
+    extras: Extras,
+}
+
+/// What a file says of its samples that pictures do not say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extras {
+    /// The value of full brightness, where it is not the largest of the type.
+    full: Option<f64>,
+    /// The value that stands for none.
+    no_data: Option<f64>,
+    /// Which sample is an alpha that colours were multiplied with.
+    premultiplied: Option<usize>,
+}
+
+/// So many samples, or an error where there is no memory for them.
+fn zeroed<T: Clone + Default>([height, width, channels]: [usize; 3]) -> Result<Vec<T>, Error> {
+    let n = height
+        .checked_mul(width)
+        .and_then(|n| n.checked_mul(channels));
+    let n = n.unwrap_or(usize::MAX);
+    let mut samples = Vec::new();
+    let reserved = samples.try_reserve_exact(n);
+    reserved.map_err(|_| Error::Memory { n_samples: n })?;
+    samples.resize(n, T::default());
+    Ok(samples)
 }
 
 fn sniff(bytes: &[u8]) -> Result<Format, Error> {

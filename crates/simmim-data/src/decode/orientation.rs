@@ -19,6 +19,7 @@ pub(super) fn turned(image: Image, orientation: Orientation) -> Image {
     let samples = match image.samples {
         Samples::U8(values) => Samples::U8(layout.turn(&values)),
         Samples::U16(values) => Samples::U16(layout.turn(&values)),
+        Samples::F32(values) => Samples::F32(layout.turn(&values)),
     };
     Image {
         width,

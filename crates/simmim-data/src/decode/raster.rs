@@ -1,4 +1,4 @@
-//! PNG, WebP, BMP and GIF, by the `image` crate.
+//! PNG, WebP and BMP, by the `image` crate.
 
 use std::io::Cursor;
 
@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::channels::Color;
-use super::{DecodeSettings, Decoded, Format, Header, Samples, refused};
+use super::{DecodeSettings, Decoded, Extras, Format, Header, Samples, refused};
 use crate::Error;
 
 pub(super) fn probe(
@@ -50,6 +50,7 @@ pub(super) fn decode(
         height: header.height,
         color,
         samples,
+        extras: Extras::default(),
     })
 }
 
@@ -65,9 +66,8 @@ fn open<'a>(
     let known = match format {
         Format::WebP => ImageFormat::WebP,
         Format::Bmp => ImageFormat::Bmp,
-        Format::Gif => ImageFormat::Gif,
-        // JPEG and TIFF never come here; an arm of their own would have to panic.
-        Format::Png | Format::Jpeg | Format::Tiff => ImageFormat::Png,
+        // The others never come here; an arm of their own would have to panic.
+        Format::Png | Format::Jpeg | Format::Gif | Format::Tiff => ImageFormat::Png,
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), known);
     reader.limits(limits);
@@ -85,9 +85,10 @@ fn describe(decoder: &impl ImageDecoder, format: Format) -> Result<(Header, Colo
         ColorType::Rgb16 => (Color::Rgb, 16),
         ColorType::Rgba16 => (Color::Rgba, 16),
         other => {
-            return Err(Error::SampleType {
+            return Err(Error::Unsupported {
                 format,
-                found: format!("{other:?}"),
+                found: format!("pixels of type {other:?}"),
+                convert: "magick IN -depth 8 OUT.png",
             });
         }
     };
@@ -97,7 +98,9 @@ fn describe(decoder: &impl ImageDecoder, format: Format) -> Result<(Header, Colo
         width: width as usize,
         height: height as usize,
         channels: color.channels(),
+        colours: color.colours(),
         bits,
+        pages: 1,
     };
     Ok((header, color))
 }

@@ -1,172 +1,209 @@
-//! TIFF of any number of channels, by the `tiff` crate.
+//! TIFF, by the crate `simmim-tiff`: pages upright, and several as one image.
 
-use std::io::Cursor;
-
-use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
-use tiff::{ColorType, TiffError};
+use image::metadata::Orientation;
+use simmim_tiff::{Colour, Jpeg, Page, Tiff};
 
 use super::channels::Color;
-use super::{DecodeSettings, Decoded, Format, Header, Samples, refused};
+use super::orientation::{swaps_sides, turned};
+use super::{
+    DecodeSettings, Decoded, Extras, Format, Header, Image, Pages, Samples, jpeg, refused, zeroed,
+};
 use crate::Error;
 
-pub(super) fn probe(bytes: &[u8]) -> Result<Header, Error> {
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
-    Ok(describe(&mut decoder)?.header)
+pub(super) fn probe(bytes: &[u8], settings: &DecodeSettings) -> Result<Header, Error> {
+    Ok(Opened::new(bytes, settings)?.header())
+}
+
+/// How many pages a file has: one, unless it is a TIFF of several.
+pub(super) fn n_pages(bytes: &[u8], format: Format) -> usize {
+    match format {
+        Format::Tiff => simmim_tiff::n_pages(bytes),
+        _ => 1,
+    }
 }
 
 pub(super) fn decode(bytes: &[u8], settings: &DecodeSettings) -> Result<Decoded, Error> {
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
-    let file = describe(&mut decoder)?;
-    settings.check(&file.header)?;
-    let mut allowed = Limits::default();
-    // The result is checked by the header above; these bound what the decoder sets aside meanwhile.
-    allowed.decoding_buffer_size = settings.max_bytes() as usize;
-    allowed.intermediate_buffer_size = settings.max_bytes() as usize;
-    let mut decoder = decoder.with_limits(allowed);
-    let mut result = DecodingResult::U8(Vec::new());
-    let layout = decoder.read_image_to_buffer(&mut result).map_err(failed)?;
-    let samples = match result {
-        DecodingResult::U8(raw) => Samples::U8(file.arrange(raw, &layout)?),
-        DecodingResult::U16(raw) => Samples::U16(file.arrange(raw, &layout)?),
-        // Floats have no full brightness that would be the same in every file.
-        other => return Err(sample_type(&other_type(&other))),
+    let opened = Opened::new(bytes, settings)?;
+    let header = opened.header();
+    settings.check(&header)?;
+    let read = |page: &Page<'_>| read_upright(page, settings);
+    let samples = match opened.tiff.pages() {
+        [page] => read(page)?,
+        pages => {
+            let pages = pages.iter().map(read).collect::<Result<_, _>>()?;
+            beside_each_other(pages, &header)?
+        }
     };
+    let first = opened.first();
+    let is_stack = opened.tiff.pages().len() > 1;
     Ok(Decoded {
-        width: file.header.width,
-        height: file.header.height,
-        color: file.color,
+        width: header.width,
+        height: header.height,
+        color: opened.color(),
         samples,
+        extras: Extras {
+            full: Some(first.full()),
+            no_data: first.no_data(),
+            premultiplied: first.premultiplied().filter(|_| !is_stack),
+        },
     })
 }
 
-/// What the header says, as far as it decides how the samples are laid out.
-struct File {
-    header: Header,
-    color: Color,
-    /// 1, 2, 4, 8 or 16 bits a sample in the file.
-    stored_bits: u8,
+/// A file whose pages are known to be one image.
+struct Opened<'a> {
+    tiff: Tiff<'a>,
 }
 
-impl File {
-    /// Brings decoded values to one sample an element, channels interleaved.
-    fn arrange<T: Sample>(
-        &self,
-        raw: Vec<T>,
-        layout: &BufferLayoutPreference,
-    ) -> Result<Vec<T>, Error> {
-        let Header {
-            width,
-            height,
-            channels,
-            ..
-        } = self.header;
-        let raw = if self.stored_bits < 8 {
-            unpack_bits(&raw, self.stored_bits, width)
-        } else {
-            raw
-        };
-        if raw.len() != width * height * channels {
-            // A layout that the header did not announce; better refused than shuffled.
-            return Err(sample_type("an unexpected layout"));
-        }
-        Ok(if layout.planes > 1 {
-            interleave(&raw, channels)
-        } else {
-            raw
-        })
-    }
-}
-
-/// A sample of 8 or 16 bits, for the little arithmetic that unpacking needs.
-trait Sample: Copy + Into<u32> + TryFrom<u32> + Default {}
-impl Sample for u8 {}
-impl Sample for u16 {}
-
-fn describe(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<File, Error> {
-    let (width, height) = decoder.dimensions().map_err(failed)?;
-    let color_type = decoder.colortype().map_err(failed)?;
-    let color = match color_type {
-        ColorType::Gray(_) => Color::Grey,
-        ColorType::GrayA(_) => Color::GreyAlpha,
-        ColorType::RGB(_) => Color::Rgb,
-        ColorType::RGBA(_) => Color::Rgba,
-        ColorType::CMYK(_) => Color::Cmyk,
-        ColorType::Multiband { num_samples, .. } => Color::Bands(usize::from(num_samples)),
-        other => return Err(sample_type(&format!("{other:?}"))),
-    };
-    let stored_bits = color_type.bit_depth();
-    let bits = match stored_bits {
-        // Bits of grey are spread below; less than a byte of a colour is not worth a reader of its own.
-        1 | 2 | 4 if color == Color::Grey => 8,
-        8 | 16 => stored_bits,
-        other => return Err(sample_type(&format!("{other} bits"))),
-    };
-    let header = Header {
-        format: Format::Tiff,
-        width: width as usize,
-        height: height as usize,
-        channels: color.channels(),
-        bits,
-    };
-    Ok(File {
-        header,
-        color,
-        stored_bits,
-    })
-}
-
-/// Spreads 1, 2 or 4 bits over the full range of 8; each row begins at a byte.
-fn unpack_bits<T: Sample>(raw: &[T], bits: u8, width: usize) -> Vec<T> {
-    let per_byte = usize::from(8 / bits);
-    let full = (1_u32 << bits) - 1;
-    let row_bytes = width.div_ceil(per_byte);
-    let mut samples = Vec::with_capacity(raw.len() * per_byte);
-    for row in raw.chunks_exact(row_bytes) {
-        for x in 0..width {
-            let byte: u32 = row[x / per_byte].into();
-            let shift = 8 - usize::from(bits) * (x % per_byte + 1);
-            let value = ((byte >> shift) & full) * 255 / full;
-            samples.push(T::try_from(value).unwrap_or_default());
-        }
-    }
-    samples
-}
-
-/// `[C, H, W]` to `[H, W, C]`.
-fn interleave<T: Sample>(planar: &[T], channels: usize) -> Vec<T> {
-    let plane_len = planar.len() / channels;
-    let mut samples = vec![T::default(); planar.len()];
-    for (channel, plane) in planar.chunks_exact(plane_len).enumerate() {
-        for (sample, value) in samples[channel..].iter_mut().step_by(channels).zip(plane) {
-            *sample = *value;
-        }
-    }
-    samples
-}
-
-fn other_type(result: &DecodingResult) -> String {
-    let name = match result {
-        DecodingResult::F16(_) | DecodingResult::F32(_) | DecodingResult::F64(_) => "float",
-        DecodingResult::U32(_) | DecodingResult::U64(_) => "32 or 64 bits",
-        _ => "signed integer",
-    };
-    name.to_owned()
-}
-
-fn sample_type(found: &str) -> Error {
-    Error::SampleType {
-        format: Format::Tiff,
-        found: found.to_owned(),
-    }
-}
-
-fn failed(error: TiffError) -> Error {
-    match error {
-        TiffError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Error::CutShort {
-                format: Format::Tiff,
+impl<'a> Opened<'a> {
+    fn new(bytes: &'a [u8], settings: &DecodeSettings) -> Result<Self, Error> {
+        let tiff = Tiff::open(bytes, settings.pages == Pages::Channels).map_err(failed)?;
+        let opened = Self { tiff };
+        let key = |page: &Page<'_>| (upright_size(page), page.sample_type());
+        for (number, page) in (1..).zip(opened.tiff.pages()) {
+            let ([height, width], (bits, _)) = key(page);
+            if key(page) != key(opened.first()) {
+                return Err(Error::UnequalPages {
+                    page: number,
+                    width,
+                    height,
+                    bits,
+                });
             }
         }
-        other => refused(Format::Tiff)(other.into()),
+        Ok(opened)
+    }
+
+    fn first(&self) -> &Page<'a> {
+        &self.tiff.pages()[0]
+    }
+
+    fn color(&self) -> Color {
+        match self.tiff.pages() {
+            [page] => color_of(page),
+            pages => Color::Bands(pages.iter().map(|page| color_of(page).channels()).sum()),
+        }
+    }
+
+    fn header(&self) -> Header {
+        let first = self.first();
+        let [height, width] = upright_size(first);
+        let color = self.color();
+        Header {
+            format: Format::Tiff,
+            width,
+            height,
+            channels: color.channels(),
+            colours: color.colours(),
+            bits: first.decoded_bits(),
+            pages: self.tiff.n_pages(),
+        }
+    }
+}
+
+fn color_of(page: &Page<'_>) -> Color {
+    match page.colour() {
+        Colour::Grey => Color::Grey,
+        Colour::GreyAlpha => Color::GreyAlpha,
+        Colour::GreyAnd => Color::GreyAnd,
+        Colour::Rgb => Color::Rgb,
+        Colour::RgbAnd(n) => Color::RgbAnd(n),
+        Colour::Cmyk => Color::Cmyk,
+        Colour::CmykAnd(n) => Color::CmykAnd(n),
+        Colour::Bands(n) => Color::Bands(n),
+    }
+}
+
+/// How a page is turned: not at all where the tag has no meaning.
+fn orientation(page: &Page<'_>) -> Orientation {
+    let tag = u8::try_from(page.orientation()).ok();
+    tag.and_then(Orientation::from_exif)
+        .unwrap_or(Orientation::NoTransforms)
+}
+
+/// `[H, W]` of a page once it stands upright.
+fn upright_size(page: &Page<'_>) -> [usize; 2] {
+    if swaps_sides(orientation(page)) {
+        [page.width(), page.height()]
+    } else {
+        [page.height(), page.width()]
+    }
+}
+
+fn read_upright(page: &Page<'_>, settings: &DecodeSettings) -> Result<Samples, Error> {
+    let decode_jpeg = |bytes: &[u8]| {
+        let decoded = jpeg::decode(bytes, settings)?;
+        let Samples::U8(values) = decoded.samples else {
+            return Err("a piece is a JPEG of other than 8 bits".into());
+        };
+        Ok(Jpeg {
+            width: decoded.width,
+            height: decoded.height,
+            samples: decoded.color.channels(),
+            values,
+        })
+    };
+    let samples = match page.read(&decode_jpeg).map_err(failed)? {
+        simmim_tiff::Samples::U8(values) => Samples::U8(values),
+        simmim_tiff::Samples::U16(values) => Samples::U16(values),
+        simmim_tiff::Samples::F32(values) => Samples::F32(values),
+    };
+    let stored = Image {
+        width: page.width(),
+        height: page.height(),
+        channels: color_of(page).channels(),
+        samples,
+    };
+    Ok(turned(stored, orientation(page)).samples)
+}
+
+fn failed(error: simmim_tiff::Error) -> Error {
+    let format = Format::Tiff;
+    match error {
+        simmim_tiff::Error::CutShort => Error::CutShort { format },
+        simmim_tiff::Error::Memory { n_samples } => Error::Memory { n_samples },
+        simmim_tiff::Error::Unsupported { found, convert } => Error::Unsupported {
+            format,
+            found,
+            convert,
+        },
+        simmim_tiff::Error::Decoder(source) => Error::Decode { format, source },
+        other => refused(format)(other.into()),
+    }
+}
+
+/// The channels of pages, which all have the same size and type, as those of one image.
+fn beside_each_other(pages: Vec<Samples>, header: &Header) -> Result<Samples, Error> {
+    fn join<T: Copy + Default>(pages: &[Vec<T>], header: &Header) -> Result<Vec<T>, Error> {
+        let n_pixels = header.width * header.height;
+        let mut joined = zeroed([header.height, header.width, header.channels])?;
+        let mut first = 0;
+        for page in pages {
+            let channels = page.len() / n_pixels;
+            let pixels = joined.chunks_exact_mut(header.channels);
+            for (to, from) in pixels.zip(page.chunks_exact(channels)) {
+                to[first..first + channels].copy_from_slice(from);
+            }
+            first += channels;
+        }
+        Ok(joined)
+    }
+    let (mut narrow, mut wide, mut floats) = (Vec::new(), Vec::new(), Vec::new());
+    for page in pages {
+        match page {
+            Samples::U8(values) => narrow.push(values),
+            Samples::U16(values) => wide.push(values),
+            Samples::F32(values) => floats.push(values),
+        }
+    }
+    // A page with a palette has another type than one without.
+    match (narrow.len(), wide.len(), floats.len()) {
+        (_, 0, 0) => Ok(Samples::U8(join(&narrow, header)?)),
+        (0, _, 0) => Ok(Samples::U16(join(&wide, header)?)),
+        (0, 0, _) => Ok(Samples::F32(join(&floats, header)?)),
+        _ => Err(Error::Unsupported {
+            format: Format::Tiff,
+            found: "pages with and without a palette".to_owned(),
+            convert: "magick IN.tif -type TrueColor OUT.tif",
+        }),
     }
 }

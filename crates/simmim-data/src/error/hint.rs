@@ -103,12 +103,6 @@ impl Error {
             Self::JpegKind { .. } => {
                 "save it again as an ordinary JPEG or a PNG, for example with ImageMagick: convert in.jpg out.png"
             }
-            Self::Channels { .. } => {
-                "set the number of channels of the model to that of the images"
-            }
-            Self::TooManyPixels { .. } | Self::TooManyBands { .. } => {
-                "make the image smaller, or raise data.max_pixels: memory is taken for the whole image"
-            }
             Self::TooFewImages { .. } => "use a smaller batch, or hold out fewer images",
             Self::TooManyBad { examples, .. } => return Some(hint_of_too_many(examples)),
             Self::UnknownFormat { found, .. } => {
@@ -122,7 +116,31 @@ impl Error {
             Self::BatchDivision { .. } => {
                 "choose a batch size that is a multiple of processes x micro-batches"
             }
-            _ => return self.hint_of_labels().map(str::to_owned),
+            _ => return self.hint_of_image().or(self.hint_of_labels().map(str::to_owned)),
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The same for what an image holds.
+    fn hint_of_image(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unsupported { convert, .. } => {
+                return Some(format!("convert it, for example with `{convert}`"));
+            }
+            Self::Pages { .. } => {
+                "set data.pages to \"channels\" to read all pages as the channels of one image"
+            }
+            Self::UnequalPages { .. } => "set data.pages to \"first\" to read the first page alone",
+            Self::Memory { .. } => {
+                "lower data.max_pixels, so that such an image counts as unreadable"
+            }
+            Self::Channels { .. } => {
+                "set the number of channels of the model to that of the images"
+            }
+            Self::TooManyPixels { .. } | Self::TooManyBands { .. } => {
+                "make the image smaller, or raise data.max_pixels: memory is taken for the whole image"
+            }
+            _ => return None,
         };
         Some(hint.to_owned())
     }

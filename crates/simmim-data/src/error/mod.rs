@@ -470,13 +470,56 @@ pub enum Error {
         /// Channels of the image.
         found: usize,
     },
-    /// Samples of a type which has no reading here: floats, 32 bits, palettes in TIFF.
-    #[error("{format} with samples of type {found} is not supported, expected 8 or 16 bits")]
-    SampleType {
+    /// The same, where the file has further pages.
+    #[error("expected {expected} channels, found {found} on the first of {n_pages} pages")]
+    Pages {
+        /// Channels asked for.
+        expected: usize,
+        /// Channels of the first page.
+        found: usize,
+        /// Pages of the file.
+        n_pages: usize,
+    },
+    /// Pages that cannot be the channels of one image.
+    #[error(
+        "page {page} is {width} x {height} pixels of {bits} bits, which is not the size and type of the first page"
+    )]
+    UnequalPages {
+        /// The first page that is not like the first one, from 1.
+        page: usize,
+        /// Its width in pixels.
+        width: usize,
+        /// Its height in pixels.
+        height: usize,
+        /// Bits of its samples.
+        bits: usize,
+    },
+    /// What a format may hold and is not read here.
+    #[error("{format} with {found} is not read")]
+    Unsupported {
         /// The format.
         format: Format,
-        /// The type found.
+        /// What it holds.
         found: String,
+        /// A command that makes a file of it that is read.
+        convert: &'static str,
+    },
+    /// An image without a single value: the file says of all that they stand for none.
+    #[error("none of its pixels has a value: all are marked as no data, or are not a number")]
+    NoData,
+    /// An image for which there is no memory.
+    #[error("there is no memory for its {n_samples} samples")]
+    Memory {
+        /// How many samples.
+        n_samples: usize,
+    },
+    /// A range without extent.
+    #[error("the range is {low} to {high}, expected two finite numbers, the smaller one first")]
+    Range {
+        /// The value that was to become 0.
+        low: f64,
+        /// The value that was to become 1.
+        high: f64,
     },
 
     /// Crop settings that describe no crop.

@@ -1,7 +1,10 @@
 //! Damaged and hostile image bytes give errors, never panics, and cost nothing.
 
+use std::fs;
+use std::path::Path;
+
 use image::{DynamicImage, ImageFormat};
-use simmim_data::{DecodeSettings, Error, Exif, Format, decode, probe};
+use simmim_data::{DecodeSettings, Error, Exif, Format, Pages, Range, decode, probe};
 use simmim_random::{Purpose, Stream};
 
 use crate::drawn::{encode, jpeg, picture};
@@ -32,15 +35,36 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Files of other writers, each with another way through the reader.
+fn tiffs() -> Vec<(&'static str, Vec<u8>)> {
+    let names = [
+        "12-bits.tif",
+        "fax.tif",
+        "fax-group3-two.tif",
+        "float-predictor.tif",
+        "packbits.tif",
+        "palette.tif",
+        "planes.tif",
+        "tiled-deflate-predictor.tif",
+        "ycbcr.tif",
+        "zstd.tif",
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiff");
+    let read = |name| (name, fs::read(folder.join(name)).unwrap());
+    names.map(read).into()
+}
+
 /// Small enough that a header which lies costs no time.
 const LIMITS: DecodeSettings = DecodeSettings {
     max_pixels: 1 << 20,
     exif: Exif::Stored,
+    pages: Pages::First,
+    range: Range::Type,
 };
 
 #[test]
 fn cut_files_never_panic_and_cut_jpegs_are_always_refused() {
-    for (name, bytes) in samples() {
+    for (name, bytes) in samples().into_iter().chain(tiffs()) {
         assert!(decode(&bytes, 3, &LIMITS).is_ok(), "{name}");
         for len in 0..bytes.len() {
             let cut = decode(&bytes[..len], 3, &LIMITS);
@@ -58,7 +82,7 @@ fn cut_files_never_panic_and_cut_jpegs_are_always_refused() {
 
 #[test]
 fn flipped_bits_never_panic() {
-    for (name, bytes) in samples() {
+    for (name, bytes) in samples().into_iter().chain(tiffs()) {
         let mut draws = Stream::new(1, Purpose::Survey).at(0, bytes.len() as u64);
         for round in 0..3000 {
             let mut damaged = bytes.clone();
@@ -68,8 +92,15 @@ fn flipped_bits_never_panic() {
                 let at = draws.below(reach.min(damaged.len()));
                 damaged[at] ^= 1 << draws.below(8);
             }
-            if let Ok(image) = decode(&damaged, 3, &LIMITS) {
-                assert!(image.width > 0 && image.height > 0, "{name}");
+            match decode(&damaged, 3, &LIMITS) {
+                Ok(image) => assert!(image.width > 0 && image.height > 0, "{name}"),
+                // A panic of a decoder is caught, but one of this project's own is a fault.
+                Err(error) if name.contains(".tif") => {
+                    let source = std::error::Error::source(&error);
+                    let said = source.map(ToString::to_string).unwrap_or_default();
+                    assert!(!said.contains("panicked"), "{name}: {said}");
+                }
+                Err(_) => {}
             }
             let _ = probe(&damaged, &LIMITS);
         }

@@ -42,7 +42,7 @@ fn case(name: &str) -> Case {
 fn rgb(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     match decode(bytes, 3, &DecodeSettings::default())?.samples {
         Samples::U8(values) => Ok(values),
-        Samples::U16(_) => panic!("expected 8 bits"),
+        _ => panic!("expected 8 bits"),
     }
 }
 

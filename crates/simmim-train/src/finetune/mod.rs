@@ -75,11 +75,13 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     FineTunePlan::new(job.config.clone(), classes.clone())?;
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(set.data().len())));
     let counts = set.labels().counts(split.train());
-    let mut notes = survey(&job.config, set.data(), &reporter)?;
+    let mut notes = Vec::new();
+    let survey = survey(&job.config, set.data(), &reporter, &mut notes)?;
     notes.extend(notes::of_images(&set, &counts));
     let found = Found {
         data: set.data(),
         reporter: &reporter,
+        survey: &survey,
         n_train: split.train().len(),
         world: job.collective.world(),
     };

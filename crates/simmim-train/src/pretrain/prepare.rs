@@ -67,10 +67,12 @@ fn prepare_alone(
     };
     let data = Arc::new(job.opened(job.config.open_data(watch))?);
     let reporter = Arc::new(Reporter::new(job.config.bad_limit(data.len())));
-    let mut notes = survey(&job.config, &data, &reporter)?;
+    let mut notes = Vec::new();
+    let survey = survey(&job.config, &data, &reporter, &mut notes)?;
     let found = Found {
         data: &data,
         reporter: &reporter,
+        survey: &survey,
         n_train: plan.split(data.len()).train().len(),
         world: job.collective.world(),
     };
@@ -78,7 +80,7 @@ fn prepare_alone(
     let codebook = match stored {
         Some(codebook) => Some(codebook),
         // Never for a run that goes on: its head has learned the classes of its own codebook.
-        None => codebook_for(&plan, &data, &reporter, &mut notes)?,
+        None => codebook_for(&Plan::new(config.clone())?, &data, &reporter, &mut notes)?,
     };
     if config.objective.target == Target::Clusters {
         let found = codebook.as_ref().map(|book| book.shape().n);

@@ -9,12 +9,14 @@ use simmim_data::{
     BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation, Reporter, Survey,
 };
 
+use super::found::Found;
+use super::range::resolve_range;
 use crate::error::Error;
 
+/// Images that a data set's range, mean and standard deviation are measured on, at most.
+const MAX_MEASURED: usize = 1000;
 /// Images whose headers are read to describe a data set, at most.
 const MAX_SURVEYED: usize = 64;
-/// Images that a data set's mean and standard deviation are measured on, at most.
-const MAX_MEASURED: usize = 1000;
 
 /// The images of a run, ready to be read.
 #[derive(Debug)]
@@ -46,28 +48,19 @@ pub(crate) fn survey(
     config: &RawConfig,
     data: &DataSet,
     reporter: &Reporter,
-) -> Result<Vec<String>, Error> {
+    notes: &mut Vec<String>,
+) -> Result<Survey, Error> {
     let sample = ImageSample {
         max_images: MAX_SURVEYED,
         seed: config.train.seed,
     };
     let survey = Survey::of(data, sample, &config.decode_settings(), reporter)?;
-    let mut notes = auto::describe(&survey, config);
+    notes.extend(auto::describe(&survey, config));
     notes.extend(data.passed_over().notes(data.len()));
-    Ok(notes)
+    Ok(survey)
 }
 
-/// The images that were found, and how many ranks share them.
-pub(crate) struct Found<'a> {
-    pub(crate) data: &'a DataSet,
-    pub(crate) reporter: &'a Reporter,
-    /// Images to train on.
-    pub(crate) n_train: usize,
-    /// Number of ranks.
-    pub(crate) world: usize,
-}
-
-/// Puts into numbers what depends on the data set: mean and deviation, a batch and a warm-up that are not too large.
+/// Puts into numbers what depends on the data set: range, mean and deviation, a batch and a warm-up that are not too large.
 pub(crate) fn fit_to_images(
     mut config: RawConfig,
     found: &Found<'_>,
@@ -78,12 +71,14 @@ pub(crate) fn fit_to_images(
         reporter,
         n_train,
         world,
+        ..
     } = *found;
     let channels = config.data.channels;
     let sample = ImageSample {
         max_images: MAX_MEASURED,
         seed: config.train.seed,
     };
+    resolve_range(&mut config, found, sample, notes)?;
     let settings = config.decode_settings();
     let mut measure = || -> Result<Normalisation, Error> {
         let found = Normalisation::measure(data, channels, sample, &settings, reporter)?;

@@ -3,18 +3,21 @@
 //! [`crate::pretrain()`] and [`crate::finetune()`] differ in the [`Task`] and in how it is prepared; this is what they share.
 
 mod alike;
+mod found;
 mod images;
 mod job;
 mod output;
 mod place;
+mod range;
 mod session;
 mod shared_file;
 mod voice;
 
 use crate::error::Error;
 
+pub(crate) use found::Found;
 pub use images::Images;
-pub(crate) use images::{Found, divide, fit_to_images, survey};
+pub(crate) use images::{divide, fit_to_images, survey};
 pub use job::{Job, Outcome};
 pub(crate) use session::{Prepared, Session};
 pub(crate) use shared_file::{SharedFile, told_by_first};

@@ -101,7 +101,13 @@ pub(crate) fn open(spec: &str, only: Only, talk: Talk) -> anyhow::Result<DataSet
 /// What the images and the machine suggest, with the reasons told.
 fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
     // Looked up alone: the other keys need not fit together before the choice is under them.
-    let keys = ["data.path", "data.only", "data.exif", "data.max_pixels"];
+    let keys = [
+        "data.path",
+        "data.only",
+        "data.exif",
+        "data.max_pixels",
+        "data.pages",
+    ];
     let set = keys.iter().filter_map(|key| set_last(args, key));
     let layers: Vec<Layer> = set.map(Layer::set).collect::<Result<_, _>>()?;
     let mut config = RawConfig::from_layers(&layers)?;

@@ -20,5 +20,6 @@ mod old_runs;
 mod passed_over;
 mod resume;
 mod sandbox;
+mod sensors;
 mod sources;
 mod talk;

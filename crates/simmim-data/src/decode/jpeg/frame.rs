@@ -132,7 +132,9 @@ impl Frame {
             width: self.width,
             height: self.height,
             channels: if self.components.len() == 1 { 1 } else { 3 },
+            colours: if self.components.len() == 1 { 1 } else { 3 },
             bits: 8,
+            pages: 1,
         }
     }
 }

@@ -13,7 +13,7 @@ mod segments;
 use libjpeg_turbo_rs::PixelFormat;
 
 use super::channels::Color;
-use super::{DecodeSettings, Decoded, Header, Samples};
+use super::{DecodeSettings, Decoded, Extras, Header, Samples};
 use crate::Error;
 use frame::{Frame, kind, members};
 use library::{cut_short, failed, open};
@@ -51,6 +51,7 @@ pub(super) fn decode(bytes: &[u8], settings: &DecodeSettings) -> Result<Decoded,
             Color::Rgb
         },
         samples: Samples::U8(samples),
+        extras: Extras::default(),
     })
 }
 
