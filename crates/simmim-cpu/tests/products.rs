@@ -260,10 +260,8 @@ fn products_cut_along_every_axis_are_their_definition() {
 #[test]
 fn a_row_has_the_same_bits_however_many_rows_there_are_where_products_are_our_own() {
     println!("products at level {:?}", simmim_cpu::level());
-    // Below, the `gemm` crate cuts a product as it likes.
-    if simmim_cpu::level() < Level::Avx512Bf16 {
-        return;
-    }
+    // Below, the `gemm` crate cuts a product as it likes, so that the sums of a row are rounded in other places.
+    let are_own = simmim_cpu::level() >= Level::Avx512Bf16;
     for [k, n] in [[768, 192], [192, 768], [1024, 1024], [400, 33], [3000, 17]] {
         let most = 1100;
         let (a, b, bias) = (ramp(most * k, 1.3), ramp(k * n, 0.7), ramp(n, 0.9));
@@ -283,7 +281,15 @@ fn a_row_has_the_same_bits_however_many_rows_there_are_where_products_are_our_ow
             let whole = product(most, transposed);
             for m in [2, 17, 49, 197, 394, 1000] {
                 let part = product(m, transposed);
-                assert!(part == whole[..m * n], "{m} of {most} rows, k {k}, n {n}");
+                let what = format!("{m} of {most} rows, k {k}, n {n}");
+                if are_own {
+                    assert!(part == whole[..m * n], "{what}");
+                }
+                // No product and no bias is larger than one.
+                let allowed = 2.0 * tolerance(k) * (k + 1) as f64;
+                for (part, whole) in part.iter().zip(&whole) {
+                    assert!(f64::from((part - whole).abs()) <= allowed, "{what}");
+                }
             }
         }
     }

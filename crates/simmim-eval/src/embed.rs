@@ -74,7 +74,7 @@ pub struct Embedded {
 pub struct EmbedSettings {
     /// The vector that is taken of each image.
     pub choice: Choice,
-    /// Images that are looked at together; the result is the same.
+    /// Images that are looked at together; the result is the same, to the bit where products are our own (AVX-512 BF16, AMX).
     pub batch_size: usize,
 }
 

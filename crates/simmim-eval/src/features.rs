@@ -53,7 +53,7 @@ pub struct LabelledImages<'a> {
     pub set: &'a LabelledSet,
     /// Collects those that cannot be read.
     pub reporter: &'a Arc<Reporter>,
-    /// Images that are looked at together; the result is the same.
+    /// Images that are looked at together; the result is the same, to the bit where products are our own (AVX-512 BF16, AMX).
     pub batch_size: usize,
 }
 

@@ -61,7 +61,7 @@ pub fn predict<E: From<Error>>(
 pub struct PredictSettings {
     /// Classes that are given for each image.
     pub n_labels: usize,
-    /// Images that are looked at together; the result is the same.
+    /// Images that are looked at together; the result is the same, to the bit where products are our own (AVX-512 BF16, AMX).
     pub batch_size: usize,
 }
 
