@@ -95,7 +95,7 @@ pub(super) fn product<A: Value, C: Value>(
             let whole = MatrixMut::new(sums, m, n);
             portable::product(whole, left.matrix(), b.matrix(), store, threads);
             for (row, sums) in values
-                .chunks_mut(row_stride)
+                .chunks_mut(row_stride.max(1))
                 .zip(sums.chunks_exact(n.max(1)))
             {
                 convert(sums, &mut row[..n]);
