@@ -7,7 +7,7 @@ use simmim_data::{Error, LabelledSet, Remark};
 use std::io::Write;
 
 use crate::drawn::{Folder, tar_of};
-use crate::labels::{BYTES, open, share};
+use crate::labels::{BYTES, named, open, share};
 
 /// An archive of samples: the image of each, and a file beside it with that ending and text.
 fn shard(samples: &[(&str, &str, &str)]) -> Vec<u8> {
@@ -22,15 +22,6 @@ fn shard(samples: &[(&str, &str, &str)]) -> Vec<u8> {
             [(beside.as_str(), text.as_bytes()), (image.as_str(), BYTES)]
         });
     tar_of(&files.collect::<Vec<_>>())
-}
-
-/// The labels of a set's images by name, image by image.
-fn named(set: &LabelledSet) -> Vec<Vec<&str>> {
-    let name = |id: &u32| set.labels().classes()[*id as usize].as_str();
-    let images = 0..set.data().len();
-    images
-        .map(|entry_idx| set.labels().of(entry_idx).iter().map(name).collect())
-        .collect()
 }
 
 fn set_of(samples: &[(&str, &str, &str)]) -> Result<LabelledSet, Error> {

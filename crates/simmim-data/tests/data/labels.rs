@@ -50,6 +50,15 @@ pub(crate) fn table(folder: &Folder, text: &str) -> Result<LabelledSet, Error> {
     open(folder, "labels.csv")
 }
 
+/// The labels of a set's images by name, image by image.
+pub(crate) fn named(set: &LabelledSet) -> Vec<Vec<&str>> {
+    let name = |id: &u32| set.labels().classes()[*id as usize].as_str();
+    let images = 0..set.data().len();
+    images
+        .map(|entry_idx| set.labels().of(entry_idx).iter().map(name).collect())
+        .collect()
+}
+
 /// Names of the given images, behind the last separator but one.
 fn names(set: &LabelledSet, entries: &[usize]) -> BTreeSet<String> {
     let name = |i: &usize| {

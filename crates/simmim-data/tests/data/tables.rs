@@ -3,7 +3,7 @@
 use simmim_data::{Error, LabelledSet, Remark};
 
 use crate::drawn::Folder;
-use crate::labels::{BYTES, open, share, table};
+use crate::labels::{BYTES, named, open, share, table};
 
 #[test]
 fn a_table_names_images_labels_and_parts() {
@@ -115,15 +115,6 @@ fn wrong_parts_and_labels_in_a_table_are_refused() {
         open(&folder, "none.csv"),
         Err(Error::NotFound { .. })
     ));
-}
-
-/// The labels of a set's images by name, image by image.
-fn named(set: &LabelledSet) -> Vec<Vec<&str>> {
-    let name = |id: &u32| set.labels().classes()[*id as usize].as_str();
-    let images = 0..set.data().len();
-    images
-        .map(|entry_idx| set.labels().of(entry_idx).iter().map(name).collect())
-        .collect()
 }
 
 #[test]
