@@ -8,6 +8,7 @@
 //!   that [`Archive::verify`] compares.
 //! * [`write_atomic`] and [`write_bytes_atomic`]: the replacement of any file as one act. After a crash, a full
 //!   disk or a power cut there is the old file or the new one, never a part of one.
+//! * [`free_bytes`]: the room that a disk has.
 //! * [`resample`]: tables of positions for windows and grids of another size.
 //!
 //! The crate knows nothing of models: what a name means is the caller's affair.
@@ -37,6 +38,7 @@ mod atomic;
 mod checksum;
 mod error;
 pub mod resample;
+mod space;
 mod write;
 
 pub use archive::{Archive, Array, Integrity, TensorInfo};
@@ -44,4 +46,5 @@ pub use atomic::{TEMPORARY_PREFIX, remove_leftovers, write_atomic, write_bytes_a
 pub use checksum::CHECKSUM_KEY;
 pub use error::Error;
 pub use safetensors::Dtype;
+pub use space::free_bytes;
 pub use write::{Data, Entry, write_archive};

@@ -93,12 +93,13 @@ pub use batch::{Batch, FIXED_EPOCH};
 pub use content::Content;
 pub use crop::{Crop, CropSettings};
 pub use decode::{
-    DecodeSettings, Exif, Extent, Format, Header, Image, Pages, Range, Samples, decode, probe,
+    DecodeSettings, Exif, Extent, Format, Header, Image, Pages, Range, Samples, decode,
+    exif_orientation, probe,
 };
 pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;
-pub use label::{LabelSettings, LabelledSet, Labels, Remark, is_same_name};
+pub use label::{Described, LabelSettings, LabelledSet, Labels, Part, Remark, Said, is_same_name};
 pub use loader::{Loader, Pass};
 pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
 pub use mix::{Mix, Mixing, smooth};
@@ -107,11 +108,11 @@ pub use order::{HeldOut, Split};
 pub use plan::BatchPlan;
 pub use printable::{printable, printable_lines};
 pub use report::{BadImage, Reporter};
-pub use resize::{Filter, Scratch, resize};
+pub use resize::{Filter, Scratch, resize, shrink};
 pub use sample::Views;
 pub use source::{
-    DataSet, Digest, ListFault, MAX_IMAGE_FILE_BYTES, Only, Opening, PassedOver, Reason, Watch,
-    absolute_spec, read_image_file,
+    DataSet, Digest, ListFault, MANIFEST, MAX_IMAGE_FILE_BYTES, Only, Opening, PassedOver, Reason,
+    TABLE, Watch, absolute_spec, has_image_ending, read_image_file, why_skipped,
 };
 pub use survey::{ImageSample, Survey};
 pub use transform::{Counter, FineTuneSettings, Transform};

@@ -16,6 +16,15 @@ pub enum Filter {
     Bicubic,
 }
 
+impl Filter {
+    fn kernel(self) -> FilterType {
+        match self {
+            Self::Bilinear => FilterType::Bilinear,
+            Self::Bicubic => FilterType::CatmullRom,
+        }
+    }
+}
+
 /// Buffers of one thread, kept between images.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -50,9 +59,26 @@ pub fn resize(
     let job = Job {
         frame,
         size,
-        filter,
+        kernel: filter.kernel(),
     };
     resize_crop(image, crop, &job, scratch)
+}
+
+/// Makes a whole image smaller by Lanczos' filter, which keeps most of what a later resize wants to see.
+///
+/// # Shapes
+/// As [`resize`].
+///
+/// # Panics
+/// When a side of `size` is zero.
+pub fn shrink(image: &Image, size: [usize; 2], scratch: &mut Scratch) -> Samples {
+    let job = Job {
+        frame: Frame::whole(image.width, image.height),
+        size,
+        kernel: FilterType::Lanczos3,
+    };
+    let whole = Crop::whole(image.width, image.height);
+    resize_crop(image, &whole, &job, scratch)
 }
 
 /// Resizes a whole image and cuts the frame out of it, without the work on what is cut away.
@@ -92,7 +118,7 @@ pub(crate) fn resize_frame(
     let job = Job {
         frame,
         size,
-        filter,
+        kernel: filter.kernel(),
     };
     resize_crop(image, &rows, &job, scratch)
 }
@@ -112,7 +138,7 @@ struct Job {
     frame: Frame,
     /// `[H, W]` of the result.
     size: [usize; 2],
-    filter: Filter,
+    kernel: FilterType,
 }
 
 fn resize_crop(image: &Image, crop: &Crop, job: &Job, scratch: &mut Scratch) -> Samples {
@@ -219,21 +245,17 @@ fn resize_view<P: PixelTrait>(
         width: frame_w,
         height: frame_h,
     } = job.frame;
-    match job.filter {
-        Filter::Bilinear => {
-            let options = convolution(FilterType::Bilinear).crop(left, top, frame_w, frame_h);
-            convolved(view, [height, width], &options, resizer)
-        }
-        Filter::Bicubic => {
-            // A cubic overshoots and is cut off behind each pass, so that their order shows: the
-            // reference's is rows first, the library's is not.
-            let rows = f64::from(view.height());
-            let along = convolution(FilterType::CatmullRom).crop(left, 0.0, frame_w, rows);
-            let narrow = convolved(view, [view.height() as usize, width], &along, resizer);
-            let down = convolution(FilterType::CatmullRom).crop(0.0, top, width as f64, frame_h);
-            convolved(&narrow, [height, width], &down, resizer)
-        }
+    if job.kernel == FilterType::Bilinear {
+        let options = convolution(job.kernel).crop(left, top, frame_w, frame_h);
+        return convolved(view, [height, width], &options, resizer);
     }
+    // The others overshoot and are cut off behind each pass, so that their order shows: the
+    // reference's is rows first, the library's is not.
+    let rows = f64::from(view.height());
+    let along = convolution(job.kernel).crop(left, 0.0, frame_w, rows);
+    let narrow = convolved(view, [view.height() as usize, width], &along, resizer);
+    let down = convolution(job.kernel).crop(0.0, top, width as f64, frame_h);
+    convolved(&narrow, [height, width], &down, resizer)
 }
 
 fn convolution(kernel: FilterType) -> ResizeOptions {

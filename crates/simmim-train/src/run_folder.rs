@@ -18,7 +18,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers};
+use simmim_checkpoint::{TEMPORARY_PREFIX, free_bytes, remove_leftovers};
 
 use crate::error::{Error, read_error, write_error};
 use crate::lock::{LOCK, Lock};
@@ -400,19 +400,6 @@ fn remove(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(write_error(path, error)),
         _ => Ok(()),
     }
-}
-
-/// Bytes that this user may still write to the disk of `path`.
-#[cfg(unix)]
-fn free_bytes(path: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(path).ok()?;
-    // Not `f_bfree`, which counts the blocks that are kept for the superuser.
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_path: &Path) -> Option<u64> {
-    None
 }
 
 /// `YYYYMMDD-HHMMSS` of a time in seconds since 1970-01-01 UTC.

@@ -124,6 +124,7 @@ pub use simmim_data as data;
 pub use simmim_device as device;
 pub use simmim_eval as eval;
 pub use simmim_model as model;
+pub use simmim_pack as pack;
 pub use simmim_random as random;
 pub use simmim_sweep as sweep;
 pub use simmim_train as train;

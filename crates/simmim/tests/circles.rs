@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -19,6 +19,7 @@ const CRATES: [&str; 11] = [
     "simmim-device",
     "simmim-eval",
     "simmim-model",
+    "simmim-pack",
     "simmim-random",
     "simmim-sweep",
     "simmim-train",

@@ -264,14 +264,23 @@ pub fn probe(bytes: &[u8], settings: &DecodeSettings) -> Result<Header, Error> {
     Ok(header)
 }
 
-/// Whether an image carries an EXIF tag that turns or mirrors it.
+/// Which way up an image is to be shown by its EXIF data: 1 to 8 as the standard numbers them, and 1, as it is stored, without
+/// any.
 ///
 /// # Errors
 /// [`Error::UnknownFormat`], and [`Error::Decode`] where a decoder panics.
-pub(crate) fn is_turned_by_exif(bytes: &[u8], settings: &DecodeSettings) -> Result<bool, Error> {
+pub fn exif_orientation(bytes: &[u8], settings: &DecodeSettings) -> Result<u8, Error> {
     let format = sniff(bytes)?;
     let tag = guarded(format, || Ok(exif::orientation(bytes, format, settings)))?;
-    Ok(tag != Orientation::NoTransforms)
+    Ok(tag.to_exif())
+}
+
+/// Whether an image carries an EXIF tag that turns or mirrors it.
+///
+/// # Errors
+/// As [`exif_orientation`].
+pub(crate) fn is_turned_by_exif(bytes: &[u8], settings: &DecodeSettings) -> Result<bool, Error> {
+    Ok(exif_orientation(bytes, settings)? != Orientation::NoTransforms.to_exif())
 }
 
 /// An image in the colours of its file, and in the numbers of its file where these are [`Samples::F32`].

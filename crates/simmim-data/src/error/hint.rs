@@ -67,6 +67,13 @@ impl Error {
     /// What the user can do about it, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::PackUnfinished { .. } => {
+                "give the same `simmim pack` once more: it goes on where it stopped; or give its shards themselves, as in \
+                 'FOLDER/*.tar'"
+            }
+            Self::PackManifest { .. } => {
+                "give the shards themselves, as in 'FOLDER/*.tar', or pack the images again with --overwrite"
+            }
             Self::NotFound { path } if has_tilde(path) => {
                 "the shell puts your home in the place of ~ only where it begins a word: write --data ~/FOLDER, or $HOME/FOLDER"
             }

@@ -297,6 +297,20 @@ pub enum Error {
         /// The image.
         image: String,
     },
+    /// A folder that `simmim pack` has begun to write and has not finished.
+    #[error("{path} is a pack that is not finished")]
+    PackUnfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file that says what `simmim pack` has written is not as it was written.
+    #[error("{path} does not tell which shards there are: {reason}")]
+    PackManifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An image that a source holds twice.
     #[error("the image {name} is named twice")]
     DuplicateImage {
@@ -720,7 +734,7 @@ fn list(examples: &[BadImage]) -> String {
 
 impl Error {
     /// The message and those of all its sources, on one line.
-    pub(crate) fn chain(&self) -> String {
+    pub fn chain(&self) -> String {
         let mut line = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {

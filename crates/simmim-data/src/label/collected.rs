@@ -97,6 +97,17 @@ impl Collected {
         ids.len()
     }
 
+    /// The labels of an image.
+    pub(super) fn of(&self, entry_idx: usize) -> Vec<String> {
+        let start = entry_idx
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before]);
+        let ids = &self.ids[start..self.ends[entry_idx]];
+        ids.iter()
+            .map(|id| self.names[*id as usize].clone())
+            .collect()
+    }
+
     fn number(&mut self, name: &str) -> u32 {
         let letters = composed(name);
         if let Some(number) = self.numbers.get(&*letters) {

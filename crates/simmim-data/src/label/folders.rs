@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf, is_separator};
 use super::role::{Role, known, rank};
 use super::{Collected, Found, Part, Remark, TestFolder, beside, examples};
 use crate::Error;
-use crate::source::{DataSet, Only, unreadable, why_skipped};
+use crate::source::{DataSet, Only, Opening, unreadable, why_skipped};
 
 /// Names of folders that hold the images of a part beside something else, as in data sets for detection.
 const IMAGE_FOLDERS: [&str; 8] = [
@@ -22,7 +22,13 @@ const IMAGE_FOLDERS: [&str; 8] = [
 ];
 
 pub(super) fn open(spec: &str, only: &Only, test: TestFolder) -> Result<Found, Error> {
-    let (data, labels) = DataSet::open_with_labels(spec, only.clone())?;
+    let (data, labels) = DataSet::open_with_labels(
+        spec,
+        Opening {
+            only: only.clone(),
+            watch: None,
+        },
+    )?;
     // Before the division: the same image could otherwise be trained on and held out.
     refuse_duplicates(&data)?;
     let top = Root::top(spec, &data)?;

@@ -2,21 +2,24 @@
 
 mod beside;
 mod collected;
+mod described;
 mod folders;
 mod remark;
 mod role;
 mod strata;
 mod table;
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Error;
 use crate::hash::Fnv;
 use crate::order::{HeldOut, Split};
-use crate::source::{DataSet, Only};
+use crate::source::{DataSet, Only, packed_table};
 use collected::Collected;
 pub use collected::{Labels, is_same_name};
+pub use described::{Described, Part, Said};
 pub use remark::Remark;
 
 /// More classes than this are taken for a mistake, such as a folder or a label for each image. ImageNet-22K has 21 841.
@@ -38,13 +41,6 @@ pub struct LabelSettings {
     pub only: Only,
 }
 
-/// Which part of a data set its owner put an image in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Train,
-    HeldOut,
-}
-
 /// Images and their labels as a source states them, before anything is checked across images.
 #[derive(Debug)]
 struct Found {
@@ -63,6 +59,8 @@ enum TestFolder {
     HeldOut,
     /// They are left out, and a share of the training images is held out.
     LeftAlone,
+    /// They are a part of their own, for whoever copies the images.
+    Kept,
 }
 
 /// Images with labels, divided into training and held-out images.
@@ -88,7 +86,8 @@ impl LabelledSet {
     ///   `label`, and if wanted `split`, whose values are named as those folders are. Other usual names of the columns
     ///   are known too. Several labels are separated by semicolons; if any image has several, others may have none.
     ///   In place of `label` there may be a column of zeros and ones for each class. Other columns are not read, which is
-    ///   remarked.
+    ///   remarked;
+    /// - a folder that `simmim pack` has written: its table, where it has one, else its shards.
     ///
     /// In archives a `.cls` or a `.json` beside each image may state its label, as WebDataset keeps them, where there
     /// are no class folders or every image has a `.cls`.
@@ -136,18 +135,9 @@ impl LabelledSet {
     }
 
     fn divided(spec: &str, test: TestFolder, settings: &LabelSettings) -> Result<Self, Error> {
-        let path = Path::new(spec);
-        let is_table = path.extension().is_some_and(|extension| {
-            let known = ["csv", "tsv"].into_iter();
-            known
-                .into_iter()
-                .any(|known| extension.eq_ignore_ascii_case(known))
-        });
-        // A folder may be called something.csv.
-        let found = if is_table && path.is_file() {
-            table::open(path, test)?
-        } else {
-            folders::open(spec, &settings.only, test)?
+        let found = match table_of(spec)? {
+            Some(table) => table::open(&table, test)?,
+            None => folders::open(spec, &settings.only, test)?,
         };
         let Found {
             data,
@@ -263,6 +253,20 @@ impl LabelledSet {
         hash = self.labels.hashed(hash, self.split.held_out());
         hash.value()
     }
+}
+
+/// The table that a specification names, or that lies beside the shards that it names.
+fn table_of(spec: &str) -> Result<Option<PathBuf>, Error> {
+    let path = Path::new(spec);
+    let is_known = |extension: &OsStr| {
+        let mut known = ["csv", "tsv"].into_iter();
+        known.any(|known| extension.eq_ignore_ascii_case(known))
+    };
+    // A folder may be called something.csv.
+    if path.extension().is_some_and(is_known) && path.is_file() {
+        return Ok(Some(path.to_owned()));
+    }
+    packed_table(path)
 }
 
 /// The division that a source states.

@@ -197,7 +197,7 @@ impl<'w> Index<'w> {
 }
 
 /// Why a file or a folder of this name is passed over with all that is in it; `None` where it is not.
-pub(crate) fn why_skipped(name: &str) -> Option<Reason> {
+pub fn why_skipped(name: &str) -> Option<Reason> {
     // A full stop alone, and two, are no names.
     if name == "." || name == ".." {
         return None;
@@ -217,6 +217,11 @@ pub(crate) fn why_skipped(name: &str) -> Option<Reason> {
 /// Whether files of this extension, in lower case, are taken for images.
 pub(super) fn is_image(extension: &str) -> bool {
     IMAGE_EXTENSIONS.contains(&extension)
+}
+
+/// Whether a file in a folder or an archive is taken for an image by its name.
+pub fn has_image_ending(name: &str) -> bool {
+    is_image(&extension(name))
 }
 
 /// What follows the last full stop of a file name, in lower case; empty if there is none.

@@ -11,6 +11,7 @@ mod list;
 mod members;
 mod named;
 mod only;
+mod packed;
 mod passed_over;
 mod sparse;
 mod spec;
@@ -29,10 +30,12 @@ pub(crate) use beside::{Beside, Stated};
 pub use file::read_image_file;
 pub(crate) use file::unreadable;
 pub use index::Watch;
-pub(crate) use index::why_skipped;
 use index::{Entry, Index, Place, extension};
+pub use index::{has_image_ending, why_skipped};
 pub use named::ListFault;
 pub use only::Only;
+pub(crate) use packed::table as packed_table;
+pub use packed::{MANIFEST, TABLE};
 pub use passed_over::{PassedOver, Reason};
 pub use spec::absolute_spec;
 pub(crate) use text::read_text;
@@ -89,6 +92,7 @@ impl DataSet {
     /// - a text file (`.txt`, `.lst`) with one path a line, from the folder of that file, in UTF-8 or UTF-16; blank
     ///   lines and lines that begin with `#` are skipped. `shard.tar:0001.jpg` is a member of an archive. Backslashes are taken for slashes, and letters may be composed or not,
     ///   where there is no file of the very name;
+    /// - a folder that `simmim pack` has written: its shards;
     /// - one image;
     /// - a pattern of such paths: `shard-{000..012}.tar`, `{train,val}`, `shards/*.tar`.
     ///
@@ -114,8 +118,11 @@ impl DataSet {
     }
 
     /// As [`Self::open_with`], with what files beside the images of archives state as labels.
-    pub(crate) fn open_with_labels(spec: &str, only: Only) -> Result<(Self, Beside), Error> {
-        let mut index = Index::new(only, None);
+    pub(crate) fn open_with_labels(
+        spec: &str,
+        opening: Opening<'_>,
+    ) -> Result<(Self, Beside), Error> {
+        let mut index = Index::new(opening.only, opening.watch);
         index.beside = Some(Beside::default());
         Self::indexed(spec, index)
     }
@@ -267,9 +274,14 @@ impl DataSet {
 
     /// The folders, on disk, among the places that a specification names.
     pub(crate) fn folders(spec: &str) -> Result<Vec<PathBuf>, Error> {
-        let mut paths = spec::expand(spec)?;
-        paths.retain(|path| path.is_dir());
-        Ok(paths)
+        let mut folders = Vec::new();
+        for path in spec::expand(spec)? {
+            // What shards hold lies in no folder.
+            if path.is_dir() && packed::shards(&path)?.is_none() {
+                folders.push(path);
+            }
+        }
+        Ok(folders)
     }
 
     /// Whether all images come from archives.
@@ -294,7 +306,10 @@ impl DataSet {
 fn add_path(index: &mut Index<'_>, path: &Path) -> Result<(), Error> {
     let metadata = file::metadata(path)?;
     if metadata.is_dir() {
-        return folder::add(index, path);
+        return match packed::shards(path)? {
+            Some(shards) => (shards.iter()).try_for_each(|shard| archive::add_plain(index, shard)),
+            None => folder::add(index, path),
+        };
     }
     let name = path.to_string_lossy().to_lowercase();
     let extension = extension(&name);

@@ -85,6 +85,9 @@ fn is_usage(cause: &(dyn std::error::Error + 'static)) -> Option<bool> {
         return Some(of_config(error));
     }
     if let Some(error) = cause.downcast_ref() {
+        return Some(of_pack(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
         return Some(is_setting(error));
     }
     cause.is::<Usage>().then_some(true)
@@ -143,6 +146,15 @@ fn of_config(error: &simmim_config::Error) -> bool {
     }
 }
 
+fn of_pack(error: &simmim_pack::Error) -> bool {
+    use simmim_pack::Error as E;
+    match error {
+        E::Data(error) => is_setting(error),
+        E::Setting { .. } | E::NotEmpty { .. } | E::OtherPack { .. } => true,
+        _ => false,
+    }
+}
+
 /// Whether a setting is at fault rather than an image.
 fn is_setting(error: &simmim_data::Error) -> bool {
     use simmim_data::Error as E;
@@ -197,6 +209,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_config::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<simmim_pack::Error>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_data::Error>() {

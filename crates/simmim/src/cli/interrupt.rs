@@ -12,22 +12,30 @@ use super::progress::Progress;
 /// How soon a signal is answered by a word.
 const ANSWER: Duration = Duration::from_millis(100);
 
-/// A flag that the two signals raise.
+/// A flag that the two signals raise, for a run.
 pub(crate) fn stop_flag(progress: &Progress) -> anyhow::Result<StopFlag> {
+    let voice = progress.voice();
+    flag_of(move |_| {
+        voice
+            .say("stopping after this step, then saving; once more to exit at once without saving");
+    })
+}
+
+/// A flag that the two signals raise. `answer` is called once, with a line to say where nothing has to be saved.
+pub(crate) fn flag_of(answer: impl FnOnce(&str) + Send + 'static) -> anyhow::Result<StopFlag> {
     let stop = StopFlag::new();
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag low and raises it, the next one finds it raised.
         flag::register_conditional_shutdown(signal, 128 + signal, stop.shared())?;
         flag::register(signal, stop.shared())?;
     }
-    let (watched, voice) = (stop.clone(), progress.voice());
+    let watched = stop.clone();
     // Lives as long as the process.
     thread::spawn(move || {
         while !watched.is_raised() {
             thread::sleep(ANSWER);
         }
-        voice
-            .say("stopping after this step, then saving; once more to exit at once without saving");
+        answer("stopping");
     });
     Ok(stop)
 }

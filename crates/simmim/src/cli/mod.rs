@@ -11,6 +11,7 @@ mod inspect;
 mod knn;
 mod lowshot;
 mod mask;
+mod pack;
 mod predict;
 mod pretrain;
 mod recipes;
@@ -71,6 +72,7 @@ enum Command {
     Ablate(ablate::AblateArgs),
     Inspect(inspect::InspectArgs),
     Mask(mask::DrawMasksArgs),
+    Pack(pack::PackArgs),
     Recipes(recipes::RecipesArgs),
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
@@ -174,6 +176,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Ablate(args) => ablate::run(args, talk),
         Command::Inspect(args) => inspect::run(args, talk),
         Command::Mask(args) => mask::run(args, talk),
+        Command::Pack(args) => pack::run(args, talk),
         Command::Recipes(args) => recipes::run(args, talk),
         Command::Bench(args) => bench::run(args, talk),
         Command::Completions(args) => completions::run(args, Cli::command()),

@@ -189,7 +189,7 @@ impl Progress {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+pub(crate) fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("the template is well formed");
     style.progress_chars("█▉▊▋▌▍▎▏ ")
 }

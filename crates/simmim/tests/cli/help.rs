@@ -27,6 +27,7 @@ fn the_help_texts_are_those_of_the_file() {
         "ablate",
         "inspect",
         "mask",
+        "pack",
         "recipes",
         "recipes list",
         "recipes show",

@@ -17,6 +17,7 @@ mod help;
 mod kills;
 mod labels;
 mod old_runs;
+mod pack;
 mod passed_over;
 mod resume;
 mod sandbox;

@@ -73,7 +73,7 @@ fn body(bytes: &[u8], at: usize) -> Option<&[u8]> {
 fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
     loop {
         let rest = bytes.get(*at..)?;
-        *at += rest.iter().position(|byte| *byte == 0xff)? + 1;
+        *at += memchr::memchr(0xff, rest)? + 1;
         match bytes.get(*at)? {
             0x00 => *at += 1,
             0xff => {} // a fill byte, and perhaps the first half of the marker

@@ -38,6 +38,8 @@ struct Division {
     counts: [usize; 3],
     /// The role of the images that are held out; none: a share of the training images is.
     held_out: Option<Role>,
+    /// Whether test images are a part of their own.
+    keeps_test: bool,
 }
 
 impl Division {
@@ -54,6 +56,13 @@ impl Division {
             path: table.to_owned(),
             part,
         };
+        if test == TestFolder::Kept {
+            return Ok(Self {
+                counts,
+                held_out: Some(Role::Validation),
+                keeps_test: true,
+            });
+        }
         // No row at all is another fault, told later.
         if !has(Role::Train) && counts != [0; 3] {
             return Err(without("train"));
@@ -64,21 +73,25 @@ impl Division {
             (false, false, _) if has(Role::Train) => return Err(without("val")),
             (false, _, _) => None,
         };
-        Ok(Self { counts, held_out })
+        Ok(Self {
+            counts,
+            held_out,
+            keeps_test: false,
+        })
     }
 
     /// The part of an image of that role; `None` where it is used for nothing.
     fn part(&self, role: Role) -> Option<Part> {
-        if role == Role::Train {
-            Some(Part::Train)
-        } else {
-            (self.held_out == Some(role)).then_some(Part::HeldOut)
+        match role {
+            Role::Train => Some(Part::Train),
+            Role::Test if self.keeps_test => Some(Part::Test),
+            _ => (self.held_out == Some(role)).then_some(Part::HeldOut),
         }
     }
 
     fn unused(&self, table: &Path) -> Option<Remark> {
         let n_images = self.counts[Role::Test as usize];
-        let is_unused = n_images > 0 && self.held_out != Some(Role::Test);
+        let is_unused = n_images > 0 && self.held_out != Some(Role::Test) && !self.keeps_test;
         is_unused.then(|| Remark::TestUnused {
             part: format!("the part `test` of {}", table.display()),
             n_images,

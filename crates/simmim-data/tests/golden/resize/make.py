@@ -1,9 +1,9 @@
-"""Writes cases.bin: crops of one drawn image, resized by Pillow (bilinear, antialiased).
+"""Writes cases.bin, crops of one drawn image resized by Pillow (bilinear, antialiased), and lanczos.bin, the whole made smaller.
 
-Command: pip install pillow==13.0.0 numpy && python3 make.py && sha256sum cases.bin > SHA256
+Command: pip install pillow==13.0.0 numpy && python3 make.py && sha256sum cases.bin lanczos.bin > SHA256
 
 The source image is a formula that the test repeats, so only the results are stored. Layout of
-cases.bin, all numbers little-endian u16: for each case left, top, width, height, out_height,
+both files, all numbers little-endian u16: for each case left, top, width, height, out_height,
 out_width, then out_height x out_width x 3 bytes.
 """
 
@@ -33,10 +33,18 @@ CASES = [  # left, top, width, height, out_height, out_width
     (20, 10, 24, 24, 24, 24),
 ]
 
-image = Image.fromarray(source())
-with open("cases.bin", "wb") as out:
-    for left, top, width, height, out_height, out_width in CASES:
-        crop = image.crop((left, top, left + width, top + height))
-        small = crop.resize((out_width, out_height), Image.Resampling.BILINEAR)
-        out.write(struct.pack("<6H", left, top, width, height, out_height, out_width))
-        out.write(numpy.asarray(small).tobytes())
+WHOLE = [(0, 0, WIDTH, HEIGHT, out_height, out_width) for out_height, out_width in [(24, 33), (70, 96), (9, 12), (1, 2)]]
+
+
+def write(path, cases, kernel):
+    image = Image.fromarray(source())
+    with open(path, "wb") as out:
+        for left, top, width, height, out_height, out_width in cases:
+            crop = image.crop((left, top, left + width, top + height))
+            small = crop.resize((out_width, out_height), kernel)
+            out.write(struct.pack("<6H", left, top, width, height, out_height, out_width))
+            out.write(numpy.asarray(small).tobytes())
+
+
+write("cases.bin", CASES, Image.Resampling.BILINEAR)
+write("lanczos.bin", WHOLE, Image.Resampling.LANCZOS)
