@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -65,7 +66,11 @@ GROWTH = {
     },
     "width": {n: dict(of_width(n), precision="bf16", batch=16) for n in [192, 384, 768, 1024]},
 }
-OTHER_ROWS = ["loader", "adamw"]
+OTHER_ROWS = ["loader", "pack", "adamw"]
+# Images of a pass of the loader, at least: fewer leave half of the workers idle at its end.
+LOADER_IMAGES = 2000
+# Of large photographs fewer, as each takes so long.
+LARGE_IMAGES = 256
 
 
 def all_rows():
@@ -81,6 +86,7 @@ def parse():
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every program [one for each core]")
     parser.add_argument("--data", help="folder of class folders, or a .tar of one, for the row `loader`")
+    parser.add_argument("--photographs", help="folder of folders of large photographs, for the row `pack`")
     parser.add_argument("--size", type=int, default=192, help="of the loader's crops, in pixels [192]")
     parser.add_argument("--simmim", default=str(ROOT / "target/release/simmim"), help="the program [target/release/simmim]")
     parser.add_argument("--python", default=sys.executable, help="with PyTorch [this one]")
@@ -93,9 +99,10 @@ def parse():
     unknown = [row for row in options.rows if row not in all_rows()]
     if unknown:
         parser.error(f"no row is called {', '.join(unknown)}; there are {', '.join(all_rows())}")
-    if "loader" in options.rows and not options.data:
-        print("row loader is left out: no --data", file=sys.stderr)
-        options.rows.remove("loader")
+    for row, option in [("loader", "data"), ("pack", "photographs")]:
+        if row in options.rows and not getattr(options, option):
+            print(f"row {row} is left out: no --{option}", file=sys.stderr)
+            options.rows.remove(row)
     return options
 
 
@@ -157,6 +164,17 @@ def measure_step(options, row, may_compile=True):
     return in_turn(options, programs)
 
 
+def many_times(folder, to, n_images=LOADER_IMAGES):
+    """Links to the images of a folder of class folders, under as many names as make a pass long enough."""
+    images = sorted(path for path in Path(folder).glob("*/*") if path.is_file())
+    for number in range(-(-n_images // len(images))):
+        for image in images:
+            link = Path(to) / image.parent.name / f"{number:03}-{image.name}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(image.resolve())
+    return to
+
+
 def loader_programs(options, folder):
     ours = [options.simmim, "bench", "loader", "--data", folder, "--size", options.size, "--workers", options.threads]
     theirs = [options.python, HERE / "torch_loader.py", "--data", folder, "--size", options.size]
@@ -164,14 +182,37 @@ def loader_programs(options, folder):
     return {"ours": lambda: run(ours)[-1], "torchvision": lambda: run(theirs)[-1]}
 
 
+def unpack(archive, folder):
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="data")
+
+
 def measure_loader(options):
-    if Path(options.data).is_dir():
-        return in_turn(options, loader_programs(options, options.data))
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as many:
+        if Path(options.data).is_dir():
+            return in_turn(options, loader_programs(options, many_times(options.data, many)))
+        # One class is enough for torchvision, which wants at least that.
+        unpack(options.data, Path(folder) / "all")
+        return in_turn(options, loader_programs(options, many_times(folder, many)))
+
+
+def measure_pack(options):
+    """Large photographs as they are, and the same packed. torchvision reads the packed files, too."""
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(options.data) as archive:
-            # One class is enough for torchvision, which wants at least that.
-            archive.extractall(Path(folder) / "all", filter="data")
-        return in_turn(options, loader_programs(options, folder))
+        folder = Path(folder)
+        large = many_times(options.photographs, folder / "large", LARGE_IMAGES)
+        results["before"] = in_turn(options, loader_programs(options, large))
+        packing = [options.simmim, "pack", "--data", options.photographs, "--out", folder / "shards"]
+        begun = time.perf_counter()
+        results["packed"] = run([*packing, "--threads", options.threads])[-1]
+        results["secs"] = time.perf_counter() - begun
+        # Members keep the names of their class folders.
+        for shard in sorted((folder / "shards").glob("*.tar")):
+            unpack(shard, folder / "files")
+        many = many_times(folder / "files", folder / "many")
+        results["after"] = in_turn(options, loader_programs(options, many))
+    return results
 
 
 def measure_adamw(options):
@@ -239,13 +280,31 @@ def loader_table(results, options):
     return [
         "## Input pipeline",
         "",
-        f"From files to normalised batches of 64 crops of {options.size} px, {options.threads} workers, best of three passes,",
-        "in images a second.",
+        f"From files to normalised batches of 64 crops of {options.size} px, {options.threads} workers, best of three passes of",
+        f"{LOADER_IMAGES} images or more (the same ones again and again), in images a second.",
         "",
         "| ours | torchvision | ratio |",
         "|---|---|---|",
         f"| {spread(results['ours'])} | {spread(results['torchvision'])} | {ratio} |",
     ]
+
+
+def pack_table(results, options):
+    counts, n = results["packed"]["counts"], results["packed"]["n_images"]
+    lines = [
+        "## Large photographs, before and after `simmim pack`",
+        "",
+        f"{n} photographs, {counts['resized']} of which are made smaller. From files to normalised batches of 64 crops of {options.size} px,",
+        f"{options.threads} workers, best of three passes, in images a second. torchvision reads the packed files, too.",
+        f"Packing took {results['secs']:.1f} s, {n / results['secs']:.1f} images a second, to {results['packed']['n_bytes'] / n / 1e3:.0f} KB an image.",
+        "",
+        "| photographs | ours | torchvision | ratio |",
+        "|---|---|---|---|",
+    ]
+    for name, key in [("as they are", "before"), ("packed", "after")]:
+        ratio = verdict(ratio_to_best(results[key], ["torchvision"]))
+        lines.append(f"| {name} | {spread(results[key]['ours'])} | {spread(results[key]['torchvision'])} | {ratio} |")
+    return lines
 
 
 def adamw_table(results):
@@ -349,6 +408,8 @@ def main():
             sections["steps"] = step_table(steps)
         elif row == "loader":
             sections[row] = loader_table(measure_loader(options), options)
+        elif row == "pack":
+            sections[row] = pack_table(measure_pack(options), options)
         elif row == "adamw":
             sections[row] = adamw_table(measure_adamw(options))
         else:
