@@ -7,7 +7,7 @@ use simmim_autograd::{AdamW, Group, Layer, ParameterSpecs, Parameters};
 use simmim_data::{
     Erasing, FineTuneSettings, Labels, Mixing, Normalisation, RandAugment, Transform,
 };
-use simmim_model::{Classifier, Encoder, EncoderConfig, RelativePositions, Role};
+use simmim_model::{Classifier, ClassifierConfig, Encoder, EncoderConfig, RelativePositions, Role};
 
 use crate::encoder::encoder_config;
 use crate::error::Error;
@@ -102,9 +102,12 @@ impl FineTunePlan {
         let mut specs = ParameterSpecs::default();
         let encoder = self.encoder.build("", &mut specs);
         // Source: microsoft/SimMIM `models/`: with mean pooling a ViT's last norm stands behind the mean and is fresh.
-        let fresh_norm = matches!(self.encoder, EncoderConfig::Vit(_));
-        let n_labels = self.classes.classes.len();
-        let model = Classifier::new(encoder, n_labels, fresh_norm, &mut specs);
+        let config = ClassifierConfig {
+            n_labels: self.classes.classes.len(),
+            fresh_norm: matches!(self.encoder, EncoderConfig::Vit(_)),
+            pooling: self.config.of_fine_tuning().pool,
+        };
+        let model = Classifier::new(encoder, config, &mut specs);
         (model, specs)
     }
 

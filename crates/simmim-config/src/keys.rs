@@ -6,7 +6,7 @@
 use simmim_autograd::{PixelLoss, Precision};
 use simmim_data::{Exif, MaskKind, Pages};
 use simmim_device::DeviceChoice;
-use simmim_model::{DecayRule, InitRule, Scope};
+use simmim_model::{DecayRule, InitRule, Pooling, Scope};
 use toml::Value;
 
 pub use crate::range::Range;
@@ -232,6 +232,8 @@ section! {
         @free from: Option<String> = None,
         /// Whether the encoder of `from` comes with its weights, or with its geometry alone to start from scratch.
         weights: bool = true,
+        /// How the features of an image become one vector: their mean, or what learned queries attend to ("attentive").
+        pool: Pooling = Pooling::Mean,
         /// Share of the training images of each class that is trained on, at least one of each.
         labels: f64 = 1.0,
         /// Seed of the choice of that share.
@@ -441,6 +443,10 @@ words_of! {
 
 words_of! {
     DecayRule { Standard = "standard", Paper = "paper" }
+}
+
+words_of! {
+    Pooling { Mean = "mean", Attentive = "attentive" }
 }
 
 words_of! {

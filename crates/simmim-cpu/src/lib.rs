@@ -41,6 +41,7 @@
 pub mod activation;
 mod aligned;
 pub mod attention;
+pub mod attentive_pool;
 pub mod bench;
 mod chunks;
 pub mod classes;

@@ -71,6 +71,12 @@ impl Split {
         }
     }
 
+    /// These images to be looked at and no others: as held-out ones, with none to train on. In the order of the data set.
+    pub fn to_look_at(mut images: Vec<usize>) -> Self {
+        images.sort_unstable();
+        Self::of(Vec::new(), images)
+    }
+
     /// The images to train on, in the order of the data set.
     pub fn train(&self) -> &[usize] {
         &self.train

@@ -152,6 +152,19 @@ impl Transform {
         })
     }
 
+    /// The same views of images, shrunk to as many pixels as a square of that side has, of the same shape as nearly as whole pixels
+    /// allow. What is no larger already stays.
+    #[must_use]
+    pub fn shrunk(&self, side_px: usize) -> Self {
+        let n_pixels = (self.size[0] * self.size[1]) as f64;
+        let factor = (side_px as f64 / n_pixels.sqrt()).min(1.0);
+        let size = self.size.map(|px| ((px as f64 * factor) as usize).max(1));
+        Self {
+            size,
+            ..self.clone()
+        }
+    }
+
     /// `[H, W]` of a sample.
     pub fn size(&self) -> [usize; 2] {
         self.size
@@ -342,6 +355,19 @@ fn cut_from_margin<T: Copy + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shrunk_view_has_the_pixels_of_a_small_square_and_the_shape_of_the_image() {
+        let normalisation = Normalisation::new(vec![0.5], vec![0.5]).unwrap();
+        let shrunk = |size| {
+            let transform = Transform::new(CropSettings::default(), size, normalisation.clone());
+            transform.unwrap().shrunk(32).size()
+        };
+        assert_eq!(shrunk([224, 224]), [32, 32]);
+        assert_eq!(shrunk([64, 512]), [11, 90]);
+        assert_eq!(shrunk([28, 28]), [28, 28]);
+        assert_eq!(shrunk([1, 4096]), [1, 2048]);
+    }
 
     #[test]
     fn a_part_of_a_margin_is_the_image_moved_with_black_behind() {

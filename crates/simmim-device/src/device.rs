@@ -4,7 +4,8 @@ use crate::buffer::{Buffer, Element};
 use crate::images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
 use crate::layers::{
     Affine, AffineGradients, AttentionPattern, CosineInputs, GeluBackward, Linear, LinearDims,
-    LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
+    LinearGradients, NormDims, PoolGradients, PoolInputs, QueryValueGradients, RowScale,
+    SavedAttention, SavedNorm, TokenDims,
 };
 use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
@@ -160,6 +161,10 @@ pub trait Device: Debug + Send + Sync {
     fn mean_tokens_backward(&self, dy: &Buffer, dims: TokenDims, dx: &mut Buffer);
     /// y `[B, D]` = the mean of each sample's rows of x `[B, L, D]` from row `first` on, summed in f64 one after the other.
     fn pool_tokens(&self, x: &Buffer, dims: TokenDims, first: usize, y: &mut Buffer);
+    /// y `[B, D]` = for each query the softmax over an image's tokens of its scores, times its slice of their values.
+    fn attentive_pool(&self, inputs: PoolInputs<'_>, y: &mut Buffer);
+    /// The gradients of scores and values.
+    fn attentive_pool_backward(&self, inputs: PoolInputs<'_>, dy: &Buffer, d: PoolGradients<'_>);
     /// y `[3 D]` = q, zeros, v.
     fn query_value_bias(&self, q: &Buffer, v: &Buffer, y: &mut Buffer);
     /// The gradients of q and v.

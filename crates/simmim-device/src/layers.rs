@@ -91,6 +91,39 @@ pub struct TokenDims {
     pub width: usize,
 }
 
+/// Sizes of what a few learned queries see of an image's tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PoolDims {
+    /// L.
+    pub tokens: usize,
+    /// D, a whole number of slices.
+    pub width: usize,
+    /// M: each query sees a slice of D / M of the values.
+    pub queries: usize,
+    /// The factor of the scores.
+    pub scale: f32,
+}
+
+/// What queries think of tokens, and what the tokens have to give.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolInputs<'a> {
+    /// `[B, L, M]`.
+    pub scores: &'a Buffer,
+    /// `[B, L, D]`.
+    pub values: &'a Buffer,
+    /// Their sizes.
+    pub dims: PoolDims,
+}
+
+/// Gradients of [`PoolInputs`], to be written.
+#[derive(Debug)]
+pub struct PoolGradients<'a> {
+    /// `[B, L, M]`.
+    pub scores: &'a mut Buffer,
+    /// `[B, L, D]`.
+    pub values: &'a mut Buffer,
+}
+
 /// Gradients of the biases of queries and values.
 #[derive(Debug)]
 pub struct QueryValueGradients {

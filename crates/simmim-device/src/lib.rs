@@ -49,8 +49,8 @@ pub use device::Device;
 pub use images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
 pub use layers::{
     Affine, AffineGradients, AttentionPattern, CosineInputs, GeluBackward, Heads, Linear,
-    LinearDims, LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention,
-    SavedNorm, TokenDims, TokenWindows,
+    LinearDims, LinearGradients, NormDims, PoolDims, PoolGradients, PoolInputs,
+    QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims, TokenWindows,
 };
 pub use losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, LabelLoss, Labelled, LossGradient,

@@ -5,7 +5,8 @@ use crate::device::Device;
 use crate::images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
 use crate::layers::{
     Affine, AffineGradients, AttentionPattern, CosineInputs, GeluBackward, Linear, LinearDims,
-    LinearGradients, NormDims, QueryValueGradients, RowScale, SavedAttention, SavedNorm, TokenDims,
+    LinearGradients, NormDims, PoolGradients, PoolInputs, QueryValueGradients, RowScale,
+    SavedAttention, SavedNorm, TokenDims,
 };
 use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
@@ -258,6 +259,10 @@ timed! {
     fn mean_tokens(x: &Buffer, dims: TokenDims, y: &mut Buffer) = moved([x.len(), y.len()]);
     fn mean_tokens_backward(dy: &Buffer, dims: TokenDims, dx: &mut Buffer) = moved([dy.len(), dx.len()]);
     fn pool_tokens(x: &Buffer, dims: TokenDims, first: usize, y: &mut Buffer) = moved([x.len(), y.len()]);
+    fn attentive_pool(inputs: PoolInputs<'_>, y: &mut Buffer) =
+        moved([inputs.scores.len(), inputs.values.len(), y.len()]);
+    fn attentive_pool_backward(inputs: PoolInputs<'_>, dy: &Buffer, d: PoolGradients<'_>) =
+        moved([2 * inputs.scores.len(), 2 * inputs.values.len(), dy.len()]);
     fn query_value_bias(q: &Buffer, v: &Buffer, y: &mut Buffer) = moved([2 * y.len()]);
     fn query_value_bias_backward(dy: &Buffer) -> QueryValueGradients = moved([2 * dy.len()]);
 

@@ -73,6 +73,15 @@ pub enum Error {
     #[error("these images have several labels each, and the model gives each image one label")]
     SeveralLabels,
 
+    /// The tokens of images could not be kept on disk while they were needed.
+    #[error("cannot keep tokens in {}", folder.display())]
+    Tokens {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
     /// A plot could not be drawn.
     #[error("cannot draw the plot: {reason}")]
     Plot {
@@ -110,6 +119,9 @@ impl Error {
             Self::SeveralLabels => Some(
                 "fine-tune a model on images with several labels, or give each image one"
                     .to_owned(),
+            ),
+            Self::Tokens { .. } => Some(
+                "choose a folder with room for them by --cache, or take fewer labels".to_owned(),
             ),
             Self::Plot { .. } => None,
         }

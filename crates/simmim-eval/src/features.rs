@@ -4,12 +4,13 @@ use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
 
-use simmim_autograd::{Parameters, Precision, Tape, Tensor};
+use simmim_autograd::{Device, Parameters, Precision, Tape, Tensor, Var};
 use simmim_config::RawConfig;
-use simmim_data::{Batch, DataSet, LabelledSet, Loader, Reporter};
+use simmim_data::{Batch, BatchPlan, DataSet, LabelledSet, Loader, Pass, Reporter, Split};
 use simmim_model::Encoder;
 use simmim_train::checkpoint;
 
+use crate::baselines::pixels::PixelViews;
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
 use crate::knn::Labelled;
@@ -70,8 +71,14 @@ pub struct LabelledFeatures {
 #[derive(Debug)]
 pub struct Extractor {
     source: Source,
-    /// The width of each block's tokens.
-    widths: Vec<usize>,
+    /// Of each block's tokens, and of the output's.
+    shapes: Vec<TokenShape>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TokenShape {
+    n_tokens: usize,
+    width: usize,
 }
 
 #[derive(Debug)]
@@ -97,14 +104,14 @@ impl Extractor {
         // Only a pass tells the widths: a Swin transformer's blocks widen from stage to stage.
         let mut extractor = Self {
             source,
-            widths: Vec::new(),
+            shapes: Vec::new(),
         };
-        extractor.widths = extractor.measured_widths();
+        extractor.shapes = extractor.measured_shapes();
         Ok(extractor)
     }
 
-    /// The widths of all blocks, from one blank image.
-    fn measured_widths(&self) -> Vec<usize> {
+    /// The number of patch tokens and the width of each block and, last, of the output, from one blank image.
+    fn measured_shapes(&self) -> Vec<TokenShape> {
         let [channels, height, width] = self.image_shape();
         let parameters = self.parameters();
         let shape = [1, channels, height, width];
@@ -115,11 +122,16 @@ impl Extractor {
         );
         let mut tape = Tape::inference(parameters);
         let tokens = self.encoder().embed(&mut tape, &blank);
-        let mut widths = Vec::new();
-        self.encoder().encode_seen(&mut tape, tokens, &mut |x| {
-            widths.extend(x.shape().last().copied());
-        });
-        widths
+        let shape = |x: &Var, n_class: usize| TokenShape {
+            n_tokens: x.shape()[1] - n_class,
+            width: x.tensor().width(),
+        };
+        let (mut shapes, n_class) = (Vec::new(), self.encoder().class_tokens());
+        let seen = &mut |x: &Var| shapes.push(shape(x, n_class));
+        let output = self.encoder().encode_seen(&mut tape, tokens, seen);
+        // Behind the last norm an encoder hands out patch tokens alone.
+        shapes.push(shape(&output, 0));
+        shapes
     }
 
     /// The file that the weights are from.
@@ -136,6 +148,11 @@ impl Extractor {
             Source::Pretrained(trained) => trained.plan().config(),
             Source::FineTuned(tuned) => tuned.plan().config(),
         }
+    }
+
+    /// What it computes on.
+    pub(crate) fn device(&self) -> &Arc<dyn Device> {
+        self.parameters().device()
     }
 
     fn encoder(&self) -> &dyn Encoder {
@@ -159,7 +176,7 @@ impl Extractor {
 
     /// How many blocks it has.
     pub fn n_blocks(&self) -> usize {
-        self.widths.len()
+        self.shapes.len() - 1
     }
 
     /// Proves that an encoder of this kind has what is chosen; returns its width.
@@ -172,15 +189,76 @@ impl Extractor {
             let has = "a Swin transformer has none: take the mean".to_owned();
             return Err(missing("class token".to_owned(), has));
         }
-        let Some(block) = choice.block else {
-            return Ok(self.encoder().features());
+        Ok(self.shape_of(choice.block)?.width)
+    }
+
+    /// How many patch tokens there are of which [`Choice::block`] says.
+    ///
+    /// # Errors
+    /// [`Error::NoFeature`].
+    pub(crate) fn n_tokens(&self, choice: Choice) -> Result<usize, Error> {
+        Ok(self.shape_of(choice.block)?.n_tokens)
+    }
+
+    fn shape_of(&self, block: Option<usize>) -> Result<TokenShape, Error> {
+        let (output, blocks) = self.shapes.split_last().expect("an encoder has an output");
+        let Some(block) = block else {
+            return Ok(*output);
         };
         // Users count blocks from 1, and 0 is no block.
-        let width = block.checked_sub(1).and_then(|idx| self.widths.get(idx));
-        width.copied().ok_or_else(|| {
-            let has = format!("it has the blocks 1 to {}", self.n_blocks());
-            missing(format!("block {block}"), has)
+        let shape = block.checked_sub(1).and_then(|idx| blocks.get(idx));
+        shape.copied().ok_or_else(|| Error::NoFeature {
+            what: format!("block {block}"),
+            has: format!("it has the blocks 1 to {}", self.n_blocks()),
         })
+    }
+
+    /// The patch tokens of each image of a batch, of the block or the output that is chosen.
+    ///
+    /// # Shapes
+    /// The result `[B, L, D]`, L that of [`Extractor::n_tokens`], D that of [`Extractor::width_of`].
+    pub(crate) fn tokens(&self, batch: &Batch, choice: Choice) -> Vec<f32> {
+        let encoder = self.encoder();
+        let mut tape = Tape::inference(self.parameters());
+        let tokens = encoder.embed(&mut tape, &self.images(batch));
+        let (mut number, mut found) = (0, Vec::new());
+        let output = encoder.encode_seen(&mut tape, tokens, &mut |x| {
+            number += 1;
+            if choice.block == Some(number) {
+                let n_skipped = encoder.class_tokens() * x.tensor().width();
+                let per_image = x.tensor().len() / batch.len();
+                let all = x.tensor().to_vec();
+                let of_patches = all.chunks(per_image).flat_map(|image| &image[n_skipped..]);
+                found = of_patches.copied().collect();
+            }
+        });
+        if choice.block.is_none() {
+            found = output.tensor().to_vec();
+        }
+        found
+    }
+
+    /// Some images of a labelled set in order, as the encoder is to see them: resized and cropped at the centre.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is nothing to read.
+    pub(crate) fn chosen_images(
+        &self,
+        images: &LabelledImages<'_>,
+        chosen: Vec<usize>,
+    ) -> Result<Loader, Error> {
+        let (views, opened) = match &self.source {
+            Source::FineTuned(tuned) => (tuned.views()?, tuned.opened()),
+            Source::Pretrained(trained) => {
+                let opened = trained.opened();
+                (opened.views(trained.transform()?), opened)
+            }
+        };
+        let (split, settings) = (Split::to_look_at(chosen), opened.batches(images.batch_size));
+        let reporter = Arc::clone(images.reporter);
+        let batches = BatchPlan::labelled(images.set, views, split, settings, reporter)?;
+        let n_workers = opened.config().n_workers();
+        Ok(Loader::start(Arc::new(batches), Pass::HeldOut, n_workers)?)
     }
 
     /// One vector for each image of a batch. No value depends on which other images are in the batch.
@@ -280,6 +358,20 @@ impl Extractor {
             seen(n_done);
         }
         Ok(found)
+    }
+
+    /// How the images look that it sees, as pixels.
+    ///
+    /// # Errors
+    /// [`Error::Train`] for a checkpoint that does not say how images are normalised.
+    pub fn pixels(&self) -> Result<PixelViews, Error> {
+        match &self.source {
+            Source::FineTuned(tuned) => tuned.pixels(),
+            Source::Pretrained(trained) => {
+                let transform = trained.transform()?;
+                Ok(PixelViews::new(trained.opened(), &transform))
+            }
+        }
     }
 
     fn images(&self, batch: &Batch) -> Tensor {

@@ -9,6 +9,7 @@ use simmim_data::{BatchSettings, DataSet, Loader, Reporter, Views};
 use simmim_train::checkpoint::Origin;
 use simmim_train::finetune::{LabelNetwork, classes_of};
 
+use crate::baselines::pixels::PixelViews;
 use crate::error::Error;
 use crate::opened::Opened;
 
@@ -92,6 +93,17 @@ impl FineTuned {
     pub(crate) fn views(&self) -> Result<Views, Error> {
         let transform = self.plan.transform(self.opened.normalisation()?)?;
         Ok(self.opened.views(transform))
+    }
+
+    /// How the images look that it sees, as pixels.
+    pub(crate) fn pixels(&self) -> Result<PixelViews, Error> {
+        let transform = self.plan.transform(self.opened.normalisation()?)?;
+        Ok(PixelViews::new(&self.opened, &transform))
+    }
+
+    /// The checkpoint that it was read from.
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     pub(crate) fn batches(&self, batch_size: usize) -> BatchSettings {

@@ -8,8 +8,12 @@ use serde::Serialize;
 
 /// Guesses of the looser accuracy.
 const TOP: usize = 5;
-/// Rows of training images that are compared with an image while they are in cache.
+/// Rows of training images after which only the nearest go on.
 const ROWS_OF_A_BLOCK: usize = 512;
+/// Images that are compared with the same rows while these are in cache.
+const QUERIES_OF_A_TASK: usize = 32;
+/// Values of rows that stay in cache beside those.
+const VALUES_IN_CACHE: usize = 1 << 15;
 
 /// Features of images with one label each.
 #[derive(Debug, Clone, Default)]
@@ -31,21 +35,14 @@ pub struct KnnScore {
     pub top5: f64,
 }
 
-impl Labelled {
-    /// Makes every row of length 1; a row of zeros stays.
-    #[must_use]
-    fn normalised(&self) -> Vec<f32> {
-        // Without an image there is no width either: it is 0, and no row is visited.
-        let width = self.features.len() / self.labels.len().max(1);
-        let mut rows = self.features.clone();
-        for row in rows.chunks_mut(width.max(1)) {
-            let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
-            let length = squares.sqrt().max(f64::MIN_POSITIVE);
-            for x in row {
-                *x = (f64::from(*x) / length) as f32;
-            }
+/// Makes every row of length 1; a row of zeros stays.
+fn normalise(rows: &mut [f32], width: usize) {
+    for row in rows.chunks_mut(width) {
+        let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+        let length = squares.sqrt().max(f64::MIN_POSITIVE);
+        for x in row {
+            *x = (f64::from(*x) / length) as f32;
         }
-        rows
     }
 }
 
@@ -64,29 +61,13 @@ pub struct Votes {
 /// # Panics
 /// When there is no training image, the widths differ, or the temperature is not above 0.
 pub fn knn(train: &Labelled, queries: &Labelled, ks: &[usize], votes: Votes) -> Vec<KnnScore> {
-    assert!(!train.labels.is_empty() && votes.temperature > 0.0);
-    let width = train.features.len() / train.labels.len();
-    assert_eq!(queries.features.len(), queries.labels.len() * width);
-    let (rows, query_rows) = (train.normalised(), queries.normalised());
-    // The nearest for the largest k hold those of every other.
-    let max_k = ks
-        .iter()
-        .copied()
-        .max()
-        .unwrap_or(1)
-        .clamp(1, train.labels.len());
-    let ranks: Vec<Vec<usize>> = query_rows
-        .par_chunks(width)
-        .zip(&queries.labels)
-        .map(|(query, label)| {
-            let near = nearest(query, &rows, max_k);
-            let rank = |k: &usize| {
-                let voters = &near[..(*k).min(near.len())];
-                rank_of(*label, voters, &train.labels, votes)
-            };
-            ks.iter().map(rank).collect()
-        })
-        .collect();
+    let neighbours = Neighbours::new(train.clone(), votes);
+    let rank = |(near, label): (&Near, &usize)| {
+        let of = |k: &usize| neighbours.rank_of(*label, first(near, *k));
+        ks.iter().map(of).collect::<Vec<_>>()
+    };
+    let near = neighbours.nearest(queries.features.clone(), ks);
+    let ranks: Vec<Vec<usize>> = near.iter().zip(&queries.labels).map(rank).collect();
     let share = |at: usize, limit: usize| {
         let n = ranks.iter().filter(|ranks| ranks[at] < limit).count();
         n as f64 / ranks.len() as f64
@@ -99,19 +80,119 @@ pub fn knn(train: &Labelled, queries: &Labelled, ks: &[usize], votes: Votes) -> 
     ks.iter().enumerate().map(score).collect()
 }
 
-/// The nearest rows with their cosines, the nearest first.
-fn nearest(query: &[f32], rows: &[f32], n: usize) -> Vec<(f32, usize)> {
-    let width = query.len();
-    let mut found: Vec<(f32, usize)> = Vec::with_capacity(n + ROWS_OF_A_BLOCK);
-    for (block, rows) in rows.chunks(ROWS_OF_A_BLOCK * width).enumerate() {
-        let cosines = rows.chunks(width).map(|row| dot(query, row)).enumerate();
-        found.extend(cosines.map(|(at, cosine)| (cosine, block * ROWS_OF_A_BLOCK + at)));
-        // Those found so far compete with the rows of this block; only the best n go on.
-        found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        // Memory stays at one block more than n, however many images there are.
-        found.truncate(n);
+/// Rows with their cosines, the nearest first.
+type Near = Vec<(f32, usize)>;
+
+fn first(near: &[(f32, usize)], k: usize) -> &[(f32, usize)] {
+    &near[..k.min(near.len())]
+}
+
+/// Images with labels, among which neighbours are looked for.
+#[derive(Debug)]
+pub(crate) struct Neighbours {
+    /// `[n, D]`, each of length 1.
+    rows: Vec<f32>,
+    labels: Vec<usize>,
+    width: usize,
+    votes: Votes,
+}
+
+impl Neighbours {
+    /// # Panics
+    /// When there is no image, or the temperature is not above 0.
+    pub(crate) fn new(train: Labelled, votes: Votes) -> Self {
+        assert!(!train.labels.is_empty() && votes.temperature > 0.0);
+        let width = train.features.len() / train.labels.len();
+        let mut rows = train.features;
+        normalise(&mut rows, width);
+        Self {
+            rows,
+            labels: train.labels,
+            width,
+            votes,
+        }
     }
-    found
+
+    /// The class with the most votes for each image, by each number of neighbours; of equal ones the first.
+    ///
+    /// # Shapes
+    /// `queries` `[q, D]`; the result `[q][ks]`.
+    pub(crate) fn likeliest(&self, queries: Vec<f32>, ks: &[usize]) -> Vec<Vec<usize>> {
+        let best = |near: &Near, k: usize| {
+            let votes = self.votes_of(first(near, k));
+            let higher = |a, b| if votes[b] > votes[a] { b } else { a };
+            (0..votes.len()).reduce(higher).unwrap_or(0)
+        };
+        let near = self.nearest(queries, ks);
+        let of = |near| ks.iter().map(|k| best(near, *k)).collect();
+        near.iter().map(of).collect()
+    }
+
+    /// The nearest of each image, as many as the largest k wants.
+    fn nearest(&self, mut queries: Vec<f32>, ks: &[usize]) -> Vec<Near> {
+        assert!(queries.len().is_multiple_of(self.width));
+        normalise(&mut queries, self.width);
+        // The nearest for the largest k hold those of every other.
+        let max_k = ks.iter().copied().max().unwrap_or(1);
+        let max_k = max_k.clamp(1, self.labels.len());
+        let tasks = queries.par_chunks(QUERIES_OF_A_TASK * self.width);
+        tasks
+            .flat_map_iter(|queries| self.nearest_of(queries, max_k))
+            .collect()
+    }
+
+    /// The `n` nearest rows of each of a few images.
+    fn nearest_of(&self, queries: &[f32], n: usize) -> Vec<Near> {
+        let width = self.width;
+        let room = n + ROWS_OF_A_BLOCK;
+        let n_queries = queries.len() / width;
+        let mut found: Vec<Near> = (0..n_queries).map(|_| Vec::with_capacity(room)).collect();
+        let in_cache = (VALUES_IN_CACHE / width).clamp(1, ROWS_OF_A_BLOCK);
+        for (block, rows) in self.rows.chunks(ROWS_OF_A_BLOCK * width).enumerate() {
+            for (piece, rows) in rows.chunks(in_cache * width).enumerate() {
+                let begin = block * ROWS_OF_A_BLOCK + piece * in_cache;
+                for (query, found) in queries.chunks(width).zip(&mut found) {
+                    let cosines = rows.chunks(width).map(|row| dot(query, row)).zip(begin..);
+                    found.extend(cosines);
+                }
+            }
+            for found in &mut found {
+                // Those found so far compete with the rows of this block; only the best n go on.
+                found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                // Memory stays at one block more than n, however many images there are.
+                found.truncate(n);
+            }
+        }
+        found
+    }
+
+    fn votes_of(&self, voters: &[(f32, usize)]) -> Vec<f64> {
+        let mut votes = vec![0.0_f64; self.votes.n_classes];
+        // Relative to the nearest, so that no vote overflows.
+        let highest = voters.first().map_or(0.0, |(cosine, _)| f64::from(*cosine));
+        for (cosine, at) in voters {
+            let vote = (f64::from(*cosine) - highest) / self.votes.temperature;
+            votes[self.labels[*at]] += vote.exp();
+        }
+        votes
+    }
+
+    /// How many classes are ahead of the label; all of them where nobody votes for it.
+    fn rank_of(&self, label: usize, voters: &[(f32, usize)]) -> usize {
+        let votes = self.votes_of(voters);
+        let own = votes[label];
+        // Without a vote a class is no guess at all, whatever its place.
+        if own == 0.0 {
+            return votes.len().max(TOP);
+        }
+        let ahead =
+            |(class, votes): (usize, &f64)| *votes > own || (*votes == own && class < label);
+        votes
+            .iter()
+            .enumerate()
+            .filter(|entry| ahead(*entry))
+            .count()
+    }
 }
 
 /// Σ aᵢ bᵢ in eight sums side by side: one sum would be a chain in which each addition waits for the one before.
@@ -127,35 +208,6 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     sums.iter().sum::<f32>() + rest
-}
-
-/// How many classes are ahead of the label; all of them where nobody votes for it.
-fn rank_of(
-    label: usize,
-    voters: &[(f32, usize)],
-    labels: &[usize],
-    Votes {
-        n_classes,
-        temperature,
-    }: Votes,
-) -> usize {
-    let mut votes = vec![0.0_f64; n_classes];
-    // Relative to the nearest, so that no vote overflows.
-    let highest = voters.first().map_or(0.0, |(cosine, _)| f64::from(*cosine));
-    for (cosine, at) in voters {
-        votes[labels[*at]] += ((f64::from(*cosine) - highest) / temperature).exp();
-    }
-    let own = votes[label];
-    // Without a vote a class is no guess at all, whatever its place.
-    if own == 0.0 {
-        return n_classes.max(TOP);
-    }
-    let ahead = |(class, votes): (usize, &f64)| *votes > own || (*votes == own && class < label);
-    votes
-        .iter()
-        .enumerate()
-        .filter(|entry| ahead(*entry))
-        .count()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! * [`features`]: one vector an image, of a frozen encoder of either.
 //! * [`embed`]: the features of all images in one file.
 //! * [`knn`]: labels by the nearest neighbours. [`probe`]: a linear classifier on features.
+//! * [`baselines`](mod@baselines): what pixels alone come to, beside which all of these are to be seen.
 //! * [`TestSet`]: images with labels to measure a classifier on. [`report`]: its scores as text, CSV and a picture.
 //! * [`evaluate()`], [`accuracy`]: how good a classifier is on them. [`predict()`]: what it says of images without labels.
 //! * [`draw_masks()`]: masks on an image, before any training.
@@ -27,6 +28,7 @@
 //! assert_eq!(scores[0].top1, 1.0);
 //! ```
 
+pub mod baselines;
 pub mod chart;
 mod draw_masks;
 pub mod embed;

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use simmim_config::RawConfig;
 use simmim_config::near::near_or_all;
 use simmim_data::{
     BadImage, Batch, BatchPlan, DataSet, HeldOut, LabelSettings, LabelledSet, Loader, Pass, Remark,
     Reporter, is_same_name,
 };
+use simmim_train::finetune::open_labelled;
 
+use crate::baselines::{Baselines, ChosenImages, baselines};
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
 
@@ -175,10 +178,51 @@ impl TestSet {
 
     /// The labels of a batch of [`TestSet::batches`], by the model's numbers.
     pub fn labels_of(&self, batch: &Batch) -> Vec<Vec<usize>> {
-        let of_image = |entry_idx: &usize| {
-            let own = self.set.labels().of(*entry_idx).iter();
-            own.map(|id| self.classes[*id as usize]).collect()
-        };
+        let of_image = |entry_idx: &usize| self.labels_of_image(*entry_idx);
         batch.entry_idx.iter().map(of_image).collect()
+    }
+
+    fn labels_of_image(&self, entry_idx: usize) -> Vec<usize> {
+        let own = self.set.labels().of(entry_idx).iter();
+        own.map(|id| self.classes[*id as usize]).collect()
+    }
+
+    /// What pixels alone come to on these images, learned from those that `model` learned labels from, which `config` says where
+    /// to find; none where no such image can be read.
+    ///
+    /// # Errors
+    /// [`Error::Train`] where the images of the training are gone, [`Error::Data`] where there is nothing to read.
+    pub fn baselines(
+        &self,
+        model: &FineTuned,
+        config: &RawConfig,
+    ) -> Result<Option<Baselines>, Error> {
+        let asked = config.of_fine_tuning();
+        let set = open_labelled(config)?;
+        let split = set.subset(asked.labels, asked.labels_seed)?;
+        let of_training = |image| {
+            set.labels()
+                .of(image)
+                .iter()
+                .map(|id| *id as usize)
+                .collect()
+        };
+        let train = ChosenImages {
+            set: &set,
+            images: split.train(),
+            labels: &of_training,
+        };
+        let all: Vec<usize> = (0..self.set.data().len()).collect();
+        let test = ChosenImages {
+            set: &self.set,
+            images: match self.measured {
+                Measured::All | Measured::AllSinceChanged => &all,
+                Measured::HeldOutBySource | Measured::HeldOutInTraining => {
+                    self.set.split().held_out()
+                }
+            },
+            labels: &|image| self.labels_of_image(image),
+        };
+        baselines(train, test, &model.pixels()?, asked.labels_seed)
     }
 }

@@ -39,6 +39,7 @@
 //! assert!(loss.tensor().item().is_finite());
 //! ```
 
+mod attentive;
 mod classifier;
 mod decay;
 mod encoder;
@@ -57,7 +58,8 @@ mod swin;
 mod variant;
 mod vit;
 
-pub use classifier::Classifier;
+pub use attentive::AttentivePool;
+pub use classifier::{Classifier, ClassifierConfig, Pooling};
 pub use decay::{DecayRule, exempt_from_decay};
 pub use encoder::{Encoder, Role};
 pub use family::EncoderConfig;

@@ -3,6 +3,7 @@
 
 mod activation;
 pub(crate) mod attention;
+mod attentive_pool;
 mod classes;
 pub(crate) mod cross_entropy;
 mod gelu;

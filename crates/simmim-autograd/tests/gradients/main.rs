@@ -342,6 +342,16 @@ fn mean_tokens() {
 }
 
 #[test]
+fn attentive_pool() {
+    check(&[&[2, 5, 3], &[2, 5, 6]], |tape, p| {
+        tape.attentive_pool(&p[0], &p[1])
+    });
+    check(&[&[3, 7, 1], &[3, 7, 5]], |tape, p| {
+        tape.attentive_pool(&p[0], &p[1])
+    });
+}
+
+#[test]
 fn label_losses_of_soft_targets_with_weights() {
     for kind in [LabelLoss::SoftCrossEntropy, LabelLoss::Bce] {
         check(&[&[3, 5]], |tape, p| {

@@ -13,14 +13,15 @@ use crate::patch;
 use crate::residual;
 use crate::value::{Floats, FloatsMut, Value};
 use crate::{
-    activation, classes, cosine, cross_entropy, gelu, norm_target, pixel_loss, rows, scale,
+    activation, attentive_pool, classes, cosine, cross_entropy, gelu, norm_target, pixel_loss,
+    rows, scale,
 };
 use simmim_device::{
     AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
     Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
     GeluBackward, Labelled, Linear, LinearDims, LinearGradients, LossGradient, NormDims,
-    NormTargetDims, Patches, PlaneDims, Precision, QueryValueGradients, RowScale, SavedAttention,
-    SavedLogits, SavedNorm, TokenDims,
+    NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, Precision, QueryValueGradients,
+    RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -373,6 +374,18 @@ impl Device for CpuDevice {
         rows::pool_tokens(values(x), dims, first, values_mut(y));
     }
 
+    fn attentive_pool(&self, inputs: PoolInputs<'_>, y: &mut Buffer) {
+        attentive_pool::attentive_pool(pooled(inputs), values_mut(y));
+    }
+
+    fn attentive_pool_backward(&self, inputs: PoolInputs<'_>, dy: &Buffer, d: PoolGradients<'_>) {
+        let d = attentive_pool::PooledGradients {
+            scores: values_mut(d.scores),
+            values: values_mut(d.values),
+        };
+        attentive_pool::attentive_pool_backward(pooled(inputs), values(dy), d);
+    }
+
     fn query_value_bias(&self, q: &Buffer, v: &Buffer, y: &mut Buffer) {
         let (width, y) = (q.len(), values_mut(y));
         y[..width].copy_from_slice(values(q));
@@ -528,5 +541,13 @@ impl Device for CpuDevice {
             };
             optimiser::adamw(state, values(tensor.gradient), step);
         }
+    }
+}
+
+fn pooled(inputs: PoolInputs<'_>) -> attentive_pool::Pooled<'_> {
+    attentive_pool::Pooled {
+        scores: values(inputs.scores),
+        values: values(inputs.values),
+        dims: inputs.dims,
     }
 }

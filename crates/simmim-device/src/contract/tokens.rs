@@ -1,7 +1,7 @@
-//! Tokens that are hidden, put before others, picked out, averaged.
+//! Tokens that are hidden, put before others, picked out, averaged, attended to.
 
 use super::subject::{F32, Subject, gradient};
-use crate::layers::TokenDims;
+use crate::layers::{PoolDims, PoolGradients, PoolInputs, TokenDims};
 
 pub(super) fn check(subject: &mut Subject<'_>) {
     hide(subject);
@@ -9,6 +9,7 @@ pub(super) fn check(subject: &mut Subject<'_>) {
     gather(subject);
     gather_columns(subject);
     means(subject);
+    attentive_pool(subject);
 }
 
 fn hide(subject: &mut Subject<'_>) {
@@ -139,4 +140,53 @@ fn means(subject: &mut Subject<'_>) {
     let mut y = subject.out(batch * width);
     subject.device.pool_tokens(&x_on, dims, first, &mut y);
     subject.compare_buffer("pool_tokens", &y, &define(&x, first), F32);
+}
+
+fn attentive_pool(subject: &mut Subject<'_>) {
+    let (batch, tokens) = (subject.size(5), subject.size(9));
+    let (queries, slice) = (subject.size(4), subject.size(5));
+    let dims = PoolDims {
+        tokens,
+        width: queries * slice,
+        queries,
+        scale: 0.7,
+    };
+    let scores = subject.values(batch * tokens * queries, 2.0);
+    let values = subject.values(batch * tokens * dims.width, 1.0);
+    let dy = subject.values(batch * dims.width, 1.0);
+    let define = |scores: &[f64], values: &[f64]| {
+        let of = |i: usize| {
+            let (image, column) = (i / dims.width, i % dims.width);
+            let score = |token| scores[(image * tokens + token) * queries + column / slice];
+            let exps: Vec<f64> = (0..tokens)
+                .map(|token| (f64::from(dims.scale) * score(token)).exp())
+                .collect();
+            let value = |token| values[(image * tokens + token) * dims.width + column];
+            let products = exps
+                .iter()
+                .enumerate()
+                .map(|(token, exp)| exp * value(token));
+            products.sum::<f64>() / exps.iter().sum::<f64>()
+        };
+        (0..batch * dims.width).map(of).collect::<Vec<_>>()
+    };
+    let [scores_on, values_on, dy_on] = [&scores, &values, &dy].map(|values| subject.up(values));
+    let inputs = PoolInputs {
+        scores: &scores_on,
+        values: &values_on,
+        dims,
+    };
+    let mut y = subject.out(dy.len());
+    subject.device.attentive_pool(inputs, &mut y);
+    subject.compare_buffer("attentive_pool", &y, &define(&scores, &values), F32);
+    let (mut dscores, mut dvalues) = (subject.out(scores.len()), subject.out(values.len()));
+    let d = PoolGradients {
+        scores: &mut dscores,
+        values: &mut dvalues,
+    };
+    subject.device.attentive_pool_backward(inputs, &dy_on, d);
+    let expected = gradient(&scores, &dy, |scores| define(scores, &values));
+    subject.compare_buffer("attentive_pool, dscores", &dscores, &expected, F32);
+    let expected = gradient(&values, &dy, |values| define(&scores, values));
+    subject.compare_buffer("attentive_pool, dvalues", &dvalues, &expected, F32);
 }

@@ -7,6 +7,10 @@ use simmim_random::{Purpose, Stream};
 
 /// Rows whose gradient one task sums: the sums are then the same for any number of threads.
 const ROWS_OF_A_TASK: usize = 256;
+/// Rows that weights and gradient are gone through for together.
+const GROUP: usize = 4;
+/// That many rows of `[D]`.
+type Group<'a> = [&'a [f32]; GROUP];
 /// Steps that L-BFGS remembers. Source: Nocedal and Wright, *Numerical Optimization*, §7.2: 3 to 20.
 const MEMORY: usize = 10;
 /// The decrease that a step has to bring, of what its slope promises. Source: the same, §3.1.
@@ -90,14 +94,20 @@ impl LinearLayer {
         self.weights.chunks(self.width + 1).map(of_class).collect()
     }
 
+    /// The class of the highest logit; of equal ones the first.
+    ///
+    /// # Shapes
+    /// `row` `[D]`.
+    pub(crate) fn class_of(&self, row: &[f32]) -> usize {
+        let logits = self.logits(row);
+        let best = (0..logits.len()).reduce(|a, b| if logits[b] > logits[a] { b } else { a });
+        best.expect("a layer has a class")
+    }
+
     /// Share of the samples whose class has the highest logit; of equal ones the first counts.
     pub fn accuracy(&self, samples: Samples<'_>) -> f64 {
         let rows = samples.features.par_chunks(samples.width);
-        let is_right = |(row, label): (&[f32], &usize)| {
-            let logits = self.logits(row);
-            let best = (0..logits.len()).reduce(|a, b| if logits[b] > logits[a] { b } else { a });
-            best == Some(*label)
-        };
+        let is_right = |(row, label): (&[f32], &usize)| self.class_of(row) == *label;
         let n_right = rows
             .zip(samples.labels)
             .filter(|pair| is_right(*pair))
@@ -119,8 +129,8 @@ fn loss_and_gradient(samples: Samples<'_>, lambda: f64, weights: &[f64]) -> (f64
         .zip(labels.par_chunks(ROWS_OF_A_TASK))
         .map(|(rows, labels)| {
             let mut gradient = vec![0.0; weights.len()];
-            let rows = rows.chunks(width).zip(labels);
-            let losses = rows.map(|(row, label)| add_row(row, *label, weights, &mut gradient));
+            let groups = rows.chunks(width * GROUP).zip(labels.chunks(GROUP));
+            let losses = groups.map(|(rows, labels)| add(rows, labels, weights, &mut gradient));
             (losses.sum(), gradient)
         })
         .collect();
@@ -147,30 +157,75 @@ fn loss_and_gradient(samples: Samples<'_>, lambda: f64, weights: &[f64]) -> (f64
     (loss, gradient)
 }
 
-/// Adds the gradient of one row's cross-entropy; returns that.
-fn add_row(row: &[f32], label: usize, weights: &[f64], gradient: &mut [f64]) -> f64 {
-    let width = row.len();
-    let logit = |weights: &[f64]| {
-        let products = weights.iter().zip(row).map(|(w, x)| w * f64::from(*x));
-        products.sum::<f64>() + weights[width]
-    };
-    let mut exps: Vec<f64> = weights.chunks(width + 1).map(logit).collect();
-    let own = exps[label];
-    // Relative to the largest, so that no power overflows.
-    let max = exps.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    for exp in &mut exps {
-        *exp = (*exp - max).exp();
+/// Adds the gradient of the cross-entropy of up to [`GROUP`] rows; returns the sum of that.
+///
+/// # Shapes
+/// `rows` `[g, D]`, `labels` `[g]`, `weights` and `gradient` `[K, D + 1]`.
+fn add(rows: &[f32], labels: &[usize], weights: &[f64], gradient: &mut [f64]) -> f64 {
+    let width = rows.len() / labels.len();
+    let n_classes = weights.len() / (width + 1);
+    // A group that is not full has its first row again, which is given no part in the sums.
+    let row = |at: usize| &rows[if at < labels.len() { at * width } else { 0 }..][..width];
+    let rows: Group<'_> = std::array::from_fn(row);
+    let mut logits = vec![[0.0; GROUP]; n_classes];
+    for (logits, weights) in logits.iter_mut().zip(weights.chunks(width + 1)) {
+        *logits = products(&weights[..width], rows).map(|product| product + weights[width]);
     }
-    let sum: f64 = exps.iter().sum();
-    for (class, (exp, sums)) in exps.iter().zip(gradient.chunks_mut(width + 1)).enumerate() {
-        let slope = exp / sum - f64::from(u8::from(class == label));
-        for (sum, x) in sums.iter_mut().zip(row) {
-            *sum += slope * f64::from(*x);
+    let mut loss = 0.0;
+    let mut slopes = vec![[0.0; GROUP]; n_classes];
+    for (at, label) in labels.iter().enumerate() {
+        // Relative to the largest, so that no power overflows.
+        let max = logits.iter().map(|of_class| of_class[at]);
+        let max = max.fold(f64::NEG_INFINITY, f64::max);
+        let exps: Vec<f64> = logits
+            .iter()
+            .map(|of_class| (of_class[at] - max).exp())
+            .collect();
+        let sum: f64 = exps.iter().sum();
+        loss += sum.ln() + max - logits[*label][at];
+        for (slopes, exp) in slopes.iter_mut().zip(exps) {
+            slopes[at] = exp / sum;
         }
-        // The bias's feature is 1.
-        sums[width] += slope;
+        slopes[*label][at] -= 1.0;
     }
-    sum.ln() + max - own
+    for (sums, slopes) in gradient.chunks_mut(width + 1).zip(slopes) {
+        // The bias's feature is 1.
+        sums[width] += slopes.iter().sum::<f64>();
+        add_scaled(&mut sums[..width], rows, slopes);
+    }
+    loss
+}
+
+/// The products of a class's weights with each row, in a few sums side by side: one sum would be a chain in which each addition
+/// waits for the one before.
+fn products(weights: &[f64], rows: Group<'_>) -> [f64; GROUP] {
+    const LANES: usize = 4;
+    let whole = weights.len() / LANES * LANES;
+    let mut sums = [[0.0; LANES]; GROUP];
+    for begin in (0..whole).step_by(LANES) {
+        let weights = &weights[begin..begin + LANES];
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            let row = &row[begin..begin + LANES];
+            for ((sum, w), x) in sums.iter_mut().zip(weights).zip(row) {
+                *sum += w * f64::from(*x);
+            }
+        }
+    }
+    let rest = |row: &[f32]| -> f64 {
+        let rest = weights[whole..].iter().zip(&row[whole..]);
+        rest.map(|(w, x)| w * f64::from(*x)).sum()
+    };
+    std::array::from_fn(|at| sums[at].iter().sum::<f64>() + rest(rows[at]))
+}
+
+/// Adds to each sum the products of the slopes with that feature of their rows.
+fn add_scaled(sums: &mut [f64], [a, b, c, d]: Group<'_>, slopes: [f64; GROUP]) {
+    let rows = a.iter().zip(b).zip(c).zip(d);
+    for (sum, (((a, b), c), d)) in sums.iter_mut().zip(rows) {
+        let first = slopes[0] * f64::from(*a) + slopes[1] * f64::from(*b);
+        let second = slopes[2] * f64::from(*c) + slopes[3] * f64::from(*d);
+        *sum += first + second;
+    }
 }
 
 /// Where a minimisation stands.

@@ -4,26 +4,29 @@
 //! * [`probe`]: the sweep. It is judged on a part of the training images; the held-out ones are looked at once, by the
 //!   winner, which has then been fitted to all training images.
 //! * [`LinearLayer`]: the classifier.
+//! * [`probe_attentively`]: the same with learned queries that attend over the tokens, in place of their mean.
 //!
 //! For this kind of pre-training middle blocks, the mean of the patch tokens and no last norm are usually best (the authors, in
 //! issues 14 and 36 of microsoft/SimMIM).
 
+mod attentive;
 mod cache;
+mod division;
 mod logistic;
+mod standard;
 
 use serde::Serialize;
 use simmim_data::{Labels, Split};
-use simmim_random::{Purpose, Stream};
 
 use crate::features::Choice;
 
+pub use attentive::{
+    Attended, AttentiveEvent, AttentiveSettings, AttentiveTrial, Frozen, probe_attentively,
+};
 pub use cache::{Column, FeatureSet, features_of};
+pub(crate) use division::Division;
 pub use logistic::{LinearLayer, Samples, Solver};
-
-/// Of so many training images one is kept to judge the sweep by.
-const ONE_OF: usize = 5;
-/// Images that a fit of the sweep takes at most: which feature is best shows with fewer than all.
-const MAX_OF_SWEEP: usize = 10_000;
+pub(crate) use standard::Standard;
 
 /// One entry of the sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +46,9 @@ pub struct Probed {
     pub trials: Vec<Trial>,
     /// The feature that was chosen.
     pub feature: String,
+    /// The same, to be looked up.
+    #[serde(skip)]
+    pub choice: Choice,
     /// The penalty that was chosen.
     pub lambda: f64,
     /// The winner's accuracy on the held-out images.
@@ -51,40 +57,6 @@ pub struct Probed {
     pub n_train: usize,
     /// Images that it was measured on.
     pub n_held_out: usize,
-}
-
-/// The training images' rows as the sweep uses them, each list in the order of the rows.
-struct Sweep {
-    judge: Vec<usize>,
-    fit: Vec<usize>,
-}
-
-impl Sweep {
-    /// A fifth of each class judges, as nearly as whole images allow, and each class keeps an image to be fitted to. Which
-    /// ones is drawn, because the order of the rows may follow the classes.
-    fn new(rows: &[usize], n_classes: usize, class_of: impl Fn(usize) -> usize, seed: u64) -> Self {
-        let mut draws = Stream::new(seed, Purpose::Split).at(0, 1);
-        let mut classes = vec![Vec::new(); n_classes];
-        for at in draws.permutation(rows.len()) {
-            classes[class_of(rows[at])].push(rows[at]);
-        }
-        // What classes have over whole fifths adds up to images of the next ones.
-        let (mut judge, mut fit, mut over) = (Vec::new(), Vec::new(), 0);
-        for class in classes {
-            over += class.len();
-            // An image to fit to is worth more than one to judge by: the last of a class is kept.
-            let n_judges = (over / ONE_OF).min(class.len().saturating_sub(1));
-            over -= n_judges * ONE_OF;
-            judge.extend(&class[..n_judges]);
-            fit.extend(&class[n_judges..]);
-        }
-        // Thinned out before the rows are sorted, while each class stands together: every class keeps its part.
-        let every = fit.len().div_ceil(MAX_OF_SWEEP).max(1);
-        let mut fit: Vec<usize> = fit.into_iter().step_by(every).collect();
-        judge.sort_unstable();
-        fit.sort_unstable();
-        Self { judge, fit }
-    }
 }
 
 /// How the sweep is done.
@@ -156,7 +128,9 @@ impl LabelledRows<'_> {
 
     fn parts(&self, column: &Column, fit: &[usize], measure: &[usize]) -> Parts {
         let (mut fit, mut measure) = (self.part(column, fit), self.part(column, measure));
-        standardise(&mut fit.features, &mut measure.features, column.width);
+        let standard = Standard::of(&fit.features, column.width);
+        standard.apply(&mut fit.features);
+        standard.apply(&mut measure.features);
         Parts { fit, measure }
     }
 }
@@ -181,7 +155,7 @@ pub fn probe(
     let train = rows.of_images(split.train());
     let held_out = rows.of_images(split.held_out());
     let class_of = |row| rows.class_of(row);
-    let sweep = Sweep::new(&train, labels.n_classes(), class_of, settings.seed);
+    let sweep = Division::new(&train, labels.n_classes(), class_of, settings.seed);
     if sweep.judge.is_empty() || sweep.fit.is_empty() || held_out.is_empty() {
         return None;
     }
@@ -212,6 +186,7 @@ pub fn probe(
     Some(Probed {
         trials,
         feature: column.choice.to_string(),
+        choice: column.choice,
         lambda,
         top1: layer.accuracy(parts.measure.samples()),
         n_train: train.len(),
@@ -242,78 +217,4 @@ fn tried(
         layer = Some(found);
     }
     trials
-}
-
-/// Shifts and scales both parts so that each feature of the first has mean 0 and deviation 1; one that never changes
-/// becomes 0.
-fn standardise(fitted: &mut [f32], others: &mut [f32], width: usize) {
-    let n = (fitted.len() / width) as f64;
-    let (mut sums, mut squares) = (vec![0.0; width], vec![0.0; width]);
-    for row in fitted.chunks(width) {
-        for ((sum, square), x) in sums.iter_mut().zip(&mut squares).zip(row) {
-            *sum += f64::from(*x);
-            *square += f64::from(*x).powi(2);
-        }
-    }
-    let scales: Vec<(f64, f64)> = sums
-        .iter()
-        .zip(squares)
-        .map(|(sum, square)| {
-            let mean = sum / n;
-            let deviation = (square / n - mean * mean).max(0.0).sqrt();
-            // Rounding leaves a little deviation even where all values are equal.
-            let is_constant = deviation <= 1e-9 * mean.abs().max(1e-20);
-            (mean, if is_constant { 0.0 } else { 1.0 / deviation })
-        })
-        .collect();
-    for row in fitted.chunks_mut(width).chain(others.chunks_mut(width)) {
-        for (x, (mean, scale)) in row.iter_mut().zip(&scales) {
-            *x = ((f64::from(*x) - mean) * scale) as f32;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_that_goes_round_the_classes_is_judged_by_all_of_them() {
-        let rows: Vec<usize> = (0..100).collect();
-        let counts = |part: &[usize]| {
-            let mut counts = [0; 5];
-            for row in part {
-                counts[row % 5] += 1;
-            }
-            counts
-        };
-        let sweep = Sweep::new(&rows, 5, |row| row % 5, 0);
-        assert_eq!(counts(&sweep.judge), [4; 5]);
-        assert_eq!(counts(&sweep.fit), [16; 5]);
-        let other = Sweep::new(&rows, 5, |row| row % 5, 1);
-        assert_eq!(counts(&other.judge), [4; 5]);
-        assert_ne!(other.judge, sweep.judge, "another seed, other images");
-
-        // More than the sweep fits to: of each class a part, whatever the order.
-        let rows: Vec<usize> = (0..60_000).collect();
-        let sweep = Sweep::new(&rows, 5, |row| row % 5, 0);
-        assert_eq!(counts(&sweep.fit), [1920; 5]);
-    }
-
-    #[test]
-    fn classes_of_few_images_judge_together_and_each_keeps_one_to_be_fitted_to() {
-        let rows: Vec<usize> = (0..20).collect();
-        let sweep = Sweep::new(&rows, 10, |row| row / 2, 0);
-        assert_eq!((sweep.judge.len(), sweep.fit.len()), (4, 16));
-        let lonely = Sweep::new(&rows, 20, |row| row, 0);
-        assert!(lonely.judge.is_empty());
-    }
-
-    #[test]
-    fn features_are_standardised_by_the_part_that_is_fitted_to() {
-        let (mut fitted, mut others) = (vec![1.0, 5.0, 3.0, 5.0], vec![2.0, 5.0, 5.0, 6.0]);
-        standardise(&mut fitted, &mut others, 2);
-        assert_eq!(fitted, [-1.0, 0.0, 1.0, 0.0]);
-        assert_eq!(others, [0.0, 0.0, 3.0, 0.0]);
-    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use simmim_config::RawConfig;
 use simmim_config::keys::FineTune;
+use simmim_eval::baselines::Baselines;
 
 use crate::sweep::Point;
 
@@ -77,6 +78,10 @@ pub struct LowShotResult {
     pub steps: u64,
     /// Minutes of its training.
     pub minutes: f64,
+    /// What pixels alone come to with the same labels on the same images: stands with the pre-trained of both starts, once it is
+    /// measured.
+    #[serde(default)]
+    pub baselines: Option<Baselines>,
 }
 
 impl LowShot {

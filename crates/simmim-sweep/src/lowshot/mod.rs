@@ -1,5 +1,5 @@
 //! How much a pre-trained encoder helps where labels are few: fine-tunings on shares of the labels, pre-trained beside
-//! from scratch, with several seeds, all measured on the same images.
+//! from scratch, with several seeds, all measured on the same images; and beside them what pixels alone come to.
 //!
 //! Every fine-tuning is a run folder like any other, so a comparison that was killed at any moment goes on exactly when it
 //! is started again:
@@ -14,6 +14,8 @@
 //! ```
 
 mod comparison;
+mod lines;
+mod plot;
 mod table;
 
 use std::path::Path;
@@ -27,6 +29,7 @@ use crate::error::Error;
 use crate::sweep::{Kind, Point, State, Summary, Sweep, Tables, Task};
 
 pub use comparison::{LowShot, LowShotResult, Start};
+pub use table::warnings;
 
 /// Images that are looked at together when a run is measured; the result is the same.
 const TEST_BATCH: usize = 128;
@@ -79,12 +82,29 @@ impl Task for LowShot {
         measure(&self.test, point, &job.out).map(Some)
     }
 
+    fn complete(
+        &self,
+        point: &Point,
+        run: &Path,
+        result: &mut LowShotResult,
+    ) -> Result<bool, Error> {
+        // Both starts of a seed have the same labels, so that once is enough.
+        if result.start == Start::Scratch || result.baselines.is_some() {
+            return Ok(false);
+        }
+        let model = FineTuned::open(&last_of(run))?;
+        let test = TestSet::open(&model, &self.test)?;
+        let threads = point.config.train.threads;
+        result.baselines = in_threads(threads, || test.baselines(&model, &point.config))?;
+        Ok(true)
+    }
+
     fn tables(&self, states: Vec<State<'_, LowShotResult>>) -> Result<Tables, Error> {
         let results: Vec<&LowShotResult> = states.iter().filter_map(State::result).collect();
         Ok(Tables {
             csv: table::csv(&results),
             markdown: table::markdown(&results),
-            plot: table::draw(&results)?,
+            plot: plot::draw(&results)?,
         })
     }
 }
@@ -106,6 +126,7 @@ fn measure(test: &str, point: &Point, run: &Path) -> Result<LowShotResult, Error
         n_unreadable: test.unreadable().len(),
         steps: progress.step,
         minutes: progress.seconds / 60.0,
+        baselines: None,
     })
 }
 

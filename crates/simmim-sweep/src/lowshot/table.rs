@@ -1,57 +1,14 @@
-//! The results of a comparison as CSV, as Markdown, and as a plot.
+//! The results of a comparison as CSV and as Markdown.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use plotters::prelude::{
-    BLACK, ChartBuilder, Circle, Color, IntoLogRange, PathElement, Rectangle, Text, WHITE,
-};
-use simmim_eval::chart::{self, COLOURS, Canvas, Fault, text};
+use simmim_eval::baselines::{Baseline, Baselines, warning};
 use simmim_eval::report;
-use simmim_train::picture::Picture;
 
-use super::comparison::{LowShotResult, Start};
-use crate::error::Error;
-use crate::sweep::statistics::{mean, spread};
+use super::comparison::LowShotResult;
+use super::lines::{Group, Line, groups};
 
-const SIZE: (u32, u32) = (1200, 800);
-const TEXT_PX: i32 = 26;
-
-/// Runs of one share and start.
-struct Group {
-    share: f64,
-    start: Start,
-    accuracies: Vec<f64>,
-}
-
-impl Group {
-    fn mean(&self) -> f64 {
-        mean(&self.accuracies).expect("a group has a run")
-    }
-
-    /// The standard deviation of the sample; none of a single run.
-    fn spread(&self) -> Option<f64> {
-        spread(&self.accuracies)
-    }
-}
-
-/// The runs by share and start, the smallest share first.
-fn groups(results: &[&LowShotResult]) -> Vec<Group> {
-    // Shares are above 0, and of such floats the bits are in their order.
-    let mut found: BTreeMap<(u64, Start), Group> = BTreeMap::new();
-    for result in results {
-        let (share, start) = (result.share, result.start);
-        let group = found.entry((share.to_bits(), start)).or_insert(Group {
-            share,
-            start,
-            accuracies: Vec::new(),
-        });
-        group.accuracies.push(result.accuracy);
-    }
-    found.into_values().collect()
-}
-
-/// A row a run, every digit of every number.
+/// A row a run, every digit of every number. What pixels come to stands in the rows of both starts of a seed.
 pub(super) fn csv(results: &[&LowShotResult]) -> String {
     let head = [
         "labels",
@@ -61,9 +18,19 @@ pub(super) fn csv(results: &[&LowShotResult]) -> String {
         "images",
         "unreadable",
         "steps",
+        "logistic_on_pixels",
+        "neighbours_on_pixels",
+        "majority_class",
         "minutes",
     ];
-    let rows = results.iter().map(|result| {
+    let row = |result: &&LowShotResult| {
+        let is_beside = |other: &&&LowShotResult| {
+            other.share == result.share && other.seed == result.seed && other.baselines.is_some()
+        };
+        let beside = results.iter().find(is_beside);
+        let baselines = beside.and_then(|other| other.baselines);
+        let cell =
+            |of: fn(&Baselines) -> f64| baselines.map_or(String::new(), |b| of(&b).to_string());
         vec![
             result.share.to_string(),
             result.start.to_string(),
@@ -72,128 +39,88 @@ pub(super) fn csv(results: &[&LowShotResult]) -> String {
             result.n_images.to_string(),
             result.n_unreadable.to_string(),
             result.steps.to_string(),
+            cell(|b| b.logistic),
+            cell(|b| b.neighbours),
+            cell(|b| b.majority),
             result.minutes.to_string(),
         ]
-    });
-    report::csv(head, rows)
-}
-
-/// A row a share: both starts, and the difference of their means.
-pub(super) fn markdown(results: &[&LowShotResult]) -> String {
-    let groups = groups(results);
-    let mut table =
-        "| labels | pretrained | scratch | difference | seeds |\n|---|---|---|---|---|\n"
-            .to_owned();
-    // The groups are in the order of their shares, so both starts of a share are neighbours.
-    for pair in groups.chunk_by(|a, b| a.share == b.share) {
-        let of = |start| pair.iter().find(|group| group.start == start);
-        let (pretrained, scratch) = (of(Start::Pretrained), of(Start::Scratch));
-        let cell = |group: Option<&Group>| match group {
-            None => "–".to_owned(),
-            Some(group) => match group.spread() {
-                Some(spread) => format!("{:.2} ± {:.2} %", 100.0 * group.mean(), 100.0 * spread),
-                None => format!("{:.2} %", 100.0 * group.mean()),
-            },
-        };
-        let difference = match (pretrained, scratch) {
-            (Some(one), Some(other)) => format!("{:+.2}", 100.0 * (one.mean() - other.mean())),
-            _ => "–".to_owned(),
-        };
-        // While the comparison is under way one start may be ahead of the other; the difference rests on the fewer.
-        let n_seeds = pair.iter().map(|group| group.accuracies.len()).min();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "| {} % | {} | {} | {difference} | {} |",
-            100.0 * pair[0].share,
-            cell(pretrained),
-            cell(scratch),
-            n_seeds.unwrap_or(0)
-        );
-    }
-    table + "\nTop-1 accuracy on the test images: mean and standard deviation over the seeds.\n"
-}
-
-/// Accuracy against the share of the labels, a line for each start.
-pub(super) fn draw(results: &[&LowShotResult]) -> Result<Picture, Error> {
-    let groups = groups(results);
-    Ok(chart::picture(SIZE, |canvas| paint(canvas, &groups))?)
-}
-
-fn paint(canvas: &Canvas<'_>, groups: &[Group]) -> Result<(), Fault> {
-    let shares = groups.iter().map(|group| group.share);
-    // Down to half of the labels in any case: all labels alone would leave the axis hardly any length.
-    let least = shares.fold(1.0, f64::min).min(0.5);
-    let ends = groups.iter().flat_map(|group| {
-        let spread = group.spread().unwrap_or(0.0);
-        [group.mean() - spread, group.mean() + spread].map(|share| 100.0 * share)
-    });
-    // The ends start crossed, and stay so only where there is nothing to draw.
-    let (low, high) = ends.fold((100.0_f64, 0.0_f64), |(low, high), end| {
-        (low.min(end), high.max(end))
-    });
-    let (low, high) = if low > high {
-        (0.0, 100.0)
-    } else {
-        ((low - 5.0).max(0.0), (high + 5.0).min(100.0))
     };
-    let mut chart = ChartBuilder::on(canvas)
-        .caption("Accuracy with few labels", text(TEXT_PX + 8))
-        .margin(24)
-        .x_label_area_size(80)
-        .y_label_area_size(100)
-        // The axis is logarithmic: room at its ends is a factor, not a sum.
-        .build_cartesian_2d((80.0 * least..125.0).log_scale(), low..high)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE.mix(0.0))
-        .bold_line_style(BLACK.mix(0.12))
-        .x_desc("share of the labels (%)")
-        .y_desc("top-1 on the test images (%)")
-        // Two decimals, or a label would show how a float misses its value.
-        .x_label_formatter(&|share| format!("{}", (share * 100.0).round() / 100.0))
-        .label_style(text(TEXT_PX - 4))
-        .axis_desc_style(text(TEXT_PX))
-        .draw()?;
-    for (start, colour) in [
-        (Start::Pretrained, COLOURS[0]),
-        (Start::Scratch, COLOURS[1]),
-    ] {
-        let own: Vec<&Group> = groups.iter().filter(|group| group.start == start).collect();
-        let at = |group: &&Group| (100.0 * group.share, 100.0 * group.mean());
-        let line: Vec<(f64, f64)> = own.iter().map(at).collect();
-        chart.draw_series([PathElement::new(line, colour.stroke_width(3))])?;
-        chart.draw_series(
-            own.iter()
-                .map(|group| Circle::new(at(group), 8, colour.filled())),
-        )?;
-        let bar = |group: &&Group| {
-            let (x, y) = at(group);
-            let spread = 100.0 * group.spread()?;
-            Some(PathElement::new(
-                [(x, y - spread), (x, y + spread)],
-                colour.stroke_width(2),
-            ))
-        };
-        chart.draw_series(own.iter().filter_map(bar))?;
-    }
-    paint_legend(canvas, chart.plotting_area().get_base_pixel())
+    report::csv(head, results.iter().map(row))
 }
 
-/// Which colour is which, at the upper left corner of the lines.
-fn paint_legend(canvas: &Canvas<'_>, (left, top): (i32, i32)) -> Result<(), Fault> {
-    let entries = [("pre-trained", COLOURS[0]), ("from scratch", COLOURS[1])];
-    for (line, (name, colour)) in entries.into_iter().enumerate() {
-        let (x, y) = (left + 30, top + 24 + 40 * line as i32);
-        canvas.draw(&Rectangle::new([(x, y), (x + 24, y + 20)], colour.filled()))?;
-        canvas.draw(&Text::new(name, (x + 36, y - 4), text(TEXT_PX)))?;
+/// A row a share: both starts, the difference of their means, and what pixels come to.
+pub(super) fn markdown(results: &[&LowShotResult]) -> String {
+    let names = Line::ALL.map(Line::name);
+    let [pretrained, scratch, baselines @ ..] = &names;
+    let mut table = format!(
+        "| labels | {pretrained} | {scratch} | difference | {} | seeds |\n|---|---|---|---|---|---|---|---|\n",
+        baselines.join(" | ")
+    );
+    let groups = groups(results);
+    // The groups are in the order of their shares, so all lines of a share are neighbours.
+    for of_share in groups.chunk_by(|a, b| a.share == b.share) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(table, "{}", row(of_share));
     }
-    Ok(())
+    table += "\nTop-1 accuracy on the test images: mean and standard deviation over the seeds. Pixels are those of the same images \
+              with the same labels, shrunk to as many as a square of 32 has.\n";
+    for warning in warnings(results) {
+        let _ = write!(table, "\n{warning}.\n");
+    }
+    table
+}
+
+fn row(of_share: &[Group]) -> String {
+    let of = |line| of_share.iter().find(|group| group.line == line);
+    let cell = |line| match of(line) {
+        None => "–".to_owned(),
+        Some(group) => match group.spread() {
+            Some(spread) => format!("{:.2} ± {:.2} %", 100.0 * group.mean(), 100.0 * spread),
+            None => format!("{:.2} %", 100.0 * group.mean()),
+        },
+    };
+    let difference = match (of(Line::Pretrained), of(Line::Scratch)) {
+        (Some(one), Some(other)) => format!("{:+.2}", 100.0 * (one.mean() - other.mean())),
+        _ => "–".to_owned(),
+    };
+    let [pretrained, scratch, baselines @ ..] = Line::ALL.map(cell);
+    // While the comparison is under way one start may be ahead of the other; the difference rests on the fewer.
+    let starts = [Line::Pretrained, Line::Scratch].into_iter().filter_map(of);
+    let n_seeds = starts.map(|group| group.accuracies.len()).min();
+    format!(
+        "| {} % | {pretrained} | {scratch} | {difference} | {} | {} |",
+        100.0 * of_share[0].share,
+        baselines.join(" | "),
+        n_seeds.unwrap_or(0)
+    )
+}
+
+/// A sentence for each share of the labels at which something that costs nothing is as good as the pre-trained encoder.
+pub fn warnings(results: &[&LowShotResult]) -> Vec<String> {
+    let groups = groups(results);
+    let mut found = Vec::new();
+    for of_share in groups.chunk_by(|a, b| a.share == b.share) {
+        let is_ours = |group: &&Group| group.line == Line::Pretrained;
+        let Some(ours) = of_share.iter().find(is_ours) else {
+            continue;
+        };
+        let others = of_share.iter().filter(|group| group.line.is_baseline());
+        let others = others.map(|group| Baseline {
+            name: group.line.name(),
+            accuracy: group.mean(),
+        });
+        let others: Vec<Baseline> = others.collect();
+        let text = warning(&others, "the fine-tuned encoder", ours.mean());
+        let share = 100.0 * ours.share;
+        found.extend(text.map(|text| format!("with {share} % of the labels {text}")));
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lowshot::Start;
 
     fn result(share: f64, start: Start, seed: u64, accuracy: f64) -> LowShotResult {
         LowShotResult {
@@ -205,6 +132,20 @@ mod tests {
             n_unreadable: 0,
             steps: 10,
             minutes: 0.5,
+            baselines: None,
+        }
+    }
+
+    fn baselines([logistic, neighbours, majority]: [f64; 3]) -> Baselines {
+        Baselines {
+            majority,
+            neighbours,
+            k: 5,
+            logistic,
+            lambda: 0.1,
+            n_train: 10,
+            n_fitted: 10,
+            n_measured: 100,
         }
     }
 
@@ -226,30 +167,37 @@ mod tests {
         let rows: Vec<&str> = text.lines().skip(2).take(2).collect();
         assert_eq!(
             rows[0],
-            "| 10 % | 55.00 ± 7.07 % | 41.00 ± 1.41 % | +14.00 | 2 |"
+            "| 10 % | 55.00 ± 7.07 % | 41.00 ± 1.41 % | +14.00 | – | – | – | 2 |"
         );
-        assert_eq!(rows[1], "| 100 % | 90.00 % | – | – | 1 |");
+        assert_eq!(rows[1], "| 100 % | 90.00 % | – | – | – | – | – | 1 |");
         assert_eq!(csv(&results).lines().count(), 6);
+        assert_eq!(warnings(&results), [""; 0]);
     }
 
     #[test]
-    fn a_plot_is_drawn_of_nothing_of_one_share_and_of_several() {
-        let results = results();
+    fn what_pixels_come_to_stands_beside_both_starts_and_is_named_where_it_is_as_good() {
+        let mut results = results();
+        results[2].baselines = Some(baselines([0.5, 0.25, 0.125]));
+        results[3].baselines = Some(baselines([0.7, 0.25, 0.125]));
         let results: Vec<&LowShotResult> = results.iter().collect();
-        for n in [0, 1, 5] {
-            let picture = draw(&results[..n]).unwrap();
-            let blue = [0, 114, 178];
-            let n_blue = picture
-                .pixels
-                .chunks_exact(3)
-                .filter(|pixel| **pixel == blue)
-                .count();
-            // More than the legend's square.
-            assert_eq!(n_blue > 600, n > 0, "{n}: {n_blue}");
-            if let Some(folder) = std::env::var_os("SIMMIM_SHOW") {
-                let path = std::path::Path::new(&folder).join(format!("lowshot-{n}.png"));
-                picture.write_png(&path).unwrap();
-            }
-        }
+        let text = markdown(&results);
+        let row = "| 10 % | 55.00 ± 7.07 % | 41.00 ± 1.41 % | +14.00 | 60.00 ± 14.14 % | 25.00 ± 0.00 % | 12.50 ± 0.00 % | 2 |";
+        assert!(text.lines().any(|line| line == row), "{text}");
+        let says = "with 10 % of the labels logistic regression on pixels gets 60.00 %, which is no less than the fine-tuned \
+                    encoder with 55.00 %";
+        let warnings = warnings(&results);
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with(says),
+            "{warnings:?}"
+        );
+        assert!(text.contains(&warnings[0]), "{text}");
+        let csv = csv(&results);
+        let of_scratch = csv.lines().find(|line| line.starts_with("0.1,scratch,1"));
+        assert_eq!(
+            of_scratch,
+            Some("0.1,scratch,1,0.42,100,0,10,0.7,0.25,0.125,0.5")
+        );
+        let of_all = csv.lines().find(|line| line.starts_with("1,pretrained"));
+        assert_eq!(of_all, Some("1,pretrained,0,0.9,100,0,10,,,,0.5"));
     }
 }

@@ -6,7 +6,10 @@ use simmim_autograd::{
     AdamW, AdamWSettings, Gradients, Group, LabelLoss, ParameterId, ParameterSpecs, Parameters,
     Tape, Tensor,
 };
-use simmim_model::{Classifier, DecayRule, Hiding, MaskedImageModel, Role, exempt_from_decay};
+use simmim_model::{
+    Classifier, ClassifierConfig, DecayRule, Hiding, MaskedImageModel, Pooling, Role,
+    exempt_from_decay,
+};
 
 use crate::errors::Errors;
 use crate::file::Golden;
@@ -16,7 +19,7 @@ impl Golden {
     pub(crate) fn compare(&self) -> Errors {
         match self.kind() {
             "vit_pretrain" | "swin_pretrain" | "swinv2_pretrain" => self.compare_pretraining(),
-            "vit_finetune" | "swin_finetune" => self.compare_fine_tuning(),
+            "vit_finetune" | "swin_finetune" | "vit_attentive" => self.compare_fine_tuning(),
             // Fails, and lets the other files have their line.
             other => Errors::nothing(&format!("nothing: the kind `{other}` is not known here")),
         }
@@ -28,9 +31,16 @@ impl Golden {
         let config = self.json("config");
         let targets = self.tensor("input.target");
         let mut specs = ParameterSpecs::default();
-        let is_vit = self.kind() == "vit_finetune";
+        let config_of_head = ClassifierConfig {
+            n_labels: targets.width(),
+            fresh_norm: self.kind() != "swin_finetune",
+            pooling: match self.kind() {
+                "vit_attentive" => Pooling::Attentive,
+                _ => Pooling::Mean,
+            },
+        };
         let encoder = self.encoder(&config, Role::Apply).build("", &mut specs);
-        let model = Classifier::new(encoder, targets.width(), is_vit, &mut specs);
+        let model = Classifier::new(encoder, config_of_head, &mut specs);
         let parameters = self.parameters(specs);
         let mut tape = Tape::recording(&parameters);
         let logits = model.logits(&mut tape, &self.tensor("input.image"));

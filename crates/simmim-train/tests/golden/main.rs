@@ -65,6 +65,18 @@ fn the_paper_rule_decays_what_the_authors_code_decays() {
     }
 }
 
+#[test]
+fn an_attentive_head_agrees_with_an_independent_one() {
+    let golden = Golden::open(
+        &own_folder().join("attentive/vit.safetensors"),
+        Precision::F32,
+    );
+    let errors = golden.compare();
+    let (error, tensor) = errors.worst();
+    println!("golden attentive: worst relative error {error:.2e} at {tensor}");
+    assert!(error < TOLERANCE, "{tensor} is off by {error:.2e}");
+}
+
 /// The files of this repository.
 fn own_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden")

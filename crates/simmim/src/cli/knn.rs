@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use simmim_data::{HeldOut, LabelSettings, LabelledSet, Reporter};
+use simmim_eval::baselines::{ChosenImages, knn_on_pixels};
 use simmim_eval::features::{Extractor, LabelledImages};
 use simmim_eval::knn::{KnnScore, Votes, knn};
 use simmim_train::in_threads;
@@ -17,7 +18,7 @@ use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 /// Measure how well nearest neighbours in an encoder's features predict labels.
 ///
 /// The labels of the training images vote for those of the held-out images, by the cosine of their features. Nothing is
-/// trained, so it is a quick first look at what a pre-training has learned.
+/// trained, so it is a quick first look at what a pre-training has learned. Beside it stands what neighbours among pixels tell.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct KnnArgs {
@@ -68,22 +69,8 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     let choice = args.feature.choice();
     // Before any image is read: a block that does not exist is refused at once.
     extractor.width_of(choice)?;
-    let settings = LabelSettings {
-        held_out: HeldOut {
-            share: args.val_share,
-            // Held-out images are what is asked about, so all of the share is wanted.
-            max: usize::MAX,
-        },
-        seed: args.seed,
-        max_classes: args.max_classes,
-        only: extractor.config().only()?,
-    };
-    let set = LabelledSet::open(&args.data, &settings)?;
+    let set = labelled_set(args, &extractor)?;
     tell_remarks(talk, set.remarks());
-    if set.labels().multi_label() {
-        let message = format!("the images of {} have several labels each", args.data);
-        return Err(Usage::new(message, "neighbours vote for one label an image").into());
-    }
     tell(talk, format!("weights: {}", extractor.file().display()));
     tell_passed_over(talk, set.data());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
@@ -108,16 +95,44 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
             temperature: args.temperature,
         };
         let scores = knn(&features.train, &features.queries, &args.k, votes);
-        Ok(Some((scores, counts)))
+        let labels = |image| {
+            set.labels()
+                .of(image)
+                .iter()
+                .map(|id| *id as usize)
+                .collect()
+        };
+        let [train, test] = ChosenImages::of_split(&set, set.split(), &labels);
+        let on_pixels = knn_on_pixels(train, test, &extractor.pixels()?, &args.k, votes)?;
+        Ok(Some((scores, on_pixels.unwrap_or_default(), counts)))
     })?;
-    let Some((scores, counts)) = found else {
+    let Some((scores, on_pixels, counts)) = found else {
         let message = "there are no held-out images, or none to vote";
         return Err(Usage::new(message, "hold some out with --val-share").into());
     };
     for image in reporter.list() {
         output::say(format!("warning: left out the unreadable image {image}"));
     }
-    report(&scores, counts, talk)
+    report(&scores, &on_pixels, counts, talk)
+}
+
+fn labelled_set(args: &KnnArgs, extractor: &Extractor) -> anyhow::Result<LabelledSet> {
+    let settings = LabelSettings {
+        held_out: HeldOut {
+            share: args.val_share,
+            // Held-out images are what is asked about, so all of the share is wanted.
+            max: usize::MAX,
+        },
+        seed: args.seed,
+        max_classes: args.max_classes,
+        only: extractor.config().only()?,
+    };
+    let set = LabelledSet::open(&args.data, &settings)?;
+    if set.labels().multi_label() {
+        let message = format!("the images of {} have several labels each", args.data);
+        return Err(Usage::new(message, "neighbours vote for one label an image").into());
+    }
+    Ok(set)
 }
 
 /// How many images took part.
@@ -127,17 +142,25 @@ struct Counts {
     n_queries: usize,
 }
 
-fn report(scores: &[KnnScore], counts: Counts, talk: Talk) -> anyhow::Result<()> {
+fn report(
+    scores: &[KnnScore],
+    on_pixels: &[KnnScore],
+    counts: Counts,
+    talk: Talk,
+) -> anyhow::Result<()> {
     let Counts { n_train, n_queries } = counts;
     tell(talk, format!("{n_train} images vote on {n_queries}"));
-    for score in scores {
+    for (score, on_pixels) in scores.iter().zip(on_pixels) {
         let KnnScore { k, top1, top5 } = score;
-        let (top1, top5) = (100.0 * top1, 100.0 * top5);
+        let (top1, top5, of_pixels) = (100.0 * top1, 100.0 * top5, 100.0 * on_pixels.top1);
         tell(
             talk,
-            format!("k {k:>4}: top-1 {top1:.2} %, top-5 {top5:.2} %"),
+            format!(
+                "k {k:>4}: top-1 {top1:.2} %, top-5 {top5:.2} %; top-1 on pixels {of_pixels:.2} %"
+            ),
         );
         let mut line = json!(score);
+        line["top1_on_pixels"] = json!(on_pixels.top1);
         line["n_known"] = json!(n_train);
         line["n_asked"] = json!(n_queries);
         output::data(line)?;

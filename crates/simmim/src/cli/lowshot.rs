@@ -7,7 +7,7 @@ use serde_json::json;
 use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
 use simmim_sweep::Summary;
-use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot};
+use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot, warnings};
 
 use super::failure::Usage;
 use super::progress::Progress;
@@ -17,8 +17,9 @@ use super::{Talk, failure, finetune, interrupt, output};
 /// Compare a pre-trained encoder with training from scratch on shares of the labels.
 ///
 /// Fine-tunes on each share with several seeds, from the pre-trained weights and from scratch; each seed draws other
-/// labels. All runs are measured on the same test images, with their last weights. Run the same command again to
-/// continue after a stop or a kill.
+/// labels. All runs are measured on the same test images, with their last weights. Beside them stands what costs nothing:
+/// logistic regression and nearest neighbours on pixels, with the same labels, and the majority class. Run the same command
+/// again to continue after a stop or a kill.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct LowShotArgs {
@@ -58,8 +59,8 @@ Examples:
   simmim lowshot --data train/ --test test/ --from runs/first --shares 0.1 --set train.epochs=30 \\
     --set-scratch finetune.layer_decay=1
 
-In FOLDER: lowshot.csv has a row a run, lowshot.md a row a share and a start, lowshot.png the accuracy against
-the share of the labels. The path of lowshot.md goes to stdout; with --json every event does.";
+In FOLDER: lowshot.csv has a row a run, lowshot.md a row a share, lowshot.png the accuracy against the share of
+the labels. The path of lowshot.md goes to stdout; with --json every event does.";
 
 pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
     let bad_share = args
@@ -118,6 +119,10 @@ fn report(summary: &Summary<LowShotResult>, progress: &Progress, talk: Talk) -> 
     let say = |line: String| progress.voice().say(&line);
     say(format!("table: {}", summary.table.display()));
     say(format!("plot: {}", summary.plot.display()));
+    let warnings = warnings(&summary.results.iter().collect::<Vec<_>>());
+    for warning in &warnings {
+        say(format!("warning: {warning}"));
+    }
     if summary.is_finished() {
         say(format!("done: {n_runs} runs"));
     } else {
@@ -130,6 +135,7 @@ fn report(summary: &Summary<LowShotResult>, progress: &Progress, talk: Talk) -> 
             "event": "done",
             "finished": summary.is_finished(),
             "results": summary.results,
+            "warnings": warnings,
             "n_runs": n_runs,
             "table": summary.table,
             "csv": summary.csv,

@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use simmim_data::{HeldOut, LabelSettings, LabelledSet, Reporter};
-use simmim_eval::features::{Extractor, LabelledImages};
-use simmim_eval::probe::{FeatureSet, ProbeSettings, Probed, Solver, Trial, features_of, probe};
+use simmim_data::{HeldOut, LabelSettings, LabelledSet, Reporter, Split};
+use simmim_eval::baselines::{Baseline, Baselines, warning};
+use simmim_eval::features::{Choice, Extractor, LabelledImages, Pool};
+use simmim_eval::probe::{
+    Attended, AttentiveEvent, AttentiveSettings, FeatureSet, Frozen, ProbeSettings, Probed, Solver,
+    Trial, features_of, probe, probe_attentively,
+};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
@@ -21,7 +25,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 ///
 /// Computes the features of every block in one pass over the images and keeps them on disk for the next time. Tries
 /// every block and pooling with every penalty, judged on a fifth of the training images. Then fits the best to all
-/// training images and measures it once on the held-out ones.
+/// training images and measures it once on the held-out ones. Beside it stands what costs nothing: logistic regression and
+/// nearest neighbours on pixels, with the same labels, and the majority class.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ProbeArgs {
@@ -31,7 +36,16 @@ pub(crate) struct ProbeArgs {
     /// Images with labels, as for `simmim finetune`.
     #[arg(long, value_name = "PATH")]
     data: String,
-    /// How the classifier is found.
+    /// What the classifier is given of an image.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = PoolArg::Mean)]
+    pool: PoolArg,
+    /// Blocks whose tokens are attended to [default: that of the best linear classifier, and the output].
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    block: Vec<usize>,
+    /// Learning rates that are tried where tokens are attended to.
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_values_t = [3e-4, 1e-3, 3e-3])]
+    lr: Vec<f64>,
+    /// How the linear classifier is found.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = SolverArg::Lbfgs)]
     solver: SolverArg,
     /// Penalties on the squared weights; the strongest first saves time.
@@ -60,6 +74,15 @@ pub(crate) struct ProbeArgs {
     threads: usize,
 }
 
+/// What a classifier is given of an image.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PoolArg {
+    /// The mean of its tokens, or its class token.
+    Mean,
+    /// Besides, what learned queries attend to among its tokens.
+    Attentive,
+}
+
 /// How the classifier is found.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SolverArg {
@@ -73,59 +96,50 @@ const AFTER_HELP: &str = "\
 Examples:
   simmim probe --from runs/first --data labelled/
   simmim probe --from runs/first --data labelled/ --labels 0.1 --solver sgd
+  simmim probe --from runs/first --data labelled/ --pool attentive
 
-One JSON line with every trial and the result goes to stdout. For masked image modelling, middle
-blocks and the mean of the patch tokens without the last norm are usually best.";
+One JSON line with every trial, the result and what pixels alone come to goes to stdout. For masked image modelling, middle
+blocks and the mean of the patch tokens without the last norm are usually best. The mean does not say where
+in an image a token lies: with --pool attentive learned queries attend over the tokens, which is the
+fair measure for such encoders (arXiv 2506.10178). It takes minutes, and disk for the tokens.";
+
+/// What is measured of an encoder.
+struct Measured {
+    features: FeatureSet,
+    found: Probed,
+    attended: Option<Attended>,
+    baselines: Option<Baselines>,
+}
 
 pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     check(args)?;
     let extractor = Extractor::open(&args.from)?;
+    for block in &args.block {
+        // Before any image is read: a block that does not exist is refused at once.
+        extractor.width_of(Choice {
+            block: Some(*block),
+            pool: Pool::Mean,
+        })?;
+    }
     let set = labelled_set(args, &extractor)?;
     tell_remarks(talk, set.remarks());
     let split = set.subset(args.labels, args.seed)?;
     tell(talk, format!("weights: {}", extractor.file().display()));
     tell_passed_over(talk, set.data());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
-    let (features, found) = in_threads(args.threads, || -> anyhow::Result<_> {
-        let images = LabelledImages {
-            set: &set,
-            reporter: &reporter,
-            batch_size: args.batch_size,
-        };
-        let features = features(&extractor, &images, args, talk)?;
-        let solver = match args.solver {
-            SolverArg::Lbfgs => Solver::Lbfgs { max_steps: 100 },
-            SolverArg::Sgd => Solver::Sgd {
-                epochs: 100,
-                seed: args.seed,
-            },
-        };
-        let mut told = |trial: &Trial| {
-            let Trial {
-                feature,
-                lambda,
-                accuracy,
-            } = trial;
-            let accuracy = 100.0 * accuracy;
-            tell(
-                talk,
-                format!("{feature:<22} penalty {lambda:<8} {accuracy:.2} %"),
-            );
-        };
-        let settings = ProbeSettings {
-            lambdas: &args.lambda,
-            solver,
-            seed: args.seed,
-            only: None,
-        };
-        let found = probe(&features, set.labels(), &split, settings, &mut told);
-        Ok((features, found))
+    let images = LabelledImages {
+        set: &set,
+        reporter: &reporter,
+        batch_size: args.batch_size,
+    };
+    let measured = in_threads(args.threads, || {
+        measure(&extractor, &images, &split, Asked { args, talk })
     })?;
     for image in reporter.list() {
         output::say(format!("warning: left out the unreadable image {image}"));
     }
     // Only known now: unreadable images may leave too few.
-    let Some(found) = found else {
+    let Some(measured) = measured else {
         let message = "there are too few images to fit to, to judge by and to measure on";
         return Err(Usage::new(
             message,
@@ -133,7 +147,106 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
         )
         .into());
     };
-    report(&found, &features, talk)
+    report(&measured, talk)
+}
+
+/// What was asked for, and how it is talked of.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    args: &'a ProbeArgs,
+    talk: Talk,
+}
+
+fn measure(
+    extractor: &Extractor,
+    images: &LabelledImages<'_>,
+    split: &Split,
+    asked: Asked<'_>,
+) -> anyhow::Result<Option<Measured>> {
+    let Asked { args, talk } = asked;
+    let features = features(extractor, images, asked)?;
+    let settings = ProbeSettings {
+        lambdas: &args.lambda,
+        solver: match args.solver {
+            SolverArg::Lbfgs => Solver::Lbfgs { max_steps: 100 },
+            SolverArg::Sgd => Solver::Sgd {
+                epochs: 100,
+                seed: args.seed,
+            },
+        },
+        seed: args.seed,
+        only: None,
+    };
+    let mut told = |trial: &Trial| {
+        let Trial {
+            feature,
+            lambda,
+            accuracy,
+        } = trial;
+        let accuracy = 100.0 * accuracy;
+        tell(
+            talk,
+            format!("{feature:<22} penalty {lambda:<8} {accuracy:.2} %"),
+        );
+    };
+    let labels = images.set.labels();
+    let Some(found) = probe(&features, labels, split, settings, &mut told) else {
+        return Ok(None);
+    };
+    let attended = match args.pool {
+        PoolArg::Mean => None,
+        PoolArg::Attentive => {
+            let frozen = Frozen {
+                extractor,
+                images,
+                split,
+                features: &features,
+            };
+            attended(frozen, &found, asked)?
+        }
+    };
+    let baselines = Baselines::of_split(images.set, split, &extractor.pixels()?, args.seed)?;
+    Ok(Some(Measured {
+        features,
+        found,
+        attended,
+        baselines,
+    }))
+}
+
+/// Attends to the tokens of the blocks that were asked for, else to those of the linear classifier's block and of the output.
+fn attended(
+    frozen: Frozen<'_>,
+    found: &Probed,
+    Asked { args, talk }: Asked<'_>,
+) -> anyhow::Result<Option<Attended>> {
+    let mut blocks: Vec<Option<usize>> = args.block.iter().copied().map(Some).collect();
+    if blocks.is_empty() {
+        blocks = vec![found.choice.block, None];
+        blocks.dedup();
+    }
+    let folder = frozen.features.file.parent().unwrap_or(Path::new("."));
+    let settings = AttentiveSettings {
+        blocks: &blocks,
+        lrs: &args.lr,
+        seed: args.seed,
+        folder,
+    };
+    let mut told = |event: AttentiveEvent<'_>| match event {
+        AttentiveEvent::Tokens { feature, bytes } => tell(
+            talk,
+            format!(
+                "{feature}: its tokens take {:.1} MiB in {} until the probe is done",
+                bytes as f64 / f64::from(1 << 20),
+                folder.display()
+            ),
+        ),
+        AttentiveEvent::Tried(trial) => {
+            let (feature, lr, accuracy) = (&trial.feature, trial.lr, 100.0 * trial.accuracy);
+            tell(talk, format!("{feature:<22} rate {lr:<11} {accuracy:.2} %"));
+        }
+    };
+    Ok(probe_attentively(frozen, settings, &mut told)?)
 }
 
 fn labelled_set(args: &ProbeArgs, extractor: &Extractor) -> anyhow::Result<LabelledSet> {
@@ -161,8 +274,7 @@ fn labelled_set(args: &ProbeArgs, extractor: &Extractor) -> anyhow::Result<Label
 fn features(
     extractor: &Extractor,
     images: &LabelledImages<'_>,
-    args: &ProbeArgs,
-    talk: Talk,
+    Asked { args, talk }: Asked<'_>,
 ) -> anyhow::Result<FeatureSet> {
     // Beside the weights that they are of, where the next probe of these finds them.
     let beside = || {
@@ -193,7 +305,13 @@ fn features(
     Ok(features)
 }
 
-fn report(found: &Probed, features: &FeatureSet, talk: Talk) -> anyhow::Result<()> {
+fn report(measured: &Measured, talk: Talk) -> anyhow::Result<()> {
+    let Measured {
+        features,
+        found,
+        attended,
+        baselines,
+    } = measured;
     tell(
         talk,
         format!(
@@ -204,10 +322,52 @@ fn report(found: &Probed, features: &FeatureSet, talk: Talk) -> anyhow::Result<(
             100.0 * found.top1
         ),
     );
+    if let Some(Attended {
+        feature, lr, top1, ..
+    }) = attended
+    {
+        let top1 = 100.0 * top1;
+        tell(
+            talk,
+            format!("best: {feature}, rate {lr}; on the same images top-1 {top1:.2} %"),
+        );
+    }
+    // What was asked for is what has to be better.
+    let top1 = attended.as_ref().map_or(found.top1, |found| found.top1);
+    let warning = baselines.map(|baselines| tell_baselines(&baselines, found, top1, talk));
     let mut line = json!(found);
     line["features"] = json!(features.file);
+    line["attentive"] = json!(attended);
+    line["baselines"] = json!(baselines);
+    line["warning"] = json!(warning.flatten());
     output::data(line)?;
     Ok(())
+}
+
+/// What costs nothing, on the same images, and the sentence where it is as good.
+fn tell_baselines(baselines: &Baselines, found: &Probed, top1: f64, talk: Talk) -> Option<String> {
+    for Baseline { name, accuracy } in baselines.each() {
+        let accuracy = 100.0 * accuracy;
+        tell(talk, format!("beside it: {name} {accuracy:.2} %"));
+    }
+    let warning = warning(&baselines.each(), "this encoder", top1);
+    if let Some(warning) = &warning {
+        tell(talk, format!("warning: {warning}"));
+    }
+    if baselines.n_fitted < found.n_train || baselines.n_measured < found.n_held_out {
+        let Baselines {
+            n_fitted,
+            n_measured,
+            ..
+        } = baselines;
+        tell(
+            talk,
+            format!(
+                "pixels: logistic regression was fitted to {n_fitted} images, and {n_measured} were measured on"
+            ),
+        );
+    }
+    warning
 }
 
 fn check(args: &ProbeArgs) -> Result<(), Usage> {
@@ -219,6 +379,11 @@ fn check(args: &ProbeArgs) -> Result<(), Usage> {
     {
         let message = format!("--lambda has {:?}", args.lambda);
         return Err(Usage::new(message, "use numbers of 0 or more"));
+    }
+    // NaN is refused too.
+    if args.lr.iter().any(|lr| !(*lr > 0.0 && lr.is_finite())) {
+        let message = format!("--lr has {:?}", args.lr);
+        return Err(Usage::new(message, "use numbers above 0"));
     }
     if !(0.0..1.0).contains(&args.val_share) {
         let message = format!("--val-share is {}", args.val_share);

@@ -187,6 +187,11 @@ fn neighbours_of_clear_classes_tell_them() {
     );
     assert!(lines[0]["top1"].as_f64().unwrap() > 0.8, "{ran:?}");
     assert!(
+        lines[0]["top1_on_pixels"].as_f64().unwrap() > 0.8,
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("top-1 on pixels"), "{ran:?}");
+    assert!(
         ran.stderr.contains("usual for masked image modelling"),
         "{ran:?}"
     );
@@ -210,6 +215,28 @@ fn a_linear_classifier_tells_clear_classes_and_keeps_its_features() {
         line["n_train"].as_u64().unwrap() + line["n_held_out"].as_u64().unwrap(),
         60
     );
+    // Classes of another brightness each: pixels alone tell them, and a third of the images is of each.
+    let baselines = &line["baselines"];
+    assert_eq!(baselines["logistic"], 1.0, "{line}");
+    assert!(baselines["neighbours"].as_f64().unwrap() > 0.9, "{line}");
+    assert!(
+        (baselines["majority"].as_f64().unwrap() - 1.0 / 3.0).abs() < 0.01,
+        "{line}"
+    );
+    assert_eq!(baselines["n_measured"], line["n_held_out"]);
+    let says = "logistic regression on pixels gets 100.00 %, which is no less than this encoder with 100.00 %";
+    assert!(
+        line["warning"].as_str().unwrap().starts_with(says),
+        "{line}"
+    );
+    for row in [
+        "beside it: logistic regression on pixels 100.00 %",
+        "beside it: nearest neighbours on pixels",
+        "beside it: majority class 33.33 %",
+        says,
+    ] {
+        assert!(ran.stderr.contains(row), "{row}: {ran:?}");
+    }
     assert!(ran.stderr.contains("kept in") && ran.stderr.contains("left out the unreadable image"));
     let kept = sandbox.path(line["features"].as_str().unwrap());
     assert!(kept.starts_with(sandbox.path("run/features")) && kept.is_file());

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::drawn;
 use crate::kills;
 use crate::resume::are_equal;
-use crate::sandbox::{Sandbox, tensors};
+use crate::sandbox::Sandbox;
 
 /// Short, and without what makes the training images hard.
 pub(crate) const PLAIN: &str = "--set train.epochs=12 --set train.batch_size=6 --set train.warmup_epochs=1 --set train.threads=1 \
@@ -17,13 +17,13 @@ pub(crate) const PLAIN: &str = "--set train.epochs=12 --set train.batch_size=6 -
     --set finetune.rand_augment=none --set model.drop_path=0 --set data.workers=1";
 
 /// A sandbox with a finished pre-training on its labelled images.
-fn pretrained(n: usize) -> Sandbox {
+pub(crate) fn pretrained(n: usize) -> Sandbox {
     let sandbox = Sandbox::with_labels(n);
     sandbox.pretrain("--data labelled").ok();
     sandbox
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     let parse = |line: &str| serde_json::from_str(line).unwrap();
     text.lines().map(parse).collect()
 }
@@ -404,60 +404,4 @@ fn several_labels_an_image_are_learned_and_measured() {
         "{scores}"
     );
     assert!(sandbox.path("scores/classes.csv").is_file());
-}
-
-/// The rows of a comparison's table without the minutes that each took.
-fn accuracies(sandbox: &Sandbox, out: &str) -> Vec<String> {
-    let text = fs::read_to_string(sandbox.path(&format!("{out}/lowshot.csv"))).unwrap();
-    let without_minutes = |line: &str| line.rsplit_once(',').unwrap().0.to_owned();
-    text.lines().map(without_minutes).collect()
-}
-
-#[test]
-fn pretrained_and_scratch_are_compared_and_the_comparison_can_be_killed() {
-    let sandbox = pretrained(12);
-    let test = sandbox.path("test");
-    for (class, name) in drawn::CLASSES.iter().enumerate() {
-        fs::create_dir_all(test.join(name)).unwrap();
-        for idx in 40..44 {
-            drawn::labelled(class, idx)
-                .save(test.join(name).join(format!("{idx}.png")))
-                .unwrap();
-        }
-    }
-    let words = format!(
-        "lowshot --data labelled --test test --from run --shares 0.5,1 --seeds 2 {PLAIN} \
-         --set data.held_out=0 --set train.epochs=8 --set-scratch finetune.layer_decay=1"
-    );
-    let start = Instant::now();
-    sandbox.simmim(&format!("{words} --out whole")).ok();
-    kills::until_the_end(start.elapsed(), || {
-        sandbox.command(&format!("{words} --out few"))
-    });
-    assert_eq!(accuracies(&sandbox, "few"), accuracies(&sandbox, "whole"));
-    for name in ["labels-0.5-pretrained-seed1", "labels-1-scratch-seed1"] {
-        let last = |out| {
-            tensors(&sandbox.path(&format!("{out}/runs/{name}/checkpoints/last.safetensors")))
-        };
-        assert!(last("few") == last("whole"), "{name} differs");
-    }
-    let text = fs::read_to_string(sandbox.path("few/lowshot.csv")).unwrap();
-    assert_eq!(text.lines().count(), 1 + 8, "{text}");
-    let table = fs::read_to_string(sandbox.path("few/lowshot.md")).unwrap();
-    assert!(
-        table.contains("pretrained") && table.contains("scratch"),
-        "{table}"
-    );
-    assert!(sandbox.path("few/lowshot.png").is_file());
-    let scratch =
-        fs::read_to_string(sandbox.path("few/runs/labels-1-scratch-seed1/config.toml")).unwrap();
-    assert!(
-        scratch.contains("layer_decay = 1.0") && scratch.contains("weights = false"),
-        "{scratch}"
-    );
-    // Nothing is trained again, and other settings are not mixed in.
-    let again = sandbox.simmim(&format!("{words} --out few")).ok();
-    assert!(again.stderr.contains("done: 8 runs"), "{again:?}");
-    let ran = sandbox.simmim(&format!("{words} --out few --set train.weight_decay=0.1"));
-    ran.fails(1, &["weight_decay = 0.05", "weight_decay = 0.1"]);
 }

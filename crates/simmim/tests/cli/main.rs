@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod ablate;
+mod attentive;
 mod bad_checkpoints;
 mod bad_images;
 mod bad_settings;
@@ -16,6 +17,7 @@ mod folders;
 mod help;
 mod kills;
 mod labels;
+mod lowshot;
 mod old_runs;
 mod pack;
 mod passed_over;
