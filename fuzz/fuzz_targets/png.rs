@@ -1,0 +1,12 @@
+//! Bytes that begin as a Png does.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use simmim_data::Format;
+
+fuzz_target!(init: simmim_fuzz::watch_panics(), |data: &[u8]| {
+    if data.starts_with(b"\x89PNG\r\n\x1a\n") {
+        simmim_fuzz::image(Format::Png, data);
+    }
+});
