@@ -17,23 +17,35 @@ pub(crate) fn refuse(error: &clap::Error) -> ! {
     } else {
         output::say(shown);
     }
-    if let Some(file) = file_without_option(error) {
-        output::say(format!(
-            "hint: {} is a file beside the one value that is expected; put a pattern in quotes, so that the shell leaves it alone: \
-             --data 'shards/*.tar'",
-            printable(&file)
-        ));
+    if let Some(hint) = hint(error) {
+        output::say(format!("hint: {hint}"));
     }
     std::process::exit(error.exit_code())
 }
 
-/// An argument that no option takes and that is a file: one of those that the shell has put in the place of a pattern.
-fn file_without_option(error: &clap::Error) -> Option<String> {
+/// What can be done about an argument that no option takes, where it is known what was meant.
+fn hint(error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
-    match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(found)) if Path::new(found).exists() => Some(found.clone()),
-        _ => None,
+    let Some(ContextValue::String(found)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    // One of those that the shell has put in the place of a pattern.
+    if Path::new(found).exists() {
+        return Some(format!(
+            "{} is a file beside the one value that is expected; put a pattern in quotes, so that the shell leaves it alone: \
+             --data 'shards/*.tar'",
+            printable(found)
+        ));
     }
+    // The other commands that train or measure have it.
+    let is_pretraining = std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "pretrain");
+    (is_pretraining && found == "--from").then(|| {
+        "a pre-training begins with random weights, never with given ones: `simmim pretrain --resume RUN` goes on with a \
+         run that was stopped, and `simmim finetune --from RUN` begins with its encoder"
+            .to_owned()
+    })
 }

@@ -153,3 +153,18 @@ fn a_loss_that_is_no_number_stops_the_run_and_leaves_good_weights() {
         "{metrics}"
     );
 }
+
+#[test]
+fn a_pretraining_that_is_given_weights_says_that_it_takes_none() {
+    let sandbox = Sandbox::new();
+    sandbox.simmim("pretrain --from run --data photos").fails(
+        2,
+        &[
+            "unexpected argument '--from'",
+            "hint: a pre-training begins with random weights",
+            "`simmim finetune --from RUN`",
+        ],
+    );
+    let other = sandbox.simmim("bench --from run");
+    assert!(!other.stderr.contains("random weights"), "{other:?}");
+}
