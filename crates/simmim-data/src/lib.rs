@@ -61,7 +61,6 @@
 //! - Colour profiles are ignored, as in the reference, and so is the EXIF orientation unless it is asked for ([`Exif`]).
 //! - Colour jitter, which the reference leaves out beside [`RandAugment`]; weighted and other sets of
 //!   distortions; erasing by a constant colour; mixing sample by sample.
-//! - Palette, floating-point and JPEG-compressed TIFF are refused with an error.
 
 mod augment;
 mod batch;

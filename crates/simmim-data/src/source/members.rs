@@ -128,56 +128,48 @@ impl<'a, 'w> Members<'a, 'w> {
         member: Member,
         entry: &mut tar::Entry<'_, R>,
     ) -> Result<(), Error> {
-        let Member {
-            name,
-            sparse,
-            offset,
-        } = member;
         let stored_bytes = entry.size();
-        let size_bytes = sparse.as_ref().map_or(stored_bytes, |own| own.size_bytes);
-        let archive_idx = self.index.archives.len() as u32;
-        if let Some(offset) = offset {
-            self.push(
-                &name,
-                size_bytes,
-                Place::Piece {
-                    archive_idx,
-                    offset,
-                },
-            );
-            return Ok(());
-        }
-        let mut offset = 0;
-        let needed_bytes = stored_bytes.max(size_bytes);
-        // An oversized one keeps its place in the index and is refused when it is read.
-        if needed_bytes <= MAX_IMAGE_FILE_BYTES {
-            // What a member says of its size may be wrong: memory grows with what is really there.
-            let mut bytes = Vec::with_capacity(stored_bytes.min(1 << 20) as usize);
-            let path = self.path;
-            entry
-                .read_to_end(&mut bytes)
-                .map_err(|e| damaged(path, e))?;
-            require_whole(path, &name, stored_bytes, bytes.len() as u64)?;
-            if let Some(sparse) = sparse {
-                bytes = sparse.expand(&bytes).map_err(|e| damaged(path, e))?;
+        let sparse = member.sparse.as_ref();
+        let mut size_bytes = sparse.map_or(stored_bytes, |own| own.size_bytes);
+        let mut archive_idx = self.index.archives.len() as u32;
+        let offset = if let Some(offset) = member.offset {
+            offset
+        } else {
+            // Behind the archive's own file, where that is read as well.
+            archive_idx += u32::from(self.is_in_place);
+            let needed_bytes = stored_bytes.max(size_bytes);
+            if needed_bytes <= MAX_IMAGE_FILE_BYTES {
+                self.unpack(&member, entry)?
+            } else {
+                // It keeps its place in the index and is refused when it is read.
+                size_bytes = needed_bytes;
+                0
             }
-            offset = self.unpacked.append(&bytes)?;
-        }
-        let size_bytes = match needed_bytes {
-            0..=MAX_IMAGE_FILE_BYTES => size_bytes,
-            oversized => oversized,
         };
-        // Behind the archive's own file, where that is read as well.
-        let archive_idx = archive_idx + u32::from(self.is_in_place);
-        self.push(
-            &name,
-            size_bytes,
-            Place::Piece {
-                archive_idx,
-                offset,
-            },
-        );
+        let place = Place::Piece {
+            archive_idx,
+            offset,
+        };
+        self.push(&member.name, size_bytes, place);
         Ok(())
+    }
+
+    /// Writes the contents of a member behind those of others; answers where.
+    fn unpack<R: Read>(
+        &mut self,
+        member: &Member,
+        entry: &mut tar::Entry<'_, R>,
+    ) -> Result<u64, Error> {
+        let (path, stored_bytes) = (self.path, entry.size());
+        // What a member says of its size may be wrong: memory grows with what is really there.
+        let mut bytes = Vec::with_capacity(stored_bytes.min(1 << 20) as usize);
+        let read = entry.read_to_end(&mut bytes);
+        read.map_err(|e| damaged(path, e))?;
+        require_whole(path, &member.name, stored_bytes, bytes.len() as u64)?;
+        if let Some(sparse) = &member.sparse {
+            bytes = sparse.expand(&bytes).map_err(|e| damaged(path, e))?;
+        }
+        self.unpacked.append(&bytes)
     }
 
     /// Adds the image that a hard link leads to, under the name of the link.

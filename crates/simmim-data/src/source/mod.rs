@@ -321,8 +321,8 @@ fn add_path(index: &mut Index<'_>, path: &Path) -> Result<(), Error> {
         "tar" => archive::add_plain(index, path),
         "txt" | "lst" => list::add(index, path),
         known if index::is_image(known) => {
-            let file_name_bytes = path.file_name().map_or(0, std::ffi::OsStr::len);
-            let relative_from = name.len().saturating_sub(file_name_bytes);
+            // Not of `name`: small letters may take more bytes than capital ones.
+            let relative_from = path.parent().map_or(0, |p| p.to_string_lossy().len());
             index.add_file(path, relative_from, metadata.len());
             Ok(())
         }

@@ -68,6 +68,17 @@ fn the_fingerprint_depends_on_names_and_sizes_but_not_on_the_place() {
 }
 
 #[test]
+fn the_fingerprint_of_an_image_does_not_depend_on_the_letters_of_its_folder() {
+    let folder = Folder::new();
+    // In small letters the second name is longer.
+    let fingerprints = ["plain/中.png", "İİ/中.png"].map(|name| {
+        folder.write(name, b"1");
+        folder.open(name).unwrap().fingerprint()
+    });
+    assert_eq!(fingerprints[0], fingerprints[1]);
+}
+
+#[test]
 fn plain_and_compressed_archives_give_the_same_images() {
     let folder = Folder::new();
     let image = jpeg(&picture(20, 10, 0));
