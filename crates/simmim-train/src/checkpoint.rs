@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use simmim_autograd::{ParameterSpecs, Parameters, Precision, Tensor};
-use simmim_checkpoint::{Archive, Entry, write_archive};
+use simmim_checkpoint::{Archive, Entry, Integrity, write_archive};
 use simmim_config::{Layer, RawConfig};
 
 use crate::digest::ImagesDigest;
@@ -169,12 +169,26 @@ pub fn origin(archive: &Archive) -> Result<Origin, Error> {
 pub fn open_own(path: &Path, precision: Option<Precision>) -> Result<(Archive, Origin), Error> {
     let archive = Archive::open(weights_of(path))?;
     // Before anything is believed of what it says.
-    archive.verify()?;
+    verify(&archive)?;
     let mut origin = origin(&archive)?;
     if let Some(precision) = precision {
         origin.config.train.precision = precision;
     }
     Ok((archive, origin))
+}
+
+/// Proves that a file is whole, by the checksum that it states; one of another program need not state any.
+///
+/// # Errors
+/// [`Error::File`] for a damaged file, [`Error::NoChecksum`] for one of this program without a checksum.
+pub(crate) fn verify(archive: &Archive) -> Result<(), Error> {
+    match archive.verify()? {
+        // A flipped bit in the very name of the checksum would let every other one pass.
+        Integrity::NoChecksum if is_own(archive) => Err(Error::NoChecksum {
+            path: archive.path().to_owned(),
+        }),
+        Integrity::NoChecksum | Integrity::Verified => Ok(()),
+    }
 }
 
 /// Whether the file says that this program wrote it.

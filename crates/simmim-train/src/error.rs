@@ -111,6 +111,13 @@ pub enum Error {
         key: &'static str,
     },
 
+    /// A checkpoint that was written by this program and has lost its checksum, by which it would be known to be whole.
+    #[error("{} has no checksum, which every checkpoint of simmim has: it is damaged", path.display())]
+    NoChecksum {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// Metadata of a weights file that cannot be read.
     #[error("`{key}` in the metadata of {} is damaged", path.display())]
     Metadata {
@@ -220,7 +227,7 @@ impl Error {
                 path.display()
             )),
             Self::NoMetadata { .. } => Some("name a run folder or one of its checkpoints".into()),
-            Self::Metadata { .. } => Some("use another checkpoint of the run".into()),
+            Self::NoChecksum { .. } | Self::Metadata { .. } => Some("use another checkpoint of the run".into()),
             Self::Threads { .. } => Some("lower `train.threads`".into()),
             Self::FolderNotEmpty { is_run: true, .. } => {
                 Some("pass --resume to go on with that run, --auto-resume for the same command again, --overwrite to replace it, or name another folder".into())

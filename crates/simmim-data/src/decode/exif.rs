@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 
-use super::{DecodeSettings, Format, raster};
+use super::{DecodeSettings, Format, raster, webp};
 
 /// What is done with the orientation that EXIF data tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) fn orientation(bytes: &[u8], format: Format, settings: &DecodeSetting
     let found = match format {
         Format::Jpeg => of_jpeg(bytes),
         Format::Png => raster::orientation(bytes, format, settings),
-        Format::WebP => of_webp(bytes),
+        Format::WebP => webp::orientation(bytes),
         Format::Bmp | Format::Gif | Format::Tiff => None,
     };
     found.unwrap_or(Orientation::NoTransforms)
@@ -63,31 +63,6 @@ fn of_jpeg(jpeg: &[u8]) -> Option<Orientation> {
     }
 }
 
-/// The orientation that a WebP carries in its EXIF chunk; none where it carries none that is valid.
-///
-/// Not by the decoder of another crate (`image-webp` 0.2.4), which takes memory for as much as the chunk says that it holds: up to
-/// 4 GiB for a file of a few bytes.
-fn of_webp(webp: &[u8]) -> Option<Orientation> {
-    /// "RIFF", the length of the rest, "WEBP".
-    const HEADER_BYTES: usize = 12;
-    let mut rest = webp.get(HEADER_BYTES..)?;
-    // The other forms have no chunks but the image's.
-    if !rest.starts_with(b"VP8X") {
-        return None;
-    }
-    loop {
-        let (name, behind) = rest.split_first_chunk::<4>()?;
-        let (length, behind) = behind.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (chunk, behind) = behind.split_at_checked(length)?;
-        if name == b"EXIF" {
-            return Orientation::from_exif_chunk(chunk);
-        }
-        // A chunk of an odd length is followed by a byte that belongs to none.
-        rest = behind.get(length % 2..)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,34 +82,6 @@ mod tests {
         assert_eq!(of_jpeg(&tagged(1)), Some(Orientation::NoTransforms));
         assert_eq!(of_jpeg(&tagged(9)), None);
         assert_eq!(of_jpeg(b"\xff\xd8\xff\xda\0\x02"), None);
-    }
-
-    /// A WebP's beginning with the tag in an EXIF chunk behind a chunk of an odd length.
-    fn webp_tagged(tag: u8) -> Vec<u8> {
-        let mut bytes = b"RIFF\xff\0\0\0WEBPVP8X\x0a\0\0\0".to_vec();
-        bytes.extend([8, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        bytes.extend(
-            b"ALPH\x01\0\0\0a\0EXIF\x1a\0\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0",
-        );
-        bytes.extend([tag, 0, 0, 0, 0, 0, 0, 0]);
-        bytes
-    }
-
-    #[test]
-    fn the_tag_of_a_webp_is_found_and_a_chunk_that_says_to_be_gigantic_is_none() {
-        let whole = webp_tagged(8);
-        assert_eq!(of_webp(&whole), Some(Orientation::Rotate270));
-        assert_eq!(of_webp(&webp_tagged(9)), None);
-        for len in 0..whole.len() {
-            let _ = of_webp(&whole[..len]);
-        }
-        let at = whole.windows(4).position(|name| name == b"EXIF").unwrap();
-        let mut gigantic = whole.clone();
-        gigantic[at + 4..at + 8].fill(0xff);
-        assert_eq!(of_webp(&gigantic), None);
-        let mut lossless = whole;
-        lossless[12..16].copy_from_slice(b"VP8L");
-        assert_eq!(of_webp(&lossless), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod orientation;
 mod range;
 mod raster;
 mod tiff;
+mod webp;
 
 use std::any::Any;
 use std::fmt;

@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::channels::Color;
-use super::{DecodeSettings, Decoded, Extras, Format, Header, Samples, refused};
+use super::{DecodeSettings, Decoded, Extras, Format, Header, Samples, refused, webp};
 use crate::Error;
 
 pub(super) fn probe(
@@ -37,6 +37,9 @@ pub(super) fn decode(
     let decoder = open(bytes, format, settings)?;
     let (header, color) = describe(&decoder, format)?;
     settings.check(&header)?;
+    if format == Format::WebP {
+        webp::check_frames(bytes, settings)?;
+    }
     let mut raw = vec![0; decoder.total_bytes() as usize];
     let decoded = decoder.read_image(&mut raw);
     decoded.map_err(|error| failed(error, format))?;

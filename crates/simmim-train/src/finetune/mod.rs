@@ -12,6 +12,7 @@ use simmim_collective::agree;
 use simmim_config::{ClassList, FineTunePlan, RawConfig};
 use simmim_data::{BatchPlan, LabelledSet, Reporter, Views};
 
+use crate::checkpoint;
 use crate::error::Error;
 use crate::learner::Learner;
 use crate::load_weights::load_encoder;
@@ -131,7 +132,7 @@ fn begin(
     let mut network = LabelNetwork::new(plan, plan.class_weights(counts));
     if let Some(from) = from.filter(|_| finetune.weights) {
         let archive = Archive::open(weights_of(from))?;
-        archive.verify()?;
+        checkpoint::verify(&archive)?;
         let found = load_encoder(&archive, plan.encoder(), &mut network.parameters)?;
         let file = archive.path().display();
         notes.push(format!("weights from {file}: {found}"));

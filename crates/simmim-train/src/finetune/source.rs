@@ -20,7 +20,7 @@ pub fn source_layer(from: &Path) -> Result<Option<Layer>, Error> {
     if !checkpoint::is_own(&archive) {
         return Ok(None);
     }
-    archive.verify()?;
+    checkpoint::verify(&archive)?;
     let origin = checkpoint::origin(&archive)?;
     Ok(Some(origin.config.encoder_layer(&format!(
         "the encoder of {}",

@@ -231,6 +231,8 @@ fn keep_numbered(last: &Path, numbered: &Path) -> Result<(), Error> {
     {
         return Ok(());
     }
+    // Left there, it would keep the next one from being made.
+    let _ = fs::remove_file(&linked);
     Ok(write_atomic(numbered, |file| {
         std::io::copy(&mut fs::File::open(last)?, file).map(|_| ())
     })?)

@@ -29,6 +29,9 @@ use crate::stop::StopFlag;
 const FINISHED: &str = "the run is finished, and a run cannot be made longer: its learning rate has come to its end. To train \
     for more epochs, start a new run with a larger `train.epochs` and another --out";
 
+/// The least time of a step: below that of any, and below what clocks tell apart.
+const LEAST_SECS: f64 = 1e-9;
+
 /// Makes a task and its optimiser. Rank 0 has the run folder, and writes there what belongs to the run from its start.
 type Begin<T> = dyn FnOnce(Option<&RunFolder>) -> Result<Learner<T>, Error>;
 
@@ -242,7 +245,8 @@ impl<'o, T: Task> Session<'o, T> {
         let start = Instant::now();
         let rate = |scale| schedule.lr_scaled(step, scale);
         let result = self.learner.step(loader, train.accumulation, rate)?;
-        let secs = start.elapsed().as_secs_f64();
+        // Not nothing: a clock that stands still or was set back must not end a run by a rate without an end.
+        let secs = start.elapsed().as_secs_f64().max(LEAST_SECS);
         // Before the count goes up: a step that changed no weight is not done.
         self.require_finite(result)?;
         self.origin.progress.step += 1;
@@ -428,7 +432,7 @@ fn go_on<T: Task>(
 ) -> Result<Progress, Error> {
     let archive = Archive::open(newest)?;
     // The checksum first: a flipped bit in the weights would train on without a sign.
-    archive.verify()?;
+    checkpoint::verify(&archive)?;
     let before = checkpoint::origin(&archive)?;
     require_same_images(&before, images)?;
     require_same(&before.config, now)?;

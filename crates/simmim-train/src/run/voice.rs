@@ -56,8 +56,10 @@ impl<'o> Voice<'o> {
             Event::Saved(path) => format!("saved {}", path.display()),
             Event::Picture(path) => format!("drew {}", path.display()),
         };
-        // The log is for reading afterwards: a run does not end because a line of it could not be written.
-        let _ = writeln!(self.log, "{:.3} {}", unix_secs(), printable(&line));
+        // In one write, so that a kill leaves no part of a line for the next one to be added to. The log is for reading
+        // afterwards: a run does not end because a line of it could not be written.
+        let line = format!("{:.3} {}\n", unix_secs(), printable(&line));
+        let _ = self.log.write_all(line.as_bytes());
     }
 }
 

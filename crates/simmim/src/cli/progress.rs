@@ -163,7 +163,9 @@ impl Progress {
         // Only the steps of this process: the time is its own too.
         let n_done = step.saturating_sub(first).max(1) as f64;
         let n_left = self.total_steps.saturating_sub(step) as f64;
-        HumanDuration(since.elapsed().mul_f64(n_left / n_done))
+        let left_secs = since.elapsed().as_secs_f64() * n_left / n_done;
+        // A clock that was set by years must not end a run by a time too long to be said.
+        HumanDuration(Duration::try_from_secs_f64(left_secs).unwrap_or(Duration::MAX))
     }
 
     fn bad_image(&mut self, image: &BadImage) {

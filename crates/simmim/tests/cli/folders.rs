@@ -1,6 +1,7 @@
 //! Run folders: whose they are, and disks that do not take them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::sandbox::{Sandbox, tensors};
@@ -122,4 +123,30 @@ fn two_processes_do_not_write_to_one_folder() {
     running.signal("TERM");
     running.end().stopped();
     ran.fails(1, &["another process is writing"]);
+}
+
+#[test]
+fn a_run_folder_that_may_not_be_written_to_is_named_and_can_be_read() {
+    let sandbox = Sandbox::with_photos(6);
+    sandbox
+        .pretrain("--data photos --set train.max_steps=1")
+        .ok();
+    let set = |mode: u32| {
+        for name in ["run/run.lock", "run"] {
+            fs::set_permissions(sandbox.path(name), Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    let before = tensors(&sandbox.path("run/checkpoints/last.safetensors"));
+    set(0o555);
+    let resumed = sandbox.simmim_bound_by_permissions("pretrain --resume run");
+    let read = sandbox.simmim_bound_by_permissions("inspect run/checkpoints/last.safetensors");
+    set(0o755);
+    if let (Some(resumed), Some(read)) = (resumed, read) {
+        resumed.fails(1, &["cannot write run/run.lock", "hint: "]);
+        read.ok();
+    }
+    assert_eq!(
+        tensors(&sandbox.path("run/checkpoints/last.safetensors")),
+        before
+    );
 }

@@ -9,15 +9,22 @@ use simmim::random::{Purpose, Stream};
 
 /// The environment variable with the seed of a test that failed.
 const VARIABLE: &str = "SIMMIM_TEST_SEED";
+/// The environment variable with the number of kills, where more are wanted than a test usually has time for.
+const N_VARIABLE: &str = "SIMMIM_TEST_KILLS";
+
+/// How many kills are wanted altogether; one run is killed a few times.
+pub(crate) fn wanted() -> usize {
+    std::env::var(N_VARIABLE).map_or(1, |text| text.parse().unwrap())
+}
 
 /// Starts what `next` gives, kills it at a random moment, and so on until one comes to its end: well, and after two kills
-/// at least. The moments are up to a fifth of `whole` after the start at first, and later ever later: `whole` is what the
-/// same run took without a kill, as no number of seconds is short on every machine.
+/// at least; gives their number. The moments are up to a fifth of `whole` after the start at first, and later ever later:
+/// `whole` is what the same run took without a kill, as no number of seconds is short on every machine.
 ///
 /// The seed of the moments is printed, which shows when the test fails; `SIMMIM_TEST_SEED` gives the same moments again. (How
 /// far a process has come by then is up to the machine.)
 #[track_caller]
-pub(crate) fn until_the_end(whole: Duration, mut next: impl FnMut() -> Command) {
+pub(crate) fn until_the_end(whole: Duration, mut next: impl FnMut() -> Command) -> usize {
     let seed = std::env::var(VARIABLE).map_or_else(|_| clock(), |text| text.parse().unwrap());
     eprintln!("to kill at the same moments: {VARIABLE}={seed}");
     let chances = Stream::new(seed, Purpose::Survey);
@@ -40,7 +47,7 @@ pub(crate) fn until_the_end(whole: Duration, mut next: impl FnMut() -> Command) 
                 "{status}, after {n_kills} kills: {stderr}"
             );
             assert!(n_kills >= 2, "it was too short to be killed twice");
-            return;
+            return n_kills as usize;
         }
         child.kill().unwrap();
         child.wait().unwrap();
