@@ -23,7 +23,7 @@ import make
 import make_swin
 from pretraining import HERE, TOLERANCE, SimMIM, compute
 
-DRAWS = 16
+DRAWS = 64
 # The relative distance of neighbouring numbers in bf16 is 2^-8 to 2^-7.
 STEP = 2.0**-8
 # Root mean square of a tensor that counts as zero, as in the Rust test: gradients that cancel to nothing have no direction.

@@ -1,7 +1,7 @@
 //! The one place that knows which devices there are: everything else asks for one by its name.
 //!
 //! - [`open`]: a device to compute on.
-//! - [`peaks`], [`cases`], [`level`]: what measures it.
+//! - [`peaks`], [`cases`], [`level`], [`fastest_precision`]: what it can do.
 //!
 //! **Not done here, on purpose:** no device. Each is a crate of its own, and only this one knows them.
 //!
@@ -32,6 +32,13 @@ pub fn open(choice: DeviceChoice, precision: Precision) -> Arc<dyn Device> {
 pub fn peaks(choice: DeviceChoice, precision: Precision) -> Peaks {
     match choice {
         DeviceChoice::Auto | DeviceChoice::Cpu => bench::peaks(precision),
+    }
+}
+
+/// The precision whose matrix products are fastest: bf16 where the device multiplies it itself.
+pub fn fastest_precision(choice: DeviceChoice) -> Precision {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => simmim_cpu::fastest_precision(),
     }
 }
 

@@ -1,8 +1,12 @@
 //! Chooses a configuration from the images and the machine, and says why.
 
+use simmim_autograd::{ParameterSpecs, Precision};
 use simmim_data::{Exif, MaskKind, Pages, Survey};
+use simmim_model::InitRule;
 
-use crate::keys::Normalise;
+use crate::encoder::encoder_config;
+use crate::error::Error;
+use crate::keys::{Normalise, Positions};
 use crate::plan::Plan;
 use crate::raw::RawConfig;
 
@@ -38,10 +42,19 @@ impl Choice {
     }
 }
 
-/// Chooses image size, model, cells, batch and epochs.
-///
-/// `cores` and `memory_bytes` are those that the process may take.
-pub fn choose(survey: &Survey, cores: usize, memory_bytes: Option<u64>) -> Choice {
+/// What a machine has for one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Processor cores that it may take.
+    pub cores: usize,
+    /// Memory that it may take, where that is known.
+    pub memory_bytes: Option<u64>,
+    /// The precision in which the machine multiplies fastest.
+    pub precision: Precision,
+}
+
+/// Chooses image size, model, cells, batch, epochs and precision.
+pub fn choose(survey: &Survey, machine: Machine) -> Choice {
     let mut config = RawConfig::default();
     let mut reasons = Vec::new();
     // The short side decides, because crops are square.
@@ -55,8 +68,25 @@ pub fn choose(survey: &Survey, cores: usize, memory_bytes: Option<u64>) -> Choic
         survey.median_px[0], survey.median_px[1]
     ));
     choose_channels(&mut config, survey, &mut reasons);
-    choose_model(&mut config, survey.n_images, cores, patch, &mut reasons);
-    choose_length(&mut config, survey.n_images, memory_bytes, &mut reasons);
+    let network = network(survey.n_images, machine.cores, image);
+    reasons.push(format!(
+        "{}{}: {} images of {image} px and {} cores",
+        network.variant,
+        network
+            .depth
+            .map_or_else(String::new, |depth| format!(" of {depth} blocks")),
+        survey.n_images,
+        machine.cores
+    ));
+    choose_model(&mut config, &network, patch, &mut reasons);
+    choose_length(&mut config, survey.n_images, &network, &mut reasons);
+    if machine.precision == Precision::Bf16 {
+        config.train.precision = Precision::Bf16;
+        reasons.push(
+            "bf16: this machine multiplies it itself, and about twice as fast as fp32".to_owned(),
+        );
+    }
+    divide_batch(&mut config, machine.memory_bytes, &mut reasons);
     Choice { config, reasons }
 }
 
@@ -70,12 +100,16 @@ struct Sides {
 /// Image, patch and cell: about 14 patches along a side as the paper's ViT-B has, or 8 where the
 /// images have no more detail, and cells for which AvgDist is in the paper's good range.
 fn sides(short_px: usize) -> Sides {
-    let (image, patch, cell) = match short_px {
+    // Smaller ones would have too few cells for AvgDist to be in the range.
+    const LEAST_PX: usize = 24;
+    let (most, patch, cell) = match short_px {
         0..=48 => (32, 4, 4),
         49..=96 => (64, 8, 8),
         97..=160 => (128, 16, 16),
         _ => (224, 16, 32),
     };
+    // Enlarged images have no more detail, and cost more.
+    let image = short_px.next_multiple_of(cell).clamp(LEAST_PX, most);
     Sides { image, patch, cell }
 }
 
@@ -93,54 +127,100 @@ fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<St
     }
 }
 
-/// The smallest model that the number of images can feed, and no larger than the processor trains in days.
-fn choose_model(
-    config: &mut RawConfig,
-    n_images: usize,
-    cores: usize,
-    patch_px: usize,
-    reasons: &mut Vec<String>,
-) {
-    const FEW_CORES: usize = 16;
+/// A network and how it is trained.
+struct Network {
+    variant: &'static str,
+    /// Unless it is the variant's own.
+    depth: Option<usize>,
+    base_lr: f64,
+    /// The largest batch.
+    batch: usize,
+    images_seen: usize,
+}
+
+/// Fewer cores than this train large networks for weeks.
+const FEW_CORES: usize = 16;
+
+/// The smallest network that the number of images can feed, and no larger than the processor trains in days.
+fn network(n_images: usize, cores: usize, image_px: usize) -> Network {
     const MANY_IMAGES: usize = 200_000;
-    let size = match n_images {
+    // Pictures of few tokens are soon read; large ones take a hundred times as long.
+    const SMALL_PX: usize = 64;
+    let is_small = image_px <= SMALL_PX && (cores < FEW_CORES || n_images < MANY_IMAGES);
+    if is_small {
+        // Many small steps: docs/results-cifar10.md has what was measured.
+        return Network {
+            variant: "vit-t",
+            depth: Some(6),
+            base_lr: 6e-3,
+            batch: 64,
+            images_seen: 1_000_000,
+        };
+    }
+    let variant = match n_images {
         0..10_000 => "vit-t",
         MANY_IMAGES.. if cores >= FEW_CORES => "vit-b",
         _ => "vit-s",
     };
-    config.model.variant = format!("{size}/{patch_px}");
-    config.model.drop_path = Some(if size == "vit-b" { 0.1 } else { 0.0 });
-    reasons.push(format!(
-        "{}: {n_images} images and {cores} cores",
-        config.model.variant
-    ));
+    Network {
+        variant,
+        depth: None,
+        // Narrow networks take higher rates than the paper's ViT-B at 1e-4 to 2e-4.
+        base_lr: if variant == "vit-b" { 2e-4 } else { 1e-3 },
+        batch: 256,
+        images_seen: 2_000_000,
+    }
 }
 
-/// Long enough to see about two million images, as far as 800 epochs; a batch that leaves steps in an epoch
-/// and fits into half the memory.
+fn choose_model(
+    config: &mut RawConfig,
+    network: &Network,
+    patch_px: usize,
+    reasons: &mut Vec<String>,
+) {
+    let model = &mut config.model;
+    model.variant = format!("{}/{patch_px}", network.variant);
+    model.depth = network.depth;
+    if network.variant == "vit-b" {
+        model.drop_path = Some(0.1);
+        return;
+    }
+    model.drop_path = Some(0.0);
+    // Settings made for a width of 768 hold narrow networks back: docs/results-cifar10.md has what was measured.
+    model.init = InitRule::Width;
+    model.positions = Some(Positions::RelativeAbsolute);
+    model.layer_scale = Some(0.0);
+    reasons.push(
+        "a narrow network: first weights larger than the authors' (model.init), absolute positions besides relative ones, \
+         no layer scale"
+            .to_owned(),
+    );
+}
+
+/// Long enough to see some million images, as far as 800 epochs.
 fn choose_length(
     config: &mut RawConfig,
     n_images: usize,
-    memory: Option<u64>,
+    network: &Network,
     reasons: &mut Vec<String>,
 ) {
-    const IMAGES_SEEN: usize = 2_000_000;
     const MAX_EPOCHS: usize = 800;
-    const MAX_BATCH: usize = 256;
-    config.train.epochs = (IMAGES_SEEN / n_images.max(1)).clamp(20, MAX_EPOCHS);
-    config.train.warmup_epochs = config.train.epochs as f64 * WARMUP_SHARE;
+    let epochs = (network.images_seen / n_images.max(1)).clamp(20, MAX_EPOCHS);
+    config.train.epochs = epochs;
+    config.train.warmup_epochs = epochs as f64 * WARMUP_SHARE;
     // Between these ends an epoch has 8 to 16 steps.
-    config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, MAX_BATCH);
-    // Narrow models take higher rates than the paper's ViT-B at 1e-4 to 2e-4.
-    config.train.base_lr = if config.model.variant.starts_with("vit-b") {
-        2e-4
-    } else {
-        1e-3
-    };
+    config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, network.batch);
+    config.train.base_lr = network.base_lr;
     reasons.push(format!(
-        "{} epochs in steps of {} images: about two million images seen, at most 800 epochs",
-        config.train.epochs, config.train.batch_size
+        "{epochs} epochs in steps of {} images: about {:.0} million images seen, 20 to {MAX_EPOCHS} epochs; longer is better \
+         (train.epochs)",
+        config.train.batch_size,
+        network.images_seen as f64 / 1e6
     ));
+}
+
+/// A batch in as many parts as fit into half the memory.
+fn divide_batch(config: &mut RawConfig, memory: Option<u64>, reasons: &mut Vec<String>) {
     let fits = |config: &RawConfig| {
         // What makes no plan is refused elsewhere; here it counts as fitting, so that the loop below ends.
         let needed = Plan::new(config.clone()).map_or(0, |plan| plan.memory_bytes());
@@ -157,6 +237,40 @@ fn choose_length(
             "each batch in {parts} parts: the whole one would take more than half the memory"
         ));
     }
+}
+
+/// A recipe of fine-tuning, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FineTuneChoice {
+    /// The name of the recipe.
+    pub recipe: &'static str,
+    /// One line.
+    pub reason: String,
+}
+
+/// The recipes of fine-tuning that are chosen from: for small networks, and for those of the authors' sizes.
+pub const FINE_TUNING_RECIPES: [&str; 2] = ["finetune-small", "finetune"];
+
+/// Chooses the recipe of fine-tuning by the size of the encoder: the authors' settings are made for ViT-B and larger networks.
+///
+/// # Errors
+/// As [`encoder_config`](crate::encoder_config).
+pub fn choose_fine_tuning(config: &RawConfig) -> Result<FineTuneChoice, Error> {
+    const SMALL: usize = 15_000_000;
+    let mut specs = ParameterSpecs::default();
+    encoder_config(config)?.build("", &mut specs);
+    let n_parameters = specs.n_values();
+    let millions = n_parameters as f64 / 1e6;
+    let [small, large] = FINE_TUNING_RECIPES;
+    let (recipe, what) = if n_parameters < SMALL {
+        (small, "small network")
+    } else {
+        (large, "network of the authors' sizes")
+    };
+    let reason = format!(
+        "no --recipe: `{recipe}`, for a {what} ({millions:.1} million parameters in the encoder)"
+    );
+    Ok(FineTuneChoice { recipe, reason })
 }
 
 /// What there is to know of a data set, a line each.
@@ -288,7 +402,12 @@ mod tests {
         for n_images in [1, 30, 5_000, 60_000, 50_000_000] {
             for side in [1, 32, 64, 100, 300, 4000] {
                 for (channels, cores) in [(1, 1), (3, 4), (4, 64), (13, 8)] {
-                    let choice = choose(&survey(n_images, side, channels), cores, Some(24 << 30));
+                    let machine = Machine {
+                        cores,
+                        memory_bytes: Some(24 << 30),
+                        precision: Precision::Bf16,
+                    };
+                    let choice = choose(&survey(n_images, side, channels), machine);
                     choice.config.check().unwrap();
                     let plan = Plan::new(choice.config).unwrap();
                     let masks = describe_masks(&plan, 20);
@@ -301,11 +420,20 @@ mod tests {
 
     #[test]
     fn small_images_get_small_patches_and_other_channels_their_own_model() {
-        let choice = choose(&survey(50_000, 32, 5), 2, None);
-        assert_eq!(choice.config.model.variant, "vit-s/4");
+        let machine = Machine {
+            cores: 2,
+            memory_bytes: None,
+            precision: Precision::F32,
+        };
+        let choice = choose(&survey(50_000, 32, 5), machine);
+        assert_eq!(choice.config.model.variant, "vit-t/4");
+        assert_eq!(choice.config.train.precision, Precision::F32);
         assert_eq!(
             (choice.config.mask.cell_px, choice.config.data.channels),
             (4, 5)
         );
+        // Neither enlarged nor cut down.
+        let choice = choose(&survey(50_000, 28, 1), machine);
+        assert_eq!(choice.config.data.image_size, [28; 2]);
     }
 }

@@ -111,14 +111,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         let reason = "a Swin transformer has no layer scale; 0 removes it";
         return Err(misfit("model.layer_scale", scale, reason));
     }
-    let absolute_positions = match model.positions {
-        None | Some(Positions::Relative) => false,
-        Some(Positions::RelativeAbsolute) => true,
-        Some(other) => {
-            let reason = "a Swin transformer takes `relative` or `relative-absolute`";
-            return Err(misfit("model.positions", other.word(), reason));
-        }
-    };
+    let absolute_positions = has_absolute_positions(model.positions)?;
     let depths = model.depths.clone().unwrap_or(size.depths.to_vec());
     let width = model.width.unwrap_or(size.width);
     let heads = model.heads.unwrap_or(size.heads()[0]);
@@ -163,8 +156,21 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         patch_norm: model.patch_norm.unwrap_or(true),
         role: Role::PreTrain,
         drop_path: model.drop_path.unwrap_or(0.0) as f32,
+        init: model.init,
     };
     with_window(swin, model.window)
+}
+
+/// Whether a Swin transformer has vectors of positions besides its biases.
+fn has_absolute_positions(positions: Option<Positions>) -> Result<bool, Error> {
+    match positions {
+        None | Some(Positions::Relative) => Ok(false),
+        Some(Positions::RelativeAbsolute) => Ok(true),
+        Some(other) => {
+            let reason = "a Swin transformer takes `relative` or `relative-absolute`";
+            Err(misfit("model.positions", other.word(), reason))
+        }
+    }
 }
 
 /// Refuses stages and blocks beyond any use.

@@ -184,7 +184,7 @@ section! {
         qkv_bias: bool = true,
         /// Chance that the last block's residual branches are dropped; it grows from 0 at the first block; unset: 0.1 for a ViT, 0 for a Swin transformer.
         drop_path: Option<f64> = None,
-        /// How parameters are first drawn: "paper" repeats the authors' truncation at one standard deviation.
+        /// How parameters are first drawn: with a deviation of 0.02; "paper" repeats the authors' truncation at one deviation; "width" multiplies it by the root of 768 / width, which narrow networks learn faster from.
         init: InitRule = InitRule::Standard,
     }
 }
@@ -316,6 +316,8 @@ section! {
         threads: usize = 0,
         /// Optimiser steps after which the run ends; 0 = by `epochs`.
         max_steps: usize = 0,
+        /// The fewest optimiser steps of a run: where `epochs` gives fewer, epochs, warm-up and the time between two validations and two checkpoints are multiplied by a whole number. So one recipe serves few images and many; 0 = by `epochs` alone.
+        min_steps: usize = 0,
         /// Epochs between two checkpoints.
         @free save_every_epochs: usize = 1,
         /// Minutes of training after which a checkpoint is written in any case; 0 = only by epochs.
@@ -418,7 +420,7 @@ words! {
 }
 
 words_of! {
-    InitRule { Standard = "standard", Paper = "paper" }
+    InitRule { Standard = "standard", Paper = "paper", Width = "width" }
 }
 
 words_of! {

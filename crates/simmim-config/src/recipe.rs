@@ -36,6 +36,7 @@ const RECIPES: &[Recipe] = recipes! {
     "cifar10-pretrain"
     "cifar10-finetune"
     "finetune"
+    "finetune-small"
     "vit-base"
     "swin-base"
     "swin-base-800ep"

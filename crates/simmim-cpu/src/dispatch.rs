@@ -1,5 +1,6 @@
 //! Which instructions the running processor has, and the macro that compiles one portable body for each level.
 
+use simmim_device::Precision;
 use std::sync::OnceLock;
 
 /// An instruction level that the kernels are compiled for.
@@ -30,6 +31,15 @@ const VARIABLE: &str = "SIMMIM_CPU";
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| choose(std::env::var(VARIABLE).ok().as_deref(), detect()))
+}
+
+/// The precision whose products are fastest at this level: bf16 where there are instructions for it.
+pub fn fastest_precision() -> Precision {
+    if level() >= Level::Avx512Bf16 {
+        Precision::Bf16
+    } else {
+        Precision::F32
+    }
 }
 
 /// The lower of the level asked for and the one that the processor has.

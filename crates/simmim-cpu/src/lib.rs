@@ -69,5 +69,5 @@ mod value;
 
 pub use aligned::Aligned;
 pub use device::CpuDevice;
-pub use dispatch::{Level, level};
+pub use dispatch::{Level, fastest_precision, level};
 pub use value::{Floats, FloatsMut, Value};

@@ -77,6 +77,6 @@ pub use error::Error;
 pub use finetune::finetune;
 pub use observer::{Event, Observer};
 pub use pretrain::pretrain;
-pub use run::{Images, Job, Outcome, in_threads};
+pub use run::{Images, Job, Outcome, in_threads, recipe_of};
 pub use run_folder::Mode;
 pub use stop::StopFlag;

@@ -346,6 +346,13 @@ impl Train {
                 &format!("at most {MAX_COUNT}"),
             )?;
         }
+        // So that the epochs that it asks for stay below the maximum.
+        require(
+            self.min_steps <= MAX_COUNT / 2,
+            "train.min_steps",
+            &self.min_steps,
+            &format!("at most {}", MAX_COUNT / 2),
+        )?;
         require(
             // It is written to `config.toml`, and a resumed run has to read the same.
             i64::try_from(self.seed).is_ok(),
@@ -354,6 +361,22 @@ impl Train {
             "below 2^63, which is where the whole numbers of TOML end",
         )?;
         require(self.epochs > 0, "train.epochs", &self.epochs, POSITIVE)?;
+        require(
+            self.save_every_epochs > 0,
+            "train.save_every_epochs",
+            &self.save_every_epochs,
+            POSITIVE,
+        )?;
+        require(
+            not_negative(self.save_every_minutes),
+            "train.save_every_minutes",
+            &self.save_every_minutes,
+            NOT_NEGATIVE,
+        )?;
+        self.check_batch()
+    }
+
+    fn check_batch(&self) -> Result<(), Error> {
         require(
             self.batch_size > 0,
             "train.batch_size",
@@ -370,18 +393,6 @@ impl Train {
                 "a number that divides train.batch_size, which is {}",
                 self.batch_size
             ),
-        )?;
-        require(
-            self.save_every_epochs > 0,
-            "train.save_every_epochs",
-            &self.save_every_epochs,
-            POSITIVE,
-        )?;
-        require(
-            not_negative(self.save_every_minutes),
-            "train.save_every_minutes",
-            &self.save_every_minutes,
-            NOT_NEGATIVE,
         )
     }
 

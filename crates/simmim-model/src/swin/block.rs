@@ -7,8 +7,9 @@ use simmim_autograd::{
     Windows,
 };
 
-use super::config::{BIAS_HIDDEN, BlockConfig, NORM_EPS, SwinVersion, normal};
+use super::config::{BIAS_HIDDEN, BlockConfig, NORM_EPS, SwinVersion};
 use super::window::Window;
+use crate::init::standard;
 use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
 use crate::names::Names;
 
@@ -48,11 +49,12 @@ impl Block {
         let norm1 = Norm::with_scale(names.of("norm1"), config.width, scale);
         let attention = WindowAttention::new(config, names.of("attn"));
         let norm2 = Norm::with_scale(names.of("norm2"), config.width, scale);
+        let normal = config.init.normal(config.width, 1.0);
         let mlp = MlpConfig {
             width: config.width,
             hidden: config.hidden,
-            fc1: normal(),
-            fc2: normal(),
+            fc1: normal,
+            fc2: normal,
         };
         let mlp = Mlp::new(names.of("mlp"), &mlp);
         Self {
@@ -183,8 +185,8 @@ impl PositionBias {
         let mut network = names.of_kind(ParameterKind::PositionNetwork);
         let mut network = network.of("cpb_mlp");
         let layers = [
-            Linear::new(network.of("0"), &[BIAS_HIDDEN, 2], normal()),
-            Linear::without_bias(network.of("2"), &[heads, BIAS_HIDDEN], normal()),
+            Linear::new(network.of("0"), &[BIAS_HIDDEN, 2], standard()),
+            Linear::without_bias(network.of("2"), &[heads, BIAS_HIDDEN], standard()),
         ];
         Self::Network { log_scale, layers }
     }
@@ -193,22 +195,22 @@ impl PositionBias {
 impl WindowAttention {
     fn new(config: &BlockConfig, mut names: Names<'_>) -> Self {
         let (heads, width) = (config.heads, config.width);
+        let normal = config.init.normal(width, 1.0);
         let (bias, qkv) = match config.version {
             SwinVersion::V1 => {
                 let shape = [config.window.table_rows(), heads];
                 let mut table = names.of_kind(ParameterKind::PositionTable);
-                let table = table.add("relative_position_bias_table", &shape, normal());
-                let qkv = Qkv::with_whole_bias(names.here(), width, normal(), config.qkv_bias);
+                let table = table.add("relative_position_bias_table", &shape, standard());
+                let qkv = Qkv::with_whole_bias(names.here(), width, normal, config.qkv_bias);
                 (PositionBias::Table(table), qkv)
             }
             SwinVersion::V2 => {
                 let bias = PositionBias::network(heads, &mut names);
-                let qkv =
-                    Qkv::with_query_value_bias(names.here(), width, normal(), config.qkv_bias);
+                let qkv = Qkv::with_query_value_bias(names.here(), width, normal, config.qkv_bias);
                 (bias, qkv)
             }
         };
-        let projection = Linear::new(names.of("proj"), &[width, width], normal());
+        let projection = Linear::new(names.of("proj"), &[width, width], normal);
         Self {
             heads,
             bias,

@@ -1,9 +1,8 @@
 //! The sizes and choices that make a Swin transformer.
 
-use simmim_autograd::Init;
-
 use super::window::Window;
 use crate::encoder::Role;
+use crate::init::InitRule;
 
 /// ε of the layer norms. Source: PyTorch's default, which the authors' code leaves.
 pub(super) const NORM_EPS: f32 = 1e-5;
@@ -12,15 +11,6 @@ pub(super) const NORM_EPS: f32 = 1e-5;
 ///
 /// Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`, `cpb_mlp`.
 pub(crate) const BIAS_HIDDEN: usize = 512;
-
-/// First values of weights, tokens and tables: deviation 0.02, cut off at ±2, which is practically never.
-pub(super) fn normal() -> Init {
-    Init::TruncatedNormal {
-        std: 0.02,
-        bound: 2.0,
-        gain: 1.0,
-    }
-}
 
 /// Which Swin transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +66,8 @@ pub struct SwinConfig {
     pub role: Role,
     /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
     pub drop_path: f32,
+    /// How first values are drawn: [`InitRule::Standard`] or [`InitRule::Width`], by the width that a layer reads.
+    pub init: InitRule,
 }
 
 impl Default for SwinConfig {
@@ -97,6 +89,7 @@ impl Default for SwinConfig {
             patch_norm: true,
             role: Role::PreTrain,
             drop_path: 0.0,
+            init: InitRule::Standard,
         }
     }
 }
@@ -185,6 +178,7 @@ impl SwinConfig {
             // Cut off rather than rounded, as Python's `int` does in the authors' code.
             hidden: (width as f64 * self.mlp_ratio) as usize,
             qkv_bias: self.qkv_bias,
+            init: self.init,
             window: self.window_at(self.image_size, stage),
             learned_window: self.learned_window(stage),
         }
@@ -211,6 +205,8 @@ pub(super) struct BlockConfig {
     /// Values between the two layers of the MLP.
     pub(super) hidden: usize,
     pub(super) qkv_bias: bool,
+    /// How first values are drawn.
+    pub(super) init: InitRule,
     /// The windows of blocks with even numbers.
     pub(super) window: Window,
     /// The side of the window that the position biases of the second version were learned with.

@@ -3,10 +3,11 @@
 use simmim_autograd::{Layer, Permutation, Tape, Var};
 
 use super::block::Place;
-use super::config::{BlockConfig, NORM_EPS, TokenGrid, normal, usual_window};
+use super::config::{BlockConfig, NORM_EPS, TokenGrid, usual_window};
 use super::merging::squares;
 use super::stage::{Stage, places};
 use super::window::Window;
+use crate::init::{InitRule, standard};
 use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
 use crate::names::Names;
@@ -72,7 +73,7 @@ impl InverseSwin {
     ) -> Self {
         let shape = [size.width << (N_STAGES - 1), features.width];
         Self {
-            embedding: Linear::new(names.of("embed"), &shape, normal()),
+            embedding: Linear::new(names.of("embed"), &shape, standard()),
             stages: stages(size, features.grid, &mut names),
             norm: Norm::new(names.of("norm"), size.width),
             grid: features.grid,
@@ -133,6 +134,7 @@ fn stages(
             heads: size.heads()[N_STAGES - 1 - i],
             hidden: MLP_RATIO * tokens.width,
             qkv_bias: true,
+            init: InitRule::Standard,
             window,
             learned_window: window.side,
         };
@@ -162,7 +164,7 @@ impl Expanding {
         let expansion = names.of("expansion");
         Self {
             grid,
-            expansion: Linear::without_bias(expansion, &[2 * width, width], normal()),
+            expansion: Linear::without_bias(expansion, &[2 * width, width], standard()),
             norm: Norm::new(names.of("norm"), width / 2),
             order: Kept::default(),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use simmim_autograd::{Device, Permutation, Tape, Var};
 
-use super::config::{NORM_EPS, SwinVersion, TokenGrid, normal};
+use super::config::{NORM_EPS, SwinConfig, SwinVersion, TokenGrid};
 use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
 use crate::names::Names;
@@ -25,10 +25,12 @@ impl Merging {
     ///
     /// Source: microsoft/SimMIM `models/swin_transformer.py`, `PatchMerging`; microsoft/Swin-Transformer
     /// `models/swin_transformer_v2.py`.
-    pub(super) fn new(version: SwinVersion, from: TokenGrid, mut names: Names<'_>) -> Self {
+    pub(super) fn new(config: &SwinConfig, from: TokenGrid, mut names: Names<'_>) -> Self {
         let TokenGrid { grid, width } = from;
+        let version = config.version;
         let shape = [2 * width, 4 * width];
-        let reduction = Linear::without_bias(names.of("reduction"), &shape, normal());
+        let normal = config.init.normal(4 * width, 1.0);
+        let reduction = Linear::without_bias(names.of("reduction"), &shape, normal);
         let norm_width = match version {
             SwinVersion::V1 => 4 * width,
             SwinVersion::V2 => 2 * width,

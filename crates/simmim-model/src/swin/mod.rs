@@ -13,7 +13,7 @@ mod window;
 
 use simmim_autograd::{Layer, ParameterId, ParameterKind, ParameterSpecs, Tape, Tensor, Var};
 
-use self::config::{NORM_EPS, SwinConfig, normal};
+use self::config::{NORM_EPS, SwinConfig};
 use self::merging::Merging;
 use self::stage::{Stage, places};
 use crate::encoder::{Encoder, Role};
@@ -43,9 +43,10 @@ impl Swin {
         config.assert_fits();
         let mut names = Names::new(specs, prefix, Layer::Embedding);
         let width = config.width;
+        let normal = config.init.normal(width, 1.0);
         let mask_token = (config.role == Role::PreTrain).then(|| {
             let mut names = names.of_kind(ParameterKind::MaskToken);
-            names.add("mask_token", &[1, 1, width], normal())
+            names.add("mask_token", &[1, 1, width], normal)
         });
         let patch = [width, config.channels, config.patch_px, config.patch_px];
         // The authors' code leaves this layer as PyTorch makes it; its own rule is for the linear layers of blocks.
@@ -59,7 +60,7 @@ impl Swin {
         let positions = config.absolute_positions.then(|| {
             let [h, w] = config.stage_grid(0);
             let mut names = names.of_kind(ParameterKind::AbsolutePositions);
-            names.add("absolute_pos_embed", &[1, h * w, width], normal())
+            names.add("absolute_pos_embed", &[1, h * w, width], normal)
         });
         let stages = stages(config, &mut names);
         let norm = Norm::new(names.of("norm"), config.stage_width(n_stages - 1));
@@ -89,7 +90,7 @@ fn stages(config: &SwinConfig, names: &mut Names<'_>) -> Vec<(Stage, Option<Merg
         let merging = (i < last).then(|| {
             let mut names = names.in_layer(layer);
             let from = config.stage_tokens(i);
-            Merging::new(config.version, from, names.of("downsample"))
+            Merging::new(config, from, names.of("downsample"))
         });
         stages.push((stage, merging));
     }

@@ -3,19 +3,8 @@
 use simmim_autograd::Init;
 
 use crate::encoder::Role;
+use crate::init::InitRule;
 use crate::positions::RelativePositions;
-
-/// The standard deviation of first values.
-const INIT_STD: f32 = 0.02;
-
-/// Where the normal distribution of first values is cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InitRule {
-    /// At ±2, which is a hundred standard deviations: timm's default, practically not at all.
-    Standard,
-    /// At one standard deviation, as the authors' pre-training model computes it.
-    Paper,
-}
 
 /// Everything that a vision transformer's geometry and arithmetic depend on.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +39,7 @@ pub struct VitConfig {
     pub role: Role,
     /// ε of the layer norms.
     pub norm_eps: f32,
-    /// Where first values are cut off.
+    /// How first values are drawn.
     pub init: InitRule,
 }
 
@@ -110,14 +99,6 @@ impl VitConfig {
 
     /// First values of weights, tokens and vectors of positions, all multiplied by `gain`.
     pub(crate) fn normal(&self, gain: f32) -> Init {
-        let bound = match self.init {
-            InitRule::Standard => 2.0,
-            InitRule::Paper => INIT_STD,
-        };
-        Init::TruncatedNormal {
-            std: INIT_STD,
-            bound,
-            gain,
-        }
+        self.init.normal(self.width, gain)
     }
 }

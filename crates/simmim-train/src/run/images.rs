@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use simmim_collective::Collective;
 use simmim_config::auto::{self, WARMUP_SHARE};
+use simmim_config::keys::Train;
 use simmim_config::{Memory, RawConfig};
 use simmim_data::{
     BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation, Reporter, Survey,
@@ -115,7 +116,29 @@ pub(crate) fn fit_to_images(
         ));
         config.train.warmup_epochs = warmup;
     }
+    lengthen(&mut config.train, n_train, notes);
     Ok(config)
+}
+
+/// Multiplies what counts in epochs until the run has the steps that it needs.
+fn lengthen(train: &mut Train, n_train: usize, notes: &mut Vec<String>) {
+    let steps_per_epoch = (n_train / train.batch_size).max(1);
+    let factor = train
+        .min_steps
+        .div_ceil(steps_per_epoch.saturating_mul(train.epochs));
+    if factor < 2 {
+        return;
+    }
+    let asked = train.epochs;
+    train.epochs = asked.saturating_mul(factor);
+    train.warmup_epochs *= factor as f64;
+    train.validate_every_epochs = train.validate_every_epochs.saturating_mul(factor);
+    train.save_every_epochs = train.save_every_epochs.saturating_mul(factor);
+    notes.push(format!(
+        "{} epochs in place of {asked}: {n_train} images are {steps_per_epoch} steps an epoch, and \
+         train.min_steps asks for {} in all",
+        train.epochs, train.min_steps
+    ));
 }
 
 impl Images {
@@ -159,5 +182,38 @@ impl Images {
             ));
         }
         notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_images_are_seen_more_often_until_the_steps_are_enough() {
+        let lengthened = |n_train: usize| {
+            let mut train = Train {
+                epochs: 20,
+                batch_size: 32,
+                min_steps: 2000,
+                warmup_epochs: 1.0,
+                validate_every_epochs: 2,
+                save_every_epochs: 1,
+                ..Train::default()
+            };
+            let mut notes = Vec::new();
+            lengthen(&mut train, n_train, &mut notes);
+            (train, notes)
+        };
+        // 9 steps an epoch: 180 of 2,000, so 12 times as many.
+        let (few, notes) = lengthened(300);
+        assert_eq!((few.epochs, few.warmup_epochs), (240, 12.0));
+        assert_eq!((few.validate_every_epochs, few.save_every_epochs), (24, 12));
+        assert!(notes[0].contains("240 epochs in place of 20"), "{notes:?}");
+        let (many, notes) = lengthened(5000);
+        assert_eq!((many.epochs, many.warmup_epochs), (20, 1.0));
+        assert!(notes.is_empty(), "{notes:?}");
+        // An epoch has one step at least, even of an image that is less than a batch.
+        assert_eq!(lengthened(1).0.epochs, 2000);
     }
 }

@@ -41,14 +41,9 @@ impl Job {
             });
         }
         let config = RawConfig::from_layers(&[Layer::file(&path)?])?;
-        // The recipe's name is for people only: a run goes on without it.
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let recipe = text
-            .lines()
-            .find_map(|line| line.strip_prefix(RECIPE_COMMENT))
-            .unwrap_or("unknown");
         Ok(Self {
-            recipe: recipe.to_owned(),
+            // The recipe's name is for people only: a run goes on without it.
+            recipe: recipe_of(out).unwrap_or_else(|| "unknown".to_owned()),
             config,
             out: out.to_owned(),
             mode: Mode::Resume,
@@ -74,6 +69,15 @@ impl Job {
             error => error,
         })
     }
+}
+
+/// The name of the recipe that the run in a folder began with, where there is one.
+pub fn recipe_of(run: &Path) -> Option<String> {
+    let text = fs::read_to_string(run.join("config.toml")).ok()?;
+    let mut lines = text.lines();
+    lines
+        .find_map(|line| line.strip_prefix(RECIPE_COMMENT))
+        .map(str::to_owned)
 }
 
 /// How a run ended.

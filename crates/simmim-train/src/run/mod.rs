@@ -18,7 +18,7 @@ use crate::error::Error;
 pub(crate) use found::Found;
 pub use images::Images;
 pub(crate) use images::{divide, fit_to_images, survey};
-pub use job::{Job, Outcome};
+pub use job::{Job, Outcome, recipe_of};
 pub(crate) use session::{Prepared, Session};
 pub(crate) use shared_file::{SharedFile, told_by_first};
 

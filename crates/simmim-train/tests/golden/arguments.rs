@@ -54,6 +54,7 @@ pub(crate) fn swin_config(config: &Value, version: SwinVersion) -> SwinConfig {
         patch_norm: arguments.flag("patch_norm", true),
         role: Role::PreTrain,
         drop_path: 0.0,
+        init: InitRule::Standard,
     }
 }
 

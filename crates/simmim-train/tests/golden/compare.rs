@@ -1,4 +1,4 @@
-//! Everything that a golden file holds, computed and compared.
+//! Everything that a golden file holds, computed.
 
 use std::collections::BTreeSet;
 
@@ -11,23 +11,34 @@ use simmim_model::{
     exempt_from_decay,
 };
 
-use crate::errors::Errors;
+use crate::errors::{Computed, Errors};
 use crate::file::Golden;
 
 impl Golden {
-    /// Compares everything that a file of this kind holds.
+    /// How far everything that a file of this kind holds is from what is computed here.
     pub(crate) fn compare(&self) -> Errors {
-        match self.kind() {
-            "vit_pretrain" | "swin_pretrain" | "swinv2_pretrain" => self.compare_pretraining(),
-            "vit_finetune" | "swin_finetune" | "vit_attentive" => self.compare_fine_tuning(),
+        match self.computed() {
+            Some(found) => Errors::between(&found, |tensor| self.values(tensor)),
             // Fails, and lets the other files have their line.
-            other => Errors::nothing(&format!("nothing: the kind `{other}` is not known here")),
+            None => Errors::nothing(&format!(
+                "nothing: the kind `{}` is not known here",
+                self.kind()
+            )),
+        }
+    }
+
+    /// Everything that a file of this kind holds, from its parameters and inputs; none for a kind that is not known here.
+    pub(crate) fn computed(&self) -> Option<Computed> {
+        match self.kind() {
+            "vit_pretrain" | "swin_pretrain" | "swinv2_pretrain" => Some(self.pre_trained()),
+            "vit_finetune" | "swin_finetune" | "vit_attentive" => Some(self.fine_tuned()),
+            _ => None,
         }
     }
 
     /// Logits, loss, gradients and layers of a classifier.
-    fn compare_fine_tuning(&self) -> Errors {
-        let mut errors = Errors::default();
+    fn fine_tuned(&self) -> Computed {
+        let mut found = Computed::new();
         let config = self.json("config");
         let targets = self.tensor("input.target");
         let mut specs = ParameterSpecs::default();
@@ -44,18 +55,14 @@ impl Golden {
         let parameters = self.parameters(specs);
         let mut tape = Tape::recording(&parameters);
         let logits = model.logits(&mut tape, &self.tensor("input.image"));
-        errors.see(
-            "output.logits",
-            &logits.tensor().to_vec(),
-            &self.values("output.logits"),
-        );
+        found.insert("output.logits".to_owned(), logits.tensor().to_vec());
         let factor = 1.0 / targets.shape()[0] as f32;
         let loss = tape.label_loss(&logits, &targets, LabelLoss::SoftCrossEntropy, factor);
         let value = loss.tensor().to_vec();
-        errors.see("output.loss", &value, &self.values("output.loss"));
+        found.insert("output.loss".to_owned(), value);
         let mut gradients = Gradients::new(&parameters);
         tape.backward(loss, &mut gradients);
-        self.compare_gradients(&parameters, &gradients, &mut errors);
+        see_gradients(&parameters, &gradients, &mut found);
         let layers = self.json("layers");
         let n_blocks = model.encoder().n_blocks();
         for (_, spec, _) in parameters.iter() {
@@ -64,11 +71,11 @@ impl Golden {
                 .expect("every parameter has a layer");
             assert_eq!(spec.layer.number(n_blocks) as u64, layer, "{}", spec.name);
         }
-        errors
+        found
     }
 
-    fn compare_pretraining(&self) -> Errors {
-        let mut errors = Errors::default();
+    fn pre_trained(&self) -> Computed {
+        let mut found = Computed::new();
         let (model, specs) = self.model();
         let mut parameters = self.parameters(specs);
         let images = self.tensor("input.image");
@@ -83,7 +90,7 @@ impl Golden {
             images: &images,
             hiding: &hiding,
         };
-        self.compare_values(&model, &parameters, input, &mut errors);
+        see_values(&model, &parameters, input, &mut found);
 
         let mut trajectory = Trajectory::default();
         let mut optimiser = self.optimiser(&model, &parameters);
@@ -94,26 +101,14 @@ impl Golden {
             trajectory.losses.push(loss.tensor().item());
             tape.backward(loss, &mut gradients);
             if step == 0 {
-                errors.see(
-                    "output.loss",
-                    &trajectory.losses,
-                    &self.values("output.loss"),
-                );
-                self.compare_gradients(&parameters, &gradients, &mut errors);
+                found.insert("output.loss".to_owned(), trajectory.losses.clone());
+                see_gradients(&parameters, &gradients, &mut found);
             }
             let norm = optimiser.step(&mut parameters, &gradients, 1e-3);
             trajectory.norms.push(norm as f32);
         }
-        errors.see(
-            "train.losses",
-            &trajectory.losses,
-            &self.values("train.losses"),
-        );
-        errors.see(
-            "train.grad_norms",
-            &trajectory.norms,
-            &self.values("train.grad_norms"),
-        );
+        found.insert("train.losses".to_owned(), trajectory.losses);
+        found.insert("train.grad_norms".to_owned(), trajectory.norms);
         // Not every file holds every parameter after the steps: golden/README.md says why.
         let stored: BTreeSet<&str> = self.archive.names().collect();
         for (_, spec, tensor) in parameters.iter() {
@@ -121,48 +116,9 @@ impl Golden {
             if !stored.contains(name.as_str()) {
                 continue;
             }
-            errors.see(&name, &tensor.to_vec(), &self.values(&name));
+            found.insert(name, tensor.to_vec());
         }
-        errors
-    }
-
-    fn compare_values(
-        &self,
-        model: &MaskedImageModel,
-        parameters: &Parameters,
-        input: Input<'_>,
-        errors: &mut Errors,
-    ) {
-        let Input { images, hiding } = input;
-        let mut tape = Tape::inference(parameters);
-        let features = model.features(&mut tape, images, hiding);
-        let expected = self.archive.array("output.features").expect("features");
-        errors.see(
-            "output.features",
-            &channels_first(features.tensor()),
-            &expected.values,
-        );
-        let reconstruction = model.reconstruct(&mut tape, images, hiding);
-        errors.see(
-            "output.reconstruction",
-            &reconstruction.to_vec(),
-            &self.values("output.reconstruction"),
-        );
-    }
-
-    fn compare_gradients(
-        &self,
-        parameters: &Parameters,
-        gradients: &Gradients,
-        errors: &mut Errors,
-    ) {
-        for (id, spec, _) in parameters.iter() {
-            let name = format!("grad.{}", spec.name);
-            let gradient = gradients
-                .get(id)
-                .unwrap_or_else(|| panic!("{name}: no gradient"));
-            errors.see(&name, &gradient.to_vec(), &self.values(&name));
-        }
+        found
     }
 
     /// AdamW as the file's `optim` says, over the groups of the authors' rule.
@@ -198,6 +154,33 @@ impl Golden {
             clip_norm: Some(0.5),
         };
         AdamW::new(parameters, groups, settings)
+    }
+}
+
+fn see_values(
+    model: &MaskedImageModel,
+    parameters: &Parameters,
+    input: Input<'_>,
+    found: &mut Computed,
+) {
+    let Input { images, hiding } = input;
+    let mut tape = Tape::inference(parameters);
+    let features = model.features(&mut tape, images, hiding);
+    found.insert(
+        "output.features".to_owned(),
+        channels_first(features.tensor()),
+    );
+    let reconstruction = model.reconstruct(&mut tape, images, hiding);
+    found.insert("output.reconstruction".to_owned(), reconstruction.to_vec());
+}
+
+fn see_gradients(parameters: &Parameters, gradients: &Gradients, found: &mut Computed) {
+    for (id, spec, _) in parameters.iter() {
+        let name = format!("grad.{}", spec.name);
+        let gradient = gradients
+            .get(id)
+            .unwrap_or_else(|| panic!("{name}: no gradient"));
+        found.insert(name, gradient.to_vec());
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use simmim_autograd::{Device, ParameterSpecs, Parameters, PixelLoss, Precision, Tensor};
-use simmim_checkpoint::Archive;
+use simmim_checkpoint::{Archive, Array};
 use simmim_cpu::CpuDevice;
 use simmim_model::{
     EncoderConfig, MaskedImageModel, Objective, Role, SwinConfig, SwinVersion, Target, VitConfig,
 };
+use simmim_random::{Purpose, Stream};
 
 use crate::arguments::{swin_config, vit_config};
 
@@ -23,6 +24,17 @@ const BUFFERS: [&str; 3] = [
 pub(crate) struct Golden {
     pub(crate) archive: Archive,
     pub(crate) device: Arc<dyn Device>,
+    /// By how much parameters and images are moved, and the seed of the moves; none where they are the file's own.
+    moved: Option<Moved>,
+}
+
+/// How numbers are moved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moved {
+    /// The largest relative distance.
+    pub(crate) by: f64,
+    /// The seed of the distances.
+    pub(crate) seed: u64,
 }
 
 impl Golden {
@@ -30,7 +42,19 @@ impl Golden {
     pub(crate) fn open(path: &Path, precision: Precision) -> Self {
         let archive = Archive::open(path).unwrap_or_else(|e| panic!("{e}"));
         let device = Arc::new(CpuDevice::with_precision(precision));
-        Self { archive, device }
+        Self {
+            archive,
+            device,
+            moved: None,
+        }
+    }
+
+    /// The same model and images with every number moved a little, so that other roundings happen.
+    pub(crate) fn moved(self, moved: Moved) -> Self {
+        Self {
+            moved: Some(moved),
+            ..self
+        }
     }
 
     pub(crate) fn json(&self, key: &str) -> Value {
@@ -43,15 +67,26 @@ impl Golden {
     }
 
     pub(crate) fn values(&self, name: &str) -> Vec<f32> {
-        self.archive
-            .array(name)
-            .unwrap_or_else(|e| panic!("{e}"))
-            .values
+        self.array(name).values
     }
 
     pub(crate) fn tensor(&self, name: &str) -> Tensor {
-        let array = self.archive.array(name).unwrap_or_else(|e| panic!("{e}"));
+        let array = self.array(name);
         Tensor::from_slice(&self.device, &array.shape, &array.values)
+    }
+
+    /// The array of that name, parameters and images moved where that is asked.
+    fn array(&self, name: &str) -> Array {
+        let mut array = self.archive.array(name).unwrap_or_else(|e| panic!("{e}"));
+        let is_moved = name.starts_with("param.") || name == "input.image";
+        if let Some(moved) = self.moved.filter(|_| is_moved) {
+            let number = u64::from(crc32c::crc32c(name.as_bytes()));
+            let mut draws = Stream::new(moved.seed, Purpose::Init).at(0, number);
+            for value in &mut array.values {
+                *value *= (1.0 + draws.uniform(-moved.by, moved.by)) as f32;
+            }
+        }
+        array
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -97,10 +132,7 @@ impl Golden {
         sorted.sort_unstable();
         assert_eq!(sorted, stored, "parameter names");
         for name in &names {
-            let array = self
-                .archive
-                .array(&format!("param.{name}"))
-                .expect("just listed");
+            let array = self.array(&format!("param.{name}"));
             parameters
                 .set(name, &array.shape, &array.values)
                 .unwrap_or_else(|e| panic!("{e}"));

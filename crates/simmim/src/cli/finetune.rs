@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use clap::Args;
 use simmim_collective::Alone;
 use simmim_config::recipe::find;
-use simmim_config::{Layer, RawConfig};
+use simmim_config::{Layer, RawConfig, auto};
 use simmim_data::absolute_spec;
 use simmim_train::finetune::{finetune, source_layer};
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Mode, Outcome};
+use simmim_train::{Job, Mode, Outcome, recipe_of};
 
 use super::failure::Usage;
 use super::pretrain::shell_word;
@@ -20,7 +20,7 @@ use super::resume::{self, Held};
 use super::sources::data_path;
 use super::{Talk, failure, interrupt, json, output};
 
-/// The recipe that every fine-tuning starts from, unless another is named.
+/// The recipe that every recipe of fine-tuning stands on, unless it extends another.
 const BASE: &str = "finetune";
 /// In place of a run: no weights.
 const SCRATCH: &str = "scratch";
@@ -44,7 +44,8 @@ pub(crate) struct FineTuneArgs {
     /// A run of `simmim pretrain`, one of its checkpoints, other weights as safetensors, or "scratch".
     #[arg(long, value_name = "RUN|FILE|scratch")]
     from: Option<String>,
-    /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file [default: finetune].
+    /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file [default: by the size of the network,
+    /// finetune-small or finetune].
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
     /// Set one key; can be repeated. `simmim recipes keys` lists the keys.
@@ -106,8 +107,8 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
             resume::refuse_settings(&args.set)?;
             resume::job(run, args.data.as_deref())?
         }
-        (None, Some(out)) if args.auto_resume => continued(args, out)?,
-        _ => new_job(args)?,
+        (None, Some(out)) if args.auto_resume => continued(args, out, &mut progress)?,
+        _ => new_job(args, &mut progress)?,
     };
     let stop = interrupt::stop_flag(&progress)?;
     let outcome = finetune(&job, &mut progress, &stop);
@@ -119,10 +120,10 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
 }
 
 /// The run in `out`, if there is one to go on with.
-fn continued(args: &FineTuneArgs, out: &Path) -> anyhow::Result<Job> {
+fn continued(args: &FineTuneArgs, out: &Path, progress: &mut Progress) -> anyhow::Result<Job> {
     let held = Held::by(out)?;
     if held != Held::Run {
-        let mut job = new_job(args)?;
+        let mut job = new_job(args, progress)?;
         if held == Held::Unbegun {
             job.mode = Mode::Overwrite;
         }
@@ -131,7 +132,8 @@ fn continued(args: &FineTuneArgs, out: &Path) -> anyhow::Result<Job> {
     let mut layers = vec![resume::asked(out)?];
     let before = RawConfig::from_fine_tuning(&layers)?;
     // What the encoder says of itself is among what was asked: its file may be gone.
-    layers.extend(recipe_layers(args.recipe.as_deref())?.1);
+    let recipe = args.recipe.clone().or_else(|| begun_with(out));
+    layers.extend(recipe_layers(recipe.as_deref(), &layers)?.layers);
     layers.extend(overrides(args, from(args)?)?);
     resume::require_same(out, &before, &RawConfig::from_fine_tuning(&layers)?)?;
     resume::job(out, args.data.as_deref())
@@ -146,10 +148,15 @@ fn from(args: &FineTuneArgs) -> Result<&str, Usage> {
     })
 }
 
-fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
+fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> {
     let from = from(args)?;
-    let source = Path::new(from);
-    let (name, mut layers) = layers(source, args.recipe.as_deref())?;
+    let below = below(Path::new(from), args.recipe.as_deref())?;
+    if let Some(reason) = &below.reason {
+        progress.note(reason);
+    }
+    let Below {
+        name, mut layers, ..
+    } = below;
     layers.extend(overrides(args, from)?);
     let mut config = RawConfig::from_fine_tuning(&layers)?;
     config.data.path = Some(data_path(args.data.as_deref(), &config)?);
@@ -168,36 +175,79 @@ fn new_job(args: &FineTuneArgs) -> anyhow::Result<Job> {
     })
 }
 
-/// The layers below what the command line sets, and the recipe's name: what the encoder's own checkpoint says of it, and the
-/// recipe, which stands on the one that every fine-tuning begins with.
-pub(crate) fn layers(from: &Path, recipe: Option<&str>) -> anyhow::Result<(String, Vec<Layer>)> {
+/// The layers below what the command line sets.
+pub(crate) struct Below {
+    /// The name of the recipe.
+    pub(crate) name: String,
+    /// The lowest first.
+    pub(crate) layers: Vec<Layer>,
+    /// Why this recipe, where none was named.
+    pub(crate) reason: Option<String>,
+}
+
+/// What the encoder's own checkpoint says of it, and the recipe, which stands on the one that every fine-tuning begins with.
+pub(crate) fn below(from: &Path, recipe: Option<&str>) -> anyhow::Result<Below> {
     let mut layers = Vec::new();
     // The lowest layer: the recipe and the user may change what the encoder was trained with.
     if from != Path::new(SCRATCH) {
         layers.extend(source_layer(from)?);
     }
-    let (name, own) = recipe_layers(recipe)?;
-    layers.extend(own);
-    Ok((name, layers))
+    let of_recipe = recipe_layers(recipe, &layers)?;
+    layers.extend(of_recipe.layers);
+    Ok(Below {
+        layers,
+        ..of_recipe
+    })
 }
 
-/// The layers of a recipe of fine-tuning, and its name.
-fn recipe_layers(recipe: Option<&str>) -> anyhow::Result<(String, Vec<Layer>)> {
+/// The recipe that a run in this folder began with, if it is one that is chosen: later versions may choose another.
+pub(crate) fn begun_with(run: &Path) -> Option<String> {
+    recipe_of(run).filter(|name| auto::FINE_TUNING_RECIPES.contains(&name.as_str()))
+}
+
+/// The layers of a recipe of fine-tuning: of the one that is named, else of the one that suits the encoder that the layers
+/// below describe.
+fn recipe_layers(recipe: Option<&str>, encoder: &[Layer]) -> anyhow::Result<Below> {
     let mut layers = Vec::new();
-    let (name, own) = Layer::recipe(recipe.unwrap_or(BASE))?;
+    let base = find(BASE)?.layer()?;
+    let (recipe, reason) = if let Some(recipe) = recipe {
+        (recipe, None)
+    } else {
+        let described: Vec<Layer> = encoder.iter().chain([&base]).cloned().collect();
+        let choice = auto::choose_fine_tuning(&RawConfig::from_fine_tuning(&described)?)?;
+        (choice.recipe, Some(choice.reason))
+    };
+    let (name, own) = Layer::recipe(recipe)?;
     // One that extends a recipe is whole, and hides what is below it.
     if name != BASE && own.base().is_none() {
-        layers.push(find(BASE)?.layer()?);
+        layers.push(base);
     }
     layers.push(own);
-    Ok((name, layers))
+    Ok(Below {
+        name,
+        layers,
+        reason,
+    })
+}
+
+/// The layers of `--set`. Who gives a length of the run asks for that, and for no longer one.
+pub(crate) fn set_layers(set: &[String]) -> anyhow::Result<Vec<Layer>> {
+    let names = |key: &str| {
+        let mut keys = set.iter().filter_map(|text| text.split('=').next());
+        keys.any(|name| name.trim() == key)
+    };
+    let mut layers = Vec::new();
+    if names("train.epochs") || names("train.max_steps") {
+        layers.push(Layer::set("train.min_steps=0")?);
+    }
+    for assignment in set {
+        layers.push(Layer::set(assignment)?);
+    }
+    Ok(layers)
 }
 
 fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
-    let mut layers = Vec::new();
-    for assignment in &args.set {
-        layers.push(Layer::set(assignment)?);
-    }
+    let mut layers = set_layers(&args.set)?;
     // An option that is not given sets nothing, so that the recipe's value stays.
     let mut set = |key: &str, value: Option<String>| -> anyhow::Result<()> {
         if let Some(value) = value {

@@ -1,10 +1,11 @@
 //! `simmim lowshot`: does the pre-training help where labels are few?
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use simmim_config::{Layer, RawConfig};
+use simmim_config::{Layer, RawConfig, auto};
 use simmim_data::absolute_spec;
 use simmim_sweep::Summary;
 use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot, warnings};
@@ -76,17 +77,30 @@ pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
         return Err(Usage::new("--seeds is 0", "use at least one run for each share").into());
     }
     let mut progress = Progress::new(talk);
-    let comparison = comparison(args)?;
+    let comparison = comparison(args, &mut progress)?;
     let stop = interrupt::stop_flag(&progress)?;
     let summary = lowshot(&comparison, &mut progress, &stop);
     progress.finish();
     report(&summary?, &progress, talk)
 }
 
-fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
-    let (name, mut layers) = finetune::layers(Path::new(&args.from), args.recipe.as_deref())?;
-    let all = args.set.iter().map(|text| Layer::set(text));
-    layers.extend(all.collect::<Result<Vec<_>, _>>()?);
+/// The recipe of a comparison that was begun without one in this folder.
+fn begun_with(out: &Path) -> Option<String> {
+    let runs = fs::read_dir(out.join("runs")).ok()?;
+    runs.flatten()
+        .find_map(|run| finetune::begun_with(&run.path()))
+}
+
+fn comparison(args: &LowShotArgs, progress: &mut Progress) -> anyhow::Result<LowShot> {
+    let recipe = args.recipe.clone().or_else(|| begun_with(&args.out));
+    let below = finetune::below(Path::new(&args.from), recipe.as_deref())?;
+    if let Some(reason) = &below.reason {
+        progress.note(reason);
+    }
+    let finetune::Below {
+        name, mut layers, ..
+    } = below;
+    layers.extend(finetune::set_layers(&args.set)?);
     let from = absolute_spec(&args.from)?;
     // Over --set, which must not lead the runs to another encoder.
     layers.push(Layer::set(&format!("finetune.from={from}"))?);
@@ -97,8 +111,11 @@ fn comparison(args: &LowShotArgs) -> anyhow::Result<LowShot> {
     };
     // Before the settings of the runs from scratch lie over the common ones.
     let pretrained = configured(&layers)?;
-    let of_scratch = args.set_scratch.iter().map(|text| Layer::set(text));
-    layers.extend(of_scratch.collect::<Result<Vec<_>, _>>()?);
+    if name == auto::FINE_TUNING_RECIPES[0] {
+        // Fresh weights have nothing to keep: all layers learn at the full rate. The authors' recipe stays as it was.
+        layers.push(Layer::set("finetune.layer_decay=1")?);
+    }
+    layers.extend(finetune::set_layers(&args.set_scratch)?);
     let scratch = configured(&layers)?;
     let data = pretrained.data.path.clone().unwrap_or_default();
     let test = args.test.as_deref().map(absolute_spec).transpose()?;

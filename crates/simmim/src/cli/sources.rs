@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use simmim_config::{Layer, Memory, RawConfig, auto};
 use simmim_data::{DataSet, ImageSample, Only, Opening, Reporter, Survey, absolute_spec};
+use simmim_device::DeviceChoice;
 use simmim_train::observer::tell_looking;
 
 use super::failure::Usage;
@@ -119,7 +120,12 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
     let survey = Survey::of(&data, SURVEYED, &config.decode_settings(), &reporter)?;
     let cores = available_parallelism().map_or(1, NonZero::get);
     let memory = Memory::found();
-    let mut choice = auto::choose(&survey, cores, memory.map(|memory| memory.bytes));
+    let machine = auto::Machine {
+        cores,
+        memory_bytes: memory.map(|memory| memory.bytes),
+        precision: simmim_backend::fastest_precision(DeviceChoice::Auto),
+    };
+    let mut choice = auto::choose(&survey, machine);
     progress.note("no --recipe: chosen from the images and this machine:");
     for reason in &choice.reasons {
         progress.note(&format!("  {reason}"));

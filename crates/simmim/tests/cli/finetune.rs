@@ -405,3 +405,30 @@ fn several_labels_an_image_are_learned_and_measured() {
     );
     assert!(sandbox.path("scores/classes.csv").is_file());
 }
+
+#[test]
+fn without_a_recipe_a_small_network_gets_the_one_for_small_networks_and_steps_enough() {
+    let sandbox = pretrained(20);
+    let words = "finetune --data labelled --from run --out labels --set train.min_steps=30 --set train.batch_size=12";
+    let ran = sandbox.simmim(words).ok();
+    assert!(
+        ran.stderr
+            .contains("no --recipe: `finetune-small`, for a small network"),
+        "{ran:?}"
+    );
+    // 54 images, four steps an epoch, ten epochs would do: the recipe's twenty stay.
+    let config = fs::read_to_string(sandbox.path("labels/config.toml")).unwrap();
+    assert!(config.contains("epochs = 20\n"), "{config}");
+    let words = "finetune --data labelled --from run --out longer --set train.min_steps=100 --set train.batch_size=27";
+    let ran = sandbox.simmim(words).ok();
+    assert!(
+        ran.stderr
+            .contains("60 epochs in place of 20: 54 images are 2 steps an epoch"),
+        "{ran:?}"
+    );
+    // Who gives a length gets it.
+    let words = format!("finetune --data labelled --from run --out short {PLAIN}");
+    sandbox.simmim(&words).ok();
+    let config = fs::read_to_string(sandbox.path("short/config.toml")).unwrap();
+    assert!(config.contains("epochs = 12\n"), "{config}");
+}

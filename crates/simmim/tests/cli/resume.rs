@@ -291,7 +291,7 @@ fn a_run_goes_on_with_images_that_were_moved_to_the_same_bits() {
 #[test]
 fn a_fine_tuning_goes_on_by_the_same_command_and_with_images_that_were_moved() {
     let sandbox = Sandbox::with_labels(6);
-    let run = "finetune --from scratch --data labelled --set data.image_size=32 --set model.variant=vit-t/8 \
+    let run = "finetune --recipe finetune --from scratch --data labelled --set data.image_size=32 --set model.variant=vit-t/8 \
         --set model.width=24 --set model.depth=1 --set model.heads=2 --set train.epochs=3 --set train.batch_size=2 \
         --set train.threads=1";
     sandbox.simmim(&format!("{run} --out whole")).ok();

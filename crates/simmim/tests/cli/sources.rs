@@ -128,7 +128,7 @@ fn without_a_recipe_the_choice_is_told_with_its_reasons() {
     for text in [
         "chosen from the images",
         "hidden in cells of",
-        "vit-t/4: 6 images",
+        "vit-t of 6 blocks: 6 images",
         "epochs in steps of",
     ] {
         assert!(ran.stderr.contains(text), "no `{text}` in {ran:?}");
