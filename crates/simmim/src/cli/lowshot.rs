@@ -40,7 +40,8 @@ pub(crate) struct LowShotArgs {
     /// Runs for each share and start.
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: u64,
-    /// A recipe of fine-tuning: a name that `simmim recipes` lists, or a TOML file [default: finetune].
+    /// A recipe of fine-tuning: a name that `simmim recipes` lists, or a TOML file [default: by the size of the network,
+    /// finetune-small or finetune].
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
     /// Set one key for all runs; can be repeated.
