@@ -326,7 +326,7 @@ fn of_sample(survey: &Survey) -> String {
 }
 
 /// A line where images have pages that are not read.
-fn describe_pages(survey: &Survey, pages: Pages) -> Option<String> {
+pub fn describe_pages(survey: &Survey, pages: Pages) -> Option<String> {
     let stacks = survey.pages.iter().filter(|(n_pages, _)| **n_pages > 1);
     let n_images: usize = stacks.map(|(_, n_images)| n_images).sum();
     let (most, _) = survey.pages.last_key_value()?;

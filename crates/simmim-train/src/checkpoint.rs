@@ -138,8 +138,8 @@ fn write<T: Task>(
 /// What the file says of its run.
 ///
 /// # Errors
-/// [`Error::NoMetadata`] when another program wrote it; [`Error::Metadata`] or [`Error::Config`] when what
-/// it says cannot be read.
+/// [`Error::NoMetadata`] when another program wrote it; [`Error::Metadata`], [`Error::Config`] or [`Error::StoredConfig`] when what
+/// it says cannot be read or used.
 pub fn origin(archive: &Archive) -> Result<Origin, Error> {
     let path = archive.path().to_owned();
     let text = |key: &'static str| {
@@ -152,7 +152,10 @@ pub fn origin(archive: &Archive) -> Result<Origin, Error> {
     let config = Layer::text(path.display().to_string(), text(CONFIG)?)?;
     Ok(Origin {
         recipe: text(RECIPE)?.clone(),
-        config: RawConfig::from_layers(&[config])?,
+        config: RawConfig::from_layers(&[config]).map_err(|source| Error::StoredConfig {
+            path: path.clone(),
+            source,
+        })?,
         progress: json(archive, PROGRESS)?,
         images: match archive.metadata().get(IMAGES) {
             Some(_) => Some(json(archive, IMAGES)?),

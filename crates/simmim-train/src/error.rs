@@ -13,6 +13,15 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] simmim_config::Error),
 
+    /// The configuration that a checkpoint was written with is not usable.
+    #[error("cannot use the configuration of {}", path.display())]
+    StoredConfig {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Which key, and why.
+        source: simmim_config::Error,
+    },
+
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] simmim_checkpoint::Error),
@@ -206,7 +215,7 @@ impl Error {
     /// What the user can do about it, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Config(error) => error.hint(),
+            Self::Config(error) | Self::StoredConfig { source: error, .. } => error.hint(),
             Self::Ranks(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Data(error) => error.hint(),

@@ -102,6 +102,7 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
     tell(talk, format!("weights: {}", extractor.file().display()));
     let only = extractor.config().only()?;
     let data = Arc::new(sources::open(&args.data, only, talk)?);
+    sources::tell_pages(talk, &data, extractor.config());
     let (begun, mut told) = (Instant::now(), Instant::now());
     let mut seen = |n_done: usize| {
         if told.elapsed() >= LINE_EVERY {

@@ -13,6 +13,7 @@ use simmim_train::in_threads;
 use simmim_train::scores::{MultiLabelScores, Scores};
 
 use super::failure::Usage;
+use super::sources;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// The most classes of which it is drawn which are taken for which.
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
         format!("{} images: {}", test.len(), which(test.measured())),
     );
     tell_passed_over(talk, test.data());
+    sources::tell_pages(talk, test.data(), model.plan().config());
     tell_remarks(talk, test.remarks());
     // Even with --quiet, because the figures mean something else than they seem to.
     if test.measured() == Measured::AllSinceChanged {

@@ -13,6 +13,7 @@ use simmim_train::in_threads;
 
 use super::embed::FeatureArgs;
 use super::failure::Usage;
+use super::sources;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Measure how well nearest neighbours in an encoder's features predict labels.
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     tell_remarks(talk, set.remarks());
     tell(talk, format!("weights: {}", extractor.file().display()));
     tell_passed_over(talk, set.data());
+    sources::tell_pages(talk, set.data(), extractor.config());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let n_classes = set.labels().n_classes();
     let found = in_threads(args.threads, || -> anyhow::Result<_> {

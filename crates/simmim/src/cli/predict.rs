@@ -69,6 +69,7 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
 fn write(model: &FineTuned, spec: &str, args: &PredictArgs, talk: Talk) -> anyhow::Result<usize> {
     let only = model.plan().config().only()?;
     let data = Arc::new(sources::open(spec, only, talk)?);
+    sources::tell_pages(talk, &data, model.plan().config());
     let settings = PredictSettings {
         n_labels: args.top,
         batch_size: args.batch_size,

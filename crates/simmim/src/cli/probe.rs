@@ -16,6 +16,7 @@ use simmim_eval::probe::{
 use simmim_train::in_threads;
 
 use super::failure::Usage;
+use super::sources;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Between two lines on how far it has come.
@@ -126,6 +127,7 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     let split = set.subset(args.labels, args.seed)?;
     tell(talk, format!("weights: {}", extractor.file().display()));
     tell_passed_over(talk, set.data());
+    sources::tell_pages(talk, set.data(), extractor.config());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let images = LabelledImages {
         set: &set,

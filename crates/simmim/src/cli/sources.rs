@@ -99,6 +99,19 @@ pub(crate) fn open(spec: &str, only: Only, talk: Talk) -> anyhow::Result<DataSet
     Ok(data)
 }
 
+/// Says where images have pages that are not read, where talk is wanted.
+pub(crate) fn tell_pages(talk: Talk, data: &DataSet, config: &RawConfig) {
+    // What cannot be read is for the command itself to say.
+    let reporter = Reporter::new(usize::MAX);
+    let survey = Survey::of(data, SURVEYED, &config.decode_settings(), &reporter);
+    let line = survey
+        .ok()
+        .and_then(|survey| auto::describe_pages(&survey, config.data.pages));
+    if let Some(line) = line {
+        tell(talk, line);
+    }
+}
+
 /// What the images and the machine suggest, with the reasons told.
 fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
     // Looked up alone: the other keys need not fit together before the choice is under them.

@@ -107,6 +107,11 @@ fn pages_are_told_and_read_as_channels_where_that_is_asked_for() {
     let line = "6 of 6 images have several pages, up to 5";
     assert!(ran.stderr.contains(line), "{ran:?}");
     assert!(ran.stderr.contains("data.pages=\"channels\""), "{ran:?}");
+    // So it is where images are only looked at.
+    let ran = sandbox
+        .simmim("embed --from run --data stacks --out first.npy")
+        .ok();
+    assert!(ran.stderr.contains(line), "{ran:?}");
 
     let five = "--set data.channels=5 --set data.normalise=\"dataset\"";
     sandbox

@@ -139,10 +139,8 @@ pub(crate) fn metadata_with_a_right_checksum() {
         damage_one(&mut metadata, &mut draws);
         write_archive(path, &entries, &metadata).unwrap();
     };
-    // A key out of its range is named as such, whatever file it stands in.
     let n_taken = soak("checkpoints, metadata", write, |name, said| {
-        let is_named = said.contains(name) || said.contains('`');
-        assert!(is_named, "neither {name} nor a key is named: {said}");
+        assert!(said.contains(name), "{name} is not named: {said}");
     });
     // Such as another number of epochs, or another letter in the name of the recipe.
     assert!(n_taken > 100, "hardly any came as far as the weights");
