@@ -254,7 +254,7 @@ pub const FINE_TUNING_RECIPES: [&str; 2] = ["finetune-small", "finetune"];
 /// Chooses the recipe of fine-tuning by the size of the encoder: the authors' settings are made for ViT-B and larger networks.
 ///
 /// # Errors
-/// As [`encoder_config`](crate::encoder_config).
+/// As [`encoder_config`].
 pub fn choose_fine_tuning(config: &RawConfig) -> Result<FineTuneChoice, Error> {
     const SMALL: usize = 15_000_000;
     let mut specs = ParameterSpecs::default();
