@@ -148,7 +148,7 @@ fn network(n_images: usize, cores: usize, image_px: usize) -> Network {
     const SMALL_PX: usize = 64;
     let is_small = image_px <= SMALL_PX && (cores < FEW_CORES || n_images < MANY_IMAGES);
     if is_small {
-        // Many small steps: docs/results-cifar10.md has what was measured.
+        // Many small steps: where the passes over the images are few, these learn more than few large ones.
         return Network {
             variant: "vit-t",
             depth: Some(6),
@@ -186,7 +186,7 @@ fn choose_model(
         return;
     }
     model.drop_path = Some(0.0);
-    // Settings made for a width of 768 hold narrow networks back: docs/results-cifar10.md has what was measured.
+    // Settings made for a width of 768 hold narrow networks back: docs/decisions has what was measured.
     model.init = InitRule::Width;
     model.positions = Some(Positions::RelativeAbsolute);
     model.layer_scale = Some(0.0);

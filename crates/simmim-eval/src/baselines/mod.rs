@@ -18,7 +18,7 @@ use crate::probe::Standard;
 use learned::Learned;
 use thinned::thinned;
 
-pub use pixels::{ChosenImages, PixelViews};
+pub use pixels::{ChosenImages, PixelViews, label_numbers};
 
 /// Images that are measured on at most, drawn from all: their accuracy is known to half of a percent then.
 const MAX_MEASURED: usize = 10_000;
@@ -65,18 +65,8 @@ impl Baselines {
         views: &PixelViews,
         seed: u64,
     ) -> Result<Option<Self>, Error> {
-        let labels = |image| {
-            set.labels()
-                .of(image)
-                .iter()
-                .map(|id| *id as usize)
-                .collect()
-        };
-        let [train, test] = [split.train(), split.held_out()].map(|images| ChosenImages {
-            set,
-            images,
-            labels: &labels,
-        });
+        let labels = label_numbers(set);
+        let [train, test] = ChosenImages::of_split(set, split, &labels);
         baselines(train, test, views, seed)
     }
 

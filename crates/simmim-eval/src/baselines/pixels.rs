@@ -29,6 +29,14 @@ pub struct ChosenImages<'a> {
     pub labels: &'a dyn Fn(usize) -> Vec<usize>,
 }
 
+/// The labels of an image, by the set's own numbers.
+pub fn label_numbers(set: &LabelledSet) -> impl Fn(usize) -> Vec<usize> {
+    |image| {
+        let ids = set.labels().of(image).iter();
+        ids.map(|id| *id as usize).collect()
+    }
+}
+
 impl<'a> ChosenImages<'a> {
     /// Those of a division of a set: to learn from, and to measure on.
     pub fn of_split(

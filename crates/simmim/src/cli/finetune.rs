@@ -16,7 +16,7 @@ use simmim_train::{Job, Mode, Outcome, recipe_of};
 use super::failure::Usage;
 use super::pretrain::shell_word;
 use super::progress::Progress;
-use super::resume::{self, Held};
+use super::resume;
 use super::sources::data_path;
 use super::{Talk, failure, interrupt, json, output};
 
@@ -121,12 +121,7 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
 
 /// The run in `out`, if there is one to go on with.
 fn continued(args: &FineTuneArgs, out: &Path, progress: &mut Progress) -> anyhow::Result<Job> {
-    let held = Held::by(out)?;
-    if held != Held::Run {
-        let mut job = new_job(args, progress)?;
-        if held == Held::Unbegun {
-            job.mode = Mode::Overwrite;
-        }
+    if let Some(job) = resume::job_where_none_is_begun(out, || new_job(args, progress))? {
         return Ok(job);
     }
     let mut layers = vec![resume::asked(out)?];

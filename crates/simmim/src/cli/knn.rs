@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use simmim_data::{HeldOut, LabelSettings, LabelledSet, Reporter};
-use simmim_eval::baselines::{ChosenImages, knn_on_pixels};
+use simmim_data::{LabelledSet, Reporter};
+use simmim_eval::baselines::{ChosenImages, knn_on_pixels, label_numbers};
 use simmim_eval::features::{Extractor, LabelledImages};
 use simmim_eval::knn::{KnnScore, Votes, knn};
 use simmim_train::in_threads;
 
 use super::embed::FeatureArgs;
 use super::failure::Usage;
-use super::sources;
+use super::sources::{Judged, open_judged, tell_pages};
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Measure how well nearest neighbours in an encoder's features predict labels.
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     tell_remarks(talk, set.remarks());
     tell(talk, format!("weights: {}", extractor.file().display()));
     tell_passed_over(talk, set.data());
-    sources::tell_pages(talk, set.data(), extractor.config());
+    tell_pages(talk, set.data(), extractor.config());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let n_classes = set.labels().n_classes();
     let found = in_threads(args.threads, || -> anyhow::Result<_> {
@@ -97,13 +97,7 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
             temperature: args.temperature,
         };
         let scores = knn(&features.train, &features.queries, &args.k, votes);
-        let labels = |image| {
-            set.labels()
-                .of(image)
-                .iter()
-                .map(|id| *id as usize)
-                .collect()
-        };
+        let labels = label_numbers(&set);
         let [train, test] = ChosenImages::of_split(&set, set.split(), &labels);
         let on_pixels = knn_on_pixels(train, test, &extractor.pixels()?, &args.k, votes)?;
         Ok(Some((scores, on_pixels.unwrap_or_default(), counts)))
@@ -119,22 +113,14 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
 }
 
 fn labelled_set(args: &KnnArgs, extractor: &Extractor) -> anyhow::Result<LabelledSet> {
-    let settings = LabelSettings {
-        held_out: HeldOut {
-            share: args.val_share,
-            // Held-out images are what is asked about, so all of the share is wanted.
-            max: usize::MAX,
-        },
+    let judged = Judged {
+        data: &args.data,
+        val_share: args.val_share,
         seed: args.seed,
         max_classes: args.max_classes,
-        only: extractor.config().only()?,
     };
-    let set = LabelledSet::open(&args.data, &settings)?;
-    if set.labels().multi_label() {
-        let message = format!("the images of {} have several labels each", args.data);
-        return Err(Usage::new(message, "neighbours vote for one label an image").into());
-    }
-    Ok(set)
+    let hint = "neighbours vote for one label an image";
+    open_judged(&judged, extractor.config(), hint)
 }
 
 /// How many images took part.

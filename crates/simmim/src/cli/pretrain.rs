@@ -11,7 +11,7 @@ use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, Outcome, pretrain};
 
 use super::progress::Progress;
-use super::resume::{self, Held};
+use super::resume;
 use super::{Talk, failure, interrupt, json, output, sources};
 
 /// Pre-train a vision transformer on a folder of images.
@@ -91,12 +91,7 @@ pub(crate) fn run(args: &PretrainArgs, talk: Talk) -> anyhow::Result<()> {
 
 /// The run in `out`, if there is one to go on with.
 fn continued(args: &PretrainArgs, out: &Path, progress: &mut Progress) -> anyhow::Result<Job> {
-    let held = Held::by(out)?;
-    if held != Held::Run {
-        let mut job = new_job(args, progress)?;
-        if held == Held::Unbegun {
-            job.mode = Mode::Overwrite;
-        }
+    if let Some(job) = resume::job_where_none_is_begun(out, || new_job(args, progress))? {
         return Ok(job);
     }
     let asked = resume::asked(out)?;

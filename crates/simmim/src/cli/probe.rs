@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use simmim_data::{HeldOut, LabelSettings, LabelledSet, Reporter, Split};
+use simmim_data::{LabelledSet, Reporter, Split};
 use simmim_eval::baselines::{Baseline, Baselines, warning};
 use simmim_eval::features::{Choice, Extractor, LabelledImages, Pool};
 use simmim_eval::probe::{
@@ -16,7 +16,7 @@ use simmim_eval::probe::{
 use simmim_train::in_threads;
 
 use super::failure::Usage;
-use super::sources;
+use super::sources::{Judged, open_judged, tell_pages};
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Between two lines on how far it has come.
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     let split = set.subset(args.labels, args.seed)?;
     tell(talk, format!("weights: {}", extractor.file().display()));
     tell_passed_over(talk, set.data());
-    sources::tell_pages(talk, set.data(), extractor.config());
+    tell_pages(talk, set.data(), extractor.config());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let images = LabelledImages {
         set: &set,
@@ -252,25 +252,14 @@ fn attended(
 }
 
 fn labelled_set(args: &ProbeArgs, extractor: &Extractor) -> anyhow::Result<LabelledSet> {
-    let settings = LabelSettings {
-        held_out: HeldOut {
-            share: args.val_share,
-            max: usize::MAX,
-        },
+    let judged = Judged {
+        data: &args.data,
+        val_share: args.val_share,
         seed: args.seed,
         max_classes: args.max_classes,
-        only: extractor.config().only()?,
     };
-    let set = LabelledSet::open(&args.data, &settings)?;
-    if set.labels().multi_label() {
-        let message = format!("the images of {} have several labels each", args.data);
-        return Err(Usage::new(
-            message,
-            "the probe gives one label an image; see `simmim finetune`",
-        )
-        .into());
-    }
-    Ok(set)
+    let hint = "the probe gives one label an image; see `simmim finetune`";
+    open_judged(&judged, extractor.config(), hint)
 }
 
 fn features(

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
-use simmim_train::Job;
 use simmim_train::run_folder::{CONFIG, asked_of, has_checkpoint};
+use simmim_train::{Job, Mode};
 
 use super::failure::Usage;
 
 /// What a run folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
+enum Held {
     /// No run.
     Nothing,
     /// A run that ended before it wrote anything to go on from.
@@ -22,7 +22,7 @@ pub(crate) enum Held {
 
 impl Held {
     /// Looks at the folder of a run.
-    pub(crate) fn by(out: &Path) -> anyhow::Result<Self> {
+    fn by(out: &Path) -> anyhow::Result<Self> {
         Ok(if !out.join(CONFIG).is_file() {
             Self::Nothing
         } else if has_checkpoint(out)? {
@@ -31,6 +31,22 @@ impl Held {
             Self::Unbegun
         })
     }
+}
+
+/// What `new_job` makes, where `out` has no run to go on with; none where it has one.
+pub(crate) fn job_where_none_is_begun(
+    out: &Path,
+    new_job: impl FnOnce() -> anyhow::Result<Job>,
+) -> anyhow::Result<Option<Job>> {
+    let held = Held::by(out)?;
+    if held == Held::Run {
+        return Ok(None);
+    }
+    let mut job = new_job()?;
+    if held == Held::Unbegun {
+        job.mode = Mode::Overwrite;
+    }
+    Ok(Some(job))
 }
 
 /// Goes on with a run, with its images at `data` if they were moved.

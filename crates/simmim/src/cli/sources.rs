@@ -5,7 +5,10 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use simmim_config::{Layer, Memory, RawConfig, auto};
-use simmim_data::{DataSet, ImageSample, Only, Opening, Reporter, Survey, absolute_spec};
+use simmim_data::{
+    DataSet, HeldOut, ImageSample, LabelSettings, LabelledSet, Only, Opening, Reporter, Survey,
+    absolute_spec,
+};
 use simmim_device::DeviceChoice;
 use simmim_train::observer::tell_looking;
 
@@ -99,8 +102,46 @@ pub(crate) fn open(spec: &str, only: Only, talk: Talk) -> anyhow::Result<DataSet
     Ok(data)
 }
 
+/// Which images with labels a frozen encoder is judged on.
+pub(crate) struct Judged<'a> {
+    /// Where they are.
+    pub(crate) data: &'a str,
+    /// The share of each class that is held out.
+    pub(crate) val_share: f64,
+    pub(crate) seed: u64,
+    pub(crate) max_classes: Option<usize>,
+}
+
+/// Opens images with one label each; what to do with others is in `hint`.
+pub(crate) fn open_judged(
+    judged: &Judged<'_>,
+    config: &RawConfig,
+    hint: &'static str,
+) -> anyhow::Result<LabelledSet> {
+    let settings = LabelSettings {
+        held_out: HeldOut {
+            share: judged.val_share,
+            // Held-out images are what is asked about, so all of the share is wanted.
+            max: usize::MAX,
+        },
+        seed: judged.seed,
+        max_classes: judged.max_classes,
+        only: config.only()?,
+    };
+    let set = LabelledSet::open(judged.data, &settings)?;
+    if set.labels().multi_label() {
+        let message = format!("the images of {} have several labels each", judged.data);
+        return Err(Usage::new(message, hint).into());
+    }
+    Ok(set)
+}
+
 /// Says where images have pages that are not read, where talk is wanted.
 pub(crate) fn tell_pages(talk: Talk, data: &DataSet, config: &RawConfig) {
+    // Images are not read for what nobody is told.
+    if talk != Talk::Plain {
+        return;
+    }
     // What cannot be read is for the command itself to say.
     let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(data, SURVEYED, &config.decode_settings(), &reporter);
