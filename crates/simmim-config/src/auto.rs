@@ -7,6 +7,7 @@ use simmim_model::InitRule;
 use crate::encoder::encoder_config;
 use crate::error::Error;
 use crate::keys::{Normalise, Positions};
+use crate::layer::Layer;
 use crate::plan::Plan;
 use crate::raw::RawConfig;
 
@@ -28,8 +29,10 @@ pub const WARMUP_SHARE: f64 = 0.05;
 pub struct Choice {
     /// The configuration, `data.path` not set.
     pub config: RawConfig,
-    /// A line for each choice.
-    pub reasons: Vec<String>,
+    /// A line for each choice about images and encoder.
+    pub encoder: Vec<String>,
+    /// A line for each choice about the training.
+    pub training: Vec<String>,
 }
 
 impl Choice {
@@ -53,44 +56,43 @@ pub struct Machine {
     pub precision: Precision,
 }
 
-/// Chooses image size, model, cells, batch, epochs and precision.
-pub fn choose(survey: &Survey, machine: Machine) -> Choice {
+/// Chooses image size, model, cells, batch, epochs and precision; with `variant`, what suits that network.
+pub fn choose(survey: &Survey, machine: Machine, variant: Option<&str>) -> Choice {
     let mut config = RawConfig::default();
-    let mut reasons = Vec::new();
+    let [mut encoder, mut training] = [Vec::new(), Vec::new()];
     // The short side decides, because crops are square.
     let short_px = survey.median_px[0].min(survey.median_px[1]);
-    let Sides { image, patch, cell } = sides(short_px);
+    let sides = sides(short_px);
+    let Sides { image, patch, cell } = sides;
     config.data.image_size = [image; 2];
     config.mask.cell_px = cell;
-    reasons.push(format!(
+    encoder.push(format!(
         "images of {image} px in patches of {patch}, hidden in cells of {cell}: the median image is \
          {} x {} px",
         survey.median_px[0], survey.median_px[1]
     ));
-    choose_channels(&mut config, survey, &mut reasons);
-    let network = network(survey.n_images, machine.cores, image);
-    reasons.push(format!(
-        "{}{}: {} images of {image} px and {} cores",
-        network.variant,
+    choose_channels(&mut config, survey, &mut encoder);
+    let network = network(survey.n_images, machine.cores, &sides);
+    let network = if let Some(variant) = variant {
+        network.of_variant(variant)
+    } else {
+        encoder.push(network.why(survey.n_images, machine.cores, image));
         network
-            .depth
-            .map_or_else(String::new, |depth| format!(" of {depth} blocks")),
-        survey.n_images,
-        machine.cores
-    ));
-    choose_model(&mut config, &network, patch, &mut reasons);
-    choose_length(&mut config, survey.n_images, &network, &mut reasons);
-    if machine.precision == Precision::Bf16 {
-        config.train.precision = Precision::Bf16;
-        reasons.push(
-            "bf16: this machine multiplies it itself, and about twice as fast as fp32".to_owned(),
-        );
+    };
+    choose_model(&mut config, &network, &mut encoder);
+    choose_length(&mut config, survey.n_images, &network, &mut training);
+    config.train.precision = machine.precision;
+    training.extend(why(machine.precision));
+    divide_batch(&mut config, machine.memory_bytes, &mut training);
+    Choice {
+        config,
+        encoder,
+        training,
     }
-    divide_batch(&mut config, machine.memory_bytes, &mut reasons);
-    Choice { config, reasons }
 }
 
 /// Sides in pixels.
+#[derive(Clone, Copy)]
 struct Sides {
     image: usize,
     patch: usize,
@@ -129,7 +131,9 @@ fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<St
 
 /// A network and how it is trained.
 struct Network {
-    variant: &'static str,
+    variant: String,
+    /// Whether settings made for a width of 768 hold it back.
+    is_narrow: bool,
     /// Unless it is the variant's own.
     depth: Option<usize>,
     base_lr: f64,
@@ -138,19 +142,55 @@ struct Network {
     images_seen: usize,
 }
 
+impl Network {
+    /// The one that the user names, with what suits it.
+    fn of_variant(self, variant: &str) -> Self {
+        let is = |name: &str| variant.split('/').next() == Some(name);
+        let is_narrow = is("vit-t") || is("vit-s");
+        Self {
+            variant: variant.to_owned(),
+            is_narrow,
+            // The chosen depth is part of another network.
+            depth: self.depth.filter(|_| is("vit-t")),
+            base_lr: match is_narrow {
+                true if is("vit-t") => self.base_lr,
+                true => NARROW_LR,
+                false => WIDE_LR,
+            },
+            ..self
+        }
+    }
+
+    fn why(&self, n_images: usize, cores: usize, image_px: usize) -> String {
+        let depth = self
+            .depth
+            .map_or_else(String::new, |depth| format!(" of {depth} blocks"));
+        format!(
+            "{}{depth}: {n_images} images of {image_px} px and {cores} cores",
+            self.variant
+        )
+    }
+}
+
+/// The paper's ViT-B is trained at 1e-4 to 2e-4.
+const WIDE_LR: f64 = 2e-4;
+/// Narrow networks take higher rates.
+const NARROW_LR: f64 = 1e-3;
+
 /// Fewer cores than this train large networks for weeks.
 const FEW_CORES: usize = 16;
 
 /// The smallest network that the number of images can feed, and no larger than the processor trains in days.
-fn network(n_images: usize, cores: usize, image_px: usize) -> Network {
+fn network(n_images: usize, cores: usize, sides: &Sides) -> Network {
     const MANY_IMAGES: usize = 200_000;
     // Pictures of few tokens are soon read; large ones take a hundred times as long.
     const SMALL_PX: usize = 64;
-    let is_small = image_px <= SMALL_PX && (cores < FEW_CORES || n_images < MANY_IMAGES);
+    let is_small = sides.image <= SMALL_PX && (cores < FEW_CORES || n_images < MANY_IMAGES);
     if is_small {
         // Many small steps: where the passes over the images are few, these learn more than few large ones.
         return Network {
-            variant: "vit-t",
+            variant: format!("vit-t/{}", sides.patch),
+            is_narrow: true,
             depth: Some(6),
             base_lr: 6e-3,
             batch: 64,
@@ -162,27 +202,22 @@ fn network(n_images: usize, cores: usize, image_px: usize) -> Network {
         MANY_IMAGES.. if cores >= FEW_CORES => "vit-b",
         _ => "vit-s",
     };
+    let is_narrow = variant != "vit-b";
     Network {
-        variant,
+        variant: format!("{variant}/{}", sides.patch),
+        is_narrow,
         depth: None,
-        // Narrow networks take higher rates than the paper's ViT-B at 1e-4 to 2e-4.
-        base_lr: if variant == "vit-b" { 2e-4 } else { 1e-3 },
+        base_lr: if is_narrow { NARROW_LR } else { WIDE_LR },
         batch: 256,
         images_seen: 2_000_000,
     }
 }
 
-fn choose_model(
-    config: &mut RawConfig,
-    network: &Network,
-    patch_px: usize,
-    reasons: &mut Vec<String>,
-) {
+fn choose_model(config: &mut RawConfig, network: &Network, reasons: &mut Vec<String>) {
     let model = &mut config.model;
-    model.variant = format!("{}/{patch_px}", network.variant);
+    model.variant.clone_from(&network.variant);
     model.depth = network.depth;
-    if network.variant == "vit-b" {
-        model.drop_path = Some(0.1);
+    if !network.is_narrow {
         return;
     }
     model.drop_path = Some(0.0);
@@ -239,23 +274,29 @@ fn divide_batch(config: &mut RawConfig, memory: Option<u64>, reasons: &mut Vec<S
     }
 }
 
-/// A recipe of fine-tuning, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a fine-tuning begins, and why.
+#[derive(Debug, Clone)]
 pub struct FineTuneChoice {
     /// The name of the recipe.
     pub recipe: &'static str,
-    /// One line.
-    pub reason: String,
+    /// What lies over the recipe: the precision.
+    pub layer: Layer,
+    /// A line for each choice.
+    pub reasons: Vec<String>,
 }
 
 /// The recipes of fine-tuning that are chosen from: for small networks, and for those of the authors' sizes.
 pub const FINE_TUNING_RECIPES: [&str; 2] = ["finetune-small", "finetune"];
 
-/// Chooses the recipe of fine-tuning by the size of the encoder: the authors' settings are made for ViT-B and larger networks.
+/// Chooses the recipe of fine-tuning by the size of the encoder, since the authors' settings are made for ViT-B and larger networks,
+/// and its precision: the one in which the machine multiplies fastest.
 ///
 /// # Errors
 /// As [`encoder_config`].
-pub fn choose_fine_tuning(config: &RawConfig) -> Result<FineTuneChoice, Error> {
+pub fn choose_fine_tuning(
+    config: &RawConfig,
+    precision: Precision,
+) -> Result<FineTuneChoice, Error> {
     const SMALL: usize = 15_000_000;
     let mut specs = ParameterSpecs::default();
     encoder_config(config)?.build("", &mut specs);
@@ -267,10 +308,23 @@ pub fn choose_fine_tuning(config: &RawConfig) -> Result<FineTuneChoice, Error> {
     } else {
         (large, "network of the authors' sizes")
     };
-    let reason = format!(
+    let mut reasons = vec![format!(
         "no --recipe: `{recipe}`, for a {what} ({millions:.1} million parameters in the encoder)"
-    );
-    Ok(FineTuneChoice { recipe, reason })
+    )];
+    reasons.extend(why(precision));
+    let mut asked = RawConfig::default();
+    asked.train.precision = precision;
+    Ok(FineTuneChoice {
+        recipe,
+        layer: asked.precision_layer("the automatic choice"),
+        reasons,
+    })
+}
+
+/// Why a precision is chosen; nothing of the one that needs no reason.
+fn why(precision: Precision) -> Option<String> {
+    let text = "bf16: this machine multiplies it itself, and about twice as fast as fp32";
+    (precision == Precision::Bf16).then(|| text.to_owned())
 }
 
 /// What there is to know of a data set, a line each.
@@ -407,12 +461,12 @@ mod tests {
                         memory_bytes: Some(24 << 30),
                         precision: Precision::Bf16,
                     };
-                    let choice = choose(&survey(n_images, side, channels), machine);
+                    let choice = choose(&survey(n_images, side, channels), machine, None);
                     choice.config.check().unwrap();
                     let plan = Plan::new(choice.config).unwrap();
                     let masks = describe_masks(&plan, 20);
                     assert!(masks.contains("within the paper's good range"), "{masks}");
-                    assert!(choice.reasons.len() >= 3);
+                    assert!(choice.encoder.len() >= 2 && !choice.training.is_empty());
                 }
             }
         }
@@ -425,7 +479,7 @@ mod tests {
             memory_bytes: None,
             precision: Precision::F32,
         };
-        let choice = choose(&survey(50_000, 32, 5), machine);
+        let choice = choose(&survey(50_000, 32, 5), machine, None);
         assert_eq!(choice.config.model.variant, "vit-t/4");
         assert_eq!(choice.config.train.precision, Precision::F32);
         assert_eq!(
@@ -433,7 +487,31 @@ mod tests {
             (4, 5)
         );
         // Neither enlarged nor cut down.
-        let choice = choose(&survey(50_000, 28, 1), machine);
+        let choice = choose(&survey(50_000, 28, 1), machine, None);
         assert_eq!(choice.config.data.image_size, [28; 2]);
+    }
+
+    #[test]
+    fn a_network_that_is_asked_for_gets_its_own_depth_and_rate() {
+        let machine = Machine {
+            cores: 2,
+            memory_bytes: None,
+            precision: Precision::F32,
+        };
+        let chosen = |variant| choose(&survey(50_000, 32, 3), machine, variant).config;
+        let [own, tiny] = [chosen(None), chosen(Some("vit-t/2"))];
+        assert_eq!((own.model.depth, tiny.model.depth), (Some(6), Some(6)));
+        let small = chosen(Some("vit-s/4"));
+        assert_eq!(small.model.depth, None);
+        assert!(small.train.base_lr < own.train.base_lr);
+        let wide = chosen(Some("vit-b/4"));
+        assert_eq!(
+            (wide.model.init, wide.model.positions),
+            (InitRule::Standard, None)
+        );
+        assert!(wide.train.base_lr < small.train.base_lr);
+        for variant in ["vit-s/4", "vit-b/4", "swin-t/2"] {
+            Plan::new(chosen(Some(variant))).unwrap();
+        }
     }
 }

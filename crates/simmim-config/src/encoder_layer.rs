@@ -37,6 +37,15 @@ impl RawConfig {
         ];
         Layer::of_sections(origin, sections)
     }
+
+    /// The precision that it computes in, as a layer of another configuration.
+    pub fn precision_layer(&self, origin: &str) -> Layer {
+        let value = self
+            .train
+            .get("precision")
+            .map(|value| ("precision".to_owned(), value));
+        Layer::of_sections(origin, [("train", value.into_iter().collect())])
+    }
 }
 
 /// The windows that the position biases of a SwinV2 were learned with.

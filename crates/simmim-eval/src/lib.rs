@@ -29,6 +29,7 @@
 //! ```
 
 pub mod baselines;
+mod beside;
 pub mod chart;
 mod draw_masks;
 pub mod embed;
@@ -45,6 +46,7 @@ pub mod report;
 mod test_set;
 mod trained;
 
+pub use beside::baselines_of_training;
 pub use draw_masks::draw_masks;
 pub use error::Error;
 pub use evaluate::{Accuracy, Evaluation, accuracy, evaluate};

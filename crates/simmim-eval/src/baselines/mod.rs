@@ -89,20 +89,50 @@ impl Baselines {
     }
 }
 
-/// Says plainly that something that costs nothing is at least as good, and what to do; none where none is.
-///
-/// `found` is the accuracy of what `name` names, in the middle of a sentence.
-pub fn warning(each: &[Baseline], name: &str, found: f64) -> Option<String> {
+/// What the baselines are held against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compared {
+    /// What it is called in the middle of a sentence.
+    pub name: &'static str,
+    /// Share of the images that it gets right.
+    pub accuracy: f64,
+    /// Whether it was pre-trained.
+    pub is_pretrained: bool,
+}
+
+/// What a network has to be better by, to be worth its cost.
+const WORTH: f64 = 0.02;
+
+/// Says plainly that something that costs nothing is about as good, and what to do; none where nothing is.
+pub fn warning(each: &[Baseline], network: Compared) -> Option<String> {
     let higher = |a: Baseline, b: Baseline| if b.accuracy > a.accuracy { b } else { a };
     let best = each.iter().copied().reduce(higher)?;
-    let (of_best, found) = (100.0 * best.accuracy, 100.0 * found);
-    (of_best >= found).then(|| {
-        format!(
-            "{} gets {of_best:.2} %, which is no less than {name} with {found:.2} %: the pre-training is not worth its cost \
-             here yet. Pre-train longer or on more images, or begin with public weights (`simmim finetune --from FILE`)",
-            best.name
-        )
-    })
+    let Compared {
+        name,
+        accuracy,
+        is_pretrained,
+    } = network;
+    let gain = accuracy - best.accuracy;
+    let judged = if gain <= 0.0 {
+        "no less than"
+    } else if gain < WORTH {
+        "less than two points below"
+    } else {
+        return None;
+    };
+    let advice = if is_pretrained {
+        "the pre-training is not worth its cost here yet. Pre-train longer or on more images, or begin with public weights \
+         (`simmim finetune --from FILE`)"
+    } else {
+        "training from scratch is not worth its cost here. Pre-train on all your images first, with labels or without \
+         (`simmim pretrain`), or begin with public weights (`simmim finetune --from FILE`)"
+    };
+    Some(format!(
+        "{} gets {:.2} %, which is {judged} {name} with {:.2} %: {advice}",
+        best.name,
+        100.0 * best.accuracy,
+        100.0 * accuracy
+    ))
 }
 
 /// Learns from the pixels of some images and measures on those of others; none where there is no image of either kind.
@@ -193,19 +223,33 @@ mod tests {
             .collect()
     }
 
+    fn probe(accuracy: f64) -> Compared {
+        Compared {
+            name: "the probe",
+            accuracy,
+            is_pretrained: true,
+        }
+    }
+
     #[test]
     fn a_baseline_that_is_as_good_is_named_with_what_to_do() {
-        assert_eq!(warning(&of([0.5, 0.4, 0.1]), "the probe", 0.51), None);
-        let text = warning(&of([0.4, 0.5, 0.1]), "the probe", 0.5).unwrap();
-        assert!(
-            text.starts_with(
-                "neighbours gets 50.00 %, which is no less than the probe with 50.00 %"
-            ),
-            "{text}"
-        );
+        assert_eq!(warning(&of([0.5, 0.4, 0.1]), probe(0.53)), None);
+        let text = warning(&of([0.4, 0.5, 0.1]), probe(0.5)).unwrap();
+        let start = "neighbours gets 50.00 %, which is no less than the probe with 50.00 %";
+        assert!(text.starts_with(start), "{text}");
         assert!(
             text.contains("on more images") && text.contains("public weights"),
             "{text}"
         );
+        let text = warning(&of([0.5, 0.4, 0.1]), probe(0.515)).unwrap();
+        let start =
+            "logistic gets 50.00 %, which is less than two points below the probe with 51.50 %";
+        assert!(text.starts_with(start), "{text}");
+        let scratch = Compared {
+            is_pretrained: false,
+            ..probe(0.5)
+        };
+        let text = warning(&of([0.6, 0.4, 0.1]), scratch).unwrap();
+        assert!(text.contains("`simmim pretrain`"), "{text}");
     }
 }

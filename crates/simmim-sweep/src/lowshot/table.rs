@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use simmim_eval::baselines::{Baseline, Baselines, warning};
+use simmim_eval::baselines::{Baseline, Baselines, Compared, warning};
 use simmim_eval::report;
 
 use super::comparison::LowShotResult;
@@ -104,14 +104,19 @@ pub fn warnings(results: &[&LowShotResult]) -> Vec<String> {
         let Some(ours) = of_share.iter().find(is_ours) else {
             continue;
         };
+        let share = 100.0 * ours.share;
         let others = of_share.iter().filter(|group| group.line.is_baseline());
         let others = others.map(|group| Baseline {
             name: group.line.name(),
             accuracy: group.mean(),
         });
         let others: Vec<Baseline> = others.collect();
-        let text = warning(&others, "the fine-tuned encoder", ours.mean());
-        let share = 100.0 * ours.share;
+        let ours = Compared {
+            name: "the fine-tuned encoder",
+            accuracy: ours.mean(),
+            is_pretrained: true,
+        };
+        let text = warning(&others, ours);
         found.extend(text.map(|text| format!("with {share} % of the labels {text}")));
     }
     found

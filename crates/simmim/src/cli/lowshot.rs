@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use simmim_config::{Layer, RawConfig, auto};
+use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
 use simmim_sweep::Summary;
 use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot, warnings};
+use simmim_train::finetune::source_layer;
 
 use super::failure::Usage;
+use super::finetune::{Below, Recipe, of_fresh_weights, set_layers};
 use super::progress::Progress;
 use super::sources::data_path;
-use super::{Talk, failure, finetune, interrupt, output};
+use super::{Talk, failure, interrupt, output};
 
 /// Compare a pre-trained encoder with training from scratch on shares of the labels.
 ///
@@ -86,22 +88,26 @@ pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
 }
 
 /// The recipe of a comparison that was begun without one in this folder.
-fn begun_with(out: &Path) -> Option<String> {
+fn begun_in(out: &Path) -> Option<Recipe> {
     let runs = fs::read_dir(out.join("runs")).ok()?;
-    runs.flatten()
-        .find_map(|run| finetune::begun_with(&run.path()))
+    runs.flatten().find_map(|run| Recipe::begun_in(&run.path()))
 }
 
 fn comparison(args: &LowShotArgs, progress: &mut Progress) -> anyhow::Result<LowShot> {
-    let recipe = args.recipe.clone().or_else(|| begun_with(&args.out));
-    let below = finetune::below(Path::new(&args.from), recipe.as_deref())?;
-    if let Some(reason) = &below.reason {
+    let recipe = Recipe::of_option(args.recipe.as_deref());
+    let recipe = match recipe {
+        Recipe::Suitable => begun_in(&args.out).unwrap_or(recipe),
+        named => named,
+    };
+    let encoder = source_layer(Path::new(&args.from))?;
+    let below = recipe.over(encoder.into_iter().collect())?;
+    for reason in &below.reasons {
         progress.note(reason);
     }
-    let finetune::Below {
+    let Below {
         name, mut layers, ..
     } = below;
-    layers.extend(finetune::set_layers(&args.set)?);
+    layers.extend(set_layers(&args.set)?);
     let from = absolute_spec(&args.from)?;
     // Over --set, which must not lead the runs to another encoder.
     layers.push(Layer::set(&format!("finetune.from={from}"))?);
@@ -112,11 +118,8 @@ fn comparison(args: &LowShotArgs, progress: &mut Progress) -> anyhow::Result<Low
     };
     // Before the settings of the runs from scratch lie over the common ones.
     let pretrained = configured(&layers)?;
-    if name == auto::FINE_TUNING_RECIPES[0] {
-        // Fresh weights have nothing to keep: all layers learn at the full rate. The authors' recipe stays as it was.
-        layers.push(Layer::set("finetune.layer_decay=1")?);
-    }
-    layers.extend(finetune::set_layers(&args.set_scratch)?);
+    layers.extend(of_fresh_weights(&name)?);
+    layers.extend(set_layers(&args.set_scratch)?);
     let scratch = configured(&layers)?;
     let data = pretrained.data.path.clone().unwrap_or_default();
     let test = args.test.as_deref().map(absolute_spec).transpose()?;

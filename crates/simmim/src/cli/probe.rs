@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use simmim_data::{LabelledSet, Reporter, Split};
-use simmim_eval::baselines::{Baseline, Baselines, warning};
+use simmim_eval::baselines::{Baseline, Baselines, Compared, warning};
 use simmim_eval::features::{Choice, Extractor, LabelledImages, Pool};
 use simmim_eval::probe::{
     Attended, AttentiveEvent, AttentiveSettings, FeatureSet, Frozen, ProbeSettings, Probed, Solver,
@@ -341,7 +341,12 @@ fn tell_baselines(baselines: &Baselines, found: &Probed, top1: f64, talk: Talk) 
         let accuracy = 100.0 * accuracy;
         tell(talk, format!("beside it: {name} {accuracy:.2} %"));
     }
-    let warning = warning(&baselines.each(), "this encoder", top1);
+    let network = Compared {
+        name: "this encoder",
+        accuracy: top1,
+        is_pretrained: true,
+    };
+    let warning = warning(&baselines.each(), network);
     if let Some(warning) = &warning {
         tell(talk, format!("warning: {warning}"));
     }

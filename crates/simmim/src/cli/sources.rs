@@ -1,15 +1,18 @@
 //! Where a configuration comes from: recipe, file, command line, or the images themselves.
 
-use std::num::{NonZero, ParseIntError};
+use std::num::NonZero;
 use std::path::Path;
 use std::thread::available_parallelism;
 
+use simmim_backend::fastest_precision;
+use simmim_config::auto::Choice;
 use simmim_config::{Layer, Memory, RawConfig, auto};
 use simmim_data::{
     DataSet, HeldOut, ImageSample, LabelSettings, LabelledSet, Only, Opening, Reporter, Survey,
     absolute_spec,
 };
 use simmim_device::DeviceChoice;
+use simmim_train::finetune::open_labelled;
 use simmim_train::observer::tell_looking;
 
 use super::failure::Usage;
@@ -155,37 +158,18 @@ pub(crate) fn tell_pages(talk: Talk, data: &DataSet, config: &RawConfig) {
 
 /// What the images and the machine suggest, with the reasons told.
 fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
-    // Looked up alone: the other keys need not fit together before the choice is under them.
-    let keys = [
-        "data.path",
-        "data.only",
-        "data.exif",
-        "data.max_pixels",
-        "data.pages",
-    ];
-    let set = keys.iter().filter_map(|key| set_last(args, key));
-    let layers: Vec<Layer> = set.map(Layer::set).collect::<Result<_, _>>()?;
-    let mut config = RawConfig::from_layers(&layers)?;
+    let mut config = RawConfig::from_layers(&keys_to_look_by(&args.set)?)?;
     config.data.path = Some(data_path(args.data.as_deref(), &config)?);
     let mut told = |n_files| tell_looking(progress, n_files);
     let data = config.open_data(Some(&mut told))?;
-    // The run itself counts unreadable images and holds them against its limit.
-    let reporter = Reporter::new(usize::MAX);
-    let survey = Survey::of(&data, SURVEYED, &config.decode_settings(), &reporter)?;
-    let cores = available_parallelism().map_or(1, NonZero::get);
-    let memory = Memory::found();
-    let machine = auto::Machine {
-        cores,
-        memory_bytes: memory.map(|memory| memory.bytes),
-        precision: simmim_backend::fastest_precision(DeviceChoice::Auto),
-    };
-    let mut choice = auto::choose(&survey, machine);
+    let mut choice = choose(&data, &config, set_value(&args.set, "model.variant"))?;
     progress.note("no --recipe: chosen from the images and this machine:");
-    for reason in &choice.reasons {
+    for reason in choice.encoder.iter().chain(&choice.training) {
         progress.note(&format!("  {reason}"));
     }
     // The warm-up is a share of the epochs, and has to follow those that the user wants.
-    if let Some(Ok(epochs)) = set_last(args, "train.epochs").map(value_of) {
+    let epochs = set_value(&args.set, "train.epochs");
+    if let Some(Ok(epochs)) = epochs.map(str::parse) {
         choice = choice.with_epochs(epochs);
     }
     Ok(Layer::text(
@@ -194,24 +178,65 @@ fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer>
     )?)
 }
 
+/// The encoder that labelled images and the machine suggest where there is none to begin with, with the reasons told.
+pub(crate) fn chosen_encoder(
+    data: Option<&str>,
+    set: &[String],
+    progress: &mut Progress,
+) -> anyhow::Result<Layer> {
+    let mut config = RawConfig::from_fine_tuning(&keys_to_look_by(set)?)?;
+    config.data.path = Some(data_path(data, &config)?);
+    let labelled = open_labelled(&config)?;
+    let choice = choose(labelled.data(), &config, set_value(set, "model.variant"))?;
+    progress.note("from scratch: the network is chosen from the images and this machine:");
+    for reason in &choice.encoder {
+        progress.note(&format!("  {reason}"));
+    }
+    Ok(choice.config.encoder_layer("the automatic choice"))
+}
+
+/// The layers of those keys by which images are looked at. Looked up alone: the other keys need not fit together before the choice
+/// is under them.
+fn keys_to_look_by(set: &[String]) -> anyhow::Result<Vec<Layer>> {
+    let keys = [
+        "data.path",
+        "data.only",
+        "data.exif",
+        "data.max_pixels",
+        "data.pages",
+    ];
+    let set = keys.iter().filter_map(|key| set_last(set, key));
+    Ok(set.map(Layer::set).collect::<Result<_, _>>()?)
+}
+
+/// What suits these images on this machine.
+fn choose(data: &DataSet, config: &RawConfig, variant: Option<&str>) -> anyhow::Result<Choice> {
+    // The run itself counts unreadable images and holds them against its limit.
+    let reporter = Reporter::new(usize::MAX);
+    let survey = Survey::of(data, SURVEYED, &config.decode_settings(), &reporter)?;
+    let machine = auto::Machine {
+        cores: available_parallelism().map_or(1, NonZero::get),
+        memory_bytes: Memory::found().map(|memory| memory.bytes),
+        precision: fastest_precision(DeviceChoice::Auto),
+    };
+    Ok(auto::choose(&survey, machine, variant))
+}
+
 /// The last `--set` of a key.
-fn set_last<'a>(args: &'a PretrainArgs, key: &str) -> Option<&'a str> {
+fn set_last<'a>(set: &'a [String], key: &str) -> Option<&'a str> {
     // Of several the last one counts, as among layers.
     let of_key = |text: &&String| {
         text.split('=')
             .next()
             .is_some_and(|name| name.trim() == key)
     };
-    args.set.iter().rfind(of_key).map(String::as_str)
+    set.iter().rfind(of_key).map(String::as_str)
 }
 
-fn value_of(assignment: &str) -> Result<usize, ParseIntError> {
-    assignment
-        .rsplit('=')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .parse()
+/// What the last `--set` of a key sets it to.
+fn set_value<'a>(set: &'a [String], key: &str) -> Option<&'a str> {
+    let (_, value) = set_last(set, key)?.split_once('=')?;
+    Some(value.trim().trim_matches('"'))
 }
 
 /// Where the images are: what `--data` says, else what the configuration says.

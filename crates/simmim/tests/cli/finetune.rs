@@ -38,6 +38,7 @@ fn a_pretrained_encoder_learns_labels_and_predicts_them() {
             .contains("best accuracy on held-out images: 100.00 %"),
         "{ran:?}"
     );
+    pixels_stand_beside(&sandbox, &ran.stderr);
     fs::create_dir(sandbox.path("new")).unwrap();
     for class in 0..3 {
         let path = sandbox.path(&format!("new/{class}.png"));
@@ -83,6 +84,22 @@ fn a_pretrained_encoder_learns_labels_and_predicts_them() {
         .simmim("predict --from labels new --top 2 --batch-size 1")
         .ok();
     assert_eq!(one.stdout, ran.stdout);
+}
+
+/// What costs nothing stands beside a finished run: colours tell these classes too, which is said.
+fn pixels_stand_beside(sandbox: &Sandbox, told: &str) {
+    for text in [
+        "beside it: logistic regression on pixels 100.00 %",
+        "beside it: majority class 33.33 %",
+        "warning: logistic regression on pixels gets 100.00 %, which is no less than this network with 100.00 %: the \
+         pre-training is not worth its cost here yet",
+    ] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    let again = sandbox.simmim("finetune --resume labels --json").ok();
+    let done = lines(&again.stdout).pop().unwrap();
+    assert_eq!(done["baselines"]["logistic"], 1.0, "{done}");
+    assert!(done["warning"].is_string(), "{done}");
 }
 
 #[test]
@@ -431,4 +448,36 @@ fn without_a_recipe_a_small_network_gets_the_one_for_small_networks_and_steps_en
     sandbox.simmim(&words).ok();
     let config = fs::read_to_string(sandbox.path("short/config.toml")).unwrap();
     assert!(config.contains("epochs = 12\n"), "{config}");
+}
+
+#[test]
+fn from_scratch_the_network_is_chosen_from_the_images() {
+    let sandbox = Sandbox::with_labels(8);
+    let words = "finetune --data labelled --from scratch --val-share 0.25 --set train.max_steps=3 --threads 1";
+    let ran = sandbox.simmim(&format!("{words} --out labels")).ok();
+    for text in [
+        "from scratch: the network is chosen from the images and this machine:",
+        "vit-t/4 of 6 blocks: 24 images of 32 px",
+        "no --recipe: `finetune-small`",
+    ] {
+        assert!(ran.stderr.contains(text), "{text}: {ran:?}");
+    }
+    let config = fs::read_to_string(sandbox.path("labels/config.toml")).unwrap();
+    for line in [
+        "image_size = [32, 32]\n",
+        "variant = \"vit-t/4\"\n",
+        "depth = 6\n",
+        "layer_decay = 1.0\n",
+    ] {
+        assert!(config.contains(line), "{line}: {config}");
+    }
+    // The same command goes on with it, though another network would be chosen by then.
+    fs::remove_dir_all(sandbox.path("labelled/light")).unwrap();
+    let again = sandbox.simmim(&format!("{words} --out labels --auto-resume"));
+    again.fails(1, &["the number of images was 24, now it is 16"]);
+    // Who names a network gets that one whole.
+    let words = format!("{words} --set model.variant=vit-s/8 --set train.max_steps=1 --out named");
+    sandbox.simmim(&words).ok();
+    let config = fs::read_to_string(sandbox.path("named/config.toml")).unwrap();
+    assert!(config.contains("# depth is not set\n"), "{config}");
 }

@@ -1,27 +1,29 @@
 //! `simmim finetune`: an encoder and labels.
 
+mod below;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
 use simmim_collective::Alone;
-use simmim_config::recipe::find;
-use simmim_config::{Layer, RawConfig, auto};
+use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
+use simmim_eval::baselines::{Baseline, Baselines, Compared, warning};
+use simmim_eval::{FineTuned, baselines_of_training};
 use simmim_train::finetune::{finetune, source_layer};
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Mode, Outcome, recipe_of};
+use simmim_train::{Job, Mode, Outcome, in_threads};
 
 use super::failure::Usage;
 use super::pretrain::shell_word;
 use super::progress::Progress;
-use super::resume;
-use super::sources::data_path;
-use super::{Talk, failure, interrupt, json, output};
+use super::sources::{self, data_path};
+use super::{Talk, failure, interrupt, json, output, resume, tell};
 
-/// The recipe that every recipe of fine-tuning stands on, unless it extends another.
-const BASE: &str = "finetune";
+pub(crate) use below::{Below, Recipe, of_fresh_weights, set_layers};
+
 /// In place of a run: no weights.
 const SCRATCH: &str = "scratch";
 
@@ -41,7 +43,8 @@ pub(crate) struct FineTuneArgs {
     /// folder alone; or a table (.csv, .tsv) with the columns path, label and, if wanted, split.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// A run of `simmim pretrain`, one of its checkpoints, other weights as safetensors, or "scratch".
+    /// A run of `simmim pretrain`, one of its checkpoints, other weights as safetensors, or "scratch": fresh weights, without --recipe
+    /// of a network that is chosen from the images.
     #[arg(long, value_name = "RUN|FILE|scratch")]
     from: Option<String>,
     /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file [default: by the size of the network,
@@ -115,8 +118,54 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
     // Before an error is passed on, or it would be written beside the bar.
     progress.finish();
     let outcome = outcome?;
-    report(&outcome, &progress, talk)?;
+    let beside = beside(&outcome, job.config.train.threads, talk);
+    report(&outcome, beside, &progress, talk)?;
     failure::require_finished(outcome.is_finished())
+}
+
+/// What stands beside a finished run.
+#[derive(Default)]
+struct Beside {
+    baselines: Option<Baselines>,
+    warning: Option<String>,
+}
+
+/// What pixels alone come to, told, with a warning where the network is hardly better.
+fn beside(outcome: &Outcome, threads: usize, talk: Talk) -> Beside {
+    let accuracy = outcome.best_val_accuracy.filter(|_| outcome.is_finished());
+    let Some(accuracy) = accuracy.filter(|_| talk != Talk::Quiet) else {
+        return Beside::default();
+    };
+    tell(talk, "looking at what pixels alone come to");
+    let found: Result<_, simmim_eval::Error> = in_threads(threads, || {
+        let model = FineTuned::open(&outcome.out)?;
+        let asked = model.plan().config().of_fine_tuning();
+        let is_pretrained = asked.from.is_some() && asked.weights;
+        Ok(baselines_of_training(&model)?.map(|baselines| (baselines, is_pretrained)))
+    });
+    match found {
+        Ok(Some((baselines, is_pretrained))) => {
+            let each = baselines.each();
+            for Baseline { name, accuracy } in each {
+                tell(talk, format!("beside it: {name} {:.2} %", 100.0 * accuracy));
+            }
+            let network = Compared {
+                name: "this network",
+                accuracy,
+                is_pretrained,
+            };
+            Beside {
+                baselines: Some(baselines),
+                warning: warning(&each, network),
+            }
+        }
+        Ok(None) => Beside::default(),
+        // The run is finished and saved, whatever became of its images since.
+        Err(error) => Beside {
+            baselines: None,
+            warning: Some(format!("what pixels alone come to is not known: {error}")),
+        },
+    }
 }
 
 /// The run in `out`, if there is one to go on with.
@@ -124,11 +173,13 @@ fn continued(args: &FineTuneArgs, out: &Path, progress: &mut Progress) -> anyhow
     if let Some(job) = resume::job_where_none_is_begun(out, || new_job(args, progress))? {
         return Ok(job);
     }
-    let mut layers = vec![resume::asked(out)?];
-    let before = RawConfig::from_fine_tuning(&layers)?;
-    // What the encoder says of itself is among what was asked: its file may be gone.
-    let recipe = args.recipe.clone().or_else(|| begun_with(out));
-    layers.extend(recipe_layers(recipe.as_deref(), &layers)?.layers);
+    // What was asked says what the encoder is, whose file may be gone, and which recipe was chosen where none is named.
+    let asked = resume::asked(out)?;
+    let before = RawConfig::from_fine_tuning(std::slice::from_ref(&asked))?;
+    let mut layers = vec![asked];
+    if let Some(name) = &args.recipe {
+        layers = recipe_over(layers, &Recipe::Named(name.clone()), args)?.layers;
+    }
     layers.extend(overrides(args, from(args)?)?);
     resume::require_same(out, &before, &RawConfig::from_fine_tuning(&layers)?)?;
     resume::job(out, args.data.as_deref())
@@ -145,8 +196,19 @@ fn from(args: &FineTuneArgs) -> Result<&str, Usage> {
 
 fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> {
     let from = from(args)?;
-    let below = below(Path::new(from), args.recipe.as_deref())?;
-    if let Some(reason) = &below.reason {
+    // The lowest layer: the recipe and the user may change what the encoder was trained with.
+    let encoder = match (from, &args.recipe) {
+        (SCRATCH, None) => Some(sources::chosen_encoder(
+            args.data.as_deref(),
+            &args.set,
+            progress,
+        )?),
+        (SCRATCH, Some(_)) => None,
+        (run, _) => source_layer(Path::new(run))?,
+    };
+    let recipe = Recipe::of_option(args.recipe.as_deref());
+    let below = recipe_over(encoder.into_iter().collect(), &recipe, args)?;
+    for reason in &below.reasons {
         progress.note(reason);
     }
     let Below {
@@ -170,75 +232,13 @@ fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> 
     })
 }
 
-/// The layers below what the command line sets.
-pub(crate) struct Below {
-    /// The name of the recipe.
-    pub(crate) name: String,
-    /// The lowest first.
-    pub(crate) layers: Vec<Layer>,
-    /// Why this recipe, where none was named.
-    pub(crate) reason: Option<String>,
-}
-
-/// What the encoder's own checkpoint says of it, and the recipe, which stands on the one that every fine-tuning begins with.
-pub(crate) fn below(from: &Path, recipe: Option<&str>) -> anyhow::Result<Below> {
-    let mut layers = Vec::new();
-    // The lowest layer: the recipe and the user may change what the encoder was trained with.
-    if from != Path::new(SCRATCH) {
-        layers.extend(source_layer(from)?);
+/// The layers of a recipe over those below, with what fresh weights need.
+fn recipe_over(below: Vec<Layer>, recipe: &Recipe, args: &FineTuneArgs) -> anyhow::Result<Below> {
+    let mut below = recipe.over(below)?;
+    if args.fresh_weights || args.from.as_deref() == Some(SCRATCH) {
+        below.layers.extend(of_fresh_weights(&below.name)?);
     }
-    let of_recipe = recipe_layers(recipe, &layers)?;
-    layers.extend(of_recipe.layers);
-    Ok(Below {
-        layers,
-        ..of_recipe
-    })
-}
-
-/// The recipe that a run in this folder began with, if it is one that is chosen: later versions may choose another.
-pub(crate) fn begun_with(run: &Path) -> Option<String> {
-    recipe_of(run).filter(|name| auto::FINE_TUNING_RECIPES.contains(&name.as_str()))
-}
-
-/// The layers of a recipe of fine-tuning: of the one that is named, else of the one that suits the encoder that the layers
-/// below describe.
-fn recipe_layers(recipe: Option<&str>, encoder: &[Layer]) -> anyhow::Result<Below> {
-    let mut layers = Vec::new();
-    let base = find(BASE)?.layer()?;
-    let (recipe, reason) = if let Some(recipe) = recipe {
-        (recipe, None)
-    } else {
-        let described: Vec<Layer> = encoder.iter().chain([&base]).cloned().collect();
-        let choice = auto::choose_fine_tuning(&RawConfig::from_fine_tuning(&described)?)?;
-        (choice.recipe, Some(choice.reason))
-    };
-    let (name, own) = Layer::recipe(recipe)?;
-    // One that extends a recipe is whole, and hides what is below it.
-    if name != BASE && own.base().is_none() {
-        layers.push(base);
-    }
-    layers.push(own);
-    Ok(Below {
-        name,
-        layers,
-        reason,
-    })
-}
-
-/// The layers of `--set`. Who gives a length of the run asks for that, and for no longer one.
-pub(crate) fn set_layers(set: &[String]) -> anyhow::Result<Vec<Layer>> {
-    let names = |key: &str| {
-        let mut keys = set.iter().filter_map(|text| text.split('=').next());
-        keys.any(|name| name.trim() == key)
-    };
-    let mut layers = Vec::new();
-    if names("train.epochs") || names("train.max_steps") {
-        layers.push(Layer::set("train.min_steps=0")?);
-    }
-    for assignment in set {
-        layers.push(Layer::set(assignment)?);
-    }
-    Ok(layers)
+    Ok(below)
 }
 
 fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
@@ -264,12 +264,24 @@ fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
     Ok(layers)
 }
 
-fn report(outcome: &Outcome, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
+fn report(
+    outcome: &Outcome,
+    beside: Beside,
+    progress: &Progress,
+    talk: Talk,
+) -> anyhow::Result<()> {
+    let Beside { baselines, warning } = beside;
+    if let Some(warning) = &warning {
+        tell(talk, format!("warning: {warning}"));
+    }
     for line in summary(outcome, progress.n_bad()) {
         progress.voice().say(&line);
     }
     if talk == Talk::Json {
-        output::data(json::done(outcome, progress.n_bad()))?;
+        let mut line = json::done(outcome, progress.n_bad());
+        line["baselines"] = serde_json::json!(baselines);
+        line["warning"] = serde_json::json!(warning);
+        output::data(line)?;
     } else {
         output::path(&outcome.out)?;
     }
