@@ -27,6 +27,7 @@ target_of() {
         *.cls | *.json) echo beside ;;
         *.toml) echo config ;;
         *.safetensors) echo safetensors ;;
+        *.pth) echo pth ;;
     esac
 }
 

@@ -14,7 +14,7 @@
 //! The crate knows nothing of models: what a name means is the caller's affair.
 //!
 //! **Not done, and why.** Files are not memory-mapped: a map of a file that another process shortens is
-//! undefined behaviour, and this crate has no `unsafe`. Pickled `.pth` files are not read: unpickling runs code.
+//! undefined behaviour, and this crate has no `unsafe`. Files of `torch.save` are read and written by `simmim-pth`.
 //! Types of less than 16 bits (F8, F6, F4) can be listed and copied as bytes, not converted.
 //!
 //! ```

@@ -85,10 +85,13 @@ impl<'a> Entry<'a> {
         sizes.fold(n_bits, u128::saturating_mul).div_ceil(8)
     }
 
-    /// Refuses `found` bytes where shape and type call for another number.
-    fn require_length(&self, path: &Path, found: usize) -> Result<(), Error> {
+    /// Refuses `found` bytes of values where shape and type call for another number.
+    ///
+    /// # Errors
+    /// [`Error::EntryLength`], which names the file that was to be written.
+    pub fn require_length(&self, path: &Path, found: u64) -> Result<(), Error> {
         let expected = self.n_bytes();
-        if expected == found as u128 {
+        if expected == u128::from(found) {
             return Ok(());
         }
         Err(Error::EntryLength {
@@ -97,7 +100,7 @@ impl<'a> Entry<'a> {
             shape: self.shape.clone(),
             dtype: self.data.dtype(),
             expected,
-            found: found as u64,
+            found,
         })
     }
 }
@@ -122,8 +125,11 @@ impl Data<'_> {
         }
     }
 
-    /// Hands the little-endian bytes on, some at a time.
-    fn for_each_chunk(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// Hands the little-endian bytes on, some at a time; values that are still to be fetched are fetched now.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn for_each_chunk(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         match self {
             Self::F32(values) => convert(values, f32::to_le_bytes, take),
             Self::Fetched(fetch) => convert(&fetch(), f32::to_le_bytes, take),
@@ -186,7 +192,7 @@ pub fn write_archive(
         for entry in &entries {
             let sum = write_values(file, entry).map_err(&failed)?;
             // Only now is the length of fetched values known. The file has no name yet, so refusing it costs nothing.
-            entry.require_length(path, sum.n_bytes())?;
+            entry.require_length(path, sum.n_bytes() as u64)?;
             sums.insert(&entry.name, (entry, sum));
         }
         // By name, as a reader sums them up, and not in the order of the file.
@@ -212,7 +218,7 @@ fn validate(path: &Path, entries: &[Entry]) -> Result<(), Error> {
             });
         }
         if let Some(found) = entry.data.n_bytes() {
-            entry.require_length(path, found)?;
+            entry.require_length(path, found as u64)?;
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -20,6 +20,7 @@ const CRATES: [&str; 12] = [
     "simmim-eval",
     "simmim-model",
     "simmim-pack",
+    "simmim-pth",
     "simmim-random",
     "simmim-sweep",
     "simmim-train",
