@@ -35,14 +35,13 @@ pub struct Choice {
     pub training: Vec<String>,
 }
 
-impl Choice {
-    /// The same for another number of epochs, with a warm-up in proportion.
-    #[must_use]
-    pub fn with_epochs(mut self, epochs: usize) -> Self {
-        self.config.train.epochs = epochs;
-        self.config.train.warmup_epochs = epochs as f64 * WARMUP_SHARE;
-        self
-    }
+/// What the user has set already, and the choice has to follow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// The network (`model.variant`).
+    pub variant: Option<&'a str>,
+    /// The number of epochs (`train.epochs`).
+    pub epochs: Option<usize>,
 }
 
 /// What a machine has for one process.
@@ -56,8 +55,8 @@ pub struct Machine {
     pub precision: Precision,
 }
 
-/// Chooses image size, model, cells, batch, epochs and precision; with `variant`, what suits that network.
-pub fn choose(survey: &Survey, machine: Machine, variant: Option<&str>) -> Choice {
+/// Chooses image size, model, cells, batch, epochs and precision.
+pub fn choose(survey: &Survey, machine: Machine, given: Given<'_>) -> Choice {
     let mut config = RawConfig::default();
     let [mut encoder, mut training] = [Vec::new(), Vec::new()];
     // The short side decides, because crops are square.
@@ -73,14 +72,21 @@ pub fn choose(survey: &Survey, machine: Machine, variant: Option<&str>) -> Choic
     ));
     choose_channels(&mut config, survey, &mut encoder);
     let network = network(survey.n_images, machine.cores, &sides);
-    let network = if let Some(variant) = variant {
+    let network = if let Some(variant) = given.variant {
         network.of_variant(variant)
     } else {
         encoder.push(network.why(survey.n_images, machine.cores, image));
         network
     };
     choose_model(&mut config, &network, &mut encoder);
-    choose_length(&mut config, survey.n_images, &network, &mut training);
+    choose_steps(&mut config, survey.n_images, &network, &mut training);
+    choose_length(
+        &mut config,
+        survey.n_images,
+        given.epochs,
+        &network,
+        &mut training,
+    );
     config.train.precision = machine.precision;
     training.extend(why(machine.precision));
     divide_batch(&mut config, machine.memory_bytes, &mut training);
@@ -232,26 +238,57 @@ fn choose_model(config: &mut RawConfig, network: &Network, reasons: &mut Vec<Str
     );
 }
 
-/// Long enough to see some million images, as far as 800 epochs.
-fn choose_length(
+fn choose_steps(
     config: &mut RawConfig,
     n_images: usize,
     network: &Network,
     reasons: &mut Vec<String>,
 ) {
-    const MAX_EPOCHS: usize = 800;
-    let epochs = (network.images_seen / n_images.max(1)).clamp(20, MAX_EPOCHS);
-    config.train.epochs = epochs;
-    config.train.warmup_epochs = epochs as f64 * WARMUP_SHARE;
-    // Between these ends an epoch has 8 to 16 steps.
+    // With the fewest epochs and the most, an epoch has 8 to 16 steps.
     config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, network.batch);
     config.train.base_lr = network.base_lr;
     reasons.push(format!(
-        "{epochs} epochs in steps of {} images: about {:.0} million images seen, 20 to {MAX_EPOCHS} epochs; longer is better \
-         (train.epochs)",
-        config.train.batch_size,
-        network.images_seen as f64 / 1e6
+        "steps of {} images, learning rate {} for 512 of them",
+        config.train.batch_size, network.base_lr
     ));
+}
+
+/// The epochs that are wanted; without, enough to see some million images, as far as 800 epochs.
+fn choose_length(
+    config: &mut RawConfig,
+    n_images: usize,
+    wanted: Option<usize>,
+    network: &Network,
+    reasons: &mut Vec<String>,
+) {
+    const MAX_EPOCHS: usize = 800;
+    let enough = (network.images_seen / n_images.max(1)).clamp(20, MAX_EPOCHS);
+    let epochs = wanted.unwrap_or(enough);
+    config.train.epochs = epochs;
+    config.train.warmup_epochs = epochs as f64 * WARMUP_SHARE;
+    if wanted.is_none() {
+        reasons.push(format!(
+            "{epochs} epochs: {} images seen, 20 to {MAX_EPOCHS} epochs; longer is better (train.epochs)",
+            about(epochs * n_images)
+        ));
+    }
+    if n_images < FEW_IMAGES {
+        reasons.push(format!(
+            "a doubt: {n_images} images are few to learn from. More of the same kind, with labels or without, help more than epochs"
+        ));
+    }
+}
+
+/// Fewer images than this hardly make a pre-training worth its while.
+const FEW_IMAGES: usize = 1_000;
+
+/// A number in words that read well.
+fn about(n: usize) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("about {} thousand", (n + 500) / 1_000),
+        _ => format!("about {:.1} million", n as f64 / 1e6),
+    }
 }
 
 /// A batch in as many parts as fit into half the memory.
@@ -461,7 +498,8 @@ mod tests {
                         memory_bytes: Some(24 << 30),
                         precision: Precision::Bf16,
                     };
-                    let choice = choose(&survey(n_images, side, channels), machine, None);
+                    let choice =
+                        choose(&survey(n_images, side, channels), machine, Given::default());
                     choice.config.check().unwrap();
                     let plan = Plan::new(choice.config).unwrap();
                     let masks = describe_masks(&plan, 20);
@@ -479,7 +517,7 @@ mod tests {
             memory_bytes: None,
             precision: Precision::F32,
         };
-        let choice = choose(&survey(50_000, 32, 5), machine, None);
+        let choice = choose(&survey(50_000, 32, 5), machine, Given::default());
         assert_eq!(choice.config.model.variant, "vit-t/4");
         assert_eq!(choice.config.train.precision, Precision::F32);
         assert_eq!(
@@ -487,8 +525,20 @@ mod tests {
             (4, 5)
         );
         // Neither enlarged nor cut down.
-        let choice = choose(&survey(50_000, 28, 1), machine, None);
+        let choice = choose(&survey(50_000, 28, 1), machine, Given::default());
         assert_eq!(choice.config.data.image_size, [28; 2]);
+    }
+
+    #[test]
+    fn numbers_are_told_as_people_say_them() {
+        let each = [800, 12_345, 999_000, 1_234_567].map(about);
+        let expected = [
+            "800",
+            "about 12 thousand",
+            "about 999 thousand",
+            "about 1.2 million",
+        ];
+        assert_eq!(each, expected);
     }
 
     #[test]
@@ -498,9 +548,16 @@ mod tests {
             memory_bytes: None,
             precision: Precision::F32,
         };
-        let chosen = |variant| choose(&survey(50_000, 32, 3), machine, variant).config;
+        let chosen = |variant| {
+            let given = Given {
+                variant,
+                epochs: Some(40),
+            };
+            choose(&survey(50_000, 32, 3), machine, given).config
+        };
         let [own, tiny] = [chosen(None), chosen(Some("vit-t/2"))];
         assert_eq!((own.model.depth, tiny.model.depth), (Some(6), Some(6)));
+        assert_eq!((own.train.epochs, own.train.warmup_epochs), (40, 2.0));
         let small = chosen(Some("vit-s/4"));
         assert_eq!(small.model.depth, None);
         assert!(small.train.base_lr < own.train.base_lr);

@@ -304,13 +304,42 @@ impl Layer {
                 format!("{}.{}", key.section, key.name),
             )
         };
+        let known = FIELD_NAMES.iter().find(|(other, _)| *other == name);
+        let near = match known {
+            Some((_, own)) => vec![(*own).to_owned()],
+            None => closest(name, RawConfig::keys().into_iter().map(score).collect()),
+        };
         Error::UnknownKey {
             origin: self.origin.clone(),
             key: path.to_owned(),
-            near: closest(name, RawConfig::keys().into_iter().map(score).collect()),
+            near,
         }
     }
 }
+
+/// What other programs call a key: the authors' code, timm, Hugging Face, Lightning.
+const FIELD_NAMES: [(&str, &str); 20] = [
+    ("lr", "train.base_lr"),
+    ("learning_rate", "train.base_lr"),
+    ("blr", "train.base_lr"),
+    ("wd", "train.weight_decay"),
+    ("num_epochs", "train.epochs"),
+    ("max_epochs", "train.epochs"),
+    ("num_train_epochs", "train.epochs"),
+    ("bs", "train.batch_size"),
+    ("amp", "train.precision"),
+    ("clip_grad", "train.clip_norm"),
+    ("img_size", "data.image_size"),
+    ("input_size", "data.image_size"),
+    ("num_workers", "data.workers"),
+    ("patch_size", "model.patch_px"),
+    ("embed_dim", "model.width"),
+    ("num_heads", "model.heads"),
+    ("window_size", "model.window"),
+    ("drop_path_rate", "model.drop_path"),
+    ("mask_ratio", "mask.ratio"),
+    ("mask_patch_size", "mask.cell_px"),
+];
 
 /// The one value that `text` is in TOML, if it is one.
 fn toml_value(text: &str) -> Option<Value> {
@@ -323,6 +352,24 @@ fn toml_value(text: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_other_programs_use_lead_to_keys_that_there_are() {
+        for (name, key) in FIELD_NAMES {
+            let layer = Layer::set(&format!("train.{name}=1")).unwrap();
+            let found = RawConfig::overlaid(&[layer]).unwrap_err();
+            assert!(
+                matches!(&found, Error::UnknownKey { near, .. } if *near == [key]),
+                "{found}"
+            );
+            let (section, name) = key.split_once('.').unwrap();
+            let mut keys = RawConfig::keys().into_iter();
+            assert!(
+                keys.any(|key| key.section == section && key.name == name),
+                "{key}"
+            );
+        }
+    }
 
     fn with(layers: &[Result<Layer, Error>]) -> Result<RawConfig, Error> {
         let layers: Vec<Layer> = layers

@@ -39,6 +39,12 @@ fn hint(error: &clap::Error) -> Option<String> {
             printable(found)
         ));
     }
+    if let "--lr" | "--learning-rate" = found.as_str() {
+        return Some(
+            "the key is train.base_lr, the rate for 512 images a step: --set train.base_lr=1e-3"
+                .to_owned(),
+        );
+    }
     // The other commands that train or measure have it.
     let is_pretraining = std::env::args_os()
         .nth(1)

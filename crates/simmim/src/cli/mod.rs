@@ -27,6 +27,7 @@ mod photos;
 mod probe;
 mod progress;
 mod resume;
+mod shortcuts;
 mod sources;
 
 use std::fmt::Display;

@@ -10,8 +10,10 @@ use simmim_config::RawConfig;
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, Outcome, pretrain};
 
+use super::failure::Usage;
 use super::progress::Progress;
 use super::resume;
+use super::shortcuts::Shortcuts;
 use super::{Talk, failure, interrupt, json, output, sources};
 
 /// Pre-train a vision transformer on a folder of images.
@@ -45,7 +47,7 @@ pub(crate) struct PretrainArgs {
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["recipe", "config", "out", "overwrite", "threads", "seed"]
+        conflicts_with_all = ["recipe", "config", "out", "overwrite"]
     )]
     pub(crate) resume: Option<PathBuf>,
     /// Continue the run in --out if there is one, else start it: the same command for the first job and all that follow.
@@ -54,17 +56,14 @@ pub(crate) struct PretrainArgs {
     /// Delete the run in --out and start again.
     #[arg(long, requires = "out")]
     pub(crate) overwrite: bool,
-    /// Threads to compute with (train.threads) [default: one for each core].
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
-    /// Seed of all random decisions (train.seed) [default: 0].
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) shortcuts: Shortcuts,
 }
 
 const AFTER_HELP: &str = "\
 Examples:
-  simmim pretrain --data photos/
+  simmim pretrain photos/
+  simmim pretrain --data photos/ --epochs 100 --batch-size 128
   simmim pretrain --data 'shards/train-{000..099}.tar' --recipe vit-base --out runs/first
   simmim pretrain --data photos/ --set mask.ratio=0.7 --set train.epochs=50
   simmim pretrain --resume runs/first
@@ -74,12 +73,24 @@ Later layers win: recipe, then --config, then --set and the other options.
 Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
 Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
+impl PretrainArgs {
+    /// Where the images are, if the command says so.
+    pub(crate) fn images(&self) -> Result<Option<&str>, Usage> {
+        self.shortcuts.data(self.data.as_deref())
+    }
+
+    /// What the command sets, the strongest last.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        self.shortcuts.over(&self.set)
+    }
+}
+
 pub(crate) fn run(args: &PretrainArgs, talk: Talk) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
     let job = match (&args.resume, &args.out) {
         (Some(run), _) => {
             resume::refuse_settings(&args.set)?;
-            resume::job(run, args.data.as_deref())?
+            resume::job(run, args.images()?)?
         }
         (None, Some(out)) if args.auto_resume => continued(args, out, &mut progress)?,
         _ => new_job(args, &mut progress)?,
@@ -97,7 +108,7 @@ fn continued(args: &PretrainArgs, out: &Path, progress: &mut Progress) -> anyhow
     let asked = resume::asked(out)?;
     let before = RawConfig::from_layers(std::slice::from_ref(&asked))?;
     resume::require_same(out, &before, &sources::configuration_over(asked, args)?)?;
-    resume::job(out, args.data.as_deref())
+    resume::job(out, args.images()?)
 }
 
 fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> {

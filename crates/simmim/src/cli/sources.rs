@@ -45,7 +45,7 @@ pub(crate) fn configuration(
     };
     layers.extend(given);
     let mut config = RawConfig::from_layers(&layers)?;
-    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+    config.data.path = Some(data_path(args.images()?, &config)?);
     Ok((name, config))
 }
 
@@ -75,15 +75,11 @@ fn given(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
         }
         layers.push(layer);
     }
-    for assignment in &args.set {
+    for assignment in &args.settings() {
         layers.push(Layer::set(assignment)?);
     }
-    if let Some(threads) = args.threads {
-        layers.push(Layer::set(&format!("train.threads={threads}"))?);
-    }
-    if let Some(seed) = args.seed {
-        layers.push(Layer::set(&format!("train.seed={seed}"))?);
-    }
+    // A key that there is not is told at once. Which values fit together is seen when the choice lies below them.
+    RawConfig::overlaid(&layers)?;
     Ok(layers)
 }
 
@@ -158,19 +154,15 @@ pub(crate) fn tell_pages(talk: Talk, data: &DataSet, config: &RawConfig) {
 
 /// What the images and the machine suggest, with the reasons told.
 fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
-    let mut config = RawConfig::from_layers(&keys_to_look_by(&args.set)?)?;
-    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+    let set = args.settings();
+    let mut config = RawConfig::from_layers(&keys_to_look_by(&set)?)?;
+    config.data.path = Some(data_path(args.images()?, &config)?);
     let mut told = |n_files| tell_looking(progress, n_files);
     let data = config.open_data(Some(&mut told))?;
-    let mut choice = choose(&data, &config, set_value(&args.set, "model.variant"))?;
+    let choice = choose(&data, &config, &set)?;
     progress.note("no --recipe: chosen from the images and this machine:");
     for reason in choice.encoder.iter().chain(&choice.training) {
         progress.note(&format!("  {reason}"));
-    }
-    // The warm-up is a share of the epochs, and has to follow those that the user wants.
-    let epochs = set_value(&args.set, "train.epochs");
-    if let Some(Ok(epochs)) = epochs.map(str::parse) {
-        choice = choice.with_epochs(epochs);
     }
     Ok(Layer::text(
         "the automatic choice",
@@ -187,7 +179,7 @@ pub(crate) fn chosen_encoder(
     let mut config = RawConfig::from_fine_tuning(&keys_to_look_by(set)?)?;
     config.data.path = Some(data_path(data, &config)?);
     let labelled = open_labelled(&config)?;
-    let choice = choose(labelled.data(), &config, set_value(set, "model.variant"))?;
+    let choice = choose(labelled.data(), &config, set)?;
     progress.note("from scratch: the network is chosen from the images and this machine:");
     for reason in &choice.encoder {
         progress.note(&format!("  {reason}"));
@@ -209,8 +201,8 @@ fn keys_to_look_by(set: &[String]) -> anyhow::Result<Vec<Layer>> {
     Ok(set.map(Layer::set).collect::<Result<_, _>>()?)
 }
 
-/// What suits these images on this machine.
-fn choose(data: &DataSet, config: &RawConfig, variant: Option<&str>) -> anyhow::Result<Choice> {
+/// What suits these images on this machine, and what is set already.
+fn choose(data: &DataSet, config: &RawConfig, set: &[String]) -> anyhow::Result<Choice> {
     // The run itself counts unreadable images and holds them against its limit.
     let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(data, SURVEYED, &config.decode_settings(), &reporter)?;
@@ -219,7 +211,12 @@ fn choose(data: &DataSet, config: &RawConfig, variant: Option<&str>) -> anyhow::
         memory_bytes: Memory::found().map(|memory| memory.bytes),
         precision: fastest_precision(DeviceChoice::Auto),
     };
-    Ok(auto::choose(&survey, machine, variant))
+    let given = auto::Given {
+        variant: set_value(set, "model.variant"),
+        // What is no number is refused where it is read as a setting.
+        epochs: set_value(set, "train.epochs").and_then(|text| text.parse().ok()),
+    };
+    Ok(auto::choose(&survey, machine, given))
 }
 
 /// The last `--set` of a key.

@@ -168,3 +168,36 @@ fn a_pretraining_that_is_given_weights_says_that_it_takes_none() {
     let other = sandbox.simmim("bench --from run");
     assert!(!other.stderr.contains("random weights"), "{other:?}");
 }
+
+#[test]
+fn a_mistyped_key_is_told_before_images_are_looked_at() {
+    let sandbox = Sandbox::with_photos(3);
+    for words in [
+        "pretrain nowhere --set train.epoch=3",
+        "finetune nowhere --from scratch --set train.epoch=3",
+    ] {
+        let ran = sandbox.simmim(words);
+        ran.fails(2, &["unknown key `train.epoch`", "`train.epochs`"]);
+    }
+}
+
+#[test]
+fn names_that_the_field_uses_are_taken_or_lead_to_the_key() {
+    let sandbox = Sandbox::with_photos(8);
+    let words =
+        "pretrain photos --config tiny.toml --epochs 2 --batch-size 3 --precision bf16 --out run";
+    sandbox.simmim(words).ok();
+    let config = fs::read_to_string(sandbox.path("run/config.toml")).unwrap();
+    for line in ["epochs = 2\n", "batch_size = 3\n", "precision = \"bf16\"\n"] {
+        assert!(config.contains(line), "{line}: {config}");
+    }
+    let ran = sandbox.simmim("pretrain photos --lr 1e-3");
+    ran.fails(2, &["'--lr'", "hint: the key is train.base_lr"]);
+    let ran = sandbox.simmim("pretrain photos --set train.lr=1e-3");
+    ran.fails(
+        2,
+        &["unknown key `train.lr`", "did you mean `train.base_lr`?"],
+    );
+    let ran = sandbox.simmim("pretrain --resume run --epochs 3");
+    ran.fails(2, &["cannot be used with"]);
+}

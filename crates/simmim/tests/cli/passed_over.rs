@@ -210,8 +210,7 @@ fn what_the_shell_has_made_of_a_pattern_or_a_tilde_is_told() {
     sandbox.simmim(words).fails(
         2,
         &[
-            "unexpected argument",
-            "hint: photos/001.png is a file",
+            "photos/001.png is one place of images too many",
             "put a pattern in quotes",
         ],
     );

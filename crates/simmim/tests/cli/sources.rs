@@ -128,8 +128,8 @@ fn without_a_recipe_the_choice_is_told_with_its_reasons() {
     for text in [
         "chosen from the images",
         "hidden in cells of",
-        "vit-t of 6 blocks: 6 images",
-        "epochs in steps of",
+        "vit-t/4 of 6 blocks: 6 images",
+        "steps of 8 images",
     ] {
         assert!(ran.stderr.contains(text), "no `{text}` in {ran:?}");
     }

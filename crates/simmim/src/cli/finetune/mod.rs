@@ -19,6 +19,7 @@ use simmim_train::{Job, Mode, Outcome, in_threads};
 use super::failure::Usage;
 use super::pretrain::shell_word;
 use super::progress::Progress;
+use super::shortcuts::Shortcuts;
 use super::sources::{self, data_path};
 use super::{Talk, failure, interrupt, json, output, resume, tell};
 
@@ -72,7 +73,7 @@ pub(crate) struct FineTuneArgs {
         long,
         value_name = "RUN",
         conflicts_with_all = [
-            "from", "recipe", "fresh_weights", "labels", "val_share", "out", "overwrite", "threads", "seed"
+            "from", "recipe", "fresh_weights", "labels", "val_share", "out", "overwrite"
         ]
     )]
     resume: Option<PathBuf>,
@@ -82,12 +83,8 @@ pub(crate) struct FineTuneArgs {
     /// Delete the run in --out and start again.
     #[arg(long, requires = "out")]
     overwrite: bool,
-    /// Threads to compute with (train.threads) [default: one for each core].
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Seed of all random decisions (train.seed) [default: 0].
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    shortcuts: Shortcuts,
 }
 
 const AFTER_HELP: &str = "\
@@ -103,12 +100,19 @@ Later layers win: the encoder's own configuration, then the recipe, then --set a
 Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
 Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
+impl FineTuneArgs {
+    /// Where the images are, if the command says so.
+    fn images(&self) -> Result<Option<&str>, Usage> {
+        self.shortcuts.data(self.data.as_deref())
+    }
+}
+
 pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
     let job = match (&args.resume, &args.out) {
         (Some(run), _) => {
             resume::refuse_settings(&args.set)?;
-            resume::job(run, args.data.as_deref())?
+            resume::job(run, args.images()?)?
         }
         (None, Some(out)) if args.auto_resume => continued(args, out, &mut progress)?,
         _ => new_job(args, &mut progress)?,
@@ -182,7 +186,7 @@ fn continued(args: &FineTuneArgs, out: &Path, progress: &mut Progress) -> anyhow
     }
     layers.extend(overrides(args, from(args)?)?);
     resume::require_same(out, &before, &RawConfig::from_fine_tuning(&layers)?)?;
-    resume::job(out, args.data.as_deref())
+    resume::job(out, args.images()?)
 }
 
 fn from(args: &FineTuneArgs) -> Result<&str, Usage> {
@@ -196,11 +200,14 @@ fn from(args: &FineTuneArgs) -> Result<&str, Usage> {
 
 fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> {
     let from = from(args)?;
+    let own = overrides(args, from)?;
+    // A key that there is not is told before images are looked at.
+    RawConfig::overlaid(&own)?;
     // The lowest layer: the recipe and the user may change what the encoder was trained with.
     let encoder = match (from, &args.recipe) {
         (SCRATCH, None) => Some(sources::chosen_encoder(
-            args.data.as_deref(),
-            &args.set,
+            args.images()?,
+            &args.shortcuts.over(&args.set),
             progress,
         )?),
         (SCRATCH, Some(_)) => None,
@@ -214,9 +221,9 @@ fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> 
     let Below {
         name, mut layers, ..
     } = below;
-    layers.extend(overrides(args, from)?);
+    layers.extend(own);
     let mut config = RawConfig::from_fine_tuning(&layers)?;
-    config.data.path = Some(data_path(args.data.as_deref(), &config)?);
+    config.data.path = Some(data_path(args.images()?, &config)?);
     // Recipes of fine-tuning have a folder in their names; a run has one folder.
     let default_out = || RunFolder::default_path(&name.replace('/', "-"), SystemTime::now());
     Ok(Job {
@@ -242,7 +249,7 @@ fn recipe_over(below: Vec<Layer>, recipe: &Recipe, args: &FineTuneArgs) -> anyho
 }
 
 fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
-    let mut layers = set_layers(&args.set)?;
+    let mut layers = set_layers(&args.shortcuts.over(&args.set))?;
     // An option that is not given sets nothing, so that the recipe's value stays.
     let mut set = |key: &str, value: Option<String>| -> anyhow::Result<()> {
         if let Some(value) = value {
@@ -259,8 +266,6 @@ fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
     )?;
     set("finetune.labels", args.labels.map(|n| n.to_string()))?;
     set("data.held_out", args.val_share.map(|n| n.to_string()))?;
-    set("train.threads", args.threads.map(|n| n.to_string()))?;
-    set("train.seed", args.seed.map(|n| n.to_string()))?;
     Ok(layers)
 }
 
