@@ -25,7 +25,6 @@ impl AttentivePool {
     /// Queries over tokens of `width`: eight, or as many as divide both. Names its parameters `queries` and `values`, which begin as
     /// those of the source do.
     pub(crate) fn new(mut names: Names<'_>, width: usize) -> Self {
-        let n_queries = (1..=MAX_QUERIES).rev().find(|n| width.is_multiple_of(*n));
         let drawn = Init::TruncatedNormal {
             std: 0.02,
             bound: 2.0,
@@ -34,7 +33,7 @@ impl AttentivePool {
         let projection = Init::Uniform {
             bound: 1.0 / (width as f32).sqrt(),
         };
-        let shape = [n_queries.unwrap_or(1), width];
+        let shape = [attentive_queries(width), width];
         Self {
             queries: Linear::without_bias(names.of("queries"), &shape, drawn),
             values: Linear::without_bias(names.of("values"), &[width, width], projection),
@@ -55,4 +54,10 @@ impl AttentivePool {
         let values = self.values.apply(tape, tokens); // [B, L, D]
         tape.attentive_pool(&scores, &values)
     }
+}
+
+/// The number of queries over tokens of `width`: eight, or as many as divide it.
+pub fn attentive_queries(width: usize) -> usize {
+    let n_queries = (1..=MAX_QUERIES).rev().find(|n| width.is_multiple_of(*n));
+    n_queries.unwrap_or(1)
 }

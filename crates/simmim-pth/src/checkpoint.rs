@@ -17,6 +17,9 @@ use crate::value::{Skipped, Tensor, Value};
 /// Bytes read and converted at a time; a multiple of the width of every type.
 const CHUNK_BYTES: usize = 1 << 18;
 
+/// How often all storages may be used by tensors. A checkpoint has its weights, averages of them, and what is tied within.
+const MAX_SHARES: u64 = 16;
+
 /// A file of `torch.save`, opened for reading: its pickle is read, the arrays are when they are asked for.
 ///
 /// The file stays open, so this goes on reading what was opened even if the path is replaced meanwhile.
@@ -47,6 +50,7 @@ impl Checkpoint {
             file,
         } = container::open(path)?;
         refuse_twice(tree.tensors.iter().map(|(name, _)| name.as_str())).map_err(refused(path))?;
+        refuse_repeats(&tree, &storages).map_err(refused(path))?;
         let names = tree.tensors.iter().enumerate();
         Ok(Self {
             by_name: names
@@ -229,6 +233,20 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// Refuses tensors that together are many times what the storages hold: read, they would fill any memory.
+fn refuse_repeats(tree: &Tree, storages: &[Place]) -> Result<(), Problem> {
+    let stored = storages.iter().map(|place| place.n_bytes);
+    let stored = stored.fold(0, u64::saturating_add);
+    let read = tree
+        .tensors
+        .iter()
+        .map(|(_, tensor)| tensor.n_bytes() as u64);
+    if read.fold(0, u64::saturating_add) > stored.saturating_mul(MAX_SHARES) {
+        return Err(Problem::Repeats);
+    }
+    Ok(())
 }
 
 fn read_chunks(

@@ -123,6 +123,14 @@ pub enum Problem {
         /// Its name.
         name: String,
     },
+    /// The zip has another number of members than it says.
+    #[error("the zip has {found} members, its end says {expected}")]
+    Members {
+        /// The number that its end says.
+        expected: u64,
+        /// The number in its directory.
+        found: u64,
+    },
     /// The name of a member leads out of the zip.
     #[error("the zip has a member with the path `{}`", Shown(name))]
     MemberPath {

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 13] = [
+const CRATES: [&str; 14] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -19,6 +19,7 @@ const CRATES: [&str; 13] = [
     "simmim-device",
     "simmim-eval",
     "simmim-model",
+    "simmim-onnx",
     "simmim-pack",
     "simmim-pth",
     "simmim-random",

@@ -14,7 +14,7 @@ use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
 use crate::names::Names;
 
 /// The bound of position biases in the second version. Source: as [`BIAS_HIDDEN`], `16 * torch.sigmoid`.
-const MAX_BIAS: f32 = 16.0;
+pub const MAX_BIAS: f32 = 16.0;
 
 /// x + attention(norm(x)), then x + mlp(norm(x)); in the second version x + norm(attention(x)) and so on.
 #[derive(Debug)]

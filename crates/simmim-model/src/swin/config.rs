@@ -162,6 +162,11 @@ impl SwinConfig {
         self.width << stage
     }
 
+    /// The windows of a stage's blocks with even numbers; those with odd ones are [`Window::shifted`].
+    pub fn stage_window(&self, stage: usize) -> Window {
+        self.window_at(self.image_size, stage)
+    }
+
     fn window_at(&self, image_size: [usize; 2], stage: usize) -> Window {
         // Merging halves a grid, which is a patch of twice the side.
         let grid = image_size.map(|side| side / (self.patch_px << stage));

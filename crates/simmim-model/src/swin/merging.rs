@@ -71,23 +71,33 @@ impl Merging {
     }
 }
 
-/// The tokens of a batch of grids, square by square of `side` by `side`: in each square down first, then right.
-///
-/// Source: microsoft/SimMIM `models/swin_transformer.py`, `PatchMerging.forward`, x0 to x3, for `side` 2.
+/// The tokens of a batch of grids, square by square of `side` by `side`, as [`square_order`] has them.
 pub(super) fn squares(
     device: &Arc<dyn Device>,
     batch: usize,
-    [h, w]: [usize; 2],
+    grid: [usize; 2],
     side: usize,
 ) -> Permutation {
-    let (area, across) = (side * side, w / side);
-    let rows: Vec<u32> = (0..batch * h * w)
-        .map(|i| {
-            let (image, square, part) = (i / (h * w), i % (h * w) / area, i % area);
-            let y = square / across * side + part % side;
-            let x = square % across * side + part / side;
-            ((image * h + y) * w + x) as u32
-        })
+    let order = square_order(grid, side);
+    let tokens = order.len() as u32;
+    let images = 0..batch as u32;
+    let rows: Vec<u32> = images
+        .flat_map(|image| order.iter().map(move |token| image * tokens + token))
         .collect();
     Permutation::new(device, &rows)
+}
+
+/// The tokens of a grid of h by w, square by square of `side` by `side`: in each square down first, then right.
+///
+/// Source: microsoft/SimMIM `models/swin_transformer.py`, `PatchMerging.forward`, x0 to x3, for `side` 2.
+pub fn square_order([h, w]: [usize; 2], side: usize) -> Vec<u32> {
+    let (area, across) = (side * side, w / side);
+    (0..h * w)
+        .map(|i| {
+            let (square, part) = (i / area, i % area);
+            let y = square / across * side + part % side;
+            let x = square % across * side + part / side;
+            (y * w + x) as u32
+        })
+        .collect()
 }

@@ -4,12 +4,12 @@
 //! microsoft/SimMIM `models/swin_transformer.py` and `models/simmim.py` (`SwinTransformerForSimMIM`);
 //! microsoft/Swin-Transformer `models/swin_transformer_v2.py`.
 
-mod block;
+pub(crate) mod block;
 pub(crate) mod config;
 pub(crate) mod inverse;
-mod merging;
+pub(crate) mod merging;
 mod stage;
-mod window;
+pub(crate) mod window;
 
 use simmim_autograd::{Layer, ParameterId, ParameterKind, ParameterSpecs, Tape, Tensor, Var};
 

@@ -2,7 +2,7 @@
 
 /// The windows of one block of a stage: how large they are and how far the grid is rolled before it is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
     /// The stage's h and w, in tokens.
     pub(crate) grid: [usize; 2],
     /// The side of a window, in tokens.
@@ -29,7 +29,7 @@ impl Window {
     ///
     /// Source: as [`Window::of_stage`]; Swin, arXiv 2103.14030, §3.2.
     #[must_use]
-    pub(crate) fn shifted(self) -> Self {
+    pub fn shifted(self) -> Self {
         // Windows that span one side have nothing to be joined to across it.
         let spans = self.grid.contains(&self.side);
         let shift = if spans { 0 } else { self.side / 2 };
@@ -37,7 +37,7 @@ impl Window {
     }
 
     /// T, tokens of a window.
-    pub(crate) fn tokens(self) -> usize {
+    pub fn tokens(self) -> usize {
         self.side * self.side
     }
 
@@ -65,7 +65,7 @@ impl Window {
     }
 
     /// The token at each place, window by window, `[G, T]`: roll and partition in one order.
-    pub(crate) fn order(self) -> Vec<u32> {
+    pub fn order(self) -> Vec<u32> {
         let ([h, w], shift) = (self.grid, self.shift);
         let token = |[y, x]: [usize; 2]| ((y + shift) % h * w + (x + shift) % w) as u32;
         self.places().map(token).collect()
@@ -75,7 +75,7 @@ impl Window {
     /// opposite edges have different ones. Empty where nothing is rolled.
     ///
     /// Source: as [`Window::of_stage`], `img_mask`: three bands each way, cut at −window and −shift.
-    pub(crate) fn regions(self) -> Vec<u32> {
+    pub fn regions(self) -> Vec<u32> {
         if self.shift == 0 {
             return Vec::new();
         }
@@ -90,7 +90,7 @@ impl Window {
     }
 
     /// Rows of the table of offsets, (2 side − 1)².
-    pub(crate) fn table_rows(self) -> usize {
+    pub fn table_rows(self) -> usize {
         (2 * self.side - 1).pow(2)
     }
 
@@ -98,7 +98,7 @@ impl Window {
     /// query less key.
     ///
     /// Source: as [`Window::of_stage`], `relative_position_index`.
-    pub(crate) fn relative_index(self) -> Vec<u32> {
+    pub fn relative_index(self) -> Vec<u32> {
         let (side, tokens) = (self.side, self.tokens());
         let row = |pair: usize| {
             let (query, key) = (pair / tokens, pair % tokens);
@@ -121,7 +121,7 @@ impl Window {
     ///
     /// # Shapes
     /// `[(2 side − 1)², 2]`, rows of (Δy, Δx).
-    pub(crate) fn log_offsets(self, learned: usize) -> Vec<f32> {
+    pub fn log_offsets(self, learned: usize) -> Vec<f32> {
         let length = 2 * self.side - 1;
         let scaled = |i: usize| {
             // A window of one token has the offset 0 alone; dividing by 1 keeps it.

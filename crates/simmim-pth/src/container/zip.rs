@@ -101,8 +101,10 @@ fn members(source: &Source) -> Result<BTreeMap<String, Place>, Error> {
         .locate_in_reader(file, &mut buffer, source.n_bytes)
         .map_err(|(_, error)| damaged(error))?;
     let mut members = BTreeMap::new();
+    let mut n_entries = 0;
     let mut entries = archive.entries(&mut buffer);
     while let Some(entry) = entries.next_entry().map_err(damaged)? {
+        n_entries += 1;
         let name = String::from_utf8_lossy(entry.file_path().as_bytes()).into_owned();
         let member = Member {
             is_encrypted: entry.flags().is_encrypted(),
@@ -120,8 +122,11 @@ fn members(source: &Source) -> Result<BTreeMap<String, Place>, Error> {
             return Err(fail(Problem::MemberTwice { name }));
         }
     }
-    if members.len() as u64 > archive.entries_hint() {
-        return Err(fail(Problem::Ends));
+    if n_entries != archive.entries_hint() {
+        return Err(fail(Problem::Members {
+            expected: archive.entries_hint(),
+            found: n_entries,
+        }));
     }
     // Bytes beyond the directory of the zip are nobody's.
     let end = archive.directory_offset();

@@ -130,6 +130,17 @@ fn storages_are_as_long_as_the_pickle_says() {
 }
 
 #[test]
+fn a_storage_that_a_thousand_tensors_share_is_refused() {
+    let tensor = Described::default().operations();
+    let many = [b"](", &tensor.repeat(16)[..], b"e"].concat();
+    let (_folder, path) = file(&checkpoint(&under_a_key(&many)));
+    assert_eq!(Checkpoint::open(path).unwrap().tensors().len(), 16);
+    let more = [b"](", &tensor.repeat(17)[..], b"e"].concat();
+    let said = refusal_of(&checkpoint(&under_a_key(&more)));
+    assert!(said.contains("are used again and again"), "{said}");
+}
+
+#[test]
 fn a_storage_that_is_named_twice_is_the_same_both_times() {
     let first = Described::default().operations();
     let second = Described {
@@ -340,6 +351,21 @@ fn members_with_tricks_in_their_names_or_twice_are_refused() {
     }
     let said = refusal_of(&zip(&[stored("a/data/0", b"x")]));
     assert!(said.contains("the zip has no `data.pkl`"), "{said}");
+}
+
+#[test]
+fn a_zip_with_another_number_of_members_than_it_says_is_refused() {
+    let pickle = under_a_key(b"N");
+    let whole = zip(&[stored("a/data.pkl", &pickle), stored("a/data/0", b"x")]);
+    for n_members in [1_u8, 3] {
+        let mut bytes = whole.clone();
+        // The end record: numbers of members on this disk and on all, 8 and 10 bytes from its begin.
+        let end = bytes.len() - 22;
+        bytes[end + 8] = n_members;
+        bytes[end + 10] = n_members;
+        let said = refusal_of(&bytes);
+        assert!(said.contains("the zip has 2 members"), "{said}");
+    }
 }
 
 #[test]
