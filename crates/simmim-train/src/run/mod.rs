@@ -9,6 +9,7 @@ mod job;
 mod output;
 mod place;
 mod range;
+mod rise;
 mod session;
 mod shared_file;
 mod voice;

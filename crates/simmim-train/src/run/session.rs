@@ -14,6 +14,7 @@ use super::alike::require_alike;
 use super::images::Images;
 use super::job::{Job, Outcome};
 use super::output::{Opened, Output, Preface};
+use super::rise::Rise;
 use super::shared_file::SharedFile;
 use super::voice::unix_secs;
 use crate::checkpoint::{self, Origin, Progress};
@@ -64,6 +65,8 @@ pub(crate) struct Session<'o, T> {
     origin: Origin,
     first_val_loss: Option<f64>,
     last_val_loss: Option<f64>,
+    /// On rank 0, which has the records; on others it begins anew and is told to nobody.
+    rise: Rise,
 }
 
 impl<'o, T: Task> Session<'o, T> {
@@ -110,6 +113,7 @@ impl<'o, T: Task> Session<'o, T> {
             output,
             schedule: config.schedule(images.steps_per_epoch),
             first_val_loss: None,
+            rise: Rise::of_records(kept.as_deref().unwrap_or_default()),
             // A resumed run that ends before its next validation still reports one.
             last_val_loss: kept
                 .iter()
@@ -138,6 +142,7 @@ impl<'o, T: Task> Session<'o, T> {
             // Shows now, not in an hour, that a checkpoint can be written.
             self.save()?;
             self.first_val_loss = self.validate()?.map(|found| found.loss);
+            self.rise.begin(self.first_val_loss);
         }
         let done_steps = self.origin.progress.step;
         self.tell(&Event::Begin {
@@ -274,6 +279,9 @@ impl<'o, T: Task> Session<'o, T> {
         };
         // The record first, so that the log shows the validation that the best weights come from.
         self.on_first(|output, _, _| output.record(&record))?;
+        if let Some(risen) = self.rise.see(&record) {
+            self.tell(&Event::Note(&risen));
+        }
         self.keep_best(validation)
     }
 

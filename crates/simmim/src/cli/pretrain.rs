@@ -150,10 +150,14 @@ fn report(outcome: &Outcome, progress: &Progress, talk: Talk) -> anyhow::Result<
 
 /// What became of the run, and what to do next.
 pub(crate) fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
+    // Two values of one batch differ by more than this.
+    const RISEN: f64 = 1.01;
     let run = shell_word(&outcome.out.to_string_lossy());
     let mut lines = Vec::new();
+    let mut has_risen = false;
     match (outcome.first_val_loss, outcome.last_val_loss) {
         (Some(first), Some(last)) => {
+            has_risen = last > RISEN * first;
             let change = 100.0 * (last / first - 1.0);
             let word = if change <= 0.0 { "less" } else { "more" };
             lines.push(format!(
@@ -172,16 +176,20 @@ pub(crate) fn summary(outcome: &Outcome, n_bad: usize) -> Vec<String> {
     if let Some(picture) = &outcome.picture {
         lines.push(format!("picture: {}", picture.display()));
     }
-    if outcome.is_finished() {
-        lines.push(format!(
-            "done after {} steps. Next, see it at work on an image:",
-            outcome.done_steps
-        ));
-        lines.push(format!("  simmim reconstruct --from {run} IMAGE"));
-    } else {
-        let (done, total) = (outcome.done_steps, outcome.total_steps);
+    let (done, total) = (outcome.done_steps, outcome.total_steps);
+    if !outcome.is_finished() {
         lines.push(format!("saved after step {done} of {total}. To continue:"));
         lines.push(format!("  simmim pretrain --resume {run}"));
+    } else if has_risen {
+        lines.push(format!(
+            "warning: ended after {done} steps with a higher loss than it began with: these weights have learned nothing. Begin \
+             again with a lower learning rate (train.base_lr) or a longer warm-up (train.warmup_epochs)"
+        ));
+    } else {
+        lines.push(format!(
+            "done after {done} steps. Next, see it at work on an image:"
+        ));
+        lines.push(format!("  simmim reconstruct --from {run} IMAGE"));
     }
     lines
 }

@@ -201,3 +201,22 @@ fn names_that_the_field_uses_are_taken_or_lead_to_the_key() {
     let ran = sandbox.simmim("pretrain --resume run --epochs 3");
     ran.fails(2, &["cannot be used with"]);
 }
+
+#[test]
+fn a_loss_that_rises_past_its_start_is_told_while_it_does_and_at_the_end() {
+    let sandbox = Sandbox::with_photos(12);
+    let ran = sandbox.pretrain(
+        "--data photos --set train.base_lr=1000 --set train.epochs=60 --set train.max_steps=30",
+    );
+    let ran = ran.ok();
+    for text in [
+        "warning: the held-out loss is ",
+        "where it began. If it does not fall soon",
+        "with a higher loss than it began with: these weights have learned nothing",
+    ] {
+        assert!(ran.stderr.contains(text), "{text}: {ran:?}");
+    }
+    assert!(!ran.stderr.contains("done after"), "{ran:?}");
+    let log = fs::read_to_string(sandbox.path("run/log.txt")).unwrap();
+    assert!(log.contains("warning: the held-out loss is "), "{log}");
+}
