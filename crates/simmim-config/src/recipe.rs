@@ -122,14 +122,13 @@ pub fn find(name: &str) -> Result<Recipe, Error> {
 
 /// The names that are most like `name`; where none is, all but those of the paper's ablations.
 pub(crate) fn near_names(name: &str) -> Vec<String> {
-    let names = RECIPES.iter().map(|recipe| recipe.name);
-    let alike = near(name, names.clone());
+    let alike = near(name, RECIPES.iter().map(|recipe| recipe.name));
     if !alike.is_empty() {
         return alike;
     }
     // The many rows of the paper's tables would bury the names that someone may have meant.
-    let of_no_folder = names.filter(|name| !name.contains('/'));
-    of_no_folder.map(str::to_owned).collect()
+    let alone = RECIPES.iter().filter(|recipe| !recipe.is_of_family());
+    alone.map(|recipe| recipe.name.to_owned()).collect()
 }
 
 /// Whether a name is that of a file rather than that of something that ships.
@@ -149,6 +148,11 @@ impl Recipe {
             .map(|line| line.strip_prefix(' ').unwrap_or(line))
             .collect();
         lines.join("\n")
+    }
+
+    /// Whether it is one of many of a kind, which have a folder: `paper/...`, `finetune/...`.
+    pub fn is_of_family(&self) -> bool {
+        self.name.contains('/')
     }
 
     /// The first line of the header: what the recipe is, in one sentence.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use simmim_config::{RawConfig, recipe};
 
-use super::{Talk, output};
+use super::{Talk, output, tell};
 
 /// List the recipes, print one, or list every key that a recipe can set.
 ///
@@ -13,14 +13,18 @@ use super::{Talk, output};
 /// a recipe's value of a key that may be left unset.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct RecipesArgs {
+    /// List the rows of the paper's ablations and the authors' fine-tunings too.
+    #[arg(long)]
+    all: bool,
     #[command(subcommand)]
     command: Option<RecipesCommand>,
 }
 
 #[derive(Debug, Subcommand)]
 enum RecipesCommand {
-    /// List the name and summary of each recipe.
+    /// List the name and summary of each recipe, also of the rows of the paper's ablations.
     List,
     /// Print a recipe's TOML, to read or to begin one of your own with.
     Show {
@@ -34,6 +38,7 @@ enum RecipesCommand {
 const AFTER_HELP: &str = "\
 Examples:
   simmim recipes
+  simmim recipes --all
   simmim recipes show cifar10-vit > mine.toml
   simmim pretrain --recipe mine.toml --data photos/
   simmim recipes keys";
@@ -48,9 +53,7 @@ pub(crate) fn run(args: &RecipesArgs, talk: Talk) -> anyhow::Result<()> {
             output::data(Value::from(recipes))?;
         }
         None | Some(RecipesCommand::List) => {
-            for recipe in recipe::all() {
-                output::data(format_args!("{:<26} {}", recipe.name, recipe.summary()))?;
-            }
+            list(args.all || args.command.is_some(), talk)?;
         }
         Some(RecipesCommand::Show { name }) => {
             let recipe = recipe::find(name)?;
@@ -62,6 +65,28 @@ pub(crate) fn run(args: &RecipesArgs, talk: Talk) -> anyhow::Result<()> {
             }
         }
         Some(RecipesCommand::Keys) => keys(as_json)?,
+    }
+    Ok(())
+}
+
+/// A line a recipe. The many rows of the paper's tables come when they are asked for.
+fn list(all: bool, talk: Talk) -> Result<(), output::StdoutError> {
+    let is_listed = |recipe: &&recipe::Recipe| all || !recipe.is_of_family();
+    for recipe in recipe::all().iter().filter(is_listed) {
+        output::data(format_args!("{:<26} {}", recipe.name, recipe.summary()))?;
+    }
+    let n_more = recipe::all()
+        .iter()
+        .filter(|recipe| !is_listed(recipe))
+        .count();
+    if n_more > 0 {
+        tell(
+            talk,
+            format!(
+                "and {n_more} more, `simmim recipes --all`: the authors' fine-tunings (finetune/...) and the rows of the paper's \
+                 ablations (paper/...)"
+            ),
+        );
     }
     Ok(())
 }

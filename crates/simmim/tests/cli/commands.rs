@@ -100,14 +100,15 @@ fn an_inspected_run_tells_its_parameters_and_where_it_comes_from() {
 #[test]
 fn recipes_are_listed_shown_and_their_keys_explained() {
     let sandbox = Sandbox::new();
-    let list = sandbox.simmim("recipes").ok().stdout;
-    assert!(
-        ["demo", "cifar10-swin", "swin-base", "paper/head-mlp"]
-            .iter()
-            .all(|name| list.contains(name)),
-        "{list}"
-    );
+    let list = sandbox.simmim("recipes --all").ok().stdout;
+    let names = ["demo", "cifar10-swin", "swin-base", "paper/head-mlp"];
+    assert!(names.iter().all(|name| list.contains(name)), "{list}");
     assert_eq!(sandbox.simmim("recipes list").ok().stdout, list);
+    let short = sandbox.simmim("recipes").ok();
+    let n_more = list.lines().count() - short.stdout.lines().count();
+    assert!(n_more > 30 && !short.stdout.contains("paper/"), "{short:?}");
+    let more = format!("and {n_more} more, `simmim recipes --all`");
+    assert!(short.stderr.contains(&more), "{short:?}");
     let shown = sandbox.simmim("recipes show demo").ok().stdout;
     fs::write(sandbox.path("mine.toml"), &shown).unwrap();
     assert!(
