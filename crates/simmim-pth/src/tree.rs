@@ -136,16 +136,32 @@ impl Gardener<'_> {
         Ok(Value::Map(entries))
     }
 
-    /// What a key is called. All that a checkpoint has for keys can be written as a text.
+    /// What a key is called, as Python shows it: texts and numbers, classes, and tuples of them.
     fn key(&self, item: Item) -> Result<String, Problem> {
-        match item {
-            Item::Int(value) => return Ok(value.to_string()),
-            Item::Bool(true) => return Ok("True".to_owned()),
-            Item::Bool(false) => return Ok("False".to_owned()),
-            Item::None => return Ok("None".to_owned()),
-            _ => {}
-        }
-        let text = self.graph.text(item).map(str::to_owned);
+        let Some(Node::Tuple(items)) = self.graph.node(item) else {
+            return self.plain_key(item);
+        };
+        let items = self
+            .graph
+            .few("the key of a dictionary", item)
+            .map(|_| items)?;
+        let keys: Result<Vec<String>, Problem> =
+            items.iter().map(|&item| self.plain_key(item)).collect();
+        Ok(format!("({})", keys?.join(", ")))
+    }
+
+    fn plain_key(&self, item: Item) -> Result<String, Problem> {
+        let text = match item {
+            Item::Int(value) => Some(value.to_string()),
+            Item::Float(value) => Some(value.to_string()),
+            Item::Bool(true) => Some("True".to_owned()),
+            Item::Bool(false) => Some("False".to_owned()),
+            Item::None => Some("None".to_owned()),
+            Item::Node(_) => {
+                let text = self.graph.text(item).or_else(|| self.graph.class(item));
+                text.map(str::to_owned)
+            }
+        };
         text.ok_or_else(|| {
             self.graph
                 .wrong("the key of a dictionary", "a text or a number", item)

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::zips::{Described, Member, checkpoint, int, packed, stored, text, under_a_key, zip};
 use crate::{file, refusal_of};
-use simmim_pth::Checkpoint;
+use simmim_pth::{Checkpoint, Value};
 
 /// Holds that a checkpoint with this pickle is refused, and in what words.
 fn refused(pickle: &[u8], expected: &str) {
@@ -152,6 +152,26 @@ fn a_storage_that_is_named_twice_is_the_same_both_times() {
     refused(
         &under_a_key(&[first, second, b"\x86".to_vec()].concat()),
         "a storage that is named twice",
+    );
+}
+
+#[test]
+fn keys_of_other_kinds_are_named_as_python_shows_them() {
+    let pairs = [
+        &b"\x80\x02}(ca\nB\nN"[..],
+        b"K\x01X\x01\0\0\0x\x86N",
+        b"\x88N",
+        b"u.",
+    ]
+    .concat();
+    let (_folder, path) = file(&checkpoint(&pairs));
+    let opened = Checkpoint::open(path).unwrap();
+    for key in ["a.B", "(1, x)", "True"] {
+        assert_eq!(opened.root().get(key), Some(&Value::None), "{key}");
+    }
+    refused(
+        b"\x80\x02}(]\x85Nu.",
+        "the key of a dictionary should be a text or a number",
     );
 }
 
