@@ -1,52 +1,72 @@
 //! The one place that knows which devices there are: everything else asks for one by its name.
 //!
-//! - [`open`]: a device to compute on.
-//! - [`peaks`], [`cases`], [`level`], [`fastest_precision`]: what it can do.
+//! - [`open`]: a device to compute on; [`Error`]: why there is none of that name.
+//! - [`resolve`]: what `auto` stands for; [`passed_over`]: why it is no GPU where there is one.
+//! - [`peaks`], [`cases`], [`level`], [`fastest_precision`]: what a device can do.
 //!
 //! **Not done here, on purpose:** no device. Each is a crate of its own, and only this one knows them.
 //!
 //! ```
 //! use simmim_device::{DeviceChoice, Precision};
 //!
-//! let device = simmim_backend::open(DeviceChoice::Auto, Precision::F32);
+//! let device = simmim_backend::open(DeviceChoice::Auto, Precision::F32)?;
 //! let buffer = device.upload(&[1.0, 2.0]);
 //! assert_eq!(device.download(&buffer), [1.0, 2.0]);
+//! # Ok::<(), simmim_backend::Error>(())
 //! ```
+
+mod error;
+mod gpu;
+mod peaks;
 
 use simmim_cpu::CpuDevice;
 use simmim_cpu::bench;
 use simmim_device::{Device, DeviceChoice, Peaks, Precision};
 use std::sync::Arc;
 
+pub use error::Error;
+pub use gpu::{passed_over, resolve};
 pub use simmim_cpu::bench::{Case, cases};
 
 /// The device of this name, whose matrix products round their operands to `precision`.
-pub fn open(choice: DeviceChoice, precision: Precision) -> Arc<dyn Device> {
-    match choice {
+///
+/// # Errors
+/// [`Error`] where this machine has none of that name, or this program cannot use it.
+pub fn open(choice: DeviceChoice, precision: Precision) -> Result<Arc<dyn Device>, Error> {
+    match resolve(choice) {
         // Without a wildcard, here and below: a device that is added has to be named in each place.
-        DeviceChoice::Auto | DeviceChoice::Cpu => Arc::new(CpuDevice::with_precision(precision)),
+        DeviceChoice::Auto | DeviceChoice::Cpu => {
+            Ok(Arc::new(CpuDevice::with_precision(precision)))
+        }
+        DeviceChoice::Cuda { number } => gpu::open(number, precision),
     }
 }
 
-/// What the device can do at most, measured now, on the threads of the current pool.
-pub fn peaks(choice: DeviceChoice, precision: Precision) -> Peaks {
-    match choice {
-        DeviceChoice::Auto | DeviceChoice::Cpu => bench::peaks(precision),
+/// What the device can do at most, measured now: of the cores, on the threads of the current pool.
+///
+/// # Errors
+/// As [`open`].
+pub fn peaks(choice: DeviceChoice, precision: Precision) -> Result<Peaks, Error> {
+    match resolve(choice) {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(bench::peaks(precision)),
+        DeviceChoice::Cuda { number } => Ok(peaks::measured(&*gpu::open(number, precision)?)),
     }
 }
 
 /// The precision whose matrix products are fastest: bf16 where the device multiplies it itself.
 pub fn fastest_precision(choice: DeviceChoice) -> Precision {
-    match choice {
+    match resolve(choice) {
         DeviceChoice::Auto | DeviceChoice::Cpu => simmim_cpu::fastest_precision(),
+        DeviceChoice::Cuda { .. } => Precision::Bf16,
     }
 }
 
 /// The instructions that the device computes with, in a word.
 pub fn level(choice: DeviceChoice) -> String {
-    match choice {
+    match resolve(choice) {
         DeviceChoice::Auto | DeviceChoice::Cpu => {
             format!("{:?}", simmim_cpu::level()).to_lowercase()
         }
+        DeviceChoice::Cuda { number } => gpu::level(number),
     }
 }

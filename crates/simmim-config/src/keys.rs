@@ -310,7 +310,7 @@ section! {
         checkpointing: bool = false,
         /// Seed of every random decision.
         seed: u64 = 0,
-        /// What computes; "auto" = the fastest that this machine has.
+        /// What computes: "cpu", "cuda" (a GPU of NVIDIA's) or "cuda:1" (the second one); "auto" = the first GPU that can be used, else the cores.
         @free device: DeviceChoice = DeviceChoice::Auto,
         /// Threads of the computation; 0 = one for each core.
         threads: usize = 0,
@@ -453,8 +453,4 @@ words_of! {
 
 words_of! {
     Precision { F32 = "fp32", Bf16 = "bf16" }
-}
-
-words_of! {
-    DeviceChoice { Auto = "auto", Cpu = "cpu" }
 }

@@ -1,5 +1,6 @@
 //! The types that a key may have, and their form in TOML.
 
+use simmim_device::DeviceChoice;
 use toml::Value;
 
 /// A type of value that a key may have.
@@ -157,6 +158,21 @@ impl<T: Setting> Setting for Option<T> {
 
     fn to_toml(&self) -> Option<Value> {
         self.as_ref().and_then(T::to_toml)
+    }
+}
+
+/// A device by its name, which may have a number.
+impl Setting for DeviceChoice {
+    fn expected() -> String {
+        "one of \"auto\", \"cpu\", \"cuda\", \"cuda:1\" and so on".to_owned()
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        Self::of_name(value.as_str()?)
+    }
+
+    fn to_toml(&self) -> Option<Value> {
+        self.to_string().to_toml()
     }
 }
 

@@ -26,7 +26,7 @@ use std::fmt::Debug;
 /// what it writes to the nearest.
 ///
 /// All methods panic when lengths do not fit or a buffer is another device's: both are bugs of the
-/// caller, because the tape checks shapes first.
+/// caller, because the tape checks shapes first. Hardware that cannot go on raises a [`DeviceFailure`](crate::DeviceFailure).
 pub trait Device: Debug + Send + Sync {
     // No method has a body here: a device that lacks one fails to compile, not in the middle of a run.
     /// What values within a residual branch, and their gradients, are best kept in: [`Element::Bf16`] where products round to it

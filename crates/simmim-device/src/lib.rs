@@ -7,6 +7,7 @@
 //!   ([`Patches`], [`PlaneDims`]), of losses ([`PixelLoss`], [`CountedRows`], [`CountedClasses`], [`Labelled`]), of the optimiser
 //!   ([`AdamWStep`]); what a backward needs of a forward begins with `Saved`.
 //! - [`Precision`] and [`DeviceChoice`]: what a run asks of a device.
+//! - [`DeviceFailure`]: what a device says when it cannot go on.
 //! - [`ProfilingDevice`]: times the operations of another device; [`Peaks`] are what they are held against.
 //! - `contract`, with the feature of that name: what every device must give, for the tests of its crate.
 //!
@@ -36,6 +37,7 @@ mod choice;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod device;
+mod failure;
 mod images;
 mod layers;
 mod losses;
@@ -46,6 +48,7 @@ mod profiling;
 pub use buffer::{Buffer, Element};
 pub use choice::DeviceChoice;
 pub use device::Device;
+pub use failure::DeviceFailure;
 pub use images::{ChannelAffine, NormTargetDims, Patches, PlaneDims};
 pub use layers::{
     Affine, AffineGradients, AttentionPattern, CosineInputs, GeluBackward, Heads, Linear,

@@ -54,24 +54,34 @@ struct Colours {
 pub fn cluster(plan: &Plan, data: &DataSet, reporter: &Reporter) -> Result<Codebook, Error> {
     let (seed, n) = (plan.config().train.seed, plan.config().objective.clusters);
     let stream = Stream::new(seed, Purpose::Codebook);
-    let colours = sample(plan, data, reporter, stream)?;
+    // One for all images: to open one may take as long as an image.
+    let device = device_in(plan.config(), Precision::F32)?;
+    let source = Source {
+        plan,
+        data,
+        device: &device,
+    };
+    let colours = sample(source, reporter, stream)?;
     if colours.counts.len() < 2 {
         return Err(Error::FewColours {
             found: colours.counts.len(),
         });
     }
-    let device = device_in(plan.config(), Precision::F32);
     let means = k_means(&device, &colours, n, stream.at(MEANS, 0));
     Ok(Codebook::of_colours(means, colours.channels))
 }
 
+/// Where colours come from, and what averages them.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    plan: &'a Plan,
+    data: &'a DataSet,
+    device: &'a Arc<dyn Device>,
+}
+
 /// The colours of some pixels of some images.
-fn sample(
-    plan: &Plan,
-    data: &DataSet,
-    reporter: &Reporter,
-    stream: Stream,
-) -> Result<Colours, Error> {
+fn sample(source: Source<'_>, reporter: &Reporter, stream: Stream) -> Result<Colours, Error> {
+    let Source { plan, data, .. } = source;
     let split = plan.split(data.len());
     let order = stream.at(IMAGES, 0).permutation(split.train().len());
     let chosen = order.into_iter().take(MAX_IMAGES);
@@ -80,7 +90,7 @@ fn sample(
     let n_each = MAX_PIXELS / chosen.len().max(1);
     let of_image = |&entry_idx: &usize| -> Result<Vec<f32>, Error> {
         let draws = stream.at(PIXELS, entry_idx as u64);
-        match pixels(plan, data, entry_idx) {
+        match pixels(source, entry_idx) {
             Ok(pixels) => Ok(thin_out(
                 &pixels,
                 plan.config().data.channels,
@@ -112,7 +122,8 @@ fn sample(
 }
 
 /// The central crop of an image at the target's resolution, values of 0 to 1, as planes.
-fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Error> {
+fn pixels(source: Source<'_>, entry_idx: usize) -> Result<Vec<f32>, Error> {
+    let Source { plan, data, device } = source;
     let channels = plan.config().data.channels;
     // Codewords are colours from 0 to 1, which mean the same under any mean and deviation.
     let plain = Normalisation::new(vec![0.0; channels], vec![1.0; channels])?;
@@ -121,11 +132,7 @@ fn pixels(plan: &Plan, data: &DataSet, entry_idx: usize) -> Result<Vec<f32>, Err
     let mut sample = vec![0.0; transform.sample_len()];
     transform.centre(&image, &mut Scratch::new(), &mut sample);
     let [height, width] = transform.size();
-    let image = Tensor::from_slice(
-        &device_in(plan.config(), Precision::F32),
-        &[1, channels, height, width],
-        &sample,
-    );
+    let image = Tensor::from_slice(device, &[1, channels, height, width], &sample);
     Ok(image.downscale(plan.objective().target_px).to_vec())
 }
 

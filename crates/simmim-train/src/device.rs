@@ -5,12 +5,23 @@ use std::sync::Arc;
 use simmim_autograd::{Device, Precision};
 use simmim_config::RawConfig;
 
+use crate::error::Error;
+
 /// Where a run by this configuration computes, at the configured precision.
-pub fn device_of(config: &RawConfig) -> Arc<dyn Device> {
+///
+/// # Errors
+/// [`Error::Device`] where this machine has no such device.
+pub fn device_of(config: &RawConfig) -> Result<Arc<dyn Device>, Error> {
     device_in(config, config.train.precision)
 }
 
 /// The same device at another precision.
-pub(crate) fn device_in(config: &RawConfig, precision: Precision) -> Arc<dyn Device> {
-    simmim_backend::open(config.train.device, precision)
+///
+/// # Errors
+/// As [`device_of`].
+pub(crate) fn device_in(
+    config: &RawConfig,
+    precision: Precision,
+) -> Result<Arc<dyn Device>, Error> {
+    Ok(simmim_backend::open(config.train.device, precision)?)
 }

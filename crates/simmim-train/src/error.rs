@@ -30,6 +30,10 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] simmim_data::Error),
 
+    /// There is no such device, or it cannot be used.
+    #[error(transparent)]
+    Device(#[from] simmim_backend::Error),
+
     /// The other processes of the training have ended, failed, or were not started alike.
     #[error(transparent)]
     Ranks(#[from] simmim_collective::Error),
@@ -216,6 +220,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) | Self::StoredConfig { source: error, .. } => error.hint(),
+            Self::Device(error) => error.hint(),
             Self::Ranks(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Data(error) => error.hint(),

@@ -101,7 +101,7 @@ struct Warm {
 fn of_warm_steps(plan: &Plan) -> Warm {
     const N: usize = 3;
     let steps = || -> Result<Warm, Box<Error>> {
-        let device = Arc::new(ProfilingDevice::new(device_of(plan.config())));
+        let device = Arc::new(ProfilingDevice::new(device_of(plan.config()).unwrap()));
         let of_learner: Arc<ProfilingDevice> = Arc::clone(&device);
         let mut learner = Learner::pretraining(plan, None, of_learner)?;
         let batches: Vec<Batch> = (0..2 + N as u64).map(|step| made_up(plan, step)).collect();
@@ -219,7 +219,7 @@ fn a_state_is_saved_and_loaded_a_tensor_at_a_time() {
 
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let learner =
-        || Learner::<Network>::pretraining(&plan, None, device_of(plan.config())).unwrap();
+        || Learner::<Network>::pretraining(&plan, None, device_of(plan.config()).unwrap()).unwrap();
     let (mut first, mut second) = (learner(), learner());
     first.step_on(&made_up(&plan, 0), 1e-3).unwrap();
 

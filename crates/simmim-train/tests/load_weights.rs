@@ -77,7 +77,7 @@ fn begun_over(path: &Path, changes: &[Layer]) -> Result<(LabelNetwork, Loaded), 
         multi_label: false,
     };
     let plan = FineTunePlan::new(RawConfig::from_fine_tuning(&layers)?, classes)?;
-    let mut network = LabelNetwork::new(&plan, None);
+    let mut network = LabelNetwork::new(&plan, None).unwrap();
     let archive = Archive::open(path)?;
     let found = load_encoder(&archive, plan.encoder(), network.parameters_mut())?;
     Ok((network, found))

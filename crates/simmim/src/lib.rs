@@ -67,13 +67,14 @@
 //! let vit = Vit::new(&config, "encoder.", &mut specs);
 //! let model = MaskedImageModel::new(Box::new(vit), Objective::default(), &mut specs);
 //!
-//! let device = simmim::backend::open(DeviceChoice::Auto, Precision::F32);
+//! let device = simmim::backend::open(DeviceChoice::Auto, Precision::F32)?;
 //! let parameters = Parameters::allocate(specs, &device, 0);
 //! let images = Tensor::zeros(&device, &[1, 3, 16, 16]); // [B, C, H, W]
 //! let hiding = model.hiding(&device, &[true, false, true, true]); // [B, h, w]
 //! let mut tape = Tape::inference(&parameters);
 //! let loss = model.loss(&mut tape, &images, &hiding, hiding.n_counted_px());
 //! assert!(loss.tensor().item().is_finite());
+//! # Ok::<(), simmim::backend::Error>(())
 //! ```
 //!
 //! ## Training

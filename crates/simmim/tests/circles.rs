@@ -10,12 +10,13 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 15] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
     "simmim-config",
     "simmim-cpu",
+    "simmim-cuda",
     "simmim-device",
     "simmim-eval",
     "simmim-model",

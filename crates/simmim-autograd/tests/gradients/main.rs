@@ -21,7 +21,7 @@ use simmim_autograd::{
     LayerVars, ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss, Tape, Tensor, Var,
     Windows,
 };
-use simmim_cpu::CpuDevice;
+use simmim_device::{DeviceChoice, Precision};
 use simmim_random::{Draws, Purpose, Stream};
 use std::sync::Arc;
 
@@ -37,6 +37,11 @@ const ROUNDINGS: f64 = 8.0;
 const N_DIRECTIONS: u64 = 4;
 /// Up to this many values, each one is also moved alone.
 const FEW: usize = 24;
+
+/// What this machine computes on.
+fn device() -> Arc<dyn Device> {
+    simmim_backend::open(DeviceChoice::Auto, Precision::F32).expect("a device")
+}
 
 /// Parameters of these shapes with values spread over about ±1.
 fn parameters(shapes: &[&[usize]], device: &Arc<dyn Device>) -> (Parameters, Vec<ParameterId>) {
@@ -140,7 +145,7 @@ impl<F: for<'t> Fn(&mut Tape<'t>, &[Var]) -> Var> Check<'_, F> {
 
     /// Compares the gradients with slopes in random directions and, where values are few, in each alone.
     fn assert(&self) {
-        let (mut parameters, ids) = parameters(self.shapes, &CpuDevice::shared());
+        let (mut parameters, ids) = parameters(self.shapes, &device());
         let gradients = self.gradients(&parameters, &ids);
         for (i, gradient) in gradients.iter().enumerate() {
             let n = gradient.len();
@@ -220,7 +225,7 @@ fn mlp() {
 /// Beyond the sizes that differences can tell anything of: what is cut along the sums of either product.
 #[test]
 fn an_mlp_is_its_layers_one_after_the_other() {
-    let device = CpuDevice::shared();
+    let device = device();
     for [rows, inputs, hidden, outputs] in [[3, 450, 20, 5], [31, 5, 70, 450], [97, 64, 1700, 64]] {
         let shapes: [&[usize]; 5] = [
             &[rows, inputs],
@@ -413,7 +418,7 @@ fn residual_with_dropped_samples() {
         };
         check.assert();
         // The check holds something only if it has samples of both kinds.
-        let (parameters, ids) = parameters(shapes, &CpuDevice::shared());
+        let (parameters, ids) = parameters(shapes, &device());
         let dbranch = &check.gradients(&parameters, &ids)[1];
         let is_dropped = |sample: &&[f32]| sample.iter().all(|g| *g == 0.0);
         let n_dropped = dbranch.chunks(15).filter(is_dropped).count();

@@ -1,12 +1,11 @@
 //! The guarantees of the tape: checkpoints change nothing but the memory, paths are dropped at their rate, no step takes
 //! more memory than the first.
 
-use super::{parameters, weights};
+use super::{device, parameters, weights};
 use simmim_autograd::{
     AdamW, AdamWSettings, Attend, Branch, CountedPixels, Device, DropPath, Gradients, Group, Index,
     ParameterId, PixelLoss, Tape, Tensor, Var,
 };
-use simmim_cpu::CpuDevice;
 use std::sync::Arc;
 
 /// A chain of blocks with a residual each and shared values.
@@ -44,7 +43,7 @@ fn network<'a>(
 
 #[test]
 fn checkpointing_changes_no_bit_of_values_or_gradients() {
-    let (parameters, ids) = parameters(&[&[4, 3, 6], &[6], &[6, 6]], &CpuDevice::shared());
+    let (parameters, ids) = parameters(&[&[4, 3, 6], &[6], &[6, 6]], &device());
     let run = |checkpoint: bool| {
         let drop_path = DropPath {
             seed: 1,
@@ -70,7 +69,7 @@ fn checkpointing_changes_no_bit_of_values_or_gradients() {
 
 #[test]
 fn drop_path_drops_at_its_rate_and_continues_across_parts_of_a_batch() {
-    let (parameters, ids) = parameters(&[&[1000, 1, 1], &[1000, 1, 1]], &CpuDevice::shared());
+    let (parameters, ids) = parameters(&[&[1000, 1, 1], &[1000, 1, 1]], &device());
     let kept = |places: Vec<usize>| {
         let n = places.len();
         let drop_path = DropPath {
@@ -154,7 +153,7 @@ fn block_loss(tape: &mut Tape<'_>, ids: &[ParameterId]) -> Var {
 
 #[test]
 fn after_the_first_step_no_step_takes_more_memory() {
-    let cpu = Arc::new(CpuDevice::default());
+    let cpu = Arc::new(simmim_cpu::CpuDevice::default());
     let device: Arc<dyn Device> = cpu.clone();
     let (mut parameters, ids) = parameters(&BLOCK, &device);
     let group = Group {
@@ -191,7 +190,7 @@ fn after_the_first_step_no_step_takes_more_memory() {
 #[test]
 fn checkpointing_needs_clearly_less_memory_in_a_deep_chain() {
     let pooled = |checkpoint: bool| {
-        let cpu = Arc::new(CpuDevice::default());
+        let cpu = Arc::new(simmim_cpu::CpuDevice::default());
         let device: Arc<dyn Device> = cpu.clone();
         let (parameters, ids) = parameters(&[&[8, 16, 6], &[6], &[6, 6]], &device);
         let mut gradients = Gradients::new(&parameters);
@@ -213,7 +212,7 @@ fn checkpointing_needs_clearly_less_memory_in_a_deep_chain() {
 fn each_gradient_is_told_once_and_only_when_it_is_complete() {
     // The third parameter is used by every block, the last by none.
     let shapes: [&[usize]; 4] = [&[4, 3, 6], &[6], &[6, 6], &[2]];
-    let (parameters, ids) = parameters(&shapes, &CpuDevice::shared());
+    let (parameters, ids) = parameters(&shapes, &device());
     for checkpoint in [false, true] {
         let mut tape = Tape::recording(&parameters).with_checkpointing(checkpoint);
         let y = network(&mut tape, &ids[..3], (3, checkpoint));

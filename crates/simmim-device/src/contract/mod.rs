@@ -37,11 +37,19 @@ const N_SHAPES: usize = 8;
 /// # Panics
 /// At the first value that is not what it should be, with the operation, the shape and the value.
 pub fn check(open: impl Fn(Precision) -> Arc<dyn Device>) {
+    check_shapes(N_SHAPES, open);
+}
+
+/// As [`check`], each operation on so many shapes: fewer, where checks of another kind make each of them slow.
+///
+/// # Panics
+/// As [`check`].
+pub fn check_shapes(n_shapes: usize, open: impl Fn(Precision) -> Arc<dyn Device>) {
     for precision in [Precision::F32, Precision::Bf16] {
         // It notes what was called, for the check at the end; the times do not matter.
         let device = ProfilingDevice::new(open(precision));
         // The seed is the number of the round, so that a failure comes back.
-        for seed in 0..N_SHAPES as u64 {
+        for seed in 0..n_shapes as u64 {
             let mut subject = Subject::new(&device, precision, seed);
             memory::check(&mut subject);
             layers::check(&mut subject);

@@ -129,7 +129,7 @@ fn begin(
 ) -> Result<Learner<LabelNetwork>, Error> {
     let config = plan.config();
     let finetune = config.of_fine_tuning();
-    let mut network = LabelNetwork::new(plan, plan.class_weights(counts));
+    let mut network = LabelNetwork::new(plan, plan.class_weights(counts))?;
     if let Some(from) = from.filter(|_| finetune.weights) {
         let archive = Archive::open(weights_of(from))?;
         checkpoint::verify(&archive)?;

@@ -50,8 +50,12 @@ struct Ema {
 
 impl LabelNetwork {
     /// Fresh weights, as the plan's seed gives them.
-    pub fn new(plan: &FineTunePlan, class_weights: Option<Vec<f32>>) -> Self {
-        Self::on_device(plan, class_weights, device_of(plan.config()))
+    ///
+    /// # Errors
+    /// [`Error::Device`] where this machine has no such device.
+    pub fn new(plan: &FineTunePlan, class_weights: Option<Vec<f32>>) -> Result<Self, Error> {
+        let device = device_of(plan.config())?;
+        Ok(Self::on_device(plan, class_weights, device))
     }
 
     fn on_device(
@@ -82,7 +86,7 @@ impl LabelNetwork {
         let prefix = if has_ema { EMA } else { "" };
         // Before memory is taken for a model that the file may only claim to hold.
         require_shapes(archive, prefix, &plan.model().1)?;
-        let mut network = Self::new(plan, None);
+        let mut network = Self::new(plan, None)?;
         load_weights(archive, prefix, &mut network.parameters)?;
         Ok(network)
     }
@@ -408,7 +412,7 @@ mod tests {
         };
         let config = RawConfig::from_layers(&[Layer::text("test", TINY).unwrap()]).unwrap();
         let plan = FineTunePlan::new(config.clone(), classes).unwrap();
-        let mut network = LabelNetwork::new(&plan, None);
+        let mut network = LabelNetwork::new(&plan, None).unwrap();
         network.begin_ema(0.5);
         network
             .parameters

@@ -100,12 +100,13 @@ impl Network {
     /// Fresh weights, as the plan's seed gives them. `codebook` is that of the plan's target, if that has one.
     ///
     /// # Errors
-    /// [`Error::NotMeasured`] for a target of classes where the configuration has no mean and deviation yet.
+    /// [`Error::NotMeasured`] for a target of classes where the configuration has no mean and deviation yet; [`Error::Device`]
+    /// where this machine has no such device.
     ///
     /// # Panics
     /// When `codebook` is not of the plan's shape.
     pub fn new(plan: &Plan, codebook: Option<Codebook>) -> Result<Self, Error> {
-        Self::on_device(plan, codebook, device_of(plan.config()))
+        Self::on_device(plan, codebook, device_of(plan.config())?)
     }
 
     /// The network of a checkpoint that was verified, computing as the plan says.

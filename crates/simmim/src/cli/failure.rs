@@ -1,6 +1,7 @@
 //! From an error to what the user reads and to the exit code.
 
 use simmim_data::printable;
+use simmim_device::DeviceFailure;
 
 use super::output::StdoutError;
 
@@ -219,6 +220,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<simmim_checkpoint::Error>() {
         return error.hint();
+    }
+    if let Some(failure) = cause.downcast_ref::<DeviceFailure>() {
+        return failure.hint().map(str::to_owned);
     }
     let usage = cause.downcast_ref::<Usage>()?;
     Some(usage.hint.to_owned())

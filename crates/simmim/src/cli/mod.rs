@@ -37,6 +37,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 use simmim_config::MAX_THREADS;
 use simmim_data::{DataSet, Remark, printable};
+use simmim_device::DeviceFailure;
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///
@@ -151,7 +152,9 @@ pub(crate) fn main() -> ExitCode {
         (_, true) => Talk::Quiet,
         _ => Talk::Plain,
     };
-    match run(&cli.command, talk) {
+    // A device that cannot go on leaves the command in the middle.
+    let done = DeviceFailure::caught(|| run(&cli.command, talk));
+    match done.unwrap_or_else(|failure| Err(failure.into())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if failure::is_told(&error) {

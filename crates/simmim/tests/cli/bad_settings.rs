@@ -220,3 +220,14 @@ fn a_loss_that_rises_past_its_start_is_told_while_it_does_and_at_the_end() {
     let log = fs::read_to_string(sandbox.path("run/log.txt")).unwrap();
     assert!(log.contains("warning: the held-out loss is "), "{log}");
 }
+
+/// On a machine with GPUs there is none of this number.
+#[test]
+fn a_device_that_is_not_there_is_told_in_a_sentence() {
+    let sandbox = Sandbox::with_photos(6);
+    let ran = sandbox.pretrain("--data photos --set train.device=cuda:99");
+    ran.fails(1, &["there is no device `cuda:99`: ", "hint: "]);
+    let ran = sandbox.pretrain("--data photos --set train.device=gpu");
+    let expected = ["`train.device`", "one of \"auto\", \"cpu\", \"cuda\""];
+    ran.fails(2, &expected);
+}

@@ -49,8 +49,11 @@ pub(crate) fn run(args: &KernelsArgs) -> anyhow::Result<()> {
 
 fn measure_all(cases: &[Case]) -> anyhow::Result<()> {
     // On the threads that the kernels run on, or their shares of the peak would mean nothing.
-    let peaks = [Precision::F32, Precision::Bf16]
-        .map(|precision| simmim_backend::peaks(DeviceChoice::Auto, precision));
+    // Those of the cores, as the cases are.
+    let peaks = [
+        simmim_backend::peaks(DeviceChoice::Cpu, Precision::F32)?,
+        simmim_backend::peaks(DeviceChoice::Cpu, Precision::Bf16)?,
+    ];
     for case in cases {
         let cost = case.measure();
         let peaks = peaks[usize::from(case.precision == Precision::Bf16)];

@@ -127,12 +127,13 @@ struct Measured {
 }
 
 fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
+    let plain = device_of(plan.config())?;
     let profiling = args
         .profile
-        .then(|| Arc::new(ProfilingDevice::new(device_of(plan.config()))));
+        .then(|| Arc::new(ProfilingDevice::new(Arc::clone(&plain))));
     let device: Arc<dyn Device> = match &profiling {
         Some(device) => Arc::<ProfilingDevice>::clone(device),
-        None => device_of(plan.config()),
+        None => plain,
     };
     let mut work = Work::new(args.task, plan, device)?;
     let (mut step_secs, mut is_finite) = (Vec::new(), true);
@@ -152,14 +153,14 @@ fn measure(plan: &Plan, args: &StepArgs) -> anyhow::Result<Measured> {
     let peak_rss_bytes = peak_rss_bytes();
     let n_parameters = work.n_parameters();
     drop(work);
-    let profile = profiling.map(|device| {
-        let precision = plan.config().train.precision;
-        Profile::new(
-            device.costs(),
-            simmim_backend::peaks(plan.config().train.device, precision),
-            &step_secs,
-        )
-    });
+    let profile = match profiling {
+        Some(device) => {
+            let train = &plan.config().train;
+            let peaks = simmim_backend::peaks(train.device, train.precision)?;
+            Some(Profile::new(device.costs(), peaks, &step_secs))
+        }
+        None => None,
+    };
     let task = args.task.to_possible_value().expect("none is skipped");
     Ok(Measured {
         task: task.get_name().to_owned(),

@@ -1,0 +1,12 @@
+// All kernels, for one compilation.
+#include "activation.cu"
+#include "attention.cu"
+#include "attentive_pool.cu"
+#include "classes.cu"
+#include "cosine.cu"
+#include "images.cu"
+#include "layer_norm.cu"
+#include "losses.cu"
+#include "optimiser.cu"
+#include "residual.cu"
+#include "rows.cu"

@@ -1,0 +1,250 @@
+//! Attention.
+
+use super::gpu::CudaDevice;
+use super::rows::rows_of;
+use super::storage::{bits, floats, floats_mut, name_of, numbers, optional, values, values_mut};
+use crate::driver::{Grid, THREADS};
+use crate::error::Error;
+use simmim_device::{AttentionPattern, Buffer, Element, Heads, SavedAttention};
+
+/// `OWN` and `WARPS` of the kernels: rows of a block, and warps of it.
+const OWN: usize = 16;
+const WARPS: usize = 4;
+/// `SIDE`: of a tile of the gradient of the bias.
+const SIDE: usize = 16;
+/// Parts of the windows that have a gradient of the bias of their own.
+const MOST_BIAS_PARTS: usize = 8;
+/// Rows that a warp looks at at a time, and the fewest where heads are wide.
+const LANES: usize = 32;
+const FEWEST: usize = 4;
+
+/// The shared memory of a kernel that keeps `own` rows a block of its own, looks at some at a time in `looked_at` tiles, and
+/// has a few values besides.
+struct Tiles {
+    own: usize,
+    looked_at: usize,
+    besides: usize,
+}
+
+impl CudaDevice {
+    /// How many rows are looked at at a time, and the bytes that a block then needs.
+    fn tiles(&self, dims: Heads, tiles: &Tiles) -> (usize, usize) {
+        let bytes = |most: usize| {
+            let rows = tiles.own + tiles.looked_at * most;
+            (rows * (dims.head_dim + 1) + tiles.besides) * size_of::<f32>()
+        };
+        let mut most = LANES;
+        while bytes(most) > self.driver.most_shared && most > FEWEST {
+            most /= 2;
+        }
+        if bytes(most) > self.driver.most_shared {
+            Error::WideHead {
+                head_dim: dims.head_dim,
+                asked: bytes(most),
+                found: self.driver.most_shared,
+            }
+            .raise();
+        }
+        (most, bytes(most))
+    }
+
+    /// A copy in f32: kernels are there for one element, and no model has two.
+    fn widened(&self, buffer: &Buffer) -> Buffer {
+        let mut wide = self.floats(buffer.len());
+        self.convert(buffer, &mut wide);
+        wide
+    }
+
+    pub(super) fn attend(
+        &self,
+        qkv: &Buffer,
+        pattern: AttentionPattern<'_>,
+        out: &mut Buffer,
+    ) -> Buffer {
+        if qkv.element() != out.element() {
+            let mut wide = self.floats(out.len());
+            let stats = self.attend(&self.widened(qkv), pattern, &mut wide);
+            self.convert(&wide, out);
+            return stats;
+        }
+        let dims = pattern.dims;
+        let shape = Shape::new(pattern, qkv, out);
+        let mut sums = self.floats(shape.n_groups * dims.tokens);
+        let tiles = Tiles {
+            own: 2 * OWN,
+            looked_at: 2,
+            besides: 2 * OWN + WARPS * LANES,
+        };
+        let (most, shared) = self.tiles(dims, &tiles);
+        let name = name_of("attention", [qkv]);
+        let mut arguments = vec![
+            floats(qkv),
+            floats_mut(out),
+            values_mut(&mut sums),
+            most as u64,
+        ];
+        arguments.extend(shape.arguments);
+        self.launch(&name, shape.grid(shared), &arguments);
+        sums
+    }
+
+    pub(super) fn attend_backward(
+        &self,
+        saved: SavedAttention<'_>,
+        pattern: AttentionPattern<'_>,
+        dout: &Buffer,
+        dqkv: &mut Buffer,
+    ) -> Option<Buffer> {
+        let SavedAttention { qkv, out, stats } = saved;
+        let element = dqkv.element();
+        if [qkv, out, dout]
+            .iter()
+            .any(|buffer| buffer.element() != element)
+        {
+            let [qkv, out, dout] = [qkv, out, dout].map(|buffer| self.widened(buffer));
+            let saved = SavedAttention {
+                qkv: &qkv,
+                out: &out,
+                stats,
+            };
+            let mut wide = self.floats(dqkv.len());
+            let dbias = self.attend_backward(saved, pattern, &dout, &mut wide);
+            self.convert(&wide, dqkv);
+            return dbias;
+        }
+        assert!(
+            dqkv.len() == qkv.len() && dout.len() == out.len(),
+            "attention: gradients of another shape"
+        );
+        let shape = Shape::new(pattern, qkv, out);
+        let sums = stats.expect("the forward kept the sums of its rows");
+        assert_eq!(
+            sums.len(),
+            shape.n_groups * pattern.dims.tokens,
+            "attention: statistics"
+        );
+        let mut deltas = self.floats(sums.len());
+        self.queries_backward(&shape, saved, dout, (&mut deltas, dqkv));
+        self.keys_backward(&shape, [qkv, dout, sums, &deltas], dqkv);
+        pattern
+            .bias
+            .map(|bias| self.bias_backward(&shape, [qkv, dout, sums, &deltas], bias.len()))
+    }
+
+    fn queries_backward(
+        &self,
+        shape: &Shape,
+        saved: SavedAttention<'_>,
+        dout: &Buffer,
+        to: (&mut Buffer, &mut Buffer),
+    ) {
+        let (deltas, dqkv) = to;
+        let tiles = Tiles {
+            own: 3 * OWN,
+            looked_at: 2,
+            besides: OWN + WARPS * LANES,
+        };
+        let (most, shared) = self.tiles(shape.dims, &tiles);
+        let sums = optional(saved.stats);
+        let read = [floats(saved.qkv), floats(saved.out), floats(dout), sums];
+        let written = [values_mut(deltas), floats_mut(dqkv), most as u64];
+        let name = name_of("attention_backward_queries", [dqkv]);
+        let arguments = [&read[..], &written, &shape.arguments].concat();
+        self.launch(&name, shape.grid(shared), &arguments);
+    }
+
+    fn keys_backward(&self, shape: &Shape, read: [&Buffer; 4], dqkv: &mut Buffer) {
+        let tiles = Tiles {
+            own: 4 * OWN,
+            looked_at: 2,
+            besides: 2 * WARPS * LANES,
+        };
+        let (most, shared) = self.tiles(shape.dims, &tiles);
+        let name = name_of("attention_backward_keys", [dqkv]);
+        let written = [floats_mut(dqkv), most as u64];
+        let arguments = [&read.map(floats)[..], &written, &shape.arguments].concat();
+        self.launch(&name, shape.grid(shared), &arguments);
+    }
+
+    fn bias_backward(&self, shape: &Shape, read: [&Buffer; 4], len: usize) -> Buffer {
+        let n_windows = shape.n_groups / shape.dims.heads;
+        let n_parts = n_windows.clamp(1, MOST_BIAS_PARTS);
+        let parts = self.scratch(n_parts * len * size_of::<f32>());
+        let tiles = Tiles {
+            own: 4 * SIDE,
+            looked_at: 0,
+            besides: 0,
+        };
+        let (_, shared) = self.tiles(shape.dims, &tiles);
+        let side = shape.dims.tokens.div_ceil(SIDE);
+        let grid = Grid {
+            blocks: side * side * shape.dims.heads,
+            blocks_y: n_parts,
+            threads: THREADS,
+            shared,
+        };
+        let name = name_of("attention_backward_bias", [read[0]]);
+        let written = [parts.address, n_windows as u64];
+        let arguments = [&read.map(floats)[..], &written, &shape.arguments].concat();
+        self.launch(&name, grid, &arguments);
+        let mut dbias = self.buffer(len, Element::F32);
+        self.add_parts(parts.address, values_mut(&mut dbias), n_parts, len);
+        dbias
+    }
+}
+
+/// What all kernels of attention are told of a pattern.
+struct Shape {
+    dims: Heads,
+    /// Heads of windows of images.
+    n_groups: usize,
+    arguments: [u64; 8],
+}
+
+impl Shape {
+    fn new(pattern: AttentionPattern<'_>, qkv: &Buffer, out: &Buffer) -> Self {
+        let dims = pattern.dims;
+        let places = pattern
+            .windows
+            .map_or(dims.tokens, |windows| windows.order.len());
+        let n_windows = places / dims.tokens;
+        assert_eq!(n_windows * dims.tokens, places, "attention: whole windows");
+        let images = rows_of(out, places * dims.width());
+        assert_eq!(qkv.len(), 3 * out.len(), "attention: lengths differ");
+        let bias_len = dims.heads * dims.logits_len();
+        assert!(
+            pattern.bias.is_none_or(|bias| bias.len() == bias_len),
+            "attention: a bias of another shape"
+        );
+        let regions = pattern.windows.map(|windows| windows.regions);
+        let regions = regions.filter(|regions| regions.len() > 0);
+        assert!(
+            regions.is_none_or(|regions| regions.len() == places),
+            "attention: regions of another length"
+        );
+        Self {
+            dims,
+            n_groups: images * n_windows * dims.heads,
+            arguments: [
+                pattern.windows.map_or(0, |windows| numbers(windows.order)),
+                regions.map_or(0, numbers),
+                pattern.bias.map_or(0, values),
+                n_windows as u64,
+                dims.heads as u64,
+                dims.tokens as u64,
+                dims.head_dim as u64,
+                bits(dims.scale),
+            ],
+        }
+    }
+
+    /// A block for each tile of rows of each group.
+    fn grid(&self, shared: usize) -> Grid {
+        Grid {
+            blocks: self.n_groups * self.dims.tokens.div_ceil(OWN),
+            blocks_y: 1,
+            threads: WARPS * LANES,
+            shared,
+        }
+    }
+}

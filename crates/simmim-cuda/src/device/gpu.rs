@@ -1,0 +1,86 @@
+//! The device itself: what operations are asked through.
+
+use super::storage::{Storage, memory};
+use crate::driver::{Driver, Grid};
+use crate::error::{Error, OrRaise};
+use crate::found::Found;
+use crate::memory::{Memory, Place, Pool, Staging};
+use crate::products::Products;
+use simmim_device::{Buffer, Element, Precision};
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+/// A GPU.
+pub struct CudaDevice {
+    pub(super) precision: Precision,
+    // In the order in which they are taken down: each uses those below it.
+    pub(super) products: Products,
+    pub(super) staging: Staging,
+    pool: Arc<Pool>,
+    pub(super) driver: Arc<Driver>,
+}
+
+impl CudaDevice {
+    /// The GPU of this number, whose matrix products round their operands to `precision`. All else is f32.
+    ///
+    /// # Errors
+    /// Where a library, the device or something in it is missing or too old.
+    pub fn open(number: usize, precision: Precision) -> Result<Self, Error> {
+        let driver = Arc::new(Driver::open(number)?);
+        let pool = Arc::new(Pool::new(Arc::clone(&driver)));
+        Ok(Self {
+            precision,
+            products: Products::new(&driver, &pool)?,
+            staging: Staging::new(Arc::clone(&driver)),
+            pool,
+            driver,
+        })
+    }
+
+    /// What the driver says of it.
+    pub fn found(&self) -> &Found {
+        &self.driver.found
+    }
+
+    pub(super) fn launch(&self, name: &str, grid: Grid, arguments: &[u64]) {
+        self.driver.launch(name, grid, arguments).or_raise();
+    }
+
+    /// Memory for the time of an operation: what comes after it on the stream may have it then.
+    pub(super) fn scratch(&self, bytes: usize) -> Memory {
+        self.pool.memory(bytes)
+    }
+
+    pub(super) fn buffer(&self, len: usize, element: Element) -> Buffer {
+        Storage::buffer(self.pool.memory(len * element.bytes()), len, element)
+    }
+
+    pub(super) fn floats(&self, len: usize) -> Buffer {
+        self.buffer(len, Element::F32)
+    }
+
+    pub(super) fn uploaded<T: Copy>(&self, values: &[T], element: Element) -> Buffer {
+        let buffer = self.buffer(values.len(), element);
+        self.staging.upload(values, memory(&buffer)).or_raise();
+        buffer
+    }
+
+    /// The bytes of a buffer.
+    pub(super) fn bytes_of(&self, buffer: &Buffer) -> Vec<u8> {
+        self.staging.download(&[place(buffer)]).or_raise()
+    }
+}
+
+/// Where its bytes are.
+pub(super) fn place(buffer: &Buffer) -> Place {
+    Place {
+        address: memory(buffer).address,
+        bytes: buffer.bytes(),
+    }
+}
+
+impl Debug for CudaDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CudaDevice({}, {:?})", self.found().name, self.precision)
+    }
+}

@@ -1,0 +1,213 @@
+//! An open device: one stream of work, and kernels by their names.
+
+use crate::error::{Asked, Error};
+use crate::found::{Found, attribute, describe, device_of};
+use crate::machine_code;
+use cudarc::driver::{result, sys};
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::fmt::{self, Debug};
+use std::sync::{Mutex, PoisonError};
+
+/// What a block may have of shared memory without being asked for.
+const PLAIN_SHARED: usize = 48 << 10;
+
+/// How a kernel is cut into blocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grid {
+    pub(crate) blocks: usize,
+    pub(crate) blocks_y: usize,
+    pub(crate) threads: usize,
+    /// Bytes of dynamic shared memory of a block.
+    pub(crate) shared: usize,
+}
+
+/// `THREADS` of the kernels.
+pub(crate) const THREADS: usize = 256;
+/// Rows of a block where a warp takes a row.
+const ROWS: usize = THREADS / 32;
+/// Blocks that share the quads of an array: enough for the largest chip, and each then has several quads a thread.
+const MOST_BLOCKS: usize = 4096;
+
+impl Grid {
+    /// So many blocks of the usual size.
+    pub(crate) fn blocks(blocks: usize) -> Self {
+        Self {
+            blocks,
+            blocks_y: 1,
+            threads: THREADS,
+            shared: 0,
+        }
+    }
+
+    /// A thread a value.
+    pub(crate) fn values(n: usize) -> Self {
+        Self::blocks(n.div_ceil(THREADS))
+    }
+
+    /// A thread for every few quads of values.
+    pub(crate) fn quads(n: usize) -> Self {
+        Self::blocks(n.div_ceil(4 * THREADS).min(MOST_BLOCKS))
+    }
+
+    /// A warp a row.
+    pub(crate) fn rows(n: usize) -> Self {
+        Self::blocks(n.div_ceil(ROWS))
+    }
+}
+
+/// An open device. All work goes to one stream, in the order in which it was asked for.
+pub(crate) struct Driver {
+    pub(crate) found: Found,
+    /// Bytes of shared memory that a block can have.
+    pub(crate) most_shared: usize,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    pub(crate) stream: sys::CUstream,
+    module: sys::CUmodule,
+    functions: Mutex<HashMap<String, Function>>,
+}
+
+/// A kernel, and the dynamic shared memory that it has been granted.
+#[derive(Clone, Copy)]
+struct Function {
+    handle: sys::CUfunction,
+    granted: usize,
+}
+
+// SAFETY: the handles are names that the driver takes from any thread; what belongs to a thread, the current context, is set
+// before each call.
+unsafe impl Send for Driver {}
+// SAFETY: as above, and the table of functions has a lock.
+unsafe impl Sync for Driver {}
+
+impl Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.found.fmt(f)
+    }
+}
+
+impl Driver {
+    pub(crate) fn open(number: usize) -> Result<Self, Error> {
+        use sys::CUdevice_attribute as A;
+        let device = device_of(number)?;
+        let found = describe(device)?;
+        let shared = attribute(
+            device,
+            A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+        )?;
+        let code = machine_code::of(&found)?;
+        // SAFETY: the driver gave this device; the context is given back when this is dropped.
+        let context = unsafe { result::primary_ctx::retain(device) }.asked("a context")?;
+        let mut driver = Self {
+            found,
+            most_shared: usize::try_from(shared).unwrap_or(PLAIN_SHARED),
+            device,
+            context,
+            stream: std::ptr::null_mut(),
+            module: std::ptr::null_mut(),
+            functions: Mutex::default(),
+        };
+        driver.bind()?;
+        driver.stream =
+            result::stream::create(result::stream::StreamKind::NonBlocking).asked("a stream")?;
+        // SAFETY: the bytes are an image of machine code, whole as its checksum says.
+        driver.module = unsafe { result::module::load_data(code.as_ptr().cast()) }
+            .asked("to load the kernels")?;
+        Ok(driver)
+    }
+
+    /// Makes the device the one that calls of this thread are for.
+    pub(crate) fn bind(&self) -> Result<(), Error> {
+        // SAFETY: the context is retained as long as this lives.
+        unsafe { result::ctx::set_current(self.context) }.asked("a context")
+    }
+
+    /// Waits until all work is done.
+    pub(crate) fn wait(&self) -> Result<(), Error> {
+        self.bind()?;
+        // SAFETY: the stream is live.
+        unsafe { result::stream::synchronize(self.stream) }.asked("to finish its work")
+    }
+
+    /// Bytes that are free, and all of the device.
+    pub(crate) fn memory(&self) -> Result<(usize, usize), Error> {
+        self.bind()?;
+        result::mem_get_info().asked("how much memory is free")
+    }
+
+    fn function(&self, name: &str, shared: usize) -> Result<Function, Error> {
+        let mut functions = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = functions.get(name).copied();
+        if let Some(function) = known.filter(|function| function.granted >= shared) {
+            return Ok(function);
+        }
+        let handle = if let Some(function) = known {
+            function.handle
+        } else {
+            let name = CString::new(name).expect("a kernel's name holds no zero");
+            // SAFETY: the module is live.
+            unsafe { result::module::get_function(self.module, name) }.asked("a kernel")?
+        };
+        if shared > PLAIN_SHARED {
+            let which = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is of a live module.
+            unsafe { result::function::set_function_attribute(handle, which, shared as i32) }
+                .asked("shared memory for a kernel")?;
+        }
+        let granted = shared.max(PLAIN_SHARED);
+        let function = Function { handle, granted };
+        functions.insert(name.to_owned(), function);
+        Ok(function)
+    }
+
+    /// Asks for a kernel. Each argument is in the low bytes of a word; nothing is done where there is no block.
+    ///
+    /// The kernel must have as many parameters, of these sizes and kinds, and its arrays must be as long as it expects: whoever calls this
+    /// has held the lengths of the buffers against each other.
+    pub(crate) fn launch(&self, name: &str, grid: Grid, arguments: &[u64]) -> Result<(), Error> {
+        if grid.blocks == 0 || grid.blocks_y == 0 {
+            return Ok(());
+        }
+        self.bind()?;
+        let function = self.function(name, grid.shared)?;
+        let blocks = u32::try_from(grid.blocks).expect("fewer blocks than 2³²");
+        let mut places: Vec<*mut c_void> = arguments
+            .iter()
+            .map(|argument| std::ptr::from_ref(argument).cast_mut().cast())
+            .collect();
+        // SAFETY: the function is of a live module. The driver copies the arguments before it returns, and reads of each as many bytes
+        // as its parameter has, 8 at the most; the memory that they name is released to this stream alone.
+        unsafe {
+            result::launch_kernel(
+                function.handle,
+                (blocks, grid.blocks_y as u32, 1),
+                (grid.threads as u32, 1, 1),
+                grid.shared as u32,
+                self.stream,
+                &mut places,
+            )
+        }
+        .asked("to run a kernel")
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Nothing can be done about what fails here: the process may be ending, and the driver with it.
+        let _ = self.wait();
+        // SAFETY: each was made by this driver and nothing uses it any more: all work is done, and memory was given back before.
+        unsafe {
+            if !self.module.is_null() {
+                let _ = result::module::unload(self.module);
+            }
+            if !self.stream.is_null() {
+                let _ = result::stream::destroy(self.stream);
+            }
+            let _ = result::primary_ctx::release(self.device);
+        }
+    }
+}
