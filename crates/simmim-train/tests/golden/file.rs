@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use simmim_autograd::{Device, ParameterSpecs, Parameters, PixelLoss, Precision, Tensor};
 use simmim_checkpoint::{Archive, Array};
-use simmim_cpu::CpuDevice;
+use simmim_device::DeviceChoice;
 use simmim_model::{
     EncoderConfig, MaskedImageModel, Objective, Role, SwinConfig, SwinVersion, Target, VitConfig,
 };
@@ -41,7 +41,8 @@ impl Golden {
     /// The file at `path`, to compare with what matrix products of that precision give.
     pub(crate) fn open(path: &Path, precision: Precision) -> Self {
         let archive = Archive::open(path).unwrap_or_else(|e| panic!("{e}"));
-        let device = Arc::new(CpuDevice::with_precision(precision));
+        // What this machine computes on.
+        let device = simmim_backend::open(DeviceChoice::Auto, precision).expect("a device");
         Self {
             archive,
             device,
