@@ -7,13 +7,16 @@ use simmim_autograd::{AdamW, Group, Layer, ParameterSpecs, Parameters};
 use simmim_data::{
     Erasing, FineTuneSettings, Labels, Mixing, Normalisation, RandAugment, Transform,
 };
-use simmim_model::{Classifier, ClassifierConfig, Encoder, EncoderConfig, RelativePositions, Role};
+use simmim_model::{
+    Classifier, ClassifierConfig, Encoder, EncoderConfig, Pooling, RelativePositions, Role,
+};
 
 use crate::encoder::encoder_config;
 use crate::error::Error;
 use crate::keys::{ClassWeights, FineTune};
 use crate::plan::require_addressable;
 use crate::raw::RawConfig;
+use crate::setting::Words;
 use crate::size::{Disk, Memory, copies};
 
 /// What there is to tell apart.
@@ -71,6 +74,7 @@ impl FineTunePlan {
             });
         }
         let encoder = applied(encoder_config(&config)?);
+        require_pooled(finetune, &encoder)?;
         let plan = Self {
             config,
             encoder,
@@ -104,7 +108,10 @@ impl FineTunePlan {
         // Source: microsoft/SimMIM `models/`: with mean pooling a ViT's last norm stands behind the mean and is fresh.
         let config = ClassifierConfig {
             n_labels: self.classes.classes.len(),
-            fresh_norm: matches!(self.encoder, EncoderConfig::Vit(_)),
+            fresh_norm: match &self.encoder {
+                EncoderConfig::Vit(vit) => Some(vit.norm_eps),
+                EncoderConfig::Swin(_) => None,
+            },
             pooling: self.config.of_fine_tuning().pool,
         };
         let model = Classifier::new(encoder, config, &mut specs);
@@ -212,6 +219,19 @@ impl FineTunePlan {
         }
         .peak_bytes()
     }
+}
+
+/// Refuses the class token of an encoder that has none.
+fn require_pooled(finetune: &FineTune, encoder: &EncoderConfig) -> Result<(), Error> {
+    let has_token = matches!(encoder, EncoderConfig::Vit(vit) if vit.class_token);
+    if finetune.pool != Pooling::ClassToken || has_token {
+        return Ok(());
+    }
+    Err(Error::Geometry {
+        key: "finetune.pool",
+        found: finetune.pool.word().to_owned(),
+        reason: "the encoder has no class token: take the mean".to_owned(),
+    })
 }
 
 fn mixing(finetune: &FineTune) -> Mixing {

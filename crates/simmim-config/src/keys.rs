@@ -180,8 +180,16 @@ section! {
         positions: Option<Positions> = None,
         /// First value of the scale on each residual branch; 0 = no scale; unset: 0.1 for a ViT, none for a Swin transformer.
         layer_scale: Option<f64> = None,
-        /// Whether queries and values have a bias; keys have one in a Swin transformer of the first version only.
+        /// Whether queries and values have a bias; whether keys have one as well is `key_bias`.
         qkv_bias: bool = true,
+        /// Whether keys have a bias where queries and values have one; unset: in a Swin transformer of the first version only.
+        key_bias: Option<bool> = None,
+        /// Whether a ViT has a class token; unset: it has.
+        class_token: Option<bool> = None,
+        /// Whether a ViT's class token has a vector of absolute positions of its own; unset: it has.
+        class_position: Option<bool> = None,
+        /// The number that a layer norm adds to a variance before it takes the root; unset: 1e-6 in a ViT, 1e-5 in a Swin transformer.
+        norm_eps: Option<f64> = None,
         /// Chance that the last block's residual branches are dropped; it grows from 0 at the first block; unset: 0.1 for a ViT, 0 for a Swin transformer.
         drop_path: Option<f64> = None,
         /// How parameters are first drawn: with a deviation of 0.02; "paper" repeats the authors' truncation at one deviation; "width" multiplies it by the root of 768 / width, which narrow networks learn faster from.
@@ -232,7 +240,7 @@ section! {
         @free from: Option<String> = None,
         /// Whether the encoder of `from` comes with its weights, or with its geometry alone to start from scratch.
         weights: bool = true,
-        /// How the features of an image become one vector: their mean, or what learned queries attend to ("attentive").
+        /// How the features of an image become one vector: their mean, what learned queries attend to ("attentive"), or what a ViT's class token has become ("token").
         pool: Pooling = Pooling::Mean,
         /// Share of the training images of each class that is trained on, at least one of each.
         labels: f64 = 1.0,
@@ -448,7 +456,7 @@ words_of! {
 }
 
 words_of! {
-    Pooling { Mean = "mean", Attentive = "attentive" }
+    Pooling { Mean = "mean", Attentive = "attentive", ClassToken = "token" }
 }
 
 words_of! {

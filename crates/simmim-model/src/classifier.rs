@@ -2,12 +2,10 @@
 
 use crate::attentive::AttentivePool;
 use crate::encoder::Encoder;
+use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
 use crate::names::Names;
-use simmim_autograd::{Init, Layer, ParameterSpecs, Tape, Tensor, Var};
-
-/// ε of a fresh norm. Source: microsoft/SimMIM `models/vision_transformer.py`, which takes that of the encoder.
-const NORM_EPS: f32 = 1e-6;
+use simmim_autograd::{Index, Init, Layer, ParameterSpecs, Tape, Tensor, Var};
 
 /// How the features of an image become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +14,18 @@ pub enum Pooling {
     Mean,
     /// What a few learned queries attend to.
     Attentive,
+    /// What the class token has become in the last block.
+    ClassToken,
 }
 
 /// What stands on an encoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassifierConfig {
     /// K.
     pub n_labels: usize,
-    /// Whether a norm stands before the head: a ViT's, which gives its last one up for it.
-    pub fresh_norm: bool,
+    /// ε of the norm that stands before the head, where one does: a ViT's, which gives its last one up for it. Source: microsoft/SimMIM
+    /// `models/vision_transformer.py`, which takes that of the encoder.
+    pub fresh_norm: Option<f32>,
     /// How the features become one vector.
     pub pooling: Pooling,
 }
@@ -33,17 +34,38 @@ pub struct ClassifierConfig {
 ///
 /// Source: microsoft/SimMIM `models/swin_transformer.py` and `models/vision_transformer.py` with mean pooling: a ViT
 /// has a fresh norm after the mean in place of its last one, a Swin transformer keeps its last norm. Where queries attend, the fresh
-/// norm is that of every token before, so that they see tokens of one size.
+/// norm is that of every token before, so that they see tokens of one size. The class token is normalised alone, which is what
+/// published vision transformers come to that normalise all tokens and then take this one.
 #[derive(Debug)]
 pub struct Classifier {
     encoder: Box<dyn Encoder>,
-    norm: Option<Norm>,
-    pool: Option<AttentivePool>,
+    norm: Option<FreshNorm>,
+    pool: Pool,
     head: Linear,
+    /// The rows of class tokens, for a size of batch.
+    class_rows: Kept<Index>,
+}
+
+/// A norm before the head, and its ε.
+#[derive(Debug)]
+struct FreshNorm {
+    norm: Norm,
+    eps: f32,
+}
+
+/// How the features of an image become one vector.
+#[derive(Debug)]
+enum Pool {
+    Mean,
+    Attentive(AttentivePool),
+    ClassToken,
 }
 
 impl Classifier {
     /// Puts a head on `encoder`. Names its parameters `fc_norm`, `pool` and `head`.
+    ///
+    /// # Panics
+    /// When the class token of an encoder without one is asked for.
     pub fn new(
         encoder: Box<dyn Encoder>,
         config: ClassifierConfig,
@@ -56,11 +78,20 @@ impl Classifier {
             pooling,
         } = config;
         let mut names = Names::new(specs, "", Layer::Head);
-        let norm = fresh_norm.then(|| Norm::new(names.of("fc_norm"), width));
-        let is_attentive = pooling == Pooling::Attentive;
-        let pool = is_attentive.then(|| AttentivePool::new(names.of("pool"), width));
+        let norm = fresh_norm.map(|eps| FreshNorm {
+            norm: Norm::new(names.of("fc_norm"), width),
+            eps,
+        });
+        let pool = match pooling {
+            Pooling::Mean => Pool::Mean,
+            Pooling::Attentive => Pool::Attentive(AttentivePool::new(names.of("pool"), width)),
+            Pooling::ClassToken => {
+                assert!(encoder.class_tokens() > 0, "an encoder with a class token");
+                Pool::ClassToken
+            }
+        };
         // Source: the authors' trunc_normal of deviation 0.02; a ViT's is multiplied by 0.001 besides.
-        let gain = if fresh_norm { 1e-3 } else { 1.0 };
+        let gain = if norm.is_some() { 1e-3 } else { 1.0 };
         let init = Init::TruncatedNormal {
             std: 0.02,
             bound: 2.0,
@@ -72,6 +103,7 @@ impl Classifier {
             norm,
             pool,
             head,
+            class_rows: Kept::default(),
         }
     }
 
@@ -86,18 +118,48 @@ impl Classifier {
     /// `images` `[B, C, H, W]`; the result `[B, D]`.
     pub fn features<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
         let tokens = self.encoder.embed(tape, images); // [B, L, D]
-        let features = self.encoder.encode(tape, tokens); // [B, l, D]
-        let normalised = |tape: &mut Tape<'a>, x: Var| match &self.norm {
-            Some(norm) => norm.apply(tape, &x, NORM_EPS),
-            None => x,
-        };
-        if let Some(pool) = &self.pool {
-            let tokens = normalised(tape, features);
-            return pool.apply(tape, &tokens); // [B, D]
+        let mut last = None;
+        let features = self
+            .encoder
+            .encode_seen(tape, tokens, &mut |x| last = Some(x.clone())); // [B, l, D]
+        match &self.pool {
+            Pool::Attentive(pool) => {
+                let tokens = self.normalised(tape, features);
+                pool.apply(tape, &tokens) // [B, D]
+            }
+            // Encoders hand over patches alone, so a class token has no part in the mean.
+            Pool::Mean => {
+                let mean = tape.mean_tokens(&features); // [B, D]
+                self.normalised(tape, mean)
+            }
+            Pool::ClassToken => {
+                let last = last.expect("an encoder with a class token has blocks");
+                let token = self.class_token(tape, &last); // [B, D]
+                self.normalised(tape, token)
+            }
         }
-        // Encoders hand over patches alone, so a class token has no part in the mean.
-        let mean = tape.mean_tokens(&features); // [B, D]
-        normalised(tape, mean)
+    }
+
+    fn normalised(&self, tape: &mut Tape<'_>, x: Var) -> Var {
+        match &self.norm {
+            Some(FreshNorm { norm, eps }) => norm.apply(tape, &x, *eps),
+            None => x,
+        }
+    }
+
+    /// The first of each image's tokens.
+    ///
+    /// # Shapes
+    /// `x` `[B, c + L, D]`; the result `[B, D]`.
+    fn class_token(&self, tape: &mut Tape<'_>, x: &Var) -> Var {
+        let &[batch, n_tokens, _] = x.shape() else {
+            panic!("tokens are {:?}", x.shape())
+        };
+        let device = tape.device();
+        let firsts = || (0..batch * n_tokens).step_by(n_tokens);
+        let make = || Index::new(device, &firsts().map(|row| row as u32).collect::<Vec<_>>());
+        let rows = self.class_rows.get(device, batch, make);
+        tape.gather(x, &rows)
     }
 
     /// A logit for each label.

@@ -70,6 +70,14 @@ impl EncoderConfig {
         }
     }
 
+    /// ε of the layer norms.
+    pub fn norm_eps(&self) -> f32 {
+        match self {
+            Self::Vit(config) => config.norm_eps,
+            Self::Swin(config) => config.norm_eps,
+        }
+    }
+
     /// Values of the largest position bias: pairs of tokens that attend to each other, for each head.
     pub fn position_pairs(&self) -> usize {
         let pairs =
@@ -78,7 +86,10 @@ impl EncoderConfig {
             Self::Vit(config) => {
                 // Configurations that are too large are measured here before they are refused: nothing may overflow.
                 let [h, w] = config.image_size.map(|side| side / config.patch_px);
-                pairs(h.saturating_mul(w).saturating_add(1), config.heads)
+                pairs(
+                    h.saturating_mul(w).saturating_add(config.class_tokens()),
+                    config.heads,
+                )
             }
             Self::Swin(config) => (0..config.depths.len())
                 .map(|stage| pairs(config.window_tokens(stage), config.heads[stage]))
@@ -106,7 +117,7 @@ fn working_widths(mlp_ratio: f64, keeping: Keeping) -> f64 {
 
 fn vit_values(config: &VitConfig, n_images: f64, keeping: Keeping) -> f64 {
     let [h, w] = config.image_size.map(|side| side / config.patch_px);
-    let tokens = (h * w + 1) as f64;
+    let tokens = (h * w + config.class_tokens()) as f64;
     let widths = config.depth as f64 * kept_widths(config.mlp_ratio, keeping)
         + working_widths(config.mlp_ratio, keeping);
     // The bias, its gradient and the parts that this is summed from, and the index, for each pair of tokens.

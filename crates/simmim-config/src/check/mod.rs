@@ -1,5 +1,7 @@
 //! The range of every key, and what keys of one section demand of each other.
 
+mod model;
+
 use std::fmt::{self, Debug, Formatter};
 
 use simmim_autograd::PixelLoss;
@@ -7,7 +9,7 @@ use simmim_data::Only;
 
 use crate::error::Error;
 use crate::keys::{
-    Data, FineTune, MAX_CLASSES, Mask, Model, Normalise, Objective, Range, Schedule, Target, Train,
+    Data, FineTune, MAX_CLASSES, Mask, Normalise, Objective, Range, Schedule, Target, Train,
 };
 use crate::raw::RawConfig;
 use crate::setting::Words;
@@ -197,41 +199,6 @@ impl Data {
             (Some(mean), None) => require(false, "data.mean", mean, &allowed),
             (None, Some(std)) => require(false, "data.std", std, "only together with data.mean"),
         }
-    }
-}
-
-impl Model {
-    fn check(&self) -> Result<(), Error> {
-        let counts = [
-            ("model.width", self.width),
-            ("model.depth", self.depth),
-            ("model.heads", self.heads),
-            ("model.patch_px", self.patch_px),
-            ("model.window", self.window),
-        ];
-        for (key, count) in counts {
-            // Their upper ends are a matter of the whole geometry: `encoder.rs` proves them.
-            require(count != Some(0), key, &0, POSITIVE)?;
-        }
-        let mlp_ratio = self.mlp_ratio;
-        require(
-            mlp_ratio.is_finite() && mlp_ratio > 0.0,
-            "model.mlp_ratio",
-            &mlp_ratio,
-            "a finite number above 0",
-        )?;
-        require(
-            self.layer_scale.is_none_or(not_negative),
-            "model.layer_scale",
-            &Given(self.layer_scale),
-            NOT_NEGATIVE,
-        )?;
-        require(
-            self.drop_path.is_none_or(|rate| (0.0..1.0).contains(&rate)),
-            "model.drop_path",
-            &Given(self.drop_path),
-            "0 or more, below 1",
-        )
     }
 }
 

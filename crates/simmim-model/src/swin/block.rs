@@ -7,7 +7,7 @@ use simmim_autograd::{
     Windows,
 };
 
-use super::config::{BIAS_HIDDEN, BlockConfig, NORM_EPS, SwinVersion};
+use super::config::{BIAS_HIDDEN, BlockConfig, SwinVersion};
 use super::window::Window;
 use crate::init::standard;
 use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
@@ -26,6 +26,7 @@ pub(super) struct Block {
     attention: WindowAttention,
     norm2: Norm,
     mlp: Mlp,
+    norm_eps: f32,
     drop_rate: f32,
 }
 
@@ -65,6 +66,7 @@ impl Block {
             attention,
             norm2,
             mlp,
+            norm_eps: config.norm_eps,
             drop_rate: place.drop_rate,
         }
     }
@@ -97,12 +99,12 @@ impl Block {
         };
         let value = match self.version {
             SwinVersion::V1 => {
-                let normed = norm.apply_in_branch(tape, x, NORM_EPS);
+                let normed = norm.apply_in_branch(tape, x, self.norm_eps);
                 run(tape, &normed)
             }
             SwinVersion::V2 => {
                 let value = run(tape, x);
-                norm.apply_in_branch(tape, &value, NORM_EPS)
+                norm.apply_in_branch(tape, &value, self.norm_eps)
             }
         };
         let branch = Branch {

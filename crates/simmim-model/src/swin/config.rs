@@ -4,7 +4,7 @@ use super::window::Window;
 use crate::encoder::Role;
 use crate::init::InitRule;
 
-/// ε of the layer norms. Source: PyTorch's default, which the authors' code leaves.
+/// ε of the layer norms where nothing else is said. Source: PyTorch's default, which the authors' code leaves.
 pub(super) const NORM_EPS: f32 = 1e-5;
 
 /// Hidden values of the network that gives position biases in the second version.
@@ -62,6 +62,8 @@ pub struct SwinConfig {
     pub absolute_positions: bool,
     /// A layer norm after the patch embedding.
     pub patch_norm: bool,
+    /// ε of the layer norms.
+    pub norm_eps: f32,
     /// Whether there is a learned token for hidden patches.
     pub role: Role,
     /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
@@ -87,6 +89,7 @@ impl Default for SwinConfig {
             qkv_bias: true,
             absolute_positions: false,
             patch_norm: true,
+            norm_eps: NORM_EPS,
             role: Role::PreTrain,
             drop_path: 0.0,
             init: InitRule::Standard,
@@ -183,6 +186,7 @@ impl SwinConfig {
             // Cut off rather than rounded, as Python's `int` does in the authors' code.
             hidden: (width as f64 * self.mlp_ratio) as usize,
             qkv_bias: self.qkv_bias,
+            norm_eps: self.norm_eps,
             init: self.init,
             window: self.window_at(self.image_size, stage),
             learned_window: self.learned_window(stage),
@@ -210,6 +214,8 @@ pub(super) struct BlockConfig {
     /// Values between the two layers of the MLP.
     pub(super) hidden: usize,
     pub(super) qkv_bias: bool,
+    /// ε of the layer norms.
+    pub(super) norm_eps: f32,
     /// How first values are drawn.
     pub(super) init: InitRule,
     /// The windows of blocks with even numbers.

@@ -134,6 +134,7 @@ fn stages(
             heads: size.heads()[N_STAGES - 1 - i],
             hidden: MLP_RATIO * tokens.width,
             qkv_bias: true,
+            norm_eps: NORM_EPS,
             init: InitRule::Standard,
             window,
             learned_window: window.side,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use simmim_autograd::{Device, Permutation, Tape, Var};
 
-use super::config::{NORM_EPS, SwinConfig, SwinVersion, TokenGrid};
+use super::config::{SwinConfig, SwinVersion, TokenGrid};
 use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
 use crate::names::Names;
@@ -15,6 +15,7 @@ pub(super) struct Merging {
     version: SwinVersion,
     grid: [usize; 2],
     norm: Norm,
+    norm_eps: f32,
     reduction: Linear,
     /// For a size of batch.
     order: Kept<Permutation>,
@@ -40,6 +41,7 @@ impl Merging {
             version,
             grid,
             norm,
+            norm_eps: config.norm_eps,
             reduction,
             order: Kept::default(),
         }
@@ -60,12 +62,12 @@ impl Merging {
             .reshape(&[batch, tokens / 4, 4 * width]); // [B, L/4, 4 D]
         match self.version {
             SwinVersion::V1 => {
-                let normed = self.norm.apply_in_branch(tape, &merged, NORM_EPS);
+                let normed = self.norm.apply_in_branch(tape, &merged, self.norm_eps);
                 self.reduction.apply(tape, &normed)
             }
             SwinVersion::V2 => {
                 let reduced = self.reduction.apply(tape, &merged);
-                self.norm.apply(tape, &reduced, NORM_EPS)
+                self.norm.apply(tape, &reduced, self.norm_eps)
             }
         }
     }

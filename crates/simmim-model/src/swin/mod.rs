@@ -13,7 +13,7 @@ pub(crate) mod window;
 
 use simmim_autograd::{Layer, ParameterId, ParameterKind, ParameterSpecs, Tape, Tensor, Var};
 
-use self::config::{NORM_EPS, SwinConfig};
+use self::config::SwinConfig;
 use self::merging::Merging;
 use self::stage::{Stage, places};
 use crate::encoder::{Encoder, Role};
@@ -103,7 +103,7 @@ impl Encoder for Swin {
         let patches = tape.constant(images.patchify(self.config.patch_px)); // [B, L, C p p]
         let tokens = self.embedding.apply(tape, &patches); // [B, L, D]
         match &self.patch_norm {
-            Some(norm) => norm.apply(tape, &tokens, NORM_EPS),
+            Some(norm) => norm.apply(tape, &tokens, self.config.norm_eps),
             None => tokens,
         }
     }
@@ -126,7 +126,7 @@ impl Encoder for Swin {
                 x = merging.run(tape, &x); // [B, L/4, 2 D]
             }
         }
-        self.norm.apply(tape, &x, NORM_EPS)
+        self.norm.apply(tape, &x, self.config.norm_eps)
     }
 
     fn grid(&self) -> [usize; 2] {

@@ -112,7 +112,11 @@ impl Attention {
         let table = (config.relative_positions == RelativePositions::PerBlock)
             .then(|| table(config, names.here()));
         let normal = config.normal(1.0);
-        let qkv = Qkv::with_query_value_bias(names.here(), width, normal, config.qkv_bias);
+        let qkv = if config.key_bias {
+            Qkv::with_whole_bias(names.here(), width, normal, config.qkv_bias)
+        } else {
+            Qkv::with_query_value_bias(names.here(), width, normal, config.qkv_bias)
+        };
         let projection = Linear::new(names.of("proj"), &[width, width], shrunk);
         Self {
             qkv,

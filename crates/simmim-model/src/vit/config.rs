@@ -23,12 +23,18 @@ pub struct VitConfig {
     pub heads: usize,
     /// Width of the hidden layer of a block's MLP, as a multiple of D.
     pub mlp_ratio: f64,
-    /// Queries and values have a bias; keys never do.
+    /// Queries and values have a bias.
     pub qkv_bias: bool,
+    /// Keys have one as well, where queries and values do.
+    pub key_bias: bool,
     /// First value of γ in each residual connection; `None` for no layer scale.
     pub layer_scale: Option<f32>,
+    /// A token besides those of patches, which blocks can write to; always there with relative positions.
+    pub class_token: bool,
     /// A learned vector for each position.
     pub absolute_positions: bool,
+    /// Whether the class token has such a vector too.
+    pub class_position: bool,
     /// Learned biases for pairs of positions.
     pub relative_positions: RelativePositions,
     /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
@@ -55,8 +61,11 @@ impl Default for VitConfig {
             heads: 12,
             mlp_ratio: 4.0,
             qkv_bias: true,
+            key_bias: false,
             layer_scale: Some(0.1),
+            class_token: true,
             absolute_positions: false,
+            class_position: true,
             relative_positions: RelativePositions::Shared,
             drop_path: 0.0,
             final_norm: true,
@@ -69,7 +78,7 @@ impl Default for VitConfig {
 
 impl VitConfig {
     /// # Panics
-    /// When the image is not a whole number of patches or the width not one of heads.
+    /// When the image is not a whole number of patches or the width not one of heads, or relative positions lack their class token.
     pub(super) fn assert_fits(&self) {
         let whole = self.image_size.iter().all(|side| side % self.patch_px == 0);
         assert!(
@@ -84,6 +93,20 @@ impl VitConfig {
             self.heads,
             self.width
         );
+        assert!(
+            self.class_token || self.relative_positions == RelativePositions::None,
+            "a table of relative positions has rows for a class token"
+        );
+    }
+
+    /// Tokens besides those of patches.
+    pub(crate) fn class_tokens(&self) -> usize {
+        usize::from(self.class_token)
+    }
+
+    /// Vectors of absolute positions that belong to no patch.
+    pub fn class_positions(&self) -> usize {
+        usize::from(self.class_token && self.class_position)
     }
 
     /// h and w, in patches.

@@ -18,13 +18,13 @@ use crate::layers::{Linear, Norm};
 use crate::names::Names;
 use crate::positions::{RelativePositions, relative_index};
 
-/// A vision transformer: patches, a class token, blocks of attention and MLP.
+/// A vision transformer: patches, mostly a class token, blocks of attention and MLP.
 #[derive(Debug)]
 pub struct Vit {
     config: VitConfig,
     embedding: Linear,
     mask_token: Option<ParameterId>,
-    class_token: ParameterId,
+    class_token: Option<ParameterId>,
     positions: Option<ParameterId>,
     shared_table: Option<ParameterId>,
     blocks: Vec<Block>,
@@ -39,24 +39,27 @@ impl Vit {
     /// Names the parameters, each with `prefix` before its name in the authors' code.
     ///
     /// # Panics
-    /// When the image is not a whole number of patches or the width not one of heads.
+    /// When the image is not a whole number of patches or the width not one of heads, or relative positions lack their class token.
     pub fn new(config: &VitConfig, prefix: &str, specs: &mut ParameterSpecs) -> Self {
         config.assert_fits();
         let normal = config.normal(1.0);
         let mut names = Names::new(specs, prefix, Layer::Embedding);
         // The two axes of length 1 are those of the authors' checkpoints.
         let token = [1, 1, config.width];
-        let mut class_names = names.of_kind(ParameterKind::ClassToken);
-        let class_token = class_names.add("cls_token", &token, normal);
+        let class_token = config.class_token.then(|| {
+            let mut names = names.of_kind(ParameterKind::ClassToken);
+            names.add("cls_token", &token, normal)
+        });
         let mask_token = (config.role == Role::PreTrain).then(|| {
             let mut names = names.of_kind(ParameterKind::MaskToken);
             names.add("mask_token", &token, normal)
         });
         let positions = config.absolute_positions.then(|| {
             let [h, w] = config.grid();
-            // One more than patches: the class token has a position too.
+            // One more than patches where the class token has a position too.
+            let n_positions = h * w + config.class_positions();
             let mut names = names.of_kind(ParameterKind::AbsolutePositions);
-            names.add("pos_embed", &[1, h * w + 1, config.width], normal)
+            names.add("pos_embed", &[1, n_positions, config.width], normal)
         });
         let patch = [
             config.width,
@@ -94,6 +97,32 @@ impl Vit {
     }
 }
 
+impl Vit {
+    /// What the first block sees: the tokens of patches behind the class token, each with its position.
+    ///
+    /// # Shapes
+    /// `tokens` `[B, L, D]`; the result `[B, c + L, D]` with c class tokens.
+    fn begin(&self, tape: &mut Tape<'_>, tokens: Var) -> Var {
+        let positions = self.positions.map(|positions| tape.parameter(positions));
+        let placed = |tape: &mut Tape<'_>, x: Var| match &positions {
+            Some(positions) => tape.add_positions(&x, positions),
+            None => x,
+        };
+        let Some(class_token) = self.class_token else {
+            return placed(tape, tokens);
+        };
+        // The class token comes after hiding, so that it is never hidden.
+        let class_token = tape.parameter(class_token);
+        if self.config.class_position {
+            let x = tape.prepend(&tokens, &class_token);
+            placed(tape, x)
+        } else {
+            let x = placed(tape, tokens);
+            tape.prepend(&x, &class_token)
+        }
+    }
+}
+
 impl Encoder for Vit {
     fn embed<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
         // A convolution whose stride is its kernel is a matrix product of patches.
@@ -110,13 +139,7 @@ impl Encoder for Vit {
         let &[batch, n_tokens, width] = tokens.shape() else {
             panic!("tokens are {:?}", tokens.shape())
         };
-        // The class token comes after hiding, so that it is never hidden.
-        let class_token = tape.parameter(self.class_token);
-        let mut x = tape.prepend(&tokens, &class_token); // [B, L + 1, D]
-        if let Some(positions) = self.positions {
-            let positions = tape.parameter(positions);
-            x = tape.add_positions(&x, &positions);
-        }
+        let mut x = self.begin(tape, tokens); // [B, c + L, D]
         // The same list in every step: it is put on the device once.
         let device = tape.device();
         let make = || Index::new(device, &relative_index(self.config.grid()));
@@ -143,6 +166,9 @@ impl Encoder for Vit {
         if let Some(norm) = &self.norm {
             x = norm.apply(tape, &x, self.config.norm_eps);
         }
+        if self.class_token.is_none() {
+            return x;
+        }
         // Heads and pools work on patches; the class token has done its part within the blocks.
         let make = || Index::new(device, &all_but_first(batch, n_tokens));
         let patches = self.patches.get(device, batch, make);
@@ -150,7 +176,7 @@ impl Encoder for Vit {
     }
 
     fn class_tokens(&self) -> usize {
-        1
+        self.config.class_tokens()
     }
 
     fn grid(&self) -> [usize; 2] {

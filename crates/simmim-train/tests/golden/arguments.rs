@@ -52,6 +52,7 @@ pub(crate) fn swin_config(config: &Value, version: SwinVersion) -> SwinConfig {
         qkv_bias: arguments.flag("qkv_bias", true),
         absolute_positions: arguments.flag("ape", false),
         patch_norm: arguments.flag("patch_norm", true),
+        norm_eps: 1e-5,
         role: Role::PreTrain,
         drop_path: 0.0,
         init: InitRule::Standard,
@@ -86,5 +87,6 @@ pub(crate) fn vit_config(config: &Value) -> VitConfig {
         role: Role::PreTrain,
         norm_eps: config["layer_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
         init: InitRule::Standard,
+        ..VitConfig::default()
     }
 }

@@ -44,7 +44,7 @@ impl Golden {
         let mut specs = ParameterSpecs::default();
         let config_of_head = ClassifierConfig {
             n_labels: targets.width(),
-            fresh_norm: self.kind() != "swin_finetune",
+            fresh_norm: (self.kind() != "swin_finetune").then_some(1e-6),
             pooling: match self.kind() {
                 "vit_attentive" => Pooling::Attentive,
                 _ => Pooling::Mean,

@@ -1,14 +1,18 @@
 //! From a configuration's keys to the geometry of an encoder, proved.
 
+mod window;
+
 use simmim_model::{
     EncoderConfig, InitRule, RelativePositions, Role, SwinConfig, SwinSize, SwinVersion, Variant,
-    VitConfig, VitSize, usual_window,
+    VitConfig, VitSize,
 };
 
 use crate::error::Error;
 use crate::keys::{self, Positions};
 use crate::raw::RawConfig;
 use crate::setting::Words;
+
+use window::with_window;
 
 /// The maximum of everything that a geometry counts: sides, widths, blocks, heads. Far above every published
 /// model, far below what would overflow a count of bytes.
@@ -18,6 +22,10 @@ const MAX_STAGES: usize = 8;
 
 /// First value of a vision transformer's layer scale. Source: microsoft/SimMIM `configs/vit_base__800ep`.
 const VIT_LAYER_SCALE: f64 = 0.1;
+/// ε of a vision transformer's norms. Source: the same.
+const VIT_NORM_EPS: f32 = 1e-6;
+/// ε of a Swin transformer's norms. Source: PyTorch's default, which the authors' code leaves.
+const SWIN_NORM_EPS: f32 = 1e-5;
 /// Drop rate of a vision transformer's last block. Source: the same; Swin transformers have none there.
 const VIT_DROP_PATH: f64 = 0.1;
 
@@ -62,6 +70,12 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     if let Some(patch_norm) = model.patch_norm {
         return Err(misfit("model.patch_norm", patch_norm, OTHER_FAMILY));
     }
+    let (class_token, class_position) = class_token(model)?;
+    let key_bias = model.key_bias.unwrap_or(false);
+    if key_bias && !model.qkv_bias {
+        let reason = "keys have a bias only where queries and values have one: `model.qkv_bias`";
+        return Err(misfit("model.key_bias", key_bias, reason));
+    }
     // The authors' ViT shares one table among all blocks in pre-training.
     let positions = model.positions.unwrap_or(Positions::SharedRelative);
     let relative_positions = match positions {
@@ -80,6 +94,10 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
         heads: model.heads.unwrap_or(size.heads),
         mlp_ratio: model.mlp_ratio,
         qkv_bias: model.qkv_bias,
+        key_bias,
+        class_token,
+        class_position,
+        norm_eps: model.norm_eps.map_or(VIT_NORM_EPS, |eps| eps as f32),
         layer_scale: (layer_scale > 0.0).then_some(layer_scale as f32),
         absolute_positions: absolute,
         relative_positions,
@@ -87,6 +105,10 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
         init: model.init,
         ..VitConfig::default()
     };
+    if !class_token && relative_positions != RelativePositions::None {
+        let reason = "a table of relative positions has rows for a class token: take \"absolute\"";
+        return Err(misfit("model.positions", positions.word(), reason));
+    }
     let sizes = Sizes {
         patch_px: vit.patch_px,
         width: vit.width,
@@ -99,6 +121,41 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     Ok(vit)
 }
 
+/// Whether a ViT has a class token, and whether that has a vector of positions.
+fn class_token(model: &keys::Model) -> Result<(bool, bool), Error> {
+    let class_token = model.class_token.unwrap_or(true);
+    let is_absolute = matches!(
+        model.positions,
+        Some(Positions::Absolute | Positions::RelativeAbsolute)
+    );
+    if let Some(position) = model
+        .class_position
+        .filter(|_| !(class_token && is_absolute))
+    {
+        let reason = "it is about the class token of a ViT with absolute positions";
+        return Err(misfit("model.class_position", position, reason));
+    }
+    Ok((class_token, model.class_position.unwrap_or(true)))
+}
+
+/// Refuses what only a ViT has.
+fn refuse_of_vit(model: &keys::Model, version: SwinVersion) -> Result<(), Error> {
+    const OTHER_FAMILY: &str = "only a ViT has it; the value \"unset\" removes a recipe's one";
+    if let Some(token) = model.class_token {
+        return Err(misfit("model.class_token", token, OTHER_FAMILY));
+    }
+    if let Some(position) = model.class_position {
+        return Err(misfit("model.class_position", position, OTHER_FAMILY));
+    }
+    // The first version's keys have a bias with the queries and values, the second's have none.
+    let own = version == SwinVersion::V1;
+    if let Some(bias) = model.key_bias.filter(|bias| *bias != own) {
+        let reason = format!("keys of this version have it: {own}");
+        return Err(misfit("model.key_bias", bias, reason));
+    }
+    Ok(())
+}
+
 fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> {
     let model = &config.model;
     if let Some(depth) = model.depth {
@@ -106,6 +163,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
                       removes a recipe's one";
         return Err(misfit("model.depth", depth, reason));
     }
+    refuse_of_vit(model, size.version)?;
     // 0 stands for no scale, which is how these encoders are.
     if let Some(scale) = model.layer_scale.filter(|scale| *scale > 0.0) {
         let reason = "a Swin transformer has no layer scale; 0 removes it";
@@ -154,6 +212,7 @@ fn swin_config(config: &RawConfig, size: SwinSize) -> Result<SwinConfig, Error> 
         qkv_bias: model.qkv_bias,
         absolute_positions,
         patch_norm: model.patch_norm.unwrap_or(true),
+        norm_eps: model.norm_eps.map_or(SWIN_NORM_EPS, |eps| eps as f32),
         role: Role::PreTrain,
         drop_path: model.drop_path.unwrap_or(0.0) as f32,
         init: model.init,
@@ -206,97 +265,6 @@ fn require_learned_windows(
         format!("only SwinV2 has it, as a number above 0 for each of the {n_stages} stages");
     let found = format!("{windows:?}");
     Err(misfit("model.pretrained_windows", found, reason))
-}
-
-/// The configuration with the window wanted for, or the first usual one of which the image is a whole number.
-fn with_window(swin: SwinConfig, wanted: Option<usize>) -> Result<SwinConfig, Error> {
-    let window = window_of(&swin, wanted).ok_or_else(|| no_window(&swin, wanted))?;
-    Ok(SwinConfig { window, ..swin })
-}
-
-fn window_of(swin: &SwinConfig, wanted: Option<usize>) -> Option<usize> {
-    let fits = |window: &usize| {
-        let other = SwinConfig {
-            window: *window,
-            ..swin.clone()
-        };
-        other.fits(swin.image_size)
-    };
-    match wanted {
-        Some(window) => Some(window).filter(fits),
-        None => usual_window(fits),
-    }
-}
-
-/// Says which sizes near that of the image would fit.
-fn no_window(swin: &SwinConfig, wanted: Option<usize>) -> Error {
-    let (stride, size) = (swin.stride(), swin.image_size);
-    let is_whole = size.iter().all(|side| side.is_multiple_of(stride));
-    let what = match wanted {
-        Some(window) => format!("windows of {window} tokens at every stage"),
-        None if is_whole => {
-            "usual windows at every stage, and `model.window` is not set".to_owned()
-        }
-        None => format!("squares of {stride} px, the patches of the last stage"),
-    };
-    let fits = |image_size: [usize; 2]| {
-        let other = SwinConfig {
-            image_size,
-            ..swin.clone()
-        };
-        window_of(&other, wanted).is_some()
-    };
-    let near: Vec<String> = [Down, Up]
-        .into_iter()
-        .filter_map(|way| nearest(size, stride, way, fits))
-        .map(|[h, w]| format!("[{h}, {w}]"))
-        .collect();
-    let near = match near.as_slice() {
-        [] => "; no size near it fits".to_owned(),
-        near => format!("; the nearest that fit are {}", near.join(" and ")),
-    };
-    // Another window may be an easier change than another image size.
-    let usual = wanted.and_then(|_| window_of(swin, None));
-    let or = usual.map_or_else(String::new, |usual| {
-        format!("; windows of {usual} fit this size")
-    });
-    let reason = format!("it is not a whole number of {what}{near}{or}");
-    misfit("data.image_size", format!("{size:?}"), reason)
-}
-
-/// Where to look for another size.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
-    Down,
-    Up,
-}
-use Way::{Down, Up};
-
-/// The nearest size of which both sides are whole strides, both on the same side of the wanted one.
-fn nearest(
-    [height, width]: [usize; 2],
-    stride: usize,
-    way: Way,
-    fits: impl Fn([usize; 2]) -> bool,
-) -> Option<[usize; 2]> {
-    // Any whole number of windows of 24 tokens lies within this many strides.
-    const REACH: usize = 48;
-    // A side is at least one stride, and no geometry has more than the maximum.
-    let sides = |side: usize| -> Vec<usize> {
-        let (low, high) = (side / stride, side.div_ceil(stride));
-        match way {
-            Down => (low.saturating_sub(REACH).max(1)..=low).collect(),
-            Up => (high..=(high + REACH).min(MAX_SIZE / stride)).collect(),
-        }
-    };
-    let heights = sides(height);
-    let sizes = heights.iter().flat_map(|h| {
-        let pair = move |w: usize| [h * stride, w * stride];
-        sides(width).into_iter().map(pair)
-    });
-    sizes
-        .filter(|size| fits(*size))
-        .min_by_key(|[h, w]| height.abs_diff(*h) + width.abs_diff(*w))
 }
 
 /// What a variant and the keys over it come to.
@@ -406,6 +374,15 @@ mod tests {
             (&["model.width=100000"], "the maximum is 16384"),
             (&["model.window=7"], "only a Swin transformer has it"),
             (&["model.patch_norm=true"], "only a Swin transformer has it"),
+            (
+                &["model.class_token=false"],
+                "rows for a class token: take \"absolute\"",
+            ),
+            (&["model.class_position=true"], "with absolute positions"),
+            (
+                &["model.key_bias=true", "model.qkv_bias=false"],
+                "only where queries and values have one",
+            ),
         ]);
     }
 
@@ -464,6 +441,11 @@ mod tests {
             ),
             (&[swin, "model.layer_scale=0.1"], "no layer scale"),
             (&[swin, "model.init=paper"], "it repeats a quirk"),
+            (&[swin, "model.class_token=true"], "only a ViT has it"),
+            (
+                &[swin, "model.key_bias=false"],
+                "of this version have it: true",
+            ),
         ]);
     }
 
