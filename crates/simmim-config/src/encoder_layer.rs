@@ -6,11 +6,23 @@ use crate::encoder::encoder_config;
 use crate::keys::Section;
 use crate::layer::Layer;
 use crate::raw::RawConfig;
+use crate::setting::UNSET;
+use toml::Value;
 
 impl RawConfig {
     /// The keys by which an encoder is made, as a layer of another configuration: its geometry, the size and the
     /// values and normalisation of its images.
     pub fn encoder_layer(&self, origin: &str) -> Layer {
+        self.encoder_layer_or(origin, None)
+    }
+
+    /// As [`RawConfig::encoder_layer`], for a layer over others: keys that have no value are unset by it.
+    pub fn geometry_layer(&self, origin: &str) -> Layer {
+        self.encoder_layer_or(origin, Some(Value::String(UNSET.to_owned())))
+    }
+
+    /// With a value for the keys that have none.
+    fn encoder_layer_or(&self, origin: &str, unset: Option<Value>) -> Layer {
         // What goes into the encoder, and no more: images and crops are the fine-tuning's own.
         let data = [
             "channels",
@@ -22,9 +34,10 @@ impl RawConfig {
             "std",
         ];
         let of = |section: &dyn Section, keys: &[&str]| -> toml::Table {
-            let pairs = keys
-                .iter()
-                .filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
+            let pairs = keys.iter().filter_map(|key| {
+                let value = section.get(key).or_else(|| unset.clone())?;
+                Some(((*key).to_owned(), value))
+            });
             pairs.collect()
         };
         let names: Vec<&str> = self.model.keys().iter().map(|row| row.name).collect();

@@ -8,7 +8,8 @@ use simmim_data::{
     Erasing, FineTuneSettings, Labels, Mixing, Normalisation, RandAugment, Transform,
 };
 use simmim_model::{
-    Classifier, ClassifierConfig, Encoder, EncoderConfig, Pooling, RelativePositions, Role,
+    ClassToken, Classifier, ClassifierConfig, Encoder, EncoderConfig, Pooling, RelativePositions,
+    Role,
 };
 
 use crate::encoder::encoder_config;
@@ -223,7 +224,8 @@ impl FineTunePlan {
 
 /// Refuses the class token of an encoder that has none.
 fn require_pooled(finetune: &FineTune, encoder: &EncoderConfig) -> Result<(), Error> {
-    let has_token = matches!(encoder, EncoderConfig::Vit(vit) if vit.class_token);
+    let has_token =
+        matches!(encoder, EncoderConfig::Vit(vit) if vit.class_token != ClassToken::None);
     if finetune.pool != Pooling::ClassToken || has_token {
         return Ok(());
     }

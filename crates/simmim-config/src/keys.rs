@@ -278,6 +278,14 @@ section! {
 section! {
     /// The optimiser, its schedule, and what is written when.
     Train = "train" {
+        /// What a pre-training begins with: a run folder, or a file or folder of weights of this program or another; unset: random weights. A fine-tuning has `finetune.from`.
+        @free from: Option<String> = None,
+        /// Whose names the arrays of the file to begin with have; unset: those that explain most of them.
+        @free from_format: Option<String> = None,
+        /// Patterns of parameters that may begin at random where that file lacks them, separated by commas.
+        @free allow_missing: Option<String> = None,
+        /// Patterns of arrays of that file that may be left out though nothing explains them, separated by commas.
+        @free allow_unexpected: Option<String> = None,
         /// Passes over the training images.
         epochs: usize = 100,
         /// Images of one optimiser step.

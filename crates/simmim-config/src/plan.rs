@@ -229,6 +229,29 @@ impl Plan {
     }
 }
 
+impl RawConfig {
+    /// The same with the cells of masking that are nearest to the wanted ones and fit the encoder; as it is where the wanted ones do, or
+    /// none do.
+    #[must_use]
+    pub fn with_fitting_cells(self) -> Self {
+        let Ok(encoder) = encoder_config(&self) else {
+            return self;
+        };
+        let (patch_px, size) = (encoder.patch_px(), encoder.image_size());
+        let wanted = self.mask.cell_px;
+        let fits = |cell_px: &usize| {
+            let mask = &self.mask;
+            MaskPlan::new(mask.kind, size, patch_px, *cell_px, mask.ratio).is_ok()
+        };
+        let shorter = size[0].min(size[1]);
+        let cells = (patch_px..=shorter).step_by(patch_px).filter(fits);
+        let nearest = cells.min_by_key(|cell| cell.abs_diff(wanted));
+        let mut config = self.clone();
+        config.mask.cell_px = nearest.unwrap_or(wanted);
+        config
+    }
+}
+
 /// Refuses what no machine could hold before anything is allocated for it. The parameters are counted where the tokens are
 /// not too many for that.
 pub(crate) fn require_addressable(

@@ -140,7 +140,7 @@ impl Setting for [usize; 2] {
 }
 
 /// Takes away the value that a layer below gave to a key.
-const UNSET: &str = "unset";
+pub(crate) const UNSET: &str = "unset";
 
 /// A key that may be left unset.
 impl<T: Setting> Setting for Option<T> {

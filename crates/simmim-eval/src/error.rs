@@ -33,6 +33,17 @@ pub enum Error {
         source: simmim_config::Error,
     },
 
+    /// A file of another program lacks what is needed.
+    #[error("{} has no {}: it holds {held}", path.display(), what.trim_start_matches("a "))]
+    NoHead {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        held: String,
+        /// What is needed, with an article.
+        what: &'static str,
+    },
+
     /// An image given by name could not be used.
     #[error("cannot use the image {}", path.display())]
     Image {
@@ -101,6 +112,10 @@ impl Error {
             Self::Stored { .. } => {
                 Some("the file was changed, or another version of simmim wrote it".to_owned())
             }
+            Self::NoHead { .. } => Some(
+                "fine-tune it with `simmim finetune --from`, or go on with its pre-training with `simmim pretrain --from`"
+                    .to_owned(),
+            ),
             Self::NoFeature { has, .. } => Some(has.clone()),
             Self::UnknownFormat { near, .. } => Some(format!("the endings are {}", choices(near))),
             Self::UnknownClass { near, .. } => {

@@ -8,11 +8,13 @@ use simmim_autograd::{Device, Parameters, Precision, Tape, Tensor, Var};
 use simmim_config::RawConfig;
 use simmim_data::{Batch, BatchPlan, DataSet, LabelledSet, Loader, Pass, Reporter, Split};
 use simmim_model::Encoder;
-use simmim_train::checkpoint;
+use simmim_train::{checkpoint, source};
+use simmim_weights::Options;
 
 use crate::baselines::pixels::PixelViews;
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
+use crate::foreign::Foreign;
 use crate::knn::Labelled;
 use crate::trained::Trained;
 
@@ -85,6 +87,7 @@ struct TokenShape {
 enum Source {
     Pretrained(Box<Trained>),
     FineTuned(Box<FineTuned>),
+    Foreign(Box<Foreign>),
 }
 
 impl Extractor {
@@ -93,6 +96,18 @@ impl Extractor {
     /// # Errors
     /// Those of [`Trained::open`] and [`FineTuned::open`].
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_with(path, &Options::default())
+    }
+
+    /// As [`Extractor::open`], also of a file or folder of another program.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Train`] for weights that cannot be used.
+    pub fn open_with(path: &Path, options: &Options) -> Result<Self, Error> {
+        if let Some(weights) = source::foreign(path, options)? {
+            let foreign = Foreign::new(&weights, options)?;
+            return Ok(Self::measured(Source::Foreign(Box::new(foreign))));
+        }
         // The checkpoint is opened twice: once to learn of which kind it is, and once by that kind.
         let (_, origin) = checkpoint::open_own(path, None)?;
         let is_fine_tuned = origin.config.finetune.is_some();
@@ -101,13 +116,17 @@ impl Extractor {
         } else {
             Source::Pretrained(Box::new(Trained::open_in(path, Some(Precision::F32))?))
         };
+        Ok(Self::measured(source))
+    }
+
+    fn measured(source: Source) -> Self {
         // Only a pass tells the widths: a Swin transformer's blocks widen from stage to stage.
         let mut extractor = Self {
             source,
             shapes: Vec::new(),
         };
         extractor.shapes = extractor.measured_shapes();
-        Ok(extractor)
+        extractor
     }
 
     /// The number of patch tokens and the width of each block and, last, of the output, from one blank image.
@@ -139,6 +158,16 @@ impl Extractor {
         match &self.source {
             Source::Pretrained(trained) => trained.file(),
             Source::FineTuned(tuned) => tuned.file(),
+            Source::Foreign(foreign) => &foreign.opened().file,
+        }
+    }
+
+    /// That file and, where another program wrote it, what it holds.
+    pub fn shown(&self) -> String {
+        match &self.source {
+            Source::Pretrained(trained) => trained.opened().shown(),
+            Source::FineTuned(tuned) => tuned.opened().shown(),
+            Source::Foreign(foreign) => foreign.opened().shown(),
         }
     }
 
@@ -147,6 +176,7 @@ impl Extractor {
         match &self.source {
             Source::Pretrained(trained) => trained.plan().config(),
             Source::FineTuned(tuned) => tuned.plan().config(),
+            Source::Foreign(foreign) => foreign.opened().config(),
         }
     }
 
@@ -159,6 +189,7 @@ impl Extractor {
         match &self.source {
             Source::Pretrained(trained) => trained.network().model().encoder(),
             Source::FineTuned(tuned) => tuned.network().model().encoder(),
+            Source::Foreign(foreign) => foreign.encoder(),
         }
     }
 
@@ -166,6 +197,7 @@ impl Extractor {
         match &self.source {
             Source::Pretrained(trained) => trained.network().parameters(),
             Source::FineTuned(tuned) => tuned.network().parameters(),
+            Source::Foreign(foreign) => foreign.parameters(),
         }
     }
 
@@ -252,6 +284,10 @@ impl Extractor {
             Source::Pretrained(trained) => {
                 let opened = trained.opened();
                 (opened.views(trained.transform()?), opened)
+            }
+            Source::Foreign(foreign) => {
+                let opened = foreign.opened();
+                (opened.views(foreign.transform()?), opened)
             }
         };
         let (split, settings) = (Split::to_look_at(chosen), opened.batches(images.batch_size));
@@ -367,6 +403,7 @@ impl Extractor {
     pub fn pixels(&self) -> Result<PixelViews, Error> {
         match &self.source {
             Source::FineTuned(tuned) => tuned.pixels(),
+            Source::Foreign(foreign) => foreign.pixels(),
             Source::Pretrained(trained) => {
                 let transform = trained.transform()?;
                 Ok(PixelViews::new(trained.opened(), &transform))
@@ -395,6 +432,11 @@ impl Extractor {
             Source::Pretrained(trained) => {
                 let opened = trained.opened();
                 let views = opened.views(trained.transform()?);
+                opened.all_images(views, data, reporter, batch_size)
+            }
+            Source::Foreign(foreign) => {
+                let opened = foreign.opened();
+                let views = opened.views(foreign.transform()?);
                 opened.all_images(views, data, reporter, batch_size)
             }
         }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use simmim_autograd::Precision;
 use simmim_config::FineTunePlan;
+use simmim_config::keys::FineTune;
 use simmim_data::{BatchSettings, DataSet, Loader, Reporter, Views};
 use simmim_train::checkpoint::Origin;
 use simmim_train::finetune::{LabelNetwork, classes_of};
+use simmim_train::source;
+use simmim_weights::Options;
 
 use crate::baselines::pixels::PixelViews;
 use crate::error::Error;
@@ -30,6 +33,35 @@ impl FineTuned {
     /// [`OtherTask`](simmim_config::Error::OtherTask) for one of pre-training.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_in(path, None)
+    }
+
+    /// As [`FineTuned::open`], also of a file or folder of another program that holds a classifier.
+    ///
+    /// # Errors
+    /// As there; [`Error::NoHead`] for one without a classifier that is computed here.
+    pub fn open_with(path: &Path, options: &Options) -> Result<Self, Error> {
+        let Some(weights) = source::foreign(path, options)? else {
+            return Self::open(path);
+        };
+        let (Some(pool), Some(classes)) = (weights.pooling(), weights.classes()) else {
+            return Err(Error::NoHead {
+                path: weights.path().to_owned(),
+                held: weights.describe(),
+                what: "a classifier whose pooling is computed here",
+            });
+        };
+        let finetune = FineTune {
+            pool,
+            ..FineTune::default()
+        };
+        let opened = Opened::of_weights(&weights, Some(finetune))?;
+        let plan = FineTunePlan::new(opened.config().clone(), classes)?;
+        let network = LabelNetwork::of_weights(&weights, &plan, options)?;
+        Ok(Self {
+            plan,
+            network,
+            opened,
+        })
     }
 
     /// As [`FineTuned::open`], computing in that precision instead of the one of its training.
@@ -67,6 +99,11 @@ impl FineTuned {
     /// What its checkpoint says of its run.
     pub fn origin(&self) -> &Origin {
         &self.opened.origin
+    }
+
+    /// The file that the weights are from and, where another program wrote it, what it holds.
+    pub fn shown(&self) -> String {
+        self.opened.shown()
     }
 
     /// The file that the weights are from.

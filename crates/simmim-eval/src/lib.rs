@@ -37,6 +37,7 @@ mod error;
 mod evaluate;
 pub mod features;
 mod fine_tuned;
+mod foreign;
 mod held_out;
 pub mod knn;
 mod opened;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use simmim_autograd::Precision;
 use simmim_checkpoint::Archive;
 use simmim_config::RawConfig;
+use simmim_config::keys::FineTune;
 use simmim_data::{
     BatchPlan, BatchSettings, DataSet, Loader, Normalisation, Pass, Reporter, Split, Transform,
     Views,
 };
-use simmim_train::checkpoint::{self, Origin};
+use simmim_train::checkpoint::{self, Origin, Progress};
+use simmim_weights::Weights;
 
 use crate::error::Error;
 
@@ -20,6 +22,8 @@ use crate::error::Error;
 pub(crate) struct Opened {
     pub(crate) file: PathBuf,
     pub(crate) origin: Origin,
+    /// What the file holds, where another program wrote it.
+    pub(crate) held: Option<String>,
 }
 
 impl Opened {
@@ -31,7 +35,38 @@ impl Opened {
     ) -> Result<(Archive, Self), Error> {
         let (archive, origin) = checkpoint::open_own(path, precision)?;
         let file = archive.path().to_owned();
-        Ok((archive, Self { file, origin }))
+        let opened = Self {
+            file,
+            origin,
+            held: None,
+        };
+        Ok((archive, opened))
+    }
+
+    /// A file of another program: what it holds stands in for what a run would say.
+    pub(crate) fn of_weights(weights: &Weights, finetune: Option<FineTune>) -> Result<Self, Error> {
+        let mut config = RawConfig::from_layers(&[weights.layer()])?.with_fitting_cells();
+        config.finetune = finetune;
+        let origin = Origin {
+            recipe: weights.format().word().to_owned(),
+            config,
+            progress: Progress::start(0),
+            images: None,
+        };
+        Ok(Self {
+            file: weights.path().to_owned(),
+            origin,
+            held: Some(weights.describe()),
+        })
+    }
+
+    /// The file and, where another program wrote it, what it holds.
+    pub(crate) fn shown(&self) -> String {
+        let file = self.file.display();
+        match &self.held {
+            Some(held) => format!("{file}: {held}"),
+            None => file.to_string(),
+        }
     }
 
     /// The configuration that the model was trained by.

@@ -10,6 +10,8 @@ use simmim_random::{Purpose, Stream};
 use simmim_train::checkpoint::Origin;
 use simmim_train::picture::Picture;
 use simmim_train::pretrain::Network;
+use simmim_train::source;
+use simmim_weights::Options;
 
 use crate::error::Error;
 use crate::opened::Opened;
@@ -30,6 +32,31 @@ impl Trained {
     /// [`Codebook`](simmim_config::Error::Codebook) for one whose codebook is none.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_in(path, None)
+    }
+
+    /// As [`Trained::open`], also of a file or folder of another program that holds a head which predicts pixels.
+    ///
+    /// # Errors
+    /// As there; [`Error::NoHead`] for one without such a head.
+    pub fn open_with(path: &Path, options: &Options) -> Result<Self, Error> {
+        let Some(weights) = source::foreign(path, options)? else {
+            return Self::open(path);
+        };
+        if !weights.contains("decoder.0.weight") {
+            return Err(Error::NoHead {
+                path: weights.path().to_owned(),
+                held: weights.describe(),
+                what: "a head that predicts hidden pixels",
+            });
+        }
+        let opened = Opened::of_weights(&weights, None)?;
+        let plan = Plan::with_codebook(opened.config().clone(), None)?;
+        let network = Network::of_weights(&weights, &plan, options)?;
+        Ok(Self {
+            plan,
+            network,
+            opened,
+        })
     }
 
     /// As [`Trained::open`], computing in that precision instead of the one of its training.
@@ -69,6 +96,11 @@ impl Trained {
     /// What its checkpoint says of its run.
     pub fn origin(&self) -> &Origin {
         &self.opened.origin
+    }
+
+    /// The file that the weights are from and, where another program wrote it, what it holds.
+    pub fn shown(&self) -> String {
+        self.opened.shown()
     }
 
     /// The file that the weights are from.

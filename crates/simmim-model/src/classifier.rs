@@ -116,6 +116,9 @@ impl Classifier {
     ///
     /// # Shapes
     /// `images` `[B, C, H, W]`; the result `[B, D]`.
+    ///
+    /// # Panics
+    /// When the class token is read and the encoder has no block.
     pub fn features<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
         let tokens = self.encoder.embed(tape, images); // [B, L, D]
         let mut last = None;
@@ -166,6 +169,9 @@ impl Classifier {
     ///
     /// # Shapes
     /// `images` `[B, C, H, W]`; the result `[B, K]`.
+    ///
+    /// # Panics
+    /// As [`Classifier::features`].
     pub fn logits<'a>(&'a self, tape: &mut Tape<'a>, images: &Tensor) -> Var {
         let features = self.features(tape, images); // [B, D]
         self.head.apply(tape, &features)

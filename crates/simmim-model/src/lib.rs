@@ -80,4 +80,4 @@ pub use swin::merging::square_order;
 pub use swin::window::Window;
 pub use variant::{SwinSize, UnknownVariant, Variant, VitSize};
 pub use vit::Vit;
-pub use vit::config::VitConfig;
+pub use vit::config::{ClassToken, QkvBiases, VitConfig};

@@ -246,7 +246,7 @@ fn tokens(graph: &mut Builder, images: &Value, export: &Export<'_>) -> Result<Va
     if !patch_norm {
         return Ok(tokens);
     }
-    let eps = swin::NORM_EPS;
+    let eps = encoder.norm_eps();
     norm(graph, &tokens, &format!("{name}.norm"), Norm { width, eps })
 }
 

@@ -8,9 +8,6 @@ use simmim_model::{
 use crate::graph::{Builder, Fault, Value, int, ints};
 use crate::layers::{Layer, Norm, gelu, linear, norm, product};
 
-/// ε of a classifier's fresh norm. Source: `simmim-model/src/classifier.rs`.
-const FRESH_NORM_EPS: f32 = 1e-6;
-
 /// The mean of an image's tokens.
 ///
 /// # Shapes
@@ -46,16 +43,9 @@ pub(crate) fn labels(
         fresh_norm,
         pooling,
     } = config;
-    let sizes = Norm {
-        width,
-        eps: FRESH_NORM_EPS,
-    };
-    let normed = |graph: &mut Builder, x: Value| {
-        if fresh_norm {
-            norm(graph, &x, "fc_norm", sizes)
-        } else {
-            Ok(x)
-        }
+    let normed = |graph: &mut Builder, x: Value| match fresh_norm {
+        Some(eps) => norm(graph, &x, "fc_norm", Norm { width, eps }),
+        None => Ok(x),
     };
     let pooled = match pooling {
         Pooling::Mean => {
@@ -65,6 +55,12 @@ pub(crate) fn labels(
         Pooling::Attentive => {
             let tokens = normed(graph, tokens.clone())?;
             attentive(graph, &tokens, width)?
+        }
+        // What an encoder hands over are patches alone.
+        Pooling::ClassToken => {
+            return Err(Fault::Unsupported(
+                "a classifier that reads the class token",
+            ));
         }
     };
     let head = Layer {

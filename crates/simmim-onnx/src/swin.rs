@@ -7,9 +7,6 @@ use crate::layers::{
     Attend, Layer, Mask, Norm, attention, linear, mlp, norm, position_bias, product, qkv,
 };
 
-/// ε of the layer norms. Source: `simmim-model/src/swin/config.rs`.
-pub(crate) const NORM_EPS: f32 = 1e-5;
-
 /// What is added to the logits of tokens that the roll has brought together from opposite edges.
 ///
 /// Source: microsoft/SimMIM `models/swin_transformer.py`, `attn_mask`.
@@ -44,7 +41,7 @@ pub(crate) fn encode(
     }
     let sizes = Norm {
         width: config.stage_width(last),
-        eps: NORM_EPS,
+        eps: config.norm_eps,
     };
     norm(graph, &x, &format!("{prefix}norm"), sizes)
 }
@@ -71,7 +68,7 @@ impl Stage<'_> {
         let name = format!("{}.blocks.{block}", self.name());
         let sizes = Norm {
             width: self.width(),
-            eps: NORM_EPS,
+            eps: self.config.norm_eps,
         };
         let is_rolled = block % 2 == 1;
         let attend = |graph: &mut Builder, x: &Value| {
@@ -242,7 +239,7 @@ impl Stage<'_> {
                     &name,
                     Norm {
                         width: 4 * width,
-                        eps: NORM_EPS,
+                        eps: self.config.norm_eps,
                     },
                 )?;
                 product(graph, &normed, reduction)
@@ -255,7 +252,7 @@ impl Stage<'_> {
                     &name,
                     Norm {
                         width: 2 * width,
-                        eps: NORM_EPS,
+                        eps: self.config.norm_eps,
                     },
                 )
             }

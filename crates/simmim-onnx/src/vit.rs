@@ -1,6 +1,6 @@
 //! The blocks of a vision transformer.
 
-use simmim_model::{RelativePositions, VitConfig, relative_index};
+use simmim_model::{ClassToken, RelativePositions, VitConfig, relative_index};
 
 use crate::graph::{Builder, Fault, Value};
 use crate::layers::{Attend, Layer, Norm, attention, linear, mlp, norm, position_bias, qkv};
@@ -26,7 +26,8 @@ pub(crate) fn encode(
         mlp_ratio: _,
         qkv_bias: _,
         layer_scale: _,
-        absolute_positions,
+        class_token,
+        absolute_positions: _,
         relative_positions,
         drop_path: _,
         final_norm,
@@ -35,12 +36,9 @@ pub(crate) fn encode(
         init: _,
     } = config;
     let grid = image_size.map(|side| side / patch_px);
-    let n_tokens = grid[0] * grid[1] + 1;
-    let mut x = with_class_token(graph, tokens, prefix, width)?; // [B, L + 1, D]
-    if absolute_positions {
-        let positions = graph.parameter(&format!("{prefix}pos_embed"), &[1, n_tokens, width])?;
-        x = graph.op("Add", &[&x, &positions]);
-    }
+    let n_class = usize::from(class_token != ClassToken::None);
+    let n_tokens = grid[0] * grid[1] + n_class;
+    let mut x = first_tokens(graph, tokens, prefix, config)?; // [B, c + L, D]
     let block = Block {
         prefix,
         width,
@@ -64,10 +62,45 @@ pub(crate) fn encode(
             },
         )?;
     }
+    if n_class == 0 {
+        return Ok(x);
+    }
     // Without the class token.
     let patches: Vec<u32> = (1..n_tokens as u32).collect();
     let patches = graph.places("patches", &[n_tokens - 1], &patches);
     Ok(graph.gather(&x, &patches, 1))
+}
+
+/// What the first block sees: the tokens of patches behind the class token, each with its position.
+fn first_tokens(
+    graph: &mut Builder,
+    tokens: &Value,
+    prefix: &str,
+    config: &VitConfig,
+) -> Result<Value, Fault> {
+    let (grid, width) = (
+        config.image_size.map(|side| side / config.patch_px),
+        config.width,
+    );
+    let placed = |graph: &mut Builder, x: Value| -> Result<Value, Fault> {
+        if !config.absolute_positions {
+            return Ok(x);
+        }
+        let shape = [1, grid[0] * grid[1] + config.class_positions(), width];
+        let positions = graph.parameter(&format!("{prefix}pos_embed"), &shape)?;
+        Ok(graph.op("Add", &[&x, &positions]))
+    };
+    match config.class_token {
+        ClassToken::None => placed(graph, tokens.clone()),
+        ClassToken::Unplaced => {
+            let x = placed(graph, tokens.clone())?;
+            with_class_token(graph, &x, prefix, width)
+        }
+        ClassToken::Placed => {
+            let x = with_class_token(graph, tokens, prefix, width)?; // [B, L + 1, D]
+            placed(graph, x)
+        }
+    }
 }
 
 /// A learned token before the others of each image.

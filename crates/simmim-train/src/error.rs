@@ -60,6 +60,10 @@ pub enum Error {
         is_own: bool,
     },
 
+    /// Weights to begin with cannot be used.
+    #[error(transparent)]
+    Foreign(#[from] simmim_weights::Error),
+
     /// A prediction is not a number.
     #[error(transparent)]
     Scores(#[from] NotANumber),
@@ -223,6 +227,7 @@ impl Error {
             Self::Device(error) => error.hint(),
             Self::Ranks(error) => error.hint(),
             Self::File(error) => error.hint(),
+            Self::Foreign(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Weights { .. } => Some("compare with `simmim inspect FILE`: the file holds another model".into()),
             Self::FewColours { .. } => Some("choose another `objective.target`".into()),

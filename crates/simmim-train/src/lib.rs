@@ -6,7 +6,7 @@
 //!   [`StopFlag`] asks it to end after its current step.
 //! * [`learner`]: a model in training: one step, the loss on held-out images.
 //! * [`pretrain`](mod@pretrain): a network that fills in hidden pixels.
-//! * [`finetune`](mod@finetune): a classifier. [`load_weights`]: where its encoder comes from.
+//! * [`finetune`](mod@finetune): a classifier. [`source`]: what either begins with.
 //! * [`clusters`]: the typical colours of a data set, for a target of classes.
 //! * [`checkpoint`]: a learner's whole state in one file.
 //! * [`run_folder`]: the folder that one run writes to; [`lock`]: for one process alone.
@@ -55,10 +55,8 @@ pub mod clusters;
 mod device;
 mod digest;
 mod error;
-mod family;
 pub mod finetune;
 pub mod learner;
-pub mod load_weights;
 pub mod lock;
 pub mod metrics;
 pub mod observer;
@@ -68,6 +66,7 @@ mod reduce;
 mod run;
 pub mod run_folder;
 pub mod scores;
+pub mod source;
 pub mod stop;
 pub mod tensorboard;
 

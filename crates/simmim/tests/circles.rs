@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -26,6 +26,7 @@ const CRATES: [&str; 15] = [
     "simmim-random",
     "simmim-sweep",
     "simmim-train",
+    "simmim-weights",
 ];
 
 /// The way to a module from its crate; the crate itself has none.

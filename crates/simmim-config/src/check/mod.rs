@@ -1,8 +1,7 @@
 //! The range of every key, and what keys of one section demand of each other.
 
 mod model;
-
-use std::fmt::{self, Debug, Formatter};
+mod require;
 
 use simmim_autograd::PixelLoss;
 use simmim_data::Only;
@@ -14,8 +13,8 @@ use crate::keys::{
 use crate::raw::RawConfig;
 use crate::setting::Words;
 
-const POSITIVE: &str = "1 or more";
-const NOT_NEGATIVE: &str = "a finite number, 0 or more";
+use require::{Given, NOT_NEGATIVE, POSITIVE, not_negative, require};
+
 /// The maximum of everything that is counted in epochs or steps: far above use, far below overflow.
 const MAX_COUNT: usize = 1_000_000_000;
 /// The maximum of the threads of one kind: more than any machine has cores.
@@ -429,38 +428,6 @@ impl Train {
             "at least one epoch, none of them within the warm-up",
         )
     }
-}
-
-/// A value that may be left open, as the user would write it in a sentence.
-struct Given<T>(Option<T>);
-
-impl<T: Debug> Debug for Given<T> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(value) => value.fmt(formatter),
-            None => formatter.write_str("not set"),
-        }
-    }
-}
-
-fn not_negative(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
-}
-
-fn require(
-    holds: bool,
-    key: &'static str,
-    found: &(impl Debug + ?Sized),
-    allowed: &str,
-) -> Result<(), Error> {
-    if holds {
-        return Ok(());
-    }
-    Err(Error::Range {
-        key,
-        found: format!("{found:?}"),
-        allowed: allowed.to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The ranges of the encoder's keys.
 
-use super::{Given, NOT_NEGATIVE, POSITIVE, not_negative, require};
+use super::require::{Given, NOT_NEGATIVE, POSITIVE, not_negative, require};
 use crate::error::Error;
 use crate::keys::Model;
 

@@ -1,10 +1,11 @@
 //! From a configuration's keys to the geometry of an encoder, proved.
 
+mod misfit;
 mod window;
 
 use simmim_model::{
-    EncoderConfig, InitRule, RelativePositions, Role, SwinConfig, SwinSize, SwinVersion, Variant,
-    VitConfig, VitSize,
+    ClassToken, EncoderConfig, InitRule, QkvBiases, RelativePositions, Role, SwinConfig, SwinSize,
+    SwinVersion, Variant, VitConfig, VitSize,
 };
 
 use crate::error::Error;
@@ -12,11 +13,9 @@ use crate::keys::{self, Positions};
 use crate::raw::RawConfig;
 use crate::setting::Words;
 
+use misfit::{MAX_SIZE, misfit};
 use window::with_window;
 
-/// The maximum of everything that a geometry counts: sides, widths, blocks, heads. Far above every published
-/// model, far below what would overflow a count of bytes.
-const MAX_SIZE: usize = 1 << 14;
 /// The maximum of a Swin transformer's stages; the published ones have four.
 const MAX_STAGES: usize = 8;
 
@@ -44,14 +43,6 @@ pub fn encoder_config(config: &RawConfig) -> Result<EncoderConfig, Error> {
     }
 }
 
-fn misfit(key: &'static str, found: impl ToString, reason: impl Into<String>) -> Error {
-    Error::Geometry {
-        key,
-        found: found.to_string(),
-        reason: reason.into(),
-    }
-}
-
 fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     const OTHER_FAMILY: &str =
         "only a Swin transformer has it; the value \"unset\" removes a recipe's one";
@@ -70,12 +61,7 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     if let Some(patch_norm) = model.patch_norm {
         return Err(misfit("model.patch_norm", patch_norm, OTHER_FAMILY));
     }
-    let (class_token, class_position) = class_token(model)?;
-    let key_bias = model.key_bias.unwrap_or(false);
-    if key_bias && !model.qkv_bias {
-        let reason = "keys have a bias only where queries and values have one: `model.qkv_bias`";
-        return Err(misfit("model.key_bias", key_bias, reason));
-    }
+    let class_token = class_token(model)?;
     // The authors' ViT shares one table among all blocks in pre-training.
     let positions = model.positions.unwrap_or(Positions::SharedRelative);
     let relative_positions = match positions {
@@ -93,10 +79,8 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
         depth: model.depth.unwrap_or(size.depth),
         heads: model.heads.unwrap_or(size.heads),
         mlp_ratio: model.mlp_ratio,
-        qkv_bias: model.qkv_bias,
-        key_bias,
+        qkv_bias: qkv_biases(model)?,
         class_token,
-        class_position,
         norm_eps: model.norm_eps.map_or(VIT_NORM_EPS, |eps| eps as f32),
         layer_scale: (layer_scale > 0.0).then_some(layer_scale as f32),
         absolute_positions: absolute,
@@ -105,7 +89,7 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
         init: model.init,
         ..VitConfig::default()
     };
-    if !class_token && relative_positions != RelativePositions::None {
+    if class_token == ClassToken::None && relative_positions != RelativePositions::None {
         let reason = "a table of relative positions has rows for a class token: take \"absolute\"";
         return Err(misfit("model.positions", positions.word(), reason));
     }
@@ -121,21 +105,36 @@ fn vit_config(config: &RawConfig, size: VitSize) -> Result<VitConfig, Error> {
     Ok(vit)
 }
 
+/// Which of a ViT's queries, keys and values have a bias.
+fn qkv_biases(model: &keys::Model) -> Result<QkvBiases, Error> {
+    match (model.qkv_bias, model.key_bias.unwrap_or(false)) {
+        (true, true) => Ok(QkvBiases::All),
+        (true, false) => Ok(QkvBiases::QueryValue),
+        (false, false) => Ok(QkvBiases::None),
+        (false, true) => {
+            let reason =
+                "keys have a bias only where queries and values have one: `model.qkv_bias`";
+            Err(misfit("model.key_bias", true, reason))
+        }
+    }
+}
+
 /// Whether a ViT has a class token, and whether that has a vector of positions.
-fn class_token(model: &keys::Model) -> Result<(bool, bool), Error> {
-    let class_token = model.class_token.unwrap_or(true);
+fn class_token(model: &keys::Model) -> Result<ClassToken, Error> {
+    let has_token = model.class_token.unwrap_or(true);
     let is_absolute = matches!(
         model.positions,
         Some(Positions::Absolute | Positions::RelativeAbsolute)
     );
-    if let Some(position) = model
-        .class_position
-        .filter(|_| !(class_token && is_absolute))
-    {
+    if let Some(position) = model.class_position.filter(|_| !(has_token && is_absolute)) {
         let reason = "it is about the class token of a ViT with absolute positions";
         return Err(misfit("model.class_position", position, reason));
     }
-    Ok((class_token, model.class_position.unwrap_or(true)))
+    Ok(match (has_token, model.class_position) {
+        (false, _) => ClassToken::None,
+        (true, Some(false)) => ClassToken::Unplaced,
+        (true, _) => ClassToken::Placed,
+    })
 }
 
 /// Refuses what only a ViT has.

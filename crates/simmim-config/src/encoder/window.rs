@@ -2,7 +2,7 @@
 
 use simmim_model::{SwinConfig, usual_window};
 
-use super::{MAX_SIZE, misfit};
+use super::misfit::{MAX_SIZE, misfit};
 use crate::error::Error;
 
 /// The configuration with the window wanted for, or the first usual one of which the image is a whole number.

@@ -2,7 +2,7 @@
 
 use simmim_autograd::{Attend, Branch, Index, Init, ParameterId, ParameterKind, Tape, Var};
 
-use super::config::VitConfig;
+use super::config::{QkvBiases, VitConfig};
 use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
 use crate::names::Names;
 use crate::positions::{RelativePositions, table_rows};
@@ -112,10 +112,12 @@ impl Attention {
         let table = (config.relative_positions == RelativePositions::PerBlock)
             .then(|| table(config, names.here()));
         let normal = config.normal(1.0);
-        let qkv = if config.key_bias {
-            Qkv::with_whole_bias(names.here(), width, normal, config.qkv_bias)
-        } else {
-            Qkv::with_query_value_bias(names.here(), width, normal, config.qkv_bias)
+        let qkv = match config.qkv_bias {
+            QkvBiases::All => Qkv::with_whole_bias(names.here(), width, normal, true),
+            biases => {
+                let biased = biases == QkvBiases::QueryValue;
+                Qkv::with_query_value_bias(names.here(), width, normal, biased)
+            }
         };
         let projection = Linear::new(names.of("proj"), &[width, width], shrunk);
         Self {

@@ -23,18 +23,14 @@ pub struct VitConfig {
     pub heads: usize,
     /// Width of the hidden layer of a block's MLP, as a multiple of D.
     pub mlp_ratio: f64,
-    /// Queries and values have a bias.
-    pub qkv_bias: bool,
-    /// Keys have one as well, where queries and values do.
-    pub key_bias: bool,
+    /// Which of queries, keys and values have a bias.
+    pub qkv_bias: QkvBiases,
     /// First value of γ in each residual connection; `None` for no layer scale.
     pub layer_scale: Option<f32>,
     /// A token besides those of patches, which blocks can write to; always there with relative positions.
-    pub class_token: bool,
+    pub class_token: ClassToken,
     /// A learned vector for each position.
     pub absolute_positions: bool,
-    /// Whether the class token has such a vector too.
-    pub class_position: bool,
     /// Learned biases for pairs of positions.
     pub relative_positions: RelativePositions,
     /// Drop rate of the last block's branches; that of the first is 0, those between lie on a line.
@@ -49,6 +45,28 @@ pub struct VitConfig {
     pub init: InitRule,
 }
 
+/// Which of queries, keys and values have a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkvBiases {
+    /// None.
+    None,
+    /// Queries and values (BEiT, and the authors).
+    QueryValue,
+    /// All three.
+    All,
+}
+
+/// The token besides those of patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClassToken {
+    /// There is none.
+    None,
+    /// Absolute positions, where there are some, are of patches alone.
+    Unplaced,
+    /// Where there are absolute positions, it has one too.
+    Placed,
+}
+
 impl Default for VitConfig {
     /// ViT-B/16 at 224 as the authors pre-train it, without dropped paths.
     fn default() -> Self {
@@ -60,12 +78,10 @@ impl Default for VitConfig {
             depth: 12,
             heads: 12,
             mlp_ratio: 4.0,
-            qkv_bias: true,
-            key_bias: false,
+            qkv_bias: QkvBiases::QueryValue,
             layer_scale: Some(0.1),
-            class_token: true,
+            class_token: ClassToken::Placed,
             absolute_positions: false,
-            class_position: true,
             relative_positions: RelativePositions::Shared,
             drop_path: 0.0,
             final_norm: true,
@@ -94,19 +110,20 @@ impl VitConfig {
             self.width
         );
         assert!(
-            self.class_token || self.relative_positions == RelativePositions::None,
+            self.class_token != ClassToken::None
+                || self.relative_positions == RelativePositions::None,
             "a table of relative positions has rows for a class token"
         );
     }
 
     /// Tokens besides those of patches.
     pub(crate) fn class_tokens(&self) -> usize {
-        usize::from(self.class_token)
+        usize::from(self.class_token != ClassToken::None)
     }
 
     /// Vectors of absolute positions that belong to no patch.
     pub fn class_positions(&self) -> usize {
-        usize::from(self.class_token && self.class_position)
+        usize::from(self.class_token == ClassToken::Placed)
     }
 
     /// h and w, in patches.

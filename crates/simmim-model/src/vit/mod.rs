@@ -11,7 +11,7 @@ use simmim_autograd::{
 };
 
 use self::block::{Block, table};
-use self::config::VitConfig;
+use self::config::{ClassToken, VitConfig};
 use crate::encoder::{Encoder, Role};
 use crate::kept::Kept;
 use crate::layers::{Linear, Norm};
@@ -46,7 +46,7 @@ impl Vit {
         let mut names = Names::new(specs, prefix, Layer::Embedding);
         // The two axes of length 1 are those of the authors' checkpoints.
         let token = [1, 1, config.width];
-        let class_token = config.class_token.then(|| {
+        let class_token = (config.class_token != ClassToken::None).then(|| {
             let mut names = names.of_kind(ParameterKind::ClassToken);
             names.add("cls_token", &token, normal)
         });
@@ -113,7 +113,7 @@ impl Vit {
         };
         // The class token comes after hiding, so that it is never hidden.
         let class_token = tape.parameter(class_token);
-        if self.config.class_position {
+        if self.config.class_token == ClassToken::Placed {
             let x = tape.prepend(&tokens, &class_token);
             placed(tape, x)
         } else {

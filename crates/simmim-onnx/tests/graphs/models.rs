@@ -8,7 +8,7 @@ use simmim_checkpoint::Array;
 use simmim_cpu::CpuDevice;
 use simmim_model::{
     Classifier, ClassifierConfig, Encoder, EncoderConfig, HeadKind, MaskedImageModel, Objective,
-    Pooling, RelativePositions, Role, Scope, SwinConfig, SwinVersion, Target, VitConfig,
+    Pooling, QkvBiases, RelativePositions, Role, Scope, SwinConfig, SwinVersion, Target, VitConfig,
 };
 use simmim_onnx::Part;
 
@@ -73,7 +73,7 @@ fn swin() -> SwinConfig {
 fn labels(fresh_norm: bool, pooling: Pooling) -> Kind {
     Kind::Classifier(ClassifierConfig {
         n_labels: 5,
-        fresh_norm,
+        fresh_norm: fresh_norm.then_some(1e-6),
         pooling,
     })
 }
@@ -103,7 +103,7 @@ fn vits() -> Vec<Case> {
         relative_positions: RelativePositions::None,
         absolute_positions: true,
         layer_scale: None,
-        qkv_bias: false,
+        qkv_bias: QkvBiases::None,
         ..vit()
     };
     let per_block = VitConfig {

@@ -2,32 +2,27 @@
 
 mod network;
 mod notes;
-mod source;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use simmim_checkpoint::Archive;
 use simmim_collective::agree;
 use simmim_config::{ClassList, FineTunePlan, RawConfig};
 use simmim_data::{BatchPlan, LabelledSet, Reporter, Views};
+use simmim_weights::{Heads, ToFill};
 
-use crate::checkpoint;
 use crate::error::Error;
 use crate::learner::Learner;
-use crate::load_weights::load_encoder;
 use crate::observer::Observer;
 use crate::run::{
     Found, Images, Job, Outcome, Prepared, Session, divide, fit_to_images, in_threads, survey,
     told_by_first,
 };
-use crate::run_folder::{Mode, has_checkpoint, weights_of};
+use crate::run_folder::{Mode, has_checkpoint};
+use crate::source::{self, Source};
 use crate::stop::StopFlag;
 
 pub use network::{LabelNetwork, classes_of};
-pub use source::source_layer;
-
-use source::require_same_family;
 
 /// Runs a job of fine-tuning to its end, or to the end of the step in which `stop` is raised.
 ///
@@ -65,8 +60,12 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let from = job.config.of_fine_tuning().from.clone();
     let from = from.map(PathBuf::from).filter(|_| !goes_on);
     // Even where `finetune.weights` is false: the geometry comes from the file all the same.
-    if let Some(from) = &from {
-        require_same_family(from, &job.config)?;
+    let source = match &from {
+        Some(from) => Some(Source::open(from, &source::options(&job.config)?)?),
+        None => None,
+    };
+    if let Some(source) = &source {
+        source.require_family(&job.config)?;
     }
     let set = job.opened(open_labelled(&job.config))?;
     let finetune = job.config.of_fine_tuning();
@@ -100,8 +99,7 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let batches = batches.with_mixing(plan.mixing())?;
     let images = Images::new(batches, config, set.fingerprint())?;
     notes.extend(notes::of_settings(config));
-    let from = from.as_deref();
-    let learner = begin(&plan, &counts, goes_on, from, &mut notes)?;
+    let learner = begin(&plan, &counts, goes_on, source.as_ref(), &mut notes)?;
     let n_parameters = learner
         .task
         .parameters
@@ -124,18 +122,22 @@ fn begin(
     plan: &FineTunePlan,
     counts: &[usize],
     goes_on: bool,
-    from: Option<&Path>,
+    source: Option<&Source>,
     notes: &mut Vec<String>,
 ) -> Result<Learner<LabelNetwork>, Error> {
     let config = plan.config();
     let finetune = config.of_fine_tuning();
     let mut network = LabelNetwork::new(plan, plan.class_weights(counts))?;
-    if let Some(from) = from.filter(|_| finetune.weights) {
-        let archive = Archive::open(weights_of(from))?;
-        checkpoint::verify(&archive)?;
-        let found = load_encoder(&archive, plan.encoder(), &mut network.parameters)?;
-        let file = archive.path().display();
-        notes.push(format!("weights from {file}: {found}"));
+    if let Some(source) = source.filter(|_| finetune.weights) {
+        notes.extend(source.describe());
+        let target = ToFill {
+            encoder: plan.encoder(),
+            heads: Heads::Fresh,
+        };
+        let options = source::options(config)?;
+        let report = source.fill(target, &options, &mut network.parameters)?;
+        let file = source.weights().path().display();
+        notes.push(format!("weights from {file}: {report}"));
     } else if !goes_on {
         notes.push("the encoder starts from scratch".to_owned());
     }

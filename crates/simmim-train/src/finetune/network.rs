@@ -8,6 +8,7 @@ use simmim_collective::{Collective, agree};
 use simmim_config::{ClassList, FineTunePlan};
 use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::Classifier;
+use simmim_weights::{Heads, Options, ToFill, Weights};
 
 use crate::checkpoint::{entry, json, load_weights, require_shapes};
 use crate::device::device_of;
@@ -88,6 +89,24 @@ impl LabelNetwork {
         require_shapes(archive, prefix, &plan.model().1)?;
         let mut network = Self::new(plan, None)?;
         load_weights(archive, prefix, &mut network.parameters)?;
+        Ok(network)
+    }
+
+    /// The network of a file of another program, head and all.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] for arrays that are missing, unexplained, or of another shape.
+    pub fn of_weights(
+        weights: &Weights,
+        plan: &FineTunePlan,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let mut network = Self::new(plan, None)?;
+        let target = ToFill {
+            encoder: plan.encoder(),
+            heads: Heads::Needed,
+        };
+        weights.fill(target, options, &mut network.parameters)?;
         Ok(network)
     }
 

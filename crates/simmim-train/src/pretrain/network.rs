@@ -9,6 +9,7 @@ use simmim_config::Plan;
 use simmim_config::codebook::Codebook;
 use simmim_data::{Batch, Loader, Normalisation};
 use simmim_model::{ChannelStats, Hiding, MaskedImageModel, Palette, Target};
+use simmim_weights::{Heads, Options, ToFill, Weights};
 
 use crate::checkpoint::{load_weights, require_shapes};
 use crate::device::device_of;
@@ -121,6 +122,23 @@ impl Network {
         require_shapes(archive, "", &plan.model().1)?;
         let mut network = Self::new(plan, codebook)?;
         load_weights(archive, "", &mut network.parameters)?;
+        Ok(network)
+    }
+
+    /// The network of a file of another program, head and all.
+    ///
+    /// # Errors
+    /// As [`Network::new`]; [`Error::Foreign`] for arrays that are missing, unexplained, or of another shape.
+    ///
+    /// # Panics
+    /// As [`Network::new`].
+    pub fn of_weights(weights: &Weights, plan: &Plan, options: &Options) -> Result<Self, Error> {
+        let mut network = Self::new(plan, None)?;
+        let target = ToFill {
+            encoder: plan.encoder(),
+            heads: Heads::Needed,
+        };
+        weights.fill(target, options, &mut network.parameters)?;
         Ok(network)
     }
 

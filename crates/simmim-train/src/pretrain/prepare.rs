@@ -9,6 +9,7 @@ use simmim_config::codebook::{self, Codebook};
 use simmim_config::keys::Target;
 use simmim_config::{Plan, RawConfig, auto};
 use simmim_data::{BatchPlan, DataSet, Reporter, Views, Watch};
+use simmim_weights::{Heads, ToFill};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::network::Network;
@@ -18,6 +19,7 @@ use crate::learner::Learner;
 use crate::observer::{Observer, tell_looking};
 use crate::run::{Found, Images, Job, Prepared, SharedFile, divide, fit_to_images, survey};
 use crate::run_folder::{self, Mode, RunFolder};
+use crate::source::{self, Source};
 
 /// Looks at the images, and puts the configuration into numbers.
 pub(super) fn prepare(job: &Job, observer: &mut dyn Observer) -> Result<Prepared<Network>, Error> {
@@ -96,19 +98,53 @@ fn prepare_alone(
     let n_parameters = plan.model().1.n_values();
     notes.extend(images.describe(plan.config(), n_parameters, plan.memory_bytes()));
     notes.push(auto::describe_masks(&plan, auto::N_MASKS));
+    // Now, so that a file that does not fit is refused before the run folder is touched.
+    let given = given(job, &plan, codebook.as_ref(), &mut notes)?;
     Ok(Prepared {
         config: plan.config().clone(),
         images,
         notes,
         disk_bytes: plan.disk_bytes(),
-        begin: Box::new(move |folder| begin(&plan, codebook, folder)),
+        begin: Box::new(move |folder| begin(&plan, codebook, given, folder)),
     })
 }
 
-/// Fresh weights and a fresh optimiser, as the plan's seed gives them.
+/// The network with the weights that a new run begins with, where it begins with some. A run that goes on has its own; the file that
+/// it began from may be gone.
+fn given(
+    job: &Job,
+    plan: &Plan,
+    codebook: Option<&Codebook>,
+    notes: &mut Vec<String>,
+) -> Result<Option<Network>, Error> {
+    let config = plan.config();
+    let Some(from) = config
+        .train
+        .from
+        .as_ref()
+        .filter(|_| job.mode != Mode::Resume)
+    else {
+        return Ok(None);
+    };
+    let options = source::options(config)?;
+    let source = Source::open(Path::new(from), &options)?;
+    notes.extend(source.describe());
+    let mut network = Network::new(plan, codebook.cloned())?;
+    let target = ToFill {
+        encoder: plan.encoder(),
+        heads: Heads::Fitting,
+    };
+    let report = source.fill(target, &options, &mut network.parameters)?;
+    let file = source.weights().path().display();
+    notes.push(format!("weights from {file}: {report}"));
+    Ok(Some(network))
+}
+
+/// A fresh optimiser, and the weights that are given, or fresh ones as the plan's seed gives them.
 fn begin(
     plan: &Plan,
     codebook: Option<Codebook>,
+    given: Option<Network>,
     folder: Option<&RunFolder>,
 ) -> Result<Learner<Network>, Error> {
     if let (Some(codebook), Some(folder)) = (&codebook, folder)
@@ -116,7 +152,10 @@ fn begin(
     {
         codebook.write(&folder.codebook())?;
     }
-    let network = Network::new(plan, codebook)?;
+    let network = match given {
+        Some(network) => network,
+        None => Network::new(plan, codebook)?,
+    };
     let optimiser = plan.optimiser(&network.model, &network.parameters);
     Ok(Learner::new(network, optimiser, plan.config()))
 }

@@ -1,7 +1,9 @@
 //! From the constructor arguments of the authors' encoders to configurations.
 
 use serde_json::Value;
-use simmim_model::{InitRule, RelativePositions, Role, SwinConfig, SwinVersion, VitConfig};
+use simmim_model::{
+    InitRule, QkvBiases, RelativePositions, Role, SwinConfig, SwinVersion, VitConfig,
+};
 
 /// The constructor's arguments, by the names of the authors' code.
 struct Arguments<'a>(&'a Value);
@@ -75,7 +77,11 @@ pub(crate) fn vit_config(config: &Value) -> VitConfig {
         depth: arguments.number("depth"),
         heads: arguments.number("num_heads"),
         mlp_ratio: config["mlp_ratio"].as_f64().unwrap_or(4.0),
-        qkv_bias: flag("qkv_bias"),
+        qkv_bias: if flag("qkv_bias") {
+            QkvBiases::QueryValue
+        } else {
+            QkvBiases::None
+        },
         layer_scale: config["init_values"]
             .as_f64()
             .filter(|&value| value > 0.0)

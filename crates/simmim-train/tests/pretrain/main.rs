@@ -6,6 +6,7 @@
 )]
 
 mod floor;
+mod given;
 mod targets;
 
 use std::collections::BTreeMap;

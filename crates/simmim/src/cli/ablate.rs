@@ -6,10 +6,12 @@ use clap::Args;
 use serde_json::{Value, json};
 use simmim_config::Layer;
 use simmim_config::auto::good_avg_dist_px;
+use simmim_data::absolute_spec;
 use simmim_sweep::Summary;
 use simmim_sweep::ablate::{self, Ablation, Grid, Point, RunResult};
 
 use super::progress::Progress;
+use super::weights::WeightsArgs;
 use super::{Talk, failure, interrupt, output, sources};
 
 /// Train every combination of a grid of settings, and compare them in a table and a plot.
@@ -31,6 +33,9 @@ pub(crate) struct AblateArgs {
     /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a quoted pattern of those.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
+    /// Begin every run with these weights, as `simmim pretrain --from` does: the geometry is theirs.
+    #[arg(long, value_name = "RUN|FILE|FOLDER")]
+    from: Option<String>,
     /// The folder for the runs, the table and the plot [default: runs/ablation-<grid>].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -44,11 +49,13 @@ pub(crate) struct AblateArgs {
     #[arg(long)]
     dry_run: bool,
     /// List the grids that come with the program.
-    #[arg(long, conflicts_with_all = ["grid", "data", "out", "set", "threads", "dry_run", "print"])]
+    #[arg(long, conflicts_with_all = ["grid", "data", "from", "out", "set", "threads", "dry_run", "print"])]
     list: bool,
     /// Print the grid, to read or to begin one of your own with.
-    #[arg(long, conflicts_with_all = ["data", "out", "set", "threads", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["data", "from", "out", "set", "threads", "dry_run"])]
     print: bool,
+    #[command(flatten)]
+    weights: WeightsArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -135,9 +142,16 @@ fn overrides(args: &AblateArgs) -> anyhow::Result<Vec<Layer>> {
     let threads = args
         .threads
         .map(|threads| format!("train.threads={threads}"));
-    let all = args.set.iter().chain(&threads);
-    let layers: Result<Vec<Layer>, _> = all.map(|text| Layer::set(text)).collect();
-    Ok(layers?)
+    let mut layers = Vec::new();
+    if let Some(from) = &args.from {
+        layers.push(args.weights.open(from, &args.set)?.geometry_layer());
+        layers.push(Layer::set(&format!("train.from={}", absolute_spec(from)?))?);
+    }
+    layers.extend(args.weights.layers()?);
+    for text in args.set.iter().chain(&threads) {
+        layers.push(Layer::set(text)?);
+    }
+    Ok(layers)
 }
 
 /// Says what does not fit, a line a point: more than an error can say.

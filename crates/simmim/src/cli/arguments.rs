@@ -45,13 +45,5 @@ fn hint(error: &clap::Error) -> Option<String> {
                 .to_owned(),
         );
     }
-    // The other commands that train or measure have it.
-    let is_pretraining = std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == "pretrain");
-    (is_pretraining && found == "--from").then(|| {
-        "a pre-training begins with random weights, never with given ones: `simmim pretrain --resume RUN` goes on with a \
-         run that was stopped, and `simmim finetune --from RUN` begins with its encoder"
-            .to_owned()
-    })
+    None
 }

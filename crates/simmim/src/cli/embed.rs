@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use simmim_data::printable;
 use simmim_eval::embed::{EmbedSettings, Format, embed};
 use simmim_eval::features::{Choice, Extractor, Pool};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
+use super::weights::ForeignArgs;
 use super::{Talk, output, sources, tell};
 
 /// Between two lines on how far it has come.
@@ -40,6 +42,8 @@ pub(crate) struct EmbedArgs {
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    #[command(flatten)]
+    foreign: ForeignArgs,
 }
 
 /// Which vector of an image is taken.
@@ -96,10 +100,10 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
     }
     // This and the block are proved before the images are computed, which may take hours.
     Format::of(&args.out)?;
-    let extractor = Extractor::open(&args.from)?;
+    let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
     let choice = args.feature.choice();
     extractor.width_of(choice)?;
-    tell(talk, format!("weights: {}", extractor.file().display()));
+    tell(talk, format!("weights: {}", printable(&extractor.shown())));
     let only = extractor.config().only()?;
     let data = Arc::new(sources::open(&args.data, only, talk)?);
     sources::tell_pages(talk, &data, extractor.config());

@@ -7,13 +7,14 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use simmim_checkpoint::write_bytes_atomic;
-use simmim_data::printable_lines;
+use simmim_data::{printable, printable_lines};
 use simmim_eval::{Evaluation, FineTuned, Measured, TestSet, evaluate, report};
 use simmim_train::in_threads;
 use simmim_train::scores::{MultiLabelScores, Scores};
 
 use super::failure::Usage;
 use super::sources;
+use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// The most classes of which it is drawn which are taken for which.
@@ -44,6 +45,8 @@ pub(crate) struct EvaluateArgs {
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    #[command(flatten)]
+    foreign: ForeignArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -62,13 +65,13 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
         )
         .into());
     }
-    let model = FineTuned::open(&args.from)?;
+    let model = FineTuned::open_with(&args.from, &args.foreign.options())?;
     let test = TestSet::open(&model, &args.data)?;
     if test.is_empty() {
         let message = format!("{}: all of these images were trained on", args.data);
         return Err(Usage::new(message, "name images that the model has not seen").into());
     }
-    tell(talk, format!("weights: {}", model.file().display()));
+    tell(talk, format!("weights: {}", printable(&model.shown())));
     tell(
         talk,
         format!("{} images: {}", test.len(), which(test.measured())),

@@ -86,6 +86,9 @@ fn is_usage(cause: &(dyn std::error::Error + 'static)) -> Option<bool> {
         return Some(of_config(error));
     }
     if let Some(error) = cause.downcast_ref() {
+        return Some(of_weights(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
         return Some(of_pack(error));
     }
     if let Some(error) = cause.downcast_ref() {
@@ -122,7 +125,7 @@ fn of_eval(error: &simmim_eval::Error) -> bool {
         E::Train(error) => of_train(error),
         E::Config(error) => of_config(error),
         E::Data(error) => is_setting(error),
-        E::NoFeature { .. } | E::UnknownFormat { .. } => true,
+        E::NoFeature { .. } | E::NoHead { .. } | E::UnknownFormat { .. } => true,
         _ => false,
     }
 }
@@ -132,9 +135,24 @@ fn of_train(error: &simmim_train::Error) -> bool {
     match error {
         E::Config(error) => of_config(error),
         E::Data(error) => is_setting(error),
+        E::Foreign(error) => of_weights(error),
         E::OtherEncoder { .. } | E::FolderNotEmpty { .. } | E::NotARun { .. } => true,
         _ => false,
     }
+}
+
+/// What a file holds is its own fault, but for what an option can say of it.
+fn of_weights(error: &simmim_weights::Error) -> bool {
+    use simmim_weights::Error as E;
+    matches!(
+        error,
+        E::Geometry { .. }
+            | E::Missing { .. }
+            | E::Unexpected { .. }
+            | E::Pattern { .. }
+            | E::Format(_)
+            | E::Shape { .. }
+    )
 }
 
 fn of_config(error: &simmim_config::Error) -> bool {
@@ -210,6 +228,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_config::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<simmim_weights::Error>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_pack::Error>() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use simmim_data::{LabelledSet, Reporter};
+use simmim_data::{LabelledSet, Reporter, printable};
 use simmim_eval::baselines::{ChosenImages, knn_on_pixels, label_numbers};
 use simmim_eval::features::{Extractor, LabelledImages};
 use simmim_eval::knn::{KnnScore, Votes, knn};
@@ -14,6 +14,7 @@ use simmim_train::in_threads;
 use super::embed::FeatureArgs;
 use super::failure::Usage;
 use super::sources::{Judged, open_judged, tell_pages};
+use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Measure how well nearest neighbours in an encoder's features predict labels.
@@ -52,6 +53,8 @@ pub(crate) struct KnnArgs {
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    #[command(flatten)]
+    foreign: ForeignArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -66,13 +69,13 @@ which bring it out.";
 
 pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
     check(args)?;
-    let extractor = Extractor::open(&args.from)?;
+    let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
     let choice = args.feature.choice();
     // Before any image is read: a block that does not exist is refused at once.
     extractor.width_of(choice)?;
     let set = labelled_set(args, &extractor)?;
     tell_remarks(talk, set.remarks());
-    tell(talk, format!("weights: {}", extractor.file().display()));
+    tell(talk, format!("weights: {}", printable(&extractor.shown())));
     tell_passed_over(talk, set.data());
     tell_pages(talk, set.data(), extractor.config());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));

@@ -9,12 +9,12 @@ use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
 use simmim_sweep::Summary;
 use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot, warnings};
-use simmim_train::finetune::source_layer;
 
 use super::failure::Usage;
 use super::finetune::{Below, Recipe, of_fresh_weights, set_layers};
 use super::progress::Progress;
 use super::sources::data_path;
+use super::weights::WeightsArgs;
 use super::{Talk, failure, interrupt, output};
 
 /// Compare a pre-trained encoder with training from scratch on shares of the labels.
@@ -55,6 +55,8 @@ pub(crate) struct LowShotArgs {
     /// The folder for everything.
     #[arg(long, value_name = "FOLDER", default_value = "runs/lowshot")]
     out: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -99,8 +101,8 @@ fn comparison(args: &LowShotArgs, progress: &mut Progress) -> anyhow::Result<Low
         Recipe::Suitable => begun_in(&args.out).unwrap_or(recipe),
         named => named,
     };
-    let encoder = source_layer(Path::new(&args.from))?;
-    let below = recipe.over(encoder.into_iter().collect())?;
+    let source = args.weights.open(&args.from, &args.set)?;
+    let below = recipe.over(vec![source.encoder_layer()])?;
     for reason in &below.reasons {
         progress.note(reason);
     }
@@ -111,6 +113,7 @@ fn comparison(args: &LowShotArgs, progress: &mut Progress) -> anyhow::Result<Low
     let from = absolute_spec(&args.from)?;
     // Over --set, which must not lead the runs to another encoder.
     layers.push(Layer::set(&format!("finetune.from={from}"))?);
+    layers.extend(args.weights.layers()?);
     let configured = |layers: &[Layer]| -> anyhow::Result<RawConfig> {
         let mut config = RawConfig::from_fine_tuning(layers)?;
         config.data.path = Some(data_path(args.data.as_deref(), &config)?);

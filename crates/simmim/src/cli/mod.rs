@@ -29,6 +29,7 @@ mod progress;
 mod resume;
 mod shortcuts;
 mod sources;
+mod weights;
 
 use std::fmt::Display;
 use std::process::ExitCode;

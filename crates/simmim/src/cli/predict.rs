@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
+use simmim_data::printable;
 use simmim_eval::{FineTuned, PredictSettings, Prediction, predict};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
+use super::weights::ForeignArgs;
 use super::{Talk, output, sources, tell};
 
 /// Predict the labels of images with a fine-tuned model.
@@ -33,6 +35,8 @@ pub(crate) struct PredictArgs {
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    #[command(flatten)]
+    foreign: ForeignArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -50,8 +54,8 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
         )
         .into());
     }
-    let model = FineTuned::open(&args.from)?;
-    tell(talk, format!("weights: {}", model.file().display()));
+    let model = FineTuned::open_with(&args.from, &args.foreign.options())?;
+    tell(talk, format!("weights: {}", printable(&model.shown())));
     let n_bad: usize = in_threads(args.threads, || {
         let each = args.images.iter();
         each.map(|spec| write(&model, spec, args, talk))

@@ -14,6 +14,7 @@ use super::failure::Usage;
 use super::progress::Progress;
 use super::resume;
 use super::shortcuts::Shortcuts;
+use super::weights::WeightsArgs;
 use super::{Talk, failure, interrupt, json, output, sources};
 
 /// Pre-train a vision transformer on a folder of images.
@@ -30,6 +31,10 @@ pub(crate) struct PretrainArgs {
     /// Images: a folder (flat or nested), a .tar or .tar.gz, a list of paths (.txt), or a quoted pattern of those.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
+    /// Begin with these weights: a run of `simmim pretrain`, one of its checkpoints, or a file or folder of weights of another program
+    /// (timm, transformers, torchvision, mmpretrain, the authors) [default: random weights].
+    #[arg(long, value_name = "RUN|FILE|FOLDER")]
+    pub(crate) from: Option<String>,
     /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file.
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) recipe: Option<String>,
@@ -47,7 +52,7 @@ pub(crate) struct PretrainArgs {
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["recipe", "config", "out", "overwrite"]
+        conflicts_with_all = ["from", "recipe", "config", "out", "overwrite"]
     )]
     pub(crate) resume: Option<PathBuf>,
     /// Continue the run in --out if there is one, else start it: the same command for the first job and all that follow.
@@ -58,6 +63,8 @@ pub(crate) struct PretrainArgs {
     pub(crate) overwrite: bool,
     #[command(flatten)]
     pub(crate) shortcuts: Shortcuts,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -66,10 +73,14 @@ Examples:
   simmim pretrain --data photos/ --epochs 100 --batch-size 128
   simmim pretrain --data 'shards/train-{000..099}.tar' --recipe vit-base --out runs/first
   simmim pretrain --data photos/ --set mask.ratio=0.7 --set train.epochs=50
+  simmim pretrain --data photos/ --from vit-mae-base/
+  simmim pretrain --from runs/first --set train.epochs=100
   simmim pretrain --resume runs/first
   simmim pretrain --data photos/ --out runs/first --auto-resume
 
-Later layers win: recipe, then --config, then --set and the other options.
+With --from the geometry is that of the weights, and optimiser and schedule begin anew; without --recipe and --config everything else is
+that of the run, or chosen as always.
+Later layers win: recipe, then the geometry of --from, then --config, then --set and the other options.
 Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
 Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use simmim_data::{LabelledSet, Reporter, Split};
+use simmim_data::{LabelledSet, Reporter, Split, printable};
 use simmim_eval::baselines::{Baseline, Baselines, Compared, warning};
 use simmim_eval::features::{Choice, Extractor, LabelledImages, Pool};
 use simmim_eval::probe::{
@@ -17,6 +17,7 @@ use simmim_train::in_threads;
 
 use super::failure::Usage;
 use super::sources::{Judged, open_judged, tell_pages};
+use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
 /// Between two lines on how far it has come.
@@ -73,6 +74,8 @@ pub(crate) struct ProbeArgs {
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    #[command(flatten)]
+    foreign: ForeignArgs,
 }
 
 /// What a classifier is given of an image.
@@ -114,7 +117,7 @@ struct Measured {
 
 pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     check(args)?;
-    let extractor = Extractor::open(&args.from)?;
+    let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
     for block in &args.block {
         // Before any image is read: a block that does not exist is refused at once.
         extractor.width_of(Choice {
@@ -125,7 +128,7 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
     let set = labelled_set(args, &extractor)?;
     tell_remarks(talk, set.remarks());
     let split = set.subset(args.labels, args.seed)?;
-    tell(talk, format!("weights: {}", extractor.file().display()));
+    tell(talk, format!("weights: {}", printable(&extractor.shown())));
     tell_passed_over(talk, set.data());
     tell_pages(talk, set.data(), extractor.config());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));

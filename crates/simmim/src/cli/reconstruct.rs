@@ -11,6 +11,7 @@ use simmim_train::in_threads;
 
 use super::failure::Usage;
 use super::mask::MaskArgs;
+use super::weights::ForeignArgs;
 use super::{Talk, n_threads, output, sources, tell};
 
 /// Images that are taken from a folder.
@@ -42,6 +43,8 @@ pub(crate) struct ReconstructArgs {
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = n_threads())]
     threads: usize,
+    #[command(flatten)]
+    foreign: ForeignArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -57,7 +60,7 @@ Prints the path of the picture to stdout.";
 pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
     // Before the weights are read, so that too many images are refused at once.
     let images = expand(&args.images, talk)?;
-    let trained = Trained::open(&args.from)?;
+    let trained = Trained::open_with(&args.from, &args.foreign.options())?;
     // The masks of the training lie below, so that an option changes one property and leaves the others.
     let mut layers = vec![Layer::text(
         "the checkpoint",

@@ -14,6 +14,7 @@ use simmim_data::{
 use simmim_device::DeviceChoice;
 use simmim_train::finetune::open_labelled;
 use simmim_train::observer::tell_looking;
+use simmim_train::source::Source;
 
 use super::failure::Usage;
 use super::pretrain::PretrainArgs;
@@ -33,18 +34,28 @@ pub(crate) fn configuration(
 ) -> anyhow::Result<(String, RawConfig)> {
     // First, so that a malformed one is told before the images are looked at.
     let given = given(args)?;
+    let source = match &args.from {
+        Some(from) => Some(args.weights.open(from, &args.set)?),
+        None => None,
+    };
     let mut layers = Vec::new();
     let name = match (&args.recipe, &args.config) {
         (Some(recipe), _) => Layer::recipe(recipe)?.0,
         (None, Some(path)) => stem(path),
         (None, None) => {
             // The lowest layer, so that whatever the user gives lies over it.
-            layers.push(chosen(args, progress)?);
-            "auto".to_owned()
+            let (name, layer) = lowest(args, source.as_ref(), progress)?;
+            layers.push(layer);
+            name
         }
     };
-    layers.extend(given);
+    layers.extend(given.recipe);
+    layers.extend(source.iter().map(Source::geometry_layer));
+    layers.extend(given.others);
     let mut config = RawConfig::from_layers(&layers)?;
+    if source.is_some() {
+        config = fitted(config, args, progress);
+    }
     config.data.path = Some(data_path(args.images()?, &config)?);
     Ok((name, config))
 }
@@ -52,16 +63,63 @@ pub(crate) fn configuration(
 /// The configuration that the arguments make of `lowest`.
 pub(crate) fn configuration_over(lowest: Layer, args: &PretrainArgs) -> anyhow::Result<RawConfig> {
     let mut layers = vec![lowest];
-    layers.extend(given(args)?);
+    let given = given(args)?;
+    layers.extend(given.recipe.into_iter().chain(given.others));
     Ok(RawConfig::from_layers(&layers)?)
 }
 
-/// The layers that the arguments name.
-fn given(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
-    let mut layers = Vec::new();
-    if let Some(recipe) = &args.recipe {
-        layers.push(Layer::recipe(recipe)?.1);
+/// What lies below all that the user gives: the configuration of the run that is gone on from, else what suits images and machine.
+fn lowest(
+    args: &PretrainArgs,
+    source: Option<&Source>,
+    progress: &mut Progress,
+) -> anyhow::Result<(String, Layer)> {
+    let origin = source.and_then(Source::origin);
+    // Of a fine-tuning only the encoder is of use here.
+    let Some(origin) = origin.filter(|origin| origin.config.finetune.is_none()) else {
+        let variant = source.map(|source| source.weights().config().model.variant.clone());
+        let layer = chosen(args, variant.as_deref(), progress)?;
+        return Ok(("auto".to_owned(), layer));
+    };
+    progress.note(&format!(
+        "everything that is not given is as in the run of {}",
+        source
+            .map(|source| source.weights().path().display().to_string())
+            .unwrap_or_default()
+    ));
+    let layer = Layer::text("the run to begin with", &origin.config.to_toml())?;
+    Ok((origin.recipe.clone(), layer))
+}
+
+/// The configuration with cells that fit the patches of given weights, where the user says none.
+fn fitted(config: RawConfig, args: &PretrainArgs, progress: &mut Progress) -> RawConfig {
+    if set_last(&args.set, "mask.cell_px").is_some() {
+        return config;
     }
+    let wanted = config.mask.cell_px;
+    let config = config.with_fitting_cells();
+    let cell_px = config.mask.cell_px;
+    if cell_px != wanted {
+        progress.note(&format!(
+            "cells of {cell_px} px (mask.cell_px): {wanted} is no whole number of patches of the given weights"
+        ));
+    }
+    config
+}
+
+/// The layers that the arguments name.
+struct Given {
+    recipe: Option<Layer>,
+    /// The lowest first.
+    others: Vec<Layer>,
+}
+
+fn given(args: &PretrainArgs) -> anyhow::Result<Given> {
+    let mut layers = Vec::new();
+    let recipe = match &args.recipe {
+        Some(recipe) => Some(Layer::recipe(recipe)?.1),
+        None => None,
+    };
     if let Some(path) = &args.config {
         let layer = Layer::file(path)?;
         if let (Some(base), Some(recipe)) = (layer.base(), &args.recipe) {
@@ -78,9 +136,17 @@ fn given(args: &PretrainArgs) -> anyhow::Result<Vec<Layer>> {
     for assignment in &args.settings() {
         layers.push(Layer::set(assignment)?);
     }
+    if let Some(from) = &args.from {
+        // The run keeps it, and may go on from another folder.
+        layers.push(Layer::set(&format!("train.from={}", absolute_spec(from)?))?);
+    }
+    layers.extend(args.weights.layers()?);
     // A key that there is not is told at once. Which values fit together is seen when the choice lies below them.
     RawConfig::overlaid(&layers)?;
-    Ok(layers)
+    Ok(Given {
+        recipe,
+        others: layers,
+    })
 }
 
 fn stem(path: &Path) -> String {
@@ -153,8 +219,16 @@ pub(crate) fn tell_pages(talk: Talk, data: &DataSet, config: &RawConfig) {
 }
 
 /// What the images and the machine suggest, with the reasons told.
-fn chosen(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Layer> {
-    let set = args.settings();
+fn chosen(
+    args: &PretrainArgs,
+    variant: Option<&str>,
+    progress: &mut Progress,
+) -> anyhow::Result<Layer> {
+    let mut set = args.settings();
+    // The first, so that what the user sets counts.
+    if let Some(variant) = variant {
+        set.insert(0, format!("model.variant={variant}"));
+    }
     let mut config = RawConfig::from_layers(&keys_to_look_by(&set)?)?;
     config.data.path = Some(data_path(args.images()?, &config)?);
     let mut told = |n_files| tell_looking(progress, n_files);
@@ -231,7 +305,7 @@ fn set_last<'a>(set: &'a [String], key: &str) -> Option<&'a str> {
 }
 
 /// What the last `--set` of a key sets it to.
-fn set_value<'a>(set: &'a [String], key: &str) -> Option<&'a str> {
+pub(crate) fn set_value<'a>(set: &'a [String], key: &str) -> Option<&'a str> {
     let (_, value) = set_last(set, key)?.split_once('=')?;
     Some(value.trim().trim_matches('"'))
 }

@@ -76,5 +76,11 @@ fn a_file_that_is_no_checkpoint_is_told_apart_from_one_of_another_program() {
         "{ran:?}"
     );
     let ran = sandbox.simmim("reconstruct --from other.safetensors photos/000.png");
-    ran.fails(1, &["was not written by simmim", "hint: name a run folder"]);
+    ran.fails(
+        1,
+        &[
+            "other.safetensors holds no encoder under names that are known here: w",
+            "hint: look with `simmim inspect FILE`",
+        ],
+    );
 }

@@ -155,21 +155,6 @@ fn a_loss_that_is_no_number_stops_the_run_and_leaves_good_weights() {
 }
 
 #[test]
-fn a_pretraining_that_is_given_weights_says_that_it_takes_none() {
-    let sandbox = Sandbox::new();
-    sandbox.simmim("pretrain --from run --data photos").fails(
-        2,
-        &[
-            "unexpected argument '--from'",
-            "hint: a pre-training begins with random weights",
-            "`simmim finetune --from RUN`",
-        ],
-    );
-    let other = sandbox.simmim("bench --from run");
-    assert!(!other.stderr.contains("random weights"), "{other:?}");
-}
-
-#[test]
 fn a_mistyped_key_is_told_before_images_are_looked_at() {
     let sandbox = Sandbox::with_photos(3);
     for words in [

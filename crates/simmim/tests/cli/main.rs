@@ -29,3 +29,4 @@ mod sources;
 mod stops;
 mod strace;
 mod talk;
+mod weights;

@@ -12,7 +12,7 @@ use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
 use simmim_eval::baselines::{Baseline, Baselines, Compared, warning};
 use simmim_eval::{FineTuned, baselines_of_training};
-use simmim_train::finetune::{finetune, source_layer};
+use simmim_train::finetune::finetune;
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, Outcome, in_threads};
 
@@ -21,6 +21,7 @@ use super::pretrain::shell_word;
 use super::progress::Progress;
 use super::shortcuts::Shortcuts;
 use super::sources::{self, data_path};
+use super::weights::WeightsArgs;
 use super::{Talk, failure, interrupt, json, output, resume, tell};
 
 pub(crate) use below::{Below, Recipe, of_fresh_weights, set_layers};
@@ -44,9 +45,9 @@ pub(crate) struct FineTuneArgs {
     /// folder alone; or a table (.csv, .tsv) with the columns path, label and, if wanted, split.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// A run of `simmim pretrain`, one of its checkpoints, other weights as safetensors, or "scratch": fresh weights, without --recipe
-    /// of a network that is chosen from the images.
-    #[arg(long, value_name = "RUN|FILE|scratch")]
+    /// A run of `simmim pretrain`, one of its checkpoints, a file or folder of weights of another program (timm, transformers,
+    /// torchvision, mmpretrain, the authors), or "scratch": fresh weights, without --recipe of a network that is chosen from the images.
+    #[arg(long, value_name = "RUN|FILE|FOLDER|scratch")]
     from: Option<String>,
     /// Start from a recipe: a name that `simmim recipes` lists, or a TOML file [default: by the size of the network,
     /// finetune-small or finetune].
@@ -85,6 +86,8 @@ pub(crate) struct FineTuneArgs {
     overwrite: bool,
     #[command(flatten)]
     shortcuts: Shortcuts,
+    #[command(flatten)]
+    weights: WeightsArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -211,7 +214,10 @@ fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> 
             progress,
         )?),
         (SCRATCH, Some(_)) => None,
-        (run, _) => source_layer(Path::new(run))?,
+        (from, _) => {
+            let source = args.weights.open(from, &args.set)?;
+            Some(source.encoder_layer())
+        }
     };
     let recipe = Recipe::of_option(args.recipe.as_deref());
     let below = recipe_over(encoder.into_iter().collect(), &recipe, args)?;
@@ -266,6 +272,7 @@ fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
     )?;
     set("finetune.labels", args.labels.map(|n| n.to_string()))?;
     set("data.held_out", args.val_share.map(|n| n.to_string()))?;
+    layers.extend(args.weights.layers()?);
     Ok(layers)
 }
 

@@ -1,6 +1,8 @@
-//! `simmim inspect`: what is in a file of weights.
+//! `simmim inspect`: what is in a file of weights, and in what two of them differ.
 
-use std::path::PathBuf;
+mod diff;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,41 +10,111 @@ use simmim_checkpoint::{Archive, Integrity};
 use simmim_config::codebook::CODEBOOK;
 use simmim_train::checkpoint::{self, Origin};
 use simmim_train::run_folder;
+use simmim_weights::{Listed, Weights, open_parts};
 
-use super::{Talk, output};
+use super::weights::ForeignArgs;
+use super::{Talk, output, tell};
 
 /// Tensors of this prefix are the optimiser's, not the model's.
 const OPTIMIZER: &str = "optimizer.";
 
 /// List what a weights file holds: tensors, number of parameters, where it comes from.
 ///
-/// Takes any safetensors file. Reads the whole file and verifies its checksum.
+/// Takes any safetensors file, an index of several, or a folder with either, and says what model it holds where its names are known.
+/// Reads the whole file and verifies its checksum.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct InspectArgs {
-    /// A safetensors file, or a run folder (its best weights).
-    #[arg(value_name = "FILE|RUN")]
-    path: PathBuf,
+    /// A safetensors file, a folder of weights, or a run folder (its best weights).
+    #[arg(value_name = "FILE|FOLDER|RUN", required_unless_present = "diff")]
+    path: Option<PathBuf>,
+    /// Compare two files array by array instead, under the names of simmim where both are known.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "path")]
+    diff: Option<Vec<PathBuf>>,
+    #[command(flatten)]
+    foreign: ForeignArgs,
 }
 
 const AFTER_HELP: &str = "\
 Examples:
   simmim inspect runs/first
   simmim inspect runs/first/checkpoints/last.safetensors
-  simmim inspect weights.safetensors --json";
+  simmim inspect vit-base/                      a folder of transformers or timm
+  simmim inspect weights.safetensors --json
+  simmim inspect --diff runs/first vit-base/";
 
 pub(crate) fn run(args: &InspectArgs, talk: Talk) -> anyhow::Result<()> {
-    let archive = Archive::open(run_folder::weights_of(&args.path))?;
-    let integrity = archive.verify()?;
-    // A file of another program has no origin, and is welcome all the same.
-    let origin = match checkpoint::origin(&archive) {
-        Err(simmim_train::Error::NoMetadata { .. }) => None,
-        origin => Some(origin?),
-    };
+    if let Some([a, b]) = args.diff.as_deref() {
+        return diff::run(a, b, &args.foreign.options(), talk);
+    }
+    let path = args.path.as_deref().unwrap_or(Path::new(""));
+    let file = run_folder::weights_of(path);
+    // One after the other where there are several: each is a file of its own.
+    for part in open_parts(&file)? {
+        let Some(archive) = part.archive() else {
+            list(&file, &part.listed(), talk)?;
+            continue;
+        };
+        let integrity = archive.verify()?;
+        // A file of another program has no origin, and is welcome all the same.
+        let origin = match checkpoint::origin(archive) {
+            Err(simmim_train::Error::NoMetadata { .. }) => None,
+            origin => Some(origin?),
+        };
+        if talk == Talk::Json {
+            output::data(to_json(archive, integrity, origin.as_ref())?)?;
+        } else {
+            output::data(to_text(archive, integrity, origin.as_ref()))?;
+        }
+        if origin.is_some() {
+            return Ok(());
+        }
+    }
+    tell_model(&file, &args.foreign, talk)
+}
+
+/// Lists the arrays of a file of `torch.save`.
+fn list(file: &Path, arrays: &[Listed], talk: Talk) -> anyhow::Result<()> {
     if talk == Talk::Json {
-        output::data(to_json(&archive, integrity, origin.as_ref())?)?;
-    } else {
-        output::data(to_text(&archive, integrity, origin.as_ref()))?;
+        let tensors = arrays
+            .iter()
+            .map(|array| json!({"name": array.name, "shape": array.shape, "dtype": array.dtype}));
+        output::data(json!({"file": file, "tensors": tensors.collect::<Vec<_>>()}))?;
+        return Ok(());
+    }
+    output::data(format!("file:        {}", file.display()))?;
+    output::data(format!("tensors:     {}", arrays.len()))?;
+    for Listed { name, shape, dtype } in arrays {
+        output::data(format!("  {dtype:<5} {:<18} {name}", format!("{shape:?}")))?;
+    }
+    Ok(())
+}
+
+/// Says what model a file of another program holds, or why that is not known: what it lists is of use all the same.
+fn tell_model(file: &Path, foreign: &ForeignArgs, talk: Talk) -> anyhow::Result<()> {
+    let weights = match Weights::open(file, &foreign.options()) {
+        Ok(weights) => weights,
+        Err(error) => {
+            tell(talk, format!("model: {error}"));
+            return Ok(());
+        }
+    };
+    let unexplained = weights.unexplained();
+    if talk == Talk::Json {
+        output::data(json!({
+            "model": weights.describe(),
+            "format": weights.format().word(),
+            "unexplained": unexplained,
+            "config": toml::from_str::<Value>(&weights.config().to_toml())?,
+        }))?;
+        return Ok(());
+    }
+    output::data(format!("model:       {}", weights.describe()))?;
+    for (name, reason) in weights.unused() {
+        output::data(format!("not used:    {name}: {reason}"))?;
+    }
+    for name in unexplained {
+        output::data(format!("unexplained: {name}"))?;
     }
     Ok(())
 }

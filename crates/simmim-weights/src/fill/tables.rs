@@ -21,14 +21,19 @@ pub(super) fn first_grid(swin: &SwinConfig) -> [usize; 2] {
 /// The grids of patches of two encoders.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grids {
-    /// That of the file's encoder, where the file says it.
-    pub(super) from: Option<[usize; 2]>,
+    /// That of the file's encoder.
+    pub(super) from: [usize; 2],
     /// That of the encoder to be filled.
     pub(super) to: [usize; 2],
 }
 
-/// Sizes of a ViT's tables: of the file's grid where it is known, else of a square one.
-pub(super) fn of_vit(parameter: &ParameterSpec, array: &Array, grids: Grids) -> Option<Sizes> {
+/// Sizes of a ViT's tables; `n_class` vectors of absolute positions are of no patch.
+pub(super) fn of_vit(
+    parameter: &ParameterSpec,
+    array: &Array,
+    grids: Grids,
+    n_class: usize,
+) -> Option<Sizes> {
     let offsets = |grid: [usize; 2]| grid.map(|side| 2 * side - 1);
     let shape = parameter.shape.as_slice();
     if parameter.kind == ParameterKind::PositionTable {
@@ -36,7 +41,7 @@ pub(super) fn of_vit(parameter: &ParameterSpec, array: &Array, grids: Grids) -> 
             return None;
         };
         let rows = rows.checked_sub(CLASS_ROWS)?;
-        let from = grids.from.map(offsets).or_else(|| odd_square(rows))?;
+        let from = offsets(grids.from);
         let fits = from[0] * from[1] == rows && shape.get(1) == Some(&n_heads);
         // One that does not fit is left as it is, so that its shape is reported.
         let to = offsets(grids.to);
@@ -48,8 +53,10 @@ pub(super) fn of_vit(parameter: &ParameterSpec, array: &Array, grids: Grids) -> 
     if parameter.kind != ParameterKind::AbsolutePositions {
         return None;
     }
-    let from = positions(array, shape, grids.from, 1)?;
-    let kind = Kind::Absolute { class_rows: 1 };
+    let from = positions(array, shape, grids.from, n_class)?;
+    let kind = Kind::Absolute {
+        class_rows: n_class,
+    };
     let to = grids.to;
     Some(Sizes { kind, from, to })
 }
@@ -75,18 +82,17 @@ pub(super) fn of_swin(parameter: &ParameterSpec, array: &Array, grids: Grids) ->
     Some(Sizes { kind, from, to })
 }
 
-/// The grid of an array of absolute positions, if it is of the right width: `known`, or else a square one.
+/// The grid of an array of absolute positions, if it is of that grid and of the right width.
 fn positions(
     array: &Array,
     shape: &[usize],
-    known: Option<[usize; 2]>,
+    from: [usize; 2],
     class_rows: usize,
 ) -> Option<[usize; 2]> {
     let &[1, rows, width] = array.shape.as_slice() else {
         return None;
     };
     let rows = rows.checked_sub(class_rows)?;
-    let from = known.or_else(|| square(rows))?;
     (from[0] * from[1] == rows && shape.get(2) == Some(&width)).then_some(from)
 }
 
