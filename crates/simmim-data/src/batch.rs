@@ -50,11 +50,6 @@ impl Batch {
         self.entry_idx.is_empty()
     }
 
-    /// Drops all samples but the first `n`, with all that belongs to them.
-    pub fn truncate(&mut self, n: usize) {
-        self.retain(&(0..self.len()).map(|at| at < n).collect::<Vec<_>>());
-    }
-
     /// Takes all samples out and keeps their memory.
     pub(crate) fn clear(&mut self) {
         self.images.clear();
@@ -117,9 +112,9 @@ mod tests {
             ..Batch::default()
         };
         assert_eq!(batch, expected);
-        batch.truncate(7);
+        batch.retain(&[true, true]);
         assert_eq!(batch.len(), 2);
-        batch.truncate(1);
+        batch.retain(&[true, false]);
         assert_eq!(
             (batch.images.as_slice(), batch.places.as_slice()),
             (&[3., 4.][..], &[3][..])

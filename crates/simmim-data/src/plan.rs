@@ -210,6 +210,30 @@ impl BatchPlan {
         self.make(job, &mut Scratch::new(), Batch::default())
     }
 
+    /// So many of the held-out images, or of all where none are held out, evenly spread over them: neighbours in a data set are
+    /// often of one kind. For pictures: crops and masks are those of [`Self::held_out_batch`].
+    ///
+    /// # Errors
+    /// As [`Self::held_out_batch`].
+    pub fn spread_batch(&self, n: usize) -> Result<Batch, Error> {
+        let held_out = self.split.held_out();
+        let (n_images, view) = match (held_out.len(), self.source.labels.is_some()) {
+            (0, _) => (self.data().len(), View::Centre),
+            (n_held_out, true) => (n_held_out, View::Centre),
+            (n_held_out, false) => (n_held_out, View::Random { epoch: FIXED_EPOCH }),
+        };
+        let n = n.min(n_images);
+        let mut batch = self.source.empty_batch(Batch::default(), n);
+        for idx in 0..n {
+            // The middle of each of n equal parts.
+            let place = (2 * idx + 1) * n_images / (2 * n);
+            let entry_idx = held_out.get(place).copied().unwrap_or(place);
+            self.source
+                .add(&mut batch, entry_idx, view, &mut Scratch::new())?;
+        }
+        Ok(batch)
+    }
+
     /// A batch of all images, in the order of the data set, with central crops: for features,
     /// predictions and pictures. Sizes as in [`Self::held_out_batch`].
     ///

@@ -167,6 +167,13 @@ fn held_out_batches_are_fixed_complete_and_shared_out_between_processes() {
     assert_eq!(all(&plan), first);
     assert_eq!(plan.held_out_batch(2).unwrap(), first[2]);
     assert!(plan.held_out_batch(3).is_err());
+    // For pictures some from everywhere, as they are in those batches.
+    let held_out = plan.split().held_out();
+    let few = plan.spread_batch(4).unwrap();
+    assert_eq!(few.entry_idx, [1, 3, 5, 7].map(|place| held_out[place]));
+    let len = few.images.len() / 4;
+    assert_eq!(few.images[..len], first[0].images[len..2 * len]);
+    assert_eq!(plan.spread_batch(100).unwrap().entry_idx, held_out);
 
     let of_rank = |rank| {
         let settings = BatchSettings {

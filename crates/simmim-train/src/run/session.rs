@@ -338,11 +338,7 @@ impl<'o, T: Task> Session<'o, T> {
                 return Ok(());
             }
             // A run that holds nothing out still gets a picture, of training images.
-            let mut batch = match batches.n_held_out_batches() {
-                0 => batches.all_batch(0)?,
-                _ => batches.held_out_batch(0)?,
-            };
-            batch.truncate(n_images);
+            let batch = batches.spread_batch(n_images)?;
             if batch.is_empty() {
                 return Ok(());
             }
