@@ -22,24 +22,28 @@ mod with {
         FIRST.get_or_init(|| simmim_cuda::usable(0))
     }
 
-    /// The device that a name stands for: `auto` is the first GPU that can be used, else the cores.
+    /// The device that a name stands for: `auto` is the cores, as long as nothing of a GPU's has been tried on a real one.
     pub fn resolve(choice: DeviceChoice) -> DeviceChoice {
         match choice {
-            DeviceChoice::Auto if first().is_ok() => DeviceChoice::Cuda { number: 0 },
             DeviceChoice::Auto => DeviceChoice::Cpu,
             named => named,
         }
     }
 
     /// Why `auto` is the cores on a machine that has a GPU.
-    pub fn passed_over() -> Option<String> {
-        match first() {
-            Ok(_) | Err(CudaError::NoDriver | CudaError::NoDevice) => None,
-            Err(error) => Some(match error.hint() {
-                Some(hint) => format!("the GPU is not used: {error}; {hint}"),
-                None => format!("the GPU is not used: {error}"),
-            }),
+    pub fn passed_over(choice: DeviceChoice) -> Option<String> {
+        if choice != DeviceChoice::Auto {
+            return None;
         }
+        let why = match first() {
+            Ok(_) => "it has to be asked for by train.device = \"cuda\", as this version was tried on a fake one only".to_owned(),
+            Err(CudaError::NoDriver | CudaError::NoDevice) => return None,
+            Err(error) => match error.hint() {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            },
+        };
+        Some(format!("the GPU is not used: {why}"))
     }
 
     pub(crate) fn open(number: usize, precision: Precision) -> Result<Arc<dyn Device>, Error> {
@@ -75,7 +79,7 @@ mod without {
     }
 
     /// Why `auto` is the cores on a machine that has a GPU.
-    pub fn passed_over() -> Option<String> {
+    pub fn passed_over(_: DeviceChoice) -> Option<String> {
         None
     }
 

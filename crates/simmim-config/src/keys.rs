@@ -326,7 +326,7 @@ section! {
         checkpointing: bool = false,
         /// Seed of every random decision.
         seed: u64 = 0,
-        /// What computes: "cpu", "cuda" (a GPU of NVIDIA's) or "cuda:1" (the second one); "auto" = the first GPU that can be used, else the cores.
+        /// What computes: "cpu", "cuda" (a GPU of NVIDIA's) or "cuda:1" (the second one); "auto" = the cores, as long as no real GPU has been tried.
         @free device: DeviceChoice = DeviceChoice::Auto,
         /// Threads of the computation; 0 = one for each core.
         threads: usize = 0,

@@ -13,7 +13,7 @@ use crate::init::standard;
 use crate::layers::{Half, Linear, Mlp, MlpConfig, Norm, Qkv};
 use crate::names::Names;
 
-/// The bound of position biases in the second version. Source: as [`BIAS_HIDDEN`], `16 * torch.sigmoid`.
+/// The bound of position biases in the second version. Source: microsoft/Swin-Transformer `models/swin_transformer_v2.py`, `16 * torch.sigmoid`.
 pub const MAX_BIAS: f32 = 16.0;
 
 /// x + attention(norm(x)), then x + mlp(norm(x)); in the second version x + norm(attention(x)) and so on.

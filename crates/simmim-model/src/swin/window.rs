@@ -27,7 +27,7 @@ impl Window {
     /// The windows of the blocks with odd numbers: rolled by half a window, unless one window spans the grid's
     /// shorter side.
     ///
-    /// Source: as [`Window::of_stage`]; Swin, arXiv 2103.14030, §3.2.
+    /// Source: microsoft/SimMIM `models/swin_transformer.py`; Swin, arXiv 2103.14030, §3.2.
     #[must_use]
     pub fn shifted(self) -> Self {
         // Windows that span one side have nothing to be joined to across it.
@@ -74,7 +74,7 @@ impl Window {
     /// A number for each place, `[G, T]`, such that tokens of one window that the roll has brought together from
     /// opposite edges have different ones. Empty where nothing is rolled.
     ///
-    /// Source: as [`Window::of_stage`], `img_mask`: three bands each way, cut at −window and −shift.
+    /// Source: microsoft/SimMIM `models/swin_transformer.py`, `img_mask`: three bands each way, cut at −window and −shift.
     pub fn regions(self) -> Vec<u32> {
         if self.shift == 0 {
             return Vec::new();
@@ -97,7 +97,7 @@ impl Window {
     /// The table row of each pair of tokens of a window, `[T, T]`: (Δy + side − 1)(2 side − 1) + Δx + side − 1,
     /// query less key.
     ///
-    /// Source: as [`Window::of_stage`], `relative_position_index`.
+    /// Source: microsoft/SimMIM `models/swin_transformer.py`, `relative_position_index`.
     pub fn relative_index(self) -> Vec<u32> {
         let (side, tokens) = (self.side, self.tokens());
         let row = |pair: usize| {

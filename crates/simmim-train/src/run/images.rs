@@ -175,6 +175,7 @@ impl Images {
             n_parameters as f64 / 1e6,
             memory_bytes as f64 / 2f64.powi(30),
         )];
+        notes.extend(simmim_backend::passed_over(config.train.device));
         if let Some(memory) = Memory::found().filter(|memory| memory_bytes > memory.bytes) {
             notes.push(format!(
                 "this needs more than {memory}: raise `train.accumulation`, set `train.checkpointing = true`, or choose a \
