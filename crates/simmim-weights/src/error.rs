@@ -142,6 +142,26 @@ pub enum Error {
         found: Vec<usize>,
     },
 
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// A library has no class that computes what the model does.
+    #[error("{} cannot be written under {format}: {reason}", path.display())]
+    NotExpressible {
+        /// The file of the model.
+        path: PathBuf,
+        /// The library.
+        format: Format,
+        /// What it has no class for.
+        reason: String,
+    },
+
     /// A word names no format.
     #[error(transparent)]
     Format(#[from] UnknownFormat),
@@ -170,6 +190,12 @@ impl Error {
             Self::Unknown { format: None, .. } => Some("look with `simmim inspect FILE` at what it holds".into()),
             Self::Geometry { key, .. } => Some(format!("say it with --set {key}=VALUE")),
             Self::Config { source, .. } => source.hint(),
+            Self::NotExpressible { format: Format::Timm, .. } => {
+                Some("--to huggingface may have a class for it; --to official takes every model".into())
+            }
+            Self::NotExpressible { .. } => {
+                Some("--to timm may have a class for it; --to official takes every model".into())
+            }
             Self::Unexpected { .. } => Some(
                 "--allow-unexpected 'PATTERN' leaves arrays of such names out; without them the model may compute something else"
                     .into(),

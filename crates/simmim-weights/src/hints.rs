@@ -38,6 +38,10 @@ pub(crate) fn read(store: &Store, dialect: &Dialect) -> Result<Hints, Error> {
     let mut hints = match (dialect.format, &json) {
         (Format::HuggingFace, Some(json)) => Source { weights, json }.of_transformers(dialect)?,
         (Format::Timm, Some(json)) => Source { weights, json }.of_timm()?,
+        // timm names its BEiT as the authors name theirs, and says so beside it.
+        (Format::Official, Some(json)) if json["architecture"].is_string() => {
+            Source { weights, json }.of_timm()?
+        }
         (Format::Official, _) => store
             .root()
             .map_or_else(Hints::default, |root| of_yacs(root, dialect.family)),

@@ -7,6 +7,7 @@
 //! * [`Options`]: what the user says that the file does not.
 //! * [`Weights::fill`]: a model ([`ToFill`]) gets them, resampled where its image, window, patch or channels are others.
 //! * [`Report`]: what became of each array and of each parameter when a model was filled.
+//! * [`export`]: our arrays under the names of another library, with the files that it reads beside them.
 //!
 //! How each library names its arrays stands in tables (`dialects/`), one line an array: what it is called here and there, and how its
 //! values lie. A file is read by the table that explains most of its arrays; what is left has a reason in the table, or is an error.
@@ -39,6 +40,7 @@
 
 mod dialects;
 mod error;
+pub mod export;
 mod family;
 mod fill;
 mod geometry;

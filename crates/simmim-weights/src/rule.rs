@@ -6,6 +6,8 @@ use crate::pattern::Pattern;
 
 /// Parts of a merged token: four neighbours.
 const NEIGHBOURS: usize = 4;
+/// Theirs counts the neighbours row by row; ours down first.
+const PLACES: [usize; NEIGHBOURS] = [0, 2, 1, 3];
 
 /// What an array of ours is in a file of another library.
 #[derive(Debug, Clone)]
@@ -92,10 +94,52 @@ impl How {
     }
 }
 
+impl How {
+    /// Theirs of ours, in `n` arrays. A [`How::Third`] is put together by whoever has all three.
+    pub(crate) fn undo(self, ours: Array, n: usize) -> Vec<Array> {
+        match self {
+            Self::Same | Self::Third(_) => vec![ours],
+            Self::Token => vec![Array {
+                shape: ours.shape[1..].to_vec(),
+                ..ours
+            }],
+            Self::Stacked => {
+                let mut shape = ours.shape;
+                shape[0] /= n;
+                let length = ours.values.len() / n;
+                let parts = ours.values.chunks(length.max(1));
+                parts
+                    .map(|values| Array {
+                        shape: shape.clone(),
+                        values: values.to_vec(),
+                    })
+                    .collect()
+            }
+            Self::Unfolded => {
+                let width = ours.shape.last().copied().unwrap_or(NEIGHBOURS);
+                let values = ours.values.chunks(width).flat_map(to_unfolded).collect();
+                vec![Array {
+                    shape: ours.shape,
+                    values,
+                }]
+            }
+        }
+    }
+}
+
+/// A row of ours in their order: the inverse of [`from_unfolded`].
+fn to_unfolded(row: &[f32]) -> impl Iterator<Item = f32> + '_ {
+    let width = row.len() / NEIGHBOURS;
+    // The order of the places is its own inverse.
+    (0..width).flat_map(move |channel| {
+        PLACES
+            .into_iter()
+            .map(move |place| row[place * width + channel])
+    })
+}
+
 /// A row of theirs in our order: neighbours outermost, down before right.
 fn from_unfolded(row: &[f32]) -> impl Iterator<Item = f32> + '_ {
-    // Theirs counts the neighbours row by row; ours down first.
-    const PLACES: [usize; NEIGHBOURS] = [0, 2, 1, 3];
     let width = row.len() / NEIGHBOURS;
     PLACES
         .into_iter()

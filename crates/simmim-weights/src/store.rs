@@ -15,13 +15,14 @@ use crate::part::{Listed, Part};
 /// The largest description of a model that is read, in bytes: far above every published one.
 const MAX_JSON_BYTES: u64 = 16 << 20;
 /// Files of weights that a folder of another library has, the first that is there.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "model.safetensors.index.json",
     "model.safetensors",
     "pytorch_model.bin",
     "pytorch_model.pth",
     "open_clip_model.safetensors",
     "weights.safetensors",
+    "model.pth",
 ];
 const INDEX: &str = ".index.json";
 /// What a checkpoint may put before every name.

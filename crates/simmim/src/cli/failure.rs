@@ -152,6 +152,7 @@ fn of_weights(error: &simmim_weights::Error) -> bool {
             | E::Pattern { .. }
             | E::Format(_)
             | E::Shape { .. }
+            | E::NotExpressible { .. }
     )
 }
 
@@ -231,6 +232,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_weights::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<simmim_onnx::Error>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_pack::Error>() {

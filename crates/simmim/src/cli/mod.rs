@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod embed;
 mod evaluate;
+mod export;
 mod finetune;
 mod inspect;
 mod knn;
@@ -74,6 +75,7 @@ enum Command {
     Knn(knn::KnnArgs),
     Ablate(ablate::AblateArgs),
     Inspect(inspect::InspectArgs),
+    Export(export::ExportArgs),
     Mask(mask::DrawMasksArgs),
     Pack(pack::PackArgs),
     Recipes(recipes::RecipesArgs),
@@ -180,6 +182,7 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::Reconstruct(args) => reconstruct::run(args, talk),
         Command::Ablate(args) => ablate::run(args, talk),
         Command::Inspect(args) => inspect::run(args, talk),
+        Command::Export(args) => export::run(args, talk),
         Command::Mask(args) => mask::run(args, talk),
         Command::Pack(args) => pack::run(args, talk),
         Command::Recipes(args) => recipes::run(args, talk),

@@ -12,6 +12,7 @@ mod bench;
 mod clocks;
 mod commands;
 mod drawn;
+mod export;
 mod features;
 mod finetune;
 mod folders;
