@@ -188,7 +188,9 @@ impl Error {
                 format.word()
             )),
             Self::Unknown { format: None, .. } => Some("look with `simmim inspect FILE` at what it holds".into()),
-            Self::Geometry { key, .. } => Some(format!("say it with --set {key}=VALUE")),
+            Self::Geometry { key, .. } => Some(format!(
+                "say it: --{key} VALUE, and for pretrain and finetune --set {key}=VALUE"
+            )),
             Self::Config { source, .. } => source.hint(),
             Self::NotExpressible { format: Format::Timm, .. } => {
                 Some("--to huggingface may have a class for it; --to official takes every model".into())
