@@ -65,8 +65,7 @@ impl RawConfig {
 fn learned_windows(config: &RawConfig) -> Option<Vec<usize>> {
     match encoder_config(config) {
         Ok(EncoderConfig::Swin(swin)) if swin.version == SwinVersion::V2 => {
-            let stages = 0..swin.depths.len();
-            Some(stages.map(|stage| swin.learned_window(stage)).collect())
+            Some(swin.learned_windows())
         }
         _ => None,
     }

@@ -217,19 +217,18 @@ impl BatchPlan {
     /// As [`Self::held_out_batch`].
     pub fn spread_batch(&self, n: usize) -> Result<Batch, Error> {
         let held_out = self.split.held_out();
-        let (n_images, view) = match (held_out.len(), self.source.labels.is_some()) {
-            (0, _) => (self.data().len(), View::Centre),
-            (n_held_out, true) => (n_held_out, View::Centre),
-            (n_held_out, false) => (n_held_out, View::Random { epoch: FIXED_EPOCH }),
+        let (n_images, view) = match held_out.len() {
+            0 => (self.data().len(), View::Centre),
+            n_held_out => (n_held_out, self.held_out_view()),
         };
         let n = n.min(n_images);
         let mut batch = self.source.empty_batch(Batch::default(), n);
+        let mut scratch = Scratch::new();
         for idx in 0..n {
             // The middle of each of n equal parts.
             let place = (2 * idx + 1) * n_images / (2 * n);
             let entry_idx = held_out.get(place).copied().unwrap_or(place);
-            self.source
-                .add(&mut batch, entry_idx, view, &mut Scratch::new())?;
+            self.source.add(&mut batch, entry_idx, view, &mut scratch)?;
         }
         Ok(batch)
     }
@@ -254,11 +253,7 @@ impl BatchPlan {
         match job {
             Job::Train { step, micro_idx } => self.make_train(step, micro_idx, scratch, spare),
             Job::HeldOut(batch_idx) => {
-                // Labelled images are measured as they will be used; reconstruction needs holes to fill, always the same.
-                let view = match self.source.labels {
-                    Some(_) => View::Centre,
-                    None => View::Random { epoch: FIXED_EPOCH },
-                };
+                let view = self.held_out_view();
                 let held_out = self.split.held_out();
                 let listed = Listed {
                     n: held_out.len(),
@@ -372,6 +367,14 @@ impl BatchPlan {
             }
         }
         Ok(batch)
+    }
+
+    /// Labelled images are measured as they will be used; reconstruction needs holes to fill, always the same.
+    fn held_out_view(&self) -> View {
+        match self.source.labels {
+            Some(_) => View::Centre,
+            None => View::Random { epoch: FIXED_EPOCH },
+        }
     }
 
     /// Batches of a fixed list of `n` images, over all processes.

@@ -10,7 +10,7 @@ use simmim_data::{
 };
 use simmim_train::finetune::open_labelled;
 
-use crate::baselines::{Baselines, ChosenImages, baselines};
+use crate::baselines::{Baselines, ChosenImages, baselines, label_numbers};
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
 
@@ -200,13 +200,7 @@ impl TestSet {
         let asked = config.of_fine_tuning();
         let set = open_labelled(config)?;
         let split = set.subset(asked.labels, asked.labels_seed)?;
-        let of_training = |image| {
-            set.labels()
-                .of(image)
-                .iter()
-                .map(|id| *id as usize)
-                .collect()
-        };
+        let of_training = label_numbers(&set);
         let train = ChosenImages {
             set: &set,
             images: split.train(),

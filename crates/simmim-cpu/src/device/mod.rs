@@ -86,10 +86,7 @@ impl CpuDevice {
 
 impl Device for CpuDevice {
     fn branch_element(&self) -> Element {
-        match self.precision {
-            Precision::F32 => Element::F32,
-            Precision::Bf16 => Element::Bf16,
-        }
+        self.precision.branch_element()
     }
 
     fn allocate(&self, len: usize, element: Element) -> Buffer {

@@ -16,8 +16,8 @@ use simmim_device::{
     AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
     Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
     GeluBackward, Labelled, Linear, LinearDims, LinearGradients, LossGradient, NormDims,
-    NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, Precision, QueryValueGradients,
-    RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
+    NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, QueryValueGradients, RowScale,
+    SavedAttention, SavedLogits, SavedNorm, TokenDims,
 };
 
 pub use gpu::CudaDevice;
@@ -40,10 +40,7 @@ fn scalar(element: Element, bytes: &[u8]) -> f64 {
 
 impl Device for CudaDevice {
     fn branch_element(&self) -> Element {
-        match self.precision {
-            Precision::F32 => Element::F32,
-            Precision::Bf16 => Element::Bf16,
-        }
+        self.precision.branch_element()
     }
 
     fn allocate(&self, len: usize, element: Element) -> Buffer {

@@ -160,6 +160,12 @@ impl SwinConfig {
         learned.unwrap_or_else(|| self.window_at(self.image_size, stage).side)
     }
 
+    /// Those of all stages.
+    pub fn learned_windows(&self) -> Vec<usize> {
+        let stages = 0..self.depths.len();
+        stages.map(|stage| self.learned_window(stage)).collect()
+    }
+
     /// D at a stage.
     pub fn stage_width(&self, stage: usize) -> usize {
         self.width << stage

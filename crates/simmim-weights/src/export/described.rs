@@ -116,7 +116,6 @@ fn of_vit(parts: &Parts<'_>, vit: &VitConfig) -> Json {
 }
 
 fn of_swin(parts: &Parts<'_>, swin: &SwinConfig) -> Json {
-    let stages = 0..swin.depths.len();
     let (name, kind) = match swin.version {
         SwinVersion::V1 => ("Swin", "swin"),
         SwinVersion::V2 => ("Swinv2", "swinv2"),
@@ -124,19 +123,10 @@ fn of_swin(parts: &Parts<'_>, swin: &SwinConfig) -> Json {
     let mut json = json!({
         "architectures": [class(parts, name, true)],
         "model_type": kind,
-        "embed_dim": swin.width,
-        "depths": swin.depths,
-        "num_heads": swin.heads,
-        "window_size": swin.window,
-        "mlp_ratio": swin.mlp_ratio,
-        "qkv_bias": swin.qkv_bias,
         "use_absolute_embeddings": swin.absolute_positions,
         "drop_path_rate": 0.0,
     });
-    if swin.version == SwinVersion::V2 {
-        let learned: Vec<usize> = stages.map(|stage| swin.learned_window(stage)).collect();
-        extend(&mut json, json!({"pretrained_window_sizes": learned}));
-    }
+    extend(&mut json, swin_sizes(swin));
     json
 }
 
@@ -256,7 +246,16 @@ fn timm_vit(parts: &Parts<'_>, vit: &VitConfig) -> (&'static str, Json, &'static
 }
 
 fn timm_swin(swin: &SwinConfig) -> (&'static str, Json, &'static str) {
-    let mut arguments = json!({
+    let architecture = match swin.version {
+        SwinVersion::V1 => "swin_tiny_patch4_window7_224",
+        SwinVersion::V2 => "swinv2_tiny_window8_256",
+    };
+    (architecture, swin_sizes(swin), "avg")
+}
+
+/// What timm and transformers call by the same names.
+fn swin_sizes(swin: &SwinConfig) -> Json {
+    let mut sizes = json!({
         "embed_dim": swin.width,
         "depths": swin.depths,
         "num_heads": swin.heads,
@@ -264,15 +263,13 @@ fn timm_swin(swin: &SwinConfig) -> (&'static str, Json, &'static str) {
         "mlp_ratio": swin.mlp_ratio,
         "qkv_bias": swin.qkv_bias,
     });
-    match swin.version {
-        SwinVersion::V1 => ("swin_tiny_patch4_window7_224", arguments, "avg"),
-        SwinVersion::V2 => {
-            let stages = 0..swin.depths.len();
-            let learned: Vec<usize> = stages.map(|stage| swin.learned_window(stage)).collect();
-            extend(&mut arguments, json!({"pretrained_window_sizes": learned}));
-            ("swinv2_tiny_window8_256", arguments, "avg")
-        }
+    if swin.version == SwinVersion::V2 {
+        extend(
+            &mut sizes,
+            json!({"pretrained_window_sizes": swin.learned_windows()}),
+        );
     }
+    sizes
 }
 
 fn side_or_sides([height, width]: [usize; 2]) -> Json {

@@ -19,6 +19,7 @@ mod recipes;
 mod reconstruct;
 
 mod arguments;
+mod beside;
 mod failure;
 mod interrupt;
 mod json;

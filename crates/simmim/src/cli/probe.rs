@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use simmim_data::{LabelledSet, Reporter, Split, printable};
-use simmim_eval::baselines::{Baseline, Baselines, Compared, warning};
+use simmim_eval::baselines::{Baselines, Compared};
 use simmim_eval::features::{Choice, Extractor, LabelledImages, Pool};
 use simmim_eval::probe::{
     Attended, AttentiveEvent, AttentiveSettings, FeatureSet, Frozen, ProbeSettings, Probed, Solver,
@@ -15,6 +15,7 @@ use simmim_eval::probe::{
 };
 use simmim_train::in_threads;
 
+use super::beside::tell_baselines;
 use super::failure::Usage;
 use super::sources::{Judged, open_judged, tell_pages};
 use super::weights::ForeignArgs;
@@ -328,7 +329,7 @@ fn report(measured: &Measured, talk: Talk) -> anyhow::Result<()> {
     }
     // What was asked for is what has to be better.
     let top1 = attended.as_ref().map_or(found.top1, |found| found.top1);
-    let warning = baselines.map(|baselines| tell_baselines(&baselines, found, top1, talk));
+    let warning = baselines.map(|baselines| tell_beside(&baselines, found, top1, talk));
     let mut line = json!(found);
     line["features"] = json!(features.file);
     line["attentive"] = json!(attended);
@@ -339,17 +340,13 @@ fn report(measured: &Measured, talk: Talk) -> anyhow::Result<()> {
 }
 
 /// What costs nothing, on the same images, and the sentence where it is as good.
-fn tell_baselines(baselines: &Baselines, found: &Probed, top1: f64, talk: Talk) -> Option<String> {
-    for Baseline { name, accuracy } in baselines.each() {
-        let accuracy = 100.0 * accuracy;
-        tell(talk, format!("beside it: {name} {accuracy:.2} %"));
-    }
+fn tell_beside(baselines: &Baselines, found: &Probed, top1: f64, talk: Talk) -> Option<String> {
     let network = Compared {
         name: "this encoder",
         accuracy: top1,
         is_pretrained: true,
     };
-    let warning = warning(&baselines.each(), network);
+    let warning = tell_baselines(baselines, network, talk);
     if let Some(warning) = &warning {
         tell(talk, format!("warning: {warning}"));
     }

@@ -10,12 +10,13 @@ use clap::Args;
 use simmim_collective::Alone;
 use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
-use simmim_eval::baselines::{Baseline, Baselines, Compared, warning};
+use simmim_eval::baselines::{Baselines, Compared};
 use simmim_eval::{FineTuned, baselines_of_training};
 use simmim_train::finetune::finetune;
 use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode, Outcome, in_threads};
 
+use super::beside::tell_baselines;
 use super::failure::Usage;
 use super::pretrain::shell_word;
 use super::progress::Progress;
@@ -152,18 +153,14 @@ fn beside(outcome: &Outcome, threads: usize, talk: Talk) -> Beside {
     });
     match found {
         Ok(Some((baselines, is_pretrained))) => {
-            let each = baselines.each();
-            for Baseline { name, accuracy } in each {
-                tell(talk, format!("beside it: {name} {:.2} %", 100.0 * accuracy));
-            }
             let network = Compared {
                 name: "this network",
                 accuracy,
                 is_pretrained,
             };
             Beside {
+                warning: tell_baselines(&baselines, network, talk),
                 baselines: Some(baselines),
-                warning: warning(&each, network),
             }
         }
         Ok(None) => Beside::default(),
