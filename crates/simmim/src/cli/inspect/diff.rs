@@ -1,6 +1,6 @@
 //! Two files of weights, array by array.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,7 +13,11 @@ use crate::cli::{Talk, output};
 /// Arrays of a file: under our names where these are known, else under its own.
 enum Side {
     Known(Box<Source>),
-    Plain(Vec<OpenedPart>),
+    Plain {
+        parts: Vec<OpenedPart>,
+        /// The part that holds the array of a name.
+        part_of: BTreeMap<String, usize>,
+    },
 }
 
 impl Side {
@@ -21,7 +25,15 @@ impl Side {
         match Source::open(path, options) {
             Ok(source) => Ok(Self::Known(Box::new(source))),
             Err(simmim_train::Error::Foreign(WeightsError::Unknown { .. })) => {
-                Ok(Self::Plain(open_parts(path)?))
+                let parts = open_parts(path)?;
+                let mut part_of = BTreeMap::new();
+                for (idx, part) in parts.iter().enumerate() {
+                    for array in part.listed() {
+                        // Of one name in two parts the first counts.
+                        part_of.entry(array.name).or_insert(idx);
+                    }
+                }
+                Ok(Self::Plain { parts, part_of })
             }
             Err(error) => Err(error.into()),
         }
@@ -30,27 +42,23 @@ impl Side {
     fn weights(&self) -> Option<&Weights> {
         match self {
             Self::Known(source) => Some(source.weights()),
-            Self::Plain(_) => None,
+            Self::Plain { .. } => None,
         }
     }
 
     fn names(&self) -> BTreeSet<String> {
         match self {
             Self::Known(source) => source.weights().names().map(str::to_owned).collect(),
-            Self::Plain(parts) => {
-                let arrays = parts.iter().flat_map(OpenedPart::listed);
-                arrays.map(|array| array.name).collect()
-            }
+            Self::Plain { part_of, .. } => part_of.keys().cloned().collect(),
         }
     }
 
     fn array(&self, name: &str) -> anyhow::Result<Array> {
         match self {
             Self::Known(source) => Ok(source.weights().array(name)?),
-            Self::Plain(parts) => {
-                let holds = |part: &&OpenedPart| part.listed().iter().any(|own| own.name == name);
-                let own = parts.iter().find(holds);
-                Ok(own.expect("a name of one of the parts").array(name)?)
+            Self::Plain { parts, part_of } => {
+                let part = part_of.get(name).expect("a name of one of the parts");
+                Ok(parts[*part].array(name)?)
             }
         }
     }
