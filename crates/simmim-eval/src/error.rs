@@ -93,12 +93,9 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A plot could not be drawn.
-    #[error("cannot draw the plot: {reason}")]
-    Plot {
-        /// What the drawing said.
-        reason: String,
-    },
+    /// A picture could not be drawn or written.
+    #[error(transparent)]
+    Picture(#[from] simmim_picture::Error),
 }
 
 impl Error {
@@ -138,7 +135,7 @@ impl Error {
             Self::Tokens { .. } => Some(
                 "choose a folder with room for them by --cache, or take fewer labels".to_owned(),
             ),
-            Self::Plot { .. } => None,
+            Self::Picture(error) => error.hint(),
         }
     }
 }

@@ -11,7 +11,6 @@
 //! * [`evaluate()`], [`accuracy`]: how good a classifier is on them. [`predict()`]: what it says of images without labels.
 //! * [`draw_masks()`]: masks on an image, before any training.
 //! * [`held_out_loss`]: how well a network fills in the images that a plan holds out.
-//! * [`chart`]: what all plots share.
 //!
 //! Not here: training. A model is opened to be used, and what is used computes in f32 where vectors are compared, whatever
 //! it was trained in. There is no server and no export of a graph: a checkpoint is a file of named arrays that other
@@ -30,7 +29,6 @@
 
 pub mod baselines;
 mod beside;
-pub mod chart;
 mod draw_masks;
 pub mod embed;
 mod error;

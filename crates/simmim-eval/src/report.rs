@@ -8,11 +8,11 @@ use plotters::prelude::{
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use simmim_data::printable;
-use simmim_train::picture::Picture;
+use simmim_picture::Picture;
 use simmim_train::scores::{MultiLabelScores, Scores};
 
-use crate::chart::{self, Fault, text};
 use crate::error::Error;
+use simmim_picture::chart::{self, Fault, text};
 
 /// Classes of a table on a terminal; of more, those with the lowest recall.
 const MAX_LISTED: usize = 20;
@@ -129,14 +129,19 @@ pub fn csv<'a>(
 /// The confusion matrix: the darker a cell, the larger the share of its row's images.
 ///
 /// # Errors
-/// [`Error::Plot`].
+/// [`Error::Picture`].
 pub fn confusion_picture(scores: &Scores, classes: &[String]) -> Result<Picture, Error> {
     let classes = &shown(classes);
     let layout = Layout::of(classes);
     let side = layout.margin + layout.cell * classes.len() as i32 + Layout::EDGE_PX;
     let size = (side as u32, (side + Layout::TITLE_PX) as u32);
-    chart::picture(size, |canvas| layout.paint(canvas, scores, classes))
+    Ok(chart::picture(size, |canvas| {
+        layout.paint(canvas, scores, classes)
+    })?)
 }
+
+/// The frame of a cell whose images are right.
+const RIGHT: RGBColor = RGBColor(213, 94, 0);
 
 /// Where the parts of the matrix stand.
 struct Layout {
@@ -168,7 +173,7 @@ impl Layout {
             60
         };
         // A title fits over the smallest of matrices.
-        let margin = named.max(420 - cell * n as i32);
+        let margin = named.max(560 - cell * n as i32);
         Self {
             n_classes: n,
             cell,
@@ -193,7 +198,7 @@ impl Layout {
             scores.n_images()
         );
         canvas.draw(&Text::new(title, (Self::EDGE_PX, 16), text(28)))?;
-        let about = "rows: true class; columns: predicted";
+        let about = "rows: true class; columns: predicted; numbers: images; framed: right";
         canvas.draw(&Text::new(about, (Self::EDGE_PX, 50), text(18)))?;
         for (row, counts) in scores.confusion().chunks(n).enumerate() {
             let n_images: usize = counts.iter().sum();
@@ -201,6 +206,12 @@ impl Layout {
                 let corner = self.corner(origin, row, column);
                 self.cell(canvas, corner, *count, n_images)?;
             }
+        }
+        // What is right lies on the diagonal; drawn last, so that no neighbour covers its frame.
+        for class in 0..n {
+            let (x, y) = self.corner(origin, class, class);
+            let corners = [(x, y), (x + self.cell, y + self.cell)];
+            canvas.draw(&Rectangle::new(corners, RIGHT))?;
         }
         let end = self.corner(origin, n, n);
         canvas.draw(&Rectangle::new([origin, end], BLACK.mix(0.4)))?;
@@ -327,7 +338,7 @@ mod tests {
             assert!(dark > 100, "{n}: {dark}");
             if let Some(folder) = std::env::var_os("SIMMIM_SHOW") {
                 let path = std::path::Path::new(&folder).join(format!("confusion-{n}.png"));
-                picture.write_png(&path).unwrap();
+                picture.write(&path).unwrap();
             }
         }
     }

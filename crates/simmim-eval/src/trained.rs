@@ -6,9 +6,9 @@ use simmim_autograd::Precision;
 use simmim_config::codebook::Codebook;
 use simmim_config::{Plan, RawConfig};
 use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode, read_image_file};
+use simmim_picture::{Picture, reconstructions};
 use simmim_random::{Purpose, Stream};
 use simmim_train::checkpoint::Origin;
-use simmim_train::picture::Picture;
 use simmim_train::pretrain::Network;
 use simmim_train::source;
 use simmim_weights::Options;
@@ -122,7 +122,7 @@ impl Trained {
         Ok(changed.masks().clone())
     }
 
-    /// Hides parts of images and draws what the model makes of them, one row an image.
+    /// Hides parts of images and draws what the model makes of them: three pictures an image.
     ///
     /// # Errors
     /// [`Error::Image`] for one that cannot be used.
@@ -151,12 +151,13 @@ impl Trained {
             batch.entry_idx.push(idx);
         }
         let predicted = self.network.reconstruct(&batch);
-        Ok(Picture::reconstructions(
+        let (patch_px, normalisation) = (masks.patch_px(), transform.normalisation());
+        Ok(reconstructions(
             &batch,
             &predicted,
-            masks.patch_px(),
-            transform.normalisation(),
-        ))
+            patch_px,
+            normalisation,
+        )?)
     }
 
     /// From decoded images to samples, as in the training.

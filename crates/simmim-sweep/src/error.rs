@@ -21,9 +21,13 @@ pub enum Error {
     #[error(transparent)]
     Train(#[from] simmim_train::Error),
 
-    /// A run could not be measured, or the plot of the results could not be drawn.
+    /// A run could not be measured.
     #[error(transparent)]
     Eval(#[from] simmim_eval::Error),
+
+    /// The plot of the results could not be drawn or written.
+    #[error(transparent)]
+    Picture(#[from] simmim_picture::Error),
 
     /// A configuration is not usable.
     #[error(transparent)]
@@ -169,6 +173,7 @@ impl Error {
         Some(match self {
             Self::Train(error) => return error.hint(),
             Self::Eval(error) => return error.hint(),
+            Self::Picture(error) => return error.hint(),
             Self::Config(error) | Self::CommonMask(error) => return error.hint(),
             Self::File(error) => return error.hint(),
             Self::Data(error) => return error.hint(),

@@ -30,6 +30,10 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] simmim_data::Error),
 
+    /// A picture could not be drawn or written.
+    #[error(transparent)]
+    Picture(#[from] simmim_picture::Error),
+
     /// There is no such device, or it cannot be used.
     #[error(transparent)]
     Device(#[from] simmim_backend::Error),
@@ -229,6 +233,7 @@ impl Error {
             Self::File(error) => error.hint(),
             Self::Foreign(error) => error.hint(),
             Self::Data(error) => error.hint(),
+            Self::Picture(error) => error.hint(),
             Self::Weights { .. } => Some("compare with `simmim inspect FILE`: the file holds another model".into()),
             Self::FewColours { .. } => Some("choose another `objective.target`".into()),
             Self::NotMeasured => Some("give `data.mean` and `data.std`".into()),

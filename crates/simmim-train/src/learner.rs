@@ -10,8 +10,8 @@ use simmim_config::RawConfig;
 use simmim_data::{Batch, Loader, Normalisation};
 
 use crate::error::Error;
-use crate::picture::Picture;
 use crate::reduce::{Ranks, backward_and_reduce};
+use simmim_picture::Picture;
 
 /// A network in training: its parameters, its loss, and how good it is.
 pub trait Task: Debug + Send {
@@ -46,7 +46,10 @@ pub trait Task: Debug + Send {
     ) -> Result<Option<Validation>, Error>;
 
     /// A picture of what it makes of some images; `None` for a task that draws none.
-    fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture>;
+    ///
+    /// # Errors
+    /// [`Error::Picture`].
+    fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Result<Option<Picture>, Error>;
 
     /// Arrays of a checkpoint besides the parameters: those for use and, with `whole`, those for going on.
     fn more_arrays(&self, whole: bool) -> Vec<Entry<'_>>;

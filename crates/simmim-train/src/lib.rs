@@ -13,7 +13,6 @@
 //! * [`metrics`]: the log of a run, one JSON line a record, exact across resumptions.
 //! * [`tensorboard`]: the same numbers as TensorBoard event files.
 //! * [`scores`]: how good predictions are: accuracy, balance, calibration.
-//! * [`picture`]: grids of images as PNG.
 //! * [`device_of`]: what a run computes on.
 //!
 //! Not here: what a configuration may say (`simmim-config`), what is done with a trained model (`simmim-eval`), and
@@ -33,8 +32,8 @@
 //! # std::fs::create_dir(&photos)?;
 //! # for n in 0..4_u8 {
 //! #     let (width, height, pixels) = (40, 40, vec![60 * n; 40 * 40 * 3]);
-//! #     let picture = simmim_train::picture::Picture { width, height, pixels };
-//! #     picture.write_png(&photos.join(format!("{n}.png")))?;
+//! #     let picture = simmim_picture::Picture { width, height, pixels };
+//! #     picture.write(&photos.join(format!("{n}.png")))?;
 //! # }
 //! let config = RawConfig::from_layers(&[
 //!     recipe::find("demo")?.layer()?,
@@ -60,7 +59,6 @@ pub mod learner;
 pub mod lock;
 pub mod metrics;
 pub mod observer;
-pub mod picture;
 pub mod pretrain;
 mod reduce;
 mod run;

@@ -2,7 +2,7 @@
 //!
 //! This crate is the command line `simmim` and, as a library, one door to the crates that do the work:
 //! [`data`], [`random`], [`model`], [`autograd`], [`device`], [`backend`], [`checkpoint`], [`config`], [`train`], [`eval`],
-//! [`sweep`]. It adds nothing of its own.
+//! [`sweep`], [`picture`]. It adds nothing of its own.
 //!
 //! # A guided tour, in the order of the paper
 //!
@@ -108,7 +108,7 @@
 //! // Afterwards: the model read back, and what it makes of hidden parts.
 //! let trained = Trained::open(&out)?;
 //! let picture = trained.reconstruct(&[photos.join("0.png")], trained.plan().masks(), 0)?;
-//! picture.write_png(&folder.path().join("reconstruction.png"))?;
+//! picture.write(&folder.path().join("reconstruction.png"))?;
 //! # Ok(())
 //! # }
 //! ```
@@ -126,6 +126,7 @@ pub use simmim_device as device;
 pub use simmim_eval as eval;
 pub use simmim_model as model;
 pub use simmim_pack as pack;
+pub use simmim_picture as picture;
 pub use simmim_random as random;
 pub use simmim_sweep as sweep;
 pub use simmim_train as train;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 16] = [
+const CRATES: [&str; 17] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -22,6 +22,7 @@ const CRATES: [&str; 16] = [
     "simmim-model",
     "simmim-onnx",
     "simmim-pack",
+    "simmim-picture",
     "simmim-pth",
     "simmim-random",
     "simmim-sweep",

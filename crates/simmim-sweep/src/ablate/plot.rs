@@ -6,8 +6,8 @@ use plotters::prelude::{
     Rectangle, ShapeStyle, Text, TriangleMarker, WHITE,
 };
 use simmim_config::auto::good_avg_dist_px;
-use simmim_eval::chart::{self, COLOURS, Canvas, Fault, text};
-use simmim_train::picture::Picture;
+use simmim_picture::Picture;
+use simmim_picture::chart::{self, COLOURS, Canvas, Fault, text};
 
 use super::point::Ablation;
 use super::table::{Row, groups};
@@ -19,6 +19,8 @@ const SIZE: (u32, u32) = (1440, 900);
 const LEGEND_PX: u32 = 300;
 const TEXT_PX: i32 = 26;
 const MARKER_PX: i32 = 10;
+/// Height of the letters beside a point.
+const LABEL_PX: i32 = 18;
 const BAND: RGBColor = RGBColor(226, 238, 226);
 
 /// A point of the plot.
@@ -26,6 +28,8 @@ struct Dot {
     avg_dist_px: f64,
     score: f64,
     spread: Option<f64>,
+    /// The values of the keys by which it differs from others of its series.
+    label: String,
     /// Which of the legend's entries it belongs to.
     series_idx: usize,
 }
@@ -69,6 +73,7 @@ impl Figure {
                 avg_dist_px: mean(&distances.collect::<Option<Vec<_>>>()?)?,
                 score: mean(&scores)?,
                 spread: spread(&scores),
+                label: label(&group[0].point.values, key_idx),
                 series_idx: series
                     .iter()
                     .position(|name| *name == series_of(group[0]))?,
@@ -104,6 +109,13 @@ impl Figure {
     }
 }
 
+/// The values of all keys but the one whose colour tells it.
+fn label(values: &[String], key_idx: usize) -> String {
+    let others = values.iter().enumerate().filter(|(idx, _)| *idx != key_idx);
+    let others: Vec<&str> = others.map(|(_, value)| value.as_str()).collect();
+    others.join(", ")
+}
+
 fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
     let (x, y) = figure.ranges();
     let (left, right) = canvas.split_horizontally(SIZE.0 - LEGEND_PX);
@@ -135,7 +147,10 @@ fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
             let line = ends.map(|score| place((dot.avg_dist_px, score)));
             canvas.draw(&PathElement::new(line, colour.stroke_width(2)))?;
         }
-        canvas.draw(&marker(dot.series_idx, place((dot.avg_dist_px, dot.score))))?;
+        let (x, y) = place((dot.avg_dist_px, dot.score));
+        canvas.draw(&marker(dot.series_idx, (x, y)))?;
+        let beside = (x + MARKER_PX + 6, y - LABEL_PX / 2);
+        canvas.draw(&Text::new(dot.label.clone(), beside, text(LABEL_PX)))?;
     }
     paint_legend(&right, figure)
 }

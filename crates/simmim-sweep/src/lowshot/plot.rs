@@ -3,8 +3,8 @@
 use plotters::prelude::{
     BLACK, ChartBuilder, Circle, Color, IntoLogRange, PathElement, Rectangle, Text, WHITE,
 };
-use simmim_eval::chart::{self, COLOURS, Canvas, Fault, text};
-use simmim_train::picture::Picture;
+use simmim_picture::Picture;
+use simmim_picture::chart::{self, COLOURS, Canvas, Fault, text};
 
 use super::comparison::LowShotResult;
 use super::lines::{Group, Line, groups};
@@ -135,7 +135,7 @@ mod tests {
             assert_eq!(n_blue > 600, n > 0, "{n}: {n_blue}");
             if let Some(folder) = std::env::var_os("SIMMIM_SHOW") {
                 let path = std::path::Path::new(&folder).join(format!("lowshot-{n}.png"));
-                picture.write_png(&path).unwrap();
+                picture.write(&path).unwrap();
             }
         }
     }

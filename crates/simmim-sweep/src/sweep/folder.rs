@@ -141,7 +141,7 @@ impl Folder {
     pub(super) fn write_tables(&self, tables: &Tables) -> Result<(), Error> {
         write_bytes_atomic(&self.table("csv"), tables.csv.as_bytes())?;
         write_bytes_atomic(&self.table("md"), tables.markdown.as_bytes())?;
-        Ok(tables.plot.write_png(&self.table("png"))?)
+        Ok(tables.plot.write(&self.table("png"))?)
     }
 }
 

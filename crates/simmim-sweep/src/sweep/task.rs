@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use simmim_config::{Difference, RawConfig};
-use simmim_train::picture::Picture;
+use simmim_picture::Picture;
 use simmim_train::{Job, Observer, StopFlag};
 
 use crate::error::Error;

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 use simmim_config::{Difference, RawConfig};
-use simmim_train::picture::Picture;
+use simmim_picture::Picture;
 use simmim_train::run_folder::CONFIG;
 
 use super::*;

@@ -14,8 +14,8 @@ use crate::checkpoint::{entry, json, load_weights, require_shapes};
 use crate::device::device_of;
 use crate::error::Error;
 use crate::learner::{Learner, Task, Validation};
-use crate::picture::Picture;
 use crate::scores::{MultiLabelScores, argmax};
+use simmim_picture::Picture;
 
 /// In a checkpoint, before the names of the weights' running average.
 const EMA: &str = "average.";
@@ -295,8 +295,8 @@ impl Task for LabelNetwork {
         Ok(found.validation(self.classes.multi_label))
     }
 
-    fn draw(&self, _: &Batch, _: &Normalisation) -> Option<Picture> {
-        None
+    fn draw(&self, _: &Batch, _: &Normalisation) -> Result<Option<Picture>, Error> {
+        Ok(None)
     }
 
     fn more_arrays(&self, whole: bool) -> Vec<Entry<'_>> {

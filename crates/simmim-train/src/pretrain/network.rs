@@ -15,7 +15,7 @@ use crate::checkpoint::{load_weights, require_shapes};
 use crate::device::device_of;
 use crate::error::Error;
 use crate::learner::{Learner, Task, Validation};
-use crate::picture::Picture;
+use simmim_picture::{Picture, reconstructions};
 
 /// A model and its parameters.
 #[derive(Debug)]
@@ -80,11 +80,11 @@ impl Task for Network {
         Ok((n_images > 0.0).then_some(validation))
     }
 
-    fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Option<Picture> {
+    fn draw(&self, batch: &Batch, normalisation: &Normalisation) -> Result<Option<Picture>, Error> {
         let predicted = self.reconstruct(batch);
         let patch_px = self.model.encoder().patch_px();
-        let picture = Picture::reconstructions(batch, &predicted, patch_px, normalisation);
-        Some(picture)
+        let picture = reconstructions(batch, &predicted, patch_px, normalisation)?;
+        Ok(Some(picture))
     }
 
     fn more_arrays(&self, _: bool) -> Vec<Entry<'_>> {

@@ -16,9 +16,9 @@ use crate::error::{Error, read_error};
 use crate::learner::{Learner, Task};
 use crate::metrics::{MetricsLog, Record};
 use crate::observer::{Event, Observer};
-use crate::picture::Picture;
 use crate::run_folder::{Mode, RunFolder};
 use crate::tensorboard::{self, EventWriter};
+use simmim_picture::Picture;
 
 /// The run folder and the observer, before it is known how far the run has come.
 pub(crate) struct Opened<'o> {
@@ -183,7 +183,7 @@ impl Output<'_> {
     /// [`Error::File`].
     pub(crate) fn show(&mut self, picture: &Picture, step: u64) -> Result<(), Error> {
         let path = self.folder.reconstruction(step);
-        picture.write_png(&path)?;
+        picture.write(&path)?;
         let png = picture.to_png();
         self.events
             .image("reconstructions", step, unix_secs(), &png)?;

@@ -343,7 +343,7 @@ impl<'o, T: Task> Session<'o, T> {
                 return Ok(());
             }
             let normalisation = batches.views().transform.normalisation();
-            match learner.task.draw(&batch, normalisation) {
+            match learner.task.draw(&batch, normalisation)? {
                 Some(picture) => output.show(&picture, origin.progress.step),
                 None => Ok(()),
             }

@@ -19,9 +19,9 @@ use simmim_collective::Alone;
 use simmim_config::{Layer, Plan, RawConfig};
 use simmim_data::Batch;
 use simmim_eval::Trained;
+use simmim_picture::Picture;
 use simmim_random::{Purpose, Stream};
 use simmim_train::metrics::{MetricsLog, Record};
-use simmim_train::picture::Picture;
 use simmim_train::pretrain::Network;
 use simmim_train::{Error, Event, Job, Mode, Observer, StopFlag, pretrain};
 
@@ -67,7 +67,7 @@ impl Sandbox {
                 pixels: pixels.collect(),
             };
             picture
-                .write_png(&root.join(format!("images/{i:03}.png")))
+                .write(&root.join(format!("images/{i:03}.png")))
                 .unwrap();
         }
         Self {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::{Archive, Entry, write_archive};
 use simmim_eval::Trained;
-use simmim_train::picture::Picture;
+use simmim_picture::Picture;
 use simmim_train::{Error, Event, Job, Observer, StopFlag, pretrain};
 
 use crate::{Sandbox, StopAt, exact, run, state};
@@ -84,15 +84,20 @@ fn a_picture_of_a_run_by_clusters_shows_its_colours_in_squares() {
         .chunks_exact(3)
         .map(|word| [0, 1, 2].map(|c| (word[c] * 255.0).round() as u8))
         .collect();
-    // Images of 16 px are enlarged twelve times, four in a row with 4 px around; the third is the prediction.
-    let at = |x: usize, y: usize| {
-        let (x, y) = (4 + 2 * (16 * 12 + 4) + x * 12, 4 + y * 12);
+    // Images of 16 px are enlarged ten times, three in a row under their titles, with 6 px around: hidden, then predicted there.
+    let top = picture.height - 6 - 16 * 10;
+    let at = |column: usize, x: usize, y: usize| {
+        let (x, y) = (6 + column * (16 * 10 + 6) + x * 10, top + y * 10);
         let pixel = &picture.pixels[(y * picture.width + x) * 3..][..3];
         [pixel[0], pixel[1], pixel[2]]
     };
-    for (x, y) in (0..16).flat_map(|y| (0..16).map(move |x| (x, y))) {
-        assert!(colours.contains(&at(x, y)), "{:?} at {x}, {y}", at(x, y));
-        assert_eq!(at(x, y), at(x / 2 * 2, y / 2 * 2));
+    let all = (0..16).flat_map(|y| (0..16).map(move |x| (x, y)));
+    let hidden: Vec<_> = all.filter(|(x, y)| at(0, *x, *y) == [127; 3]).collect();
+    assert!(hidden.len() >= 16 * 16 / 2, "{}", hidden.len());
+    for (x, y) in hidden {
+        let found = at(1, x, y);
+        assert!(colours.contains(&found), "{found:?} at {x}, {y}");
+        assert_eq!(found, at(1, x / 2 * 2, y / 2 * 2));
     }
 }
 
@@ -292,7 +297,7 @@ fn paint(sandbox: &Sandbox, n: usize) {
             pixels: pixels.collect(),
         };
         let path = sandbox.root.join(format!("images/{i:03}.png"));
-        picture.write_png(&path).unwrap();
+        picture.write(&path).unwrap();
     }
 }
 

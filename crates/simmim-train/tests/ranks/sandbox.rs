@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use simmim_collective::Alone;
 use simmim_config::{Layer, RawConfig};
+use simmim_picture::Picture;
 use simmim_train::metrics::{MetricsLog, Record};
-use simmim_train::picture::Picture;
 use simmim_train::{Job, Mode};
 
 const TINY: [&str; 10] = [
@@ -47,7 +47,7 @@ impl Sandbox {
                 height: 20,
                 pixels: pixels.collect(),
             };
-            picture.write_png(&sandbox.image(i)).unwrap();
+            picture.write(&sandbox.image(i)).unwrap();
         }
         sandbox
     }

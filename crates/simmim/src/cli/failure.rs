@@ -92,6 +92,9 @@ fn is_usage(cause: &(dyn std::error::Error + 'static)) -> Option<bool> {
         return Some(of_pack(error));
     }
     if let Some(error) = cause.downcast_ref() {
+        return Some(of_picture(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
         return Some(is_setting(error));
     }
     cause.is::<Usage>().then_some(true)
@@ -125,9 +128,15 @@ fn of_eval(error: &simmim_eval::Error) -> bool {
         E::Train(error) => of_train(error),
         E::Config(error) => of_config(error),
         E::Data(error) => is_setting(error),
+        E::Picture(error) => of_picture(error),
         E::NoFeature { .. } | E::NoHead { .. } | E::UnknownFormat { .. } => true,
         _ => false,
     }
+}
+
+fn of_picture(error: &simmim_picture::Error) -> bool {
+    use simmim_picture::Error as E;
+    matches!(error, E::UnknownFormat { .. } | E::TooLarge { .. })
 }
 
 fn of_train(error: &simmim_train::Error) -> bool {
@@ -238,6 +247,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_pack::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<simmim_picture::Error>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<simmim_data::Error>() {

@@ -7,6 +7,7 @@ use serde_json::json;
 use simmim_config::{Layer, Plan, RawConfig, auto};
 use simmim_data::read_image_file;
 use simmim_eval::{Error, draw_masks};
+use simmim_picture::Format;
 
 use super::{Talk, output, photos, tell};
 
@@ -57,8 +58,8 @@ impl MaskArgs {
 pub(crate) struct DrawMasksArgs {
     /// The image to draw on [default: a photograph that comes with the program].
     image: Option<PathBuf>,
-    /// The picture to write, a PNG file.
-    #[arg(long, value_name = "PNG", default_value = "masks.png")]
+    /// The picture to write, a PNG or a JPEG by its ending.
+    #[arg(long, value_name = "PICTURE", default_value = "masks.png")]
     out: PathBuf,
     /// Size of the image for the model.
     #[arg(long, value_name = "N|HxW", default_value = "224", value_parser = image_size)]
@@ -96,6 +97,7 @@ pub(crate) fn image_size(text: &str) -> Result<[usize; 2], String> {
 }
 
 pub(crate) fn run(args: &DrawMasksArgs, talk: Talk) -> anyhow::Result<()> {
+    Format::of(&args.out)?;
     let plan = plan(args)?;
     let (bytes, path) = image_file(args.image.as_deref())?;
     // The library is given bytes alone; the path is known here.
@@ -106,7 +108,7 @@ pub(crate) fn run(args: &DrawMasksArgs, talk: Talk) -> anyhow::Result<()> {
         },
         error => error,
     })?;
-    picture.write_png(&args.out)?;
+    picture.write(&args.out)?;
     tell(talk, format!("drew {}", args.out.display()));
     if talk == Talk::Json {
         let survey = plan.masks().survey(N_MEASURED, args.seed);

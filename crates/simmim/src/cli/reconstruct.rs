@@ -7,6 +7,7 @@ use serde_json::json;
 use simmim_config::{Layer, RawConfig};
 use simmim_data::Only;
 use simmim_eval::Trained;
+use simmim_picture::Format;
 use simmim_train::in_threads;
 
 use super::failure::Usage;
@@ -21,8 +22,8 @@ const MOST_ROWS: usize = 64;
 
 /// Hide parts of images and draw what a trained model predicts there.
 ///
-/// The picture has one row for each image: the original, what the model sees, its prediction, and the prediction in
-/// place of the hidden parts.
+/// The picture shows each image three times: with its hidden parts grey, as the model sees it; with what the model predicts in
+/// their place; and as it is.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ReconstructArgs {
@@ -32,8 +33,8 @@ pub(crate) struct ReconstructArgs {
     /// Images; the first 16 of a folder.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// The picture to write, a PNG file.
-    #[arg(long, value_name = "PNG", default_value = "reconstruction.png")]
+    /// The picture to write, a PNG or a JPEG by its ending.
+    #[arg(long, value_name = "PICTURE", default_value = "reconstruction.png")]
     out: PathBuf,
     #[command(flatten)]
     mask: MaskArgs,
@@ -58,7 +59,8 @@ Examples:
 Prints the path of the picture to stdout.";
 
 pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
-    // Before the weights are read, so that too many images are refused at once.
+    // Before the weights are read, so that what cannot be done is refused at once.
+    Format::of(&args.out)?;
     let images = expand(&args.images, talk)?;
     let trained = Trained::open_with(&args.from, &args.foreign.options())?;
     // The masks of the training lie below, so that an option changes one property and leaves the others.
@@ -71,7 +73,7 @@ pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
     let picture = in_threads(args.threads, || -> anyhow::Result<_> {
         Ok(trained.reconstruct(&images, &masks, args.seed)?)
     })?;
-    picture.write_png(&args.out)?;
+    picture.write(&args.out)?;
     let step = trained.origin().progress.step;
     tell(
         talk,

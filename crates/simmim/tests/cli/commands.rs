@@ -35,7 +35,41 @@ fn a_reconstruction_differs_by_mask_and_seed_and_by_nothing_else() {
 }
 
 #[test]
-fn a_folder_of_images_gives_its_first_sixteen_rows() {
+fn the_ending_of_a_picture_says_its_format_and_another_is_refused_before_anything_is_read() {
+    let sandbox = Sandbox::with_photos(5);
+    sandbox
+        .pretrain("--data photos --set train.max_steps=1")
+        .ok();
+    for command in [
+        "reconstruct --from run photos/000.png",
+        "mask photos/000.png",
+    ] {
+        for (name, format) in [
+            ("a.png", image::ImageFormat::Png),
+            ("a.jpg", image::ImageFormat::Jpeg),
+        ] {
+            sandbox.simmim(&format!("{command} --out {name}")).ok();
+            let bytes = fs::read(sandbox.path(name)).unwrap();
+            assert_eq!(image::guess_format(&bytes).unwrap(), format, "{command}");
+        }
+        for name in ["a.gif", "picture"] {
+            let says = [
+                name,
+                "its ending is that of no format of pictures",
+                ".png, .jpg or .jpeg",
+            ];
+            sandbox
+                .simmim(&format!("{command} --out {name}"))
+                .fails(2, &says);
+            assert!(!sandbox.path(name).exists(), "{command}");
+        }
+    }
+    let nothing = "reconstruct --from no-run no-image.png --out a.gif";
+    sandbox.simmim(nothing).fails(2, &["a.gif"]);
+}
+
+#[test]
+fn a_folder_of_images_gives_its_first_sixteen_in_a_grid() {
     let sandbox = Sandbox::with_photos(20);
     sandbox
         .pretrain("--data photos --set train.max_steps=1")
@@ -48,7 +82,10 @@ fn a_folder_of_images_gives_its_first_sixteen_rows() {
         "{ran:?}"
     );
     let picture = image::open(sandbox.path("all.png")).unwrap();
-    assert_eq!(picture.height(), 16 * (32 * 6 + 4) + 4);
+    // Three groups of three in a row, each image enlarged five times.
+    assert_eq!(picture.width(), 6 + 9 * (32 * 5 + 6) + 2 * 18);
+    let titles_px = picture.height() - 6 - 6 * (32 * 5 + 6);
+    assert!((20..80).contains(&titles_px), "{titles_px}");
     let many = "photos ".repeat(5);
     sandbox
         .simmim(&format!("reconstruct --from run {many}"))
@@ -145,10 +182,9 @@ fn masks_are_drawn_and_measured_against_the_papers_range() {
     );
     assert!(!ran.stdout.contains("WARNING"), "{ran:?}");
     let picture = image::open(sandbox.path("m.png")).unwrap();
-    assert_eq!(
-        [picture.width(), picture.height()],
-        [3 * 196 + 4, 2 * 196 + 4]
-    );
+    // Two rows of three, each under its title, and a line of what they have in common.
+    assert_eq!(picture.width(), 3 * (192 + 6) + 6);
+    assert!((450..500).contains(&picture.height()));
     let ran = sandbox
         .simmim("mask --image-size 192 --cell-px 16 -n 1 --ratio 0.2")
         .ok();

@@ -5,9 +5,9 @@ use plotters::prelude::{
     BLACK, BitMapBackend, DrawingArea, FontStyle, IntoDrawingArea, IntoFont, RGBColor, WHITE,
 };
 use plotters::style::{TextStyle, register_font};
-use simmim_train::picture::Picture;
 
 use crate::error::Error;
+use crate::picture::Picture;
 
 const FONT: &str = "sans-serif";
 
@@ -38,10 +38,8 @@ pub fn picture(
     size: (u32, u32),
     paint: impl FnOnce(&Canvas<'_>) -> Result<(), Fault>,
 ) -> Result<Picture, Error> {
+    know_the_font()?;
     let failed = |reason: String| Error::Plot { reason };
-    // The font is part of the program: a server may have none.
-    let font = register_font(FONT, FontStyle::Normal, notosans::REGULAR_TTF);
-    font.map_err(|_| failed("the font cannot be read".to_owned()))?;
     let (width, height) = size;
     let mut pixels = vec![255; (width * height * 3) as usize];
     // The canvas borrows the pixels until this block ends.
@@ -63,4 +61,24 @@ pub fn picture(
 /// Black letters of that height in pixels.
 pub fn text(size_px: i32) -> TextStyle<'static> {
     (FONT, size_px).into_font().color(&BLACK)
+}
+
+/// Pixels that a line of text takes, across and down.
+///
+/// # Errors
+/// [`Error::Plot`].
+pub fn measure(line: &str, size_px: i32) -> Result<(u32, u32), Error> {
+    know_the_font()?;
+    let measured = text(size_px).font.box_size(line);
+    measured.map_err(|error| Error::Plot {
+        reason: error.to_string(),
+    })
+}
+
+/// The font is part of the program: a server may have none.
+fn know_the_font() -> Result<(), Error> {
+    let font = register_font(FONT, FontStyle::Normal, notosans::REGULAR_TTF);
+    font.map_err(|_| Error::Plot {
+        reason: "the font cannot be read".to_owned(),
+    })
 }
