@@ -40,6 +40,16 @@ while IFS= read -r -d '' file; do
     if [ -n "$target" ]; then seed "$target" "$file"; fi
 done < <(find "$unpacked" "$root"/{crates,recipes,samples,golden,fuzz/seeds} "$@" -type f -size "-${max_bytes}c" -print0)
 
+# Descriptions of models. The first byte says which file they are, of three, and beside which of five models they lie.
+mkdir -p "$corpus/described"
+models=(hf_vit hf_beit hf_swinv2_mim timm_vit timm_swin)
+for i in "${!models[@]}"; do
+    folder=$root/golden/interop/${models[i]}
+    { printf "\\x$(printf %02x $((i * 3)))"; cat "$folder/config.json"; } >"$corpus/described/${models[i]}"
+done
+printf '\x01{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}' >"$corpus/described/preprocessor"
+printf '\x02{"weight_map": {"vit.layernorm.bias": "part.safetensors"}}' >"$corpus/described/index"
+
 for target in "$corpus"/*; do
     printf '%s: %s files\n' "$(basename "$target")" "$(find "$target" -type f | wc -l)"
 done

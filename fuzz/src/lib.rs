@@ -125,18 +125,22 @@ pub fn source(name: &str, bytes: &[u8]) {
     }
 }
 
-/// Words that an error says, without what could steer a terminal once they are made printable.
 fn said<T>(result: Result<T, Error>) -> Result<T, Error> {
     result.inspect_err(|error| {
-        let mut next: Option<&dyn std::error::Error> = Some(error);
-        while let Some(cause) = next {
-            let said = printable(&cause.to_string()).into_owned();
-            assert!(
-                !said.is_empty() && !said.contains(char::is_control),
-                "{said:?}"
-            );
-            next = cause.source();
-        }
+        words(error);
         let _ = error.hint();
     })
+}
+
+/// Holds that an error and its causes say something, without what could steer a terminal once they are made printable.
+pub fn words(error: &dyn std::error::Error) {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let said = printable(&cause.to_string()).into_owned();
+        assert!(
+            !said.is_empty() && !said.contains(char::is_control),
+            "{said:?}"
+        );
+        next = cause.source();
+    }
 }

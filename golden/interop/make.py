@@ -1,9 +1,8 @@
 """Small models of other libraries with random weights: their files as the libraries write them, and what they compute.
 
-    python -m venv venv && venv/bin/pip install torch transformers timm torchvision safetensors
+    python -m venv venv && venv/bin/pip install -r golden/interop/requirements.txt
     venv/bin/python golden/interop/make.py            # writes golden/interop/NAME/
-    venv/bin/python golden/interop/make.py mm_swin    # only those whose names begin so; mmpretrain's need `pip install
-                                                      # --no-deps mmengine mmcv-lite mmpretrain` and what these import
+    venv/bin/python golden/interop/make.py mm_swin    # only those whose names begin so
 
 Each folder has the weights (`model.safetensors`) with the configuration beside them (`config.json`) where the library writes
 one, and `expected.safetensors`: the images that went in (`image`), and what came out. `features` are the patch tokens behind
@@ -330,6 +329,29 @@ def mm_swin():
     write("mm_swin", state, expected)
 
 
+def mm_beit():
+    from mmpretrain.models.backbones import BEiTViT
+
+    arch = dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48)
+    model = randomised(BEiTViT(arch=arch, img_size=IMAGE_PX, patch_size=8))
+    head = randomised(torch.nn.Linear(24, N_LABELS))
+    x = images()
+    pooled = model(x)[0]
+    state = {f"backbone.{key}": value for key, value in model.state_dict().items()}
+    state |= {f"head.fc.{key}": value for key, value in head.state_dict().items()}
+    write("mm_beit", state, {"image": x, "pooled": pooled, "logits": head(pooled)})
+
+
+def mm_swinv2():
+    from mmpretrain.models.backbones import SwinTransformerV2
+
+    arch = dict(embed_dims=8, depths=[2, 1, 1, 1], num_heads=[1, 2, 4, 8], extra_norm_every_n_blocks=0)
+    model = randomised(SwinTransformerV2(arch=arch, img_size=64, window_size=[4, 4, 4, 2], pretrained_window_sizes=[3, 3, 3, 2]))
+    x = images(64)
+    state = {f"backbone.{key}": value for key, value in model.state_dict().items()}
+    write("mm_swinv2", state, {"image": x, "features": model(x)[0].flatten(2).transpose(1, 2)})
+
+
 def patches():
     """What timm makes of a layer of patches for others."""
     from timm.layers.patch_embed import resample_patch_embed
@@ -364,14 +386,17 @@ MODELS = [
     torchvision_vit,
     torchvision_swin,
     torchvision_swinv2,
+    mm_vit,
+    mm_beit,
+    mm_swin,
+    mm_swinv2,
 ]
-OF_MMPRETRAIN = [mm_vit, mm_swin]
 
 
 def main():
     wanted = sys.argv[1:]
-    for make in MODELS + OF_MMPRETRAIN:
-        if any(make.__name__.startswith(word) for word in wanted) or (not wanted and make in MODELS):
+    for make in MODELS:
+        if not wanted or any(make.__name__.startswith(word) for word in wanted):
             torch.manual_seed(0)
             with torch.inference_mode():
                 make()

@@ -89,7 +89,7 @@ pub fn choose(survey: &Survey, machine: Machine, given: Given<'_>) -> Choice {
     );
     config.train.precision = machine.precision;
     training.extend(why(machine.precision));
-    divide_batch(&mut config, machine.memory_bytes, &mut training);
+    training.extend(divide_batch(&mut config, machine.memory_bytes));
     Choice {
         config,
         encoder,
@@ -291,24 +291,25 @@ fn about(n: usize) -> String {
     }
 }
 
-/// A batch in as many parts as fit into half the memory.
-fn divide_batch(config: &mut RawConfig, memory: Option<u64>, reasons: &mut Vec<String>) {
-    let fits = |config: &RawConfig| {
-        // What makes no plan is refused elsewhere; here it counts as fitting, so that the loop below ends.
-        let needed = Plan::new(config.clone()).map_or(0, |plan| plan.memory_bytes());
-        memory.is_none_or(|total| needed <= total / 2)
+/// Takes a batch in so few parts that one fits into half the memory, and says so where it is not whole.
+pub fn divide_batch(config: &mut RawConfig, memory_bytes: Option<u64>) -> Option<String> {
+    let memory_bytes = memory_bytes?;
+    let fits = |n_parts: &usize| {
+        let mut config = config.clone();
+        config.train.accumulation = *n_parts;
+        // What makes no plan is refused elsewhere; here it counts as fitting.
+        Plan::new(config).map_or(true, |plan| plan.memory_bytes() <= memory_bytes / 2)
     };
     // Parts change the memory, and not the result: the batch stays what the learning rate was chosen for.
-    while !fits(config) && config.train.accumulation < config.train.batch_size {
-        // The batch is a power of two, so every doubling divides it.
-        config.train.accumulation *= 2;
-    }
-    if config.train.accumulation > 1 {
-        let parts = config.train.accumulation;
-        reasons.push(format!(
-            "each batch in {parts} parts: the whole one would take more than half the memory"
-        ));
-    }
+    let batch = config.train.batch_size;
+    let mut parts = (1..=batch).filter(|n_parts| batch.is_multiple_of(*n_parts));
+    let n_parts = parts.find(fits).unwrap_or(batch);
+    config.train.accumulation = n_parts.max(1);
+    (n_parts > 1).then(|| {
+        format!(
+            "each batch in {n_parts} parts: the whole one would take more than half the memory (train.accumulation)"
+        )
+    })
 }
 
 /// How a fine-tuning begins, and why.

@@ -12,6 +12,7 @@ use crate::format::{DataType, Entry, Graph, Model, Opset, ValueInfo};
 use crate::graph::{Builder, Fault, Value, described};
 use crate::heads::{self, Pixels};
 use crate::layers::{Embedding, Norm, embed, norm};
+use crate::vit::Encoded;
 use crate::{swin, vit};
 
 /// The version of ONNX's operations: the first with a layer norm.
@@ -182,7 +183,7 @@ fn build(graph: &mut Builder, export: &Export<'_>) -> Result<Vec<ValueInfo>, Fau
     let width = encoder.features();
     match export.part {
         Part::Encoder => {
-            let features = encode(graph, &tokens, export)?;
+            let features = encode(graph, &tokens, export)?.features;
             let pooled = heads::mean(graph, &features);
             graph.output(&features, "tokens");
             graph.output(&pooled, "pooled");
@@ -193,8 +194,8 @@ fn build(graph: &mut Builder, export: &Export<'_>) -> Result<Vec<ValueInfo>, Fau
             ])
         }
         Part::Classifier(config) => {
-            let features = encode(graph, &tokens, export)?;
-            let labels = heads::labels(graph, &features, width, config)?;
+            let encoded = encode(graph, &tokens, export)?;
+            let labels = heads::labels(graph, encoded, width, config)?;
             graph.output(&labels.logits, "logits");
             graph.output(&labels.pooled, "pooled");
             Ok(vec![
@@ -206,7 +207,7 @@ fn build(graph: &mut Builder, export: &Export<'_>) -> Result<Vec<ValueInfo>, Fau
             let mask = Builder::input("mask");
             let tokens = hide(graph, &tokens, &mask, export)?;
             let mask = graph.cast(&mask);
-            let features = encode(graph, &tokens, export)?;
+            let features = encode(graph, &tokens, export)?.features;
             let predicted =
                 Pixels { encoder, objective }.predict(graph, &features, &images, &mask)?;
             graph.output(&predicted.prediction, "prediction");
@@ -266,9 +267,12 @@ fn hide(
     Ok(graph.op("Where", &[&hidden, &token, tokens]))
 }
 
-fn encode(graph: &mut Builder, tokens: &Value, export: &Export<'_>) -> Result<Value, Fault> {
+fn encode(graph: &mut Builder, tokens: &Value, export: &Export<'_>) -> Result<Encoded, Fault> {
     match export.encoder {
         EncoderConfig::Vit(config) => vit::encode(graph, tokens, export.prefix, config),
-        EncoderConfig::Swin(config) => swin::encode(graph, tokens, export.prefix, config),
+        EncoderConfig::Swin(config) => Ok(Encoded {
+            features: swin::encode(graph, tokens, export.prefix, config)?,
+            class_token: None,
+        }),
     }
 }

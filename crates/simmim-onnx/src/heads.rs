@@ -7,6 +7,7 @@ use simmim_model::{
 
 use crate::graph::{Builder, Fault, Value, int, ints};
 use crate::layers::{Layer, Norm, gelu, linear, norm, product};
+use crate::vit::Encoded;
 
 /// The mean of an image's tokens.
 ///
@@ -29,12 +30,9 @@ pub(crate) struct Labels {
 }
 
 /// One vector an image, and a logit for each label.
-///
-/// # Shapes
-/// `tokens` `[B, L, D]`.
 pub(crate) fn labels(
     graph: &mut Builder,
-    tokens: &Value,
+    encoded: Encoded,
     width: usize,
     config: ClassifierConfig,
 ) -> Result<Labels, Fault> {
@@ -49,18 +47,17 @@ pub(crate) fn labels(
     };
     let pooled = match pooling {
         Pooling::Mean => {
-            let mean = mean(graph, tokens);
+            let mean = mean(graph, &encoded.features);
             normed(graph, mean)?
         }
         Pooling::Attentive => {
-            let tokens = normed(graph, tokens.clone())?;
+            let tokens = normed(graph, encoded.features)?;
             attentive(graph, &tokens, width)?
         }
-        // What an encoder hands over are patches alone.
         Pooling::ClassToken => {
-            return Err(Fault::Unsupported(
-                "a classifier that reads the class token",
-            ));
+            let missing = Fault::Unsupported("the class token of an encoder without one");
+            let token = encoded.class_token.ok_or(missing)?;
+            normed(graph, token)?
         }
     };
     let head = Layer {

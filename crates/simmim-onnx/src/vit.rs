@@ -5,16 +5,22 @@ use simmim_model::{ClassToken, RelativePositions, VitConfig, relative_index};
 use crate::graph::{Builder, Fault, Value};
 use crate::layers::{Attend, Layer, Norm, attention, linear, mlp, norm, position_bias, qkv};
 
-/// The features of all tokens.
-///
+/// What an encoder gives.
+pub(crate) struct Encoded {
+    /// The features of all patches, `[B, L, D]`.
+    pub(crate) features: Value,
+    /// What the class token has become in the last block, `[B, D]`, where there is one.
+    pub(crate) class_token: Option<Value>,
+}
+
 /// # Shapes
-/// `tokens` `[B, L, D]`; the result too.
+/// `tokens` `[B, L, D]`.
 pub(crate) fn encode(
     graph: &mut Builder,
     tokens: &Value,
     prefix: &str,
     config: &VitConfig,
-) -> Result<Value, Fault> {
+) -> Result<Encoded, Fault> {
     // Everything that a graph depends on is named here, so that what is added to a configuration is not forgotten.
     let &VitConfig {
         image_size,
@@ -24,6 +30,7 @@ pub(crate) fn encode(
         depth,
         heads,
         mlp_ratio: _,
+        // Which there are, the arrays say.
         qkv_bias: _,
         layer_scale: _,
         class_token,
@@ -36,9 +43,9 @@ pub(crate) fn encode(
         init: _,
     } = config;
     let grid = image_size.map(|side| side / patch_px);
-    let n_class = usize::from(class_token != ClassToken::None);
-    let n_tokens = grid[0] * grid[1] + n_class;
-    let mut x = first_tokens(graph, tokens, prefix, config)?; // [B, c + L, D]
+    let n_patches = grid[0] * grid[1];
+    let n_tokens = n_patches + usize::from(class_token != ClassToken::None);
+    let mut x = begin(graph, tokens, prefix, config)?; // [B, c + L, D]
     let block = Block {
         prefix,
         width,
@@ -51,54 +58,55 @@ pub(crate) fn encode(
     for idx in 0..depth {
         x = block.run(graph, &x, &format!("{prefix}blocks.{idx}"))?;
     }
+    let last = x.clone();
     if final_norm {
-        x = norm(
-            graph,
-            &x,
-            &format!("{prefix}norm"),
-            Norm {
-                width,
-                eps: norm_eps,
-            },
-        )?;
+        let sizes = Norm {
+            width,
+            eps: norm_eps,
+        };
+        x = norm(graph, &x, &format!("{prefix}norm"), sizes)?;
     }
-    if n_class == 0 {
-        return Ok(x);
+    if class_token == ClassToken::None {
+        return Ok(Encoded {
+            features: x,
+            class_token: None,
+        });
     }
-    // Without the class token.
-    let patches: Vec<u32> = (1..n_tokens as u32).collect();
-    let patches = graph.places("patches", &[n_tokens - 1], &patches);
-    Ok(graph.gather(&x, &patches, 1))
+    let patches: Vec<u32> = (1..=n_patches as u32).collect();
+    let patches = graph.places("patches", &[n_patches], &patches);
+    let first = graph.places("class_place", &[], &[0]);
+    Ok(Encoded {
+        features: graph.gather(&x, &patches, 1),
+        class_token: Some(graph.gather(&last, &first, 1)),
+    })
 }
 
 /// What the first block sees: the tokens of patches behind the class token, each with its position.
-fn first_tokens(
+fn begin(
     graph: &mut Builder,
     tokens: &Value,
     prefix: &str,
     config: &VitConfig,
 ) -> Result<Value, Fault> {
-    let (grid, width) = (
-        config.image_size.map(|side| side / config.patch_px),
-        config.width,
-    );
-    let placed = |graph: &mut Builder, x: Value| -> Result<Value, Fault> {
+    let width = config.width;
+    let [h, w] = config.image_size.map(|side| side / config.patch_px);
+    let placed = |graph: &mut Builder, x: Value| {
         if !config.absolute_positions {
             return Ok(x);
         }
-        let shape = [1, grid[0] * grid[1] + config.class_positions(), width];
+        let shape = [1, h * w + config.class_positions(), width];
         let positions = graph.parameter(&format!("{prefix}pos_embed"), &shape)?;
         Ok(graph.op("Add", &[&x, &positions]))
     };
     match config.class_token {
         ClassToken::None => placed(graph, tokens.clone()),
+        ClassToken::Placed => {
+            let x = with_class_token(graph, tokens, prefix, width)?;
+            placed(graph, x)
+        }
         ClassToken::Unplaced => {
             let x = placed(graph, tokens.clone())?;
             with_class_token(graph, &x, prefix, width)
-        }
-        ClassToken::Placed => {
-            let x = with_class_token(graph, tokens, prefix, width)?; // [B, L + 1, D]
-            placed(graph, x)
         }
     }
 }
@@ -110,12 +118,7 @@ fn with_class_token(
     prefix: &str,
     width: usize,
 ) -> Result<Value, Fault> {
-    let class_token = graph.take(&format!("{prefix}cls_token"), &[1, 1, width])?;
-    let class_token = graph.floats(
-        &format!("{prefix}cls_token"),
-        &[1, 1, width],
-        &class_token.values,
-    );
+    let class_token = graph.parameter(&format!("{prefix}cls_token"), &[1, 1, width])?;
     // As many of it as there are images: what is added is one token of zeros of each.
     let first = graph.places("first_token", &[1], &[0]);
     let one = graph.gather(tokens, &first, 1); // [B, 1, D]
@@ -140,7 +143,7 @@ impl Block<'_> {
     /// x + attention(norm(x)), then x + mlp(norm(x)).
     ///
     /// # Shapes
-    /// `x` and the result `[B, L + 1, D]`.
+    /// `x` and the result `[B, c + L, D]`.
     fn run(&self, graph: &mut Builder, x: &Value, name: &str) -> Result<Value, Fault> {
         let sizes = Norm {
             width: self.width,
@@ -190,7 +193,7 @@ impl Block<'_> {
         linear(graph, &out, projection)
     }
 
-    /// The biases of pairs of tokens, `[N, L + 1, L + 1]`, of the block's table or the one that all share.
+    /// The biases of pairs of tokens, `[N, c + L, c + L]`, of the block's table or the one that all share.
     fn bias(&self, graph: &mut Builder, name: &str) -> Result<Option<Value>, Fault> {
         let name = match self.positions {
             RelativePositions::None => return Ok(None),

@@ -7,6 +7,7 @@ use simmim_config::RawConfig;
 use simmim_config::keys::{Normalise, Positions};
 use simmim_model::{SwinVersion, Variant};
 
+use crate::coordinates::Windows;
 use crate::dialects::Dialect;
 use crate::error::Error;
 use crate::family::Family;
@@ -31,8 +32,10 @@ pub(crate) struct Model<'a> {
     pub(crate) dialect: &'a Dialect,
     pub(crate) shapes: BTreeMap<&'a str, &'a [usize]>,
     pub(crate) hints: &'a Hints,
-    /// The side of the first stage's window, by what the user says or a file holds besides parameters.
+    /// The side of the first stage's window, by what the user says.
     pub(crate) window: Option<usize>,
+    /// Those of all stages, by what a file holds besides parameters.
+    pub(crate) windows: Option<&'a Windows>,
     /// Heads that the user says, of the first stage.
     pub(crate) heads: Option<usize>,
 }
@@ -212,8 +215,7 @@ impl Model<'_> {
             return Err(self.wrong(what, "model.window"));
         }
         config.model.window = window;
-        config.model.pretrained_windows =
-            self.hints.pretrained_windows.clone().filter(|_| is_second);
+        config.model.pretrained_windows = self.learned_windows().filter(|_| is_second);
         // Where nothing says it, the last stage is one window.
         let last = n_stages.saturating_sub(1);
         let of_window = self.swin_window(last).and_then(|side| {
@@ -262,7 +264,17 @@ impl Model<'_> {
         let side = rows
             .and_then(|rows| square(*rows))
             .map(|side| side.div_ceil(2));
-        side.or(self.window).or(self.hints.window)
+        let kept = self.windows.and_then(|windows| windows.own.get(stage));
+        side.or(self.window).or(kept.copied()).or(self.hints.window)
+    }
+
+    /// The windows that position biases were learned with, one a stage; none where they are the model's own.
+    fn learned_windows(&self) -> Option<Vec<usize>> {
+        match self.windows {
+            Some(windows) if windows.learned == windows.own => None,
+            Some(windows) => Some(windows.learned.clone()),
+            None => self.hints.pretrained_windows.clone(),
+        }
     }
 
     fn mlp_ratio(&self, name: &str, width: usize) -> Result<f64, Error> {

@@ -11,6 +11,9 @@ use crate::error::Error;
 use crate::family::Family;
 use crate::store::{Store, read_json_beside};
 
+/// Of every published Swin transformer.
+const N_STAGES: usize = 4;
+
 /// What is known of a model besides the shapes of its arrays; none where nothing says it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Hints {
@@ -207,22 +210,52 @@ impl Hints {
     /// The same, completed by what a name like `swin_base_patch4_window7_224` says.
     fn or_of_name(self, name: &str) -> Self {
         let parts: Vec<&str> = name.split(['_', '.', '-']).collect();
-        let window = parts.iter().find_map(|part| {
-            let digits = part.strip_prefix("window")?;
-            let end = digits.find(|letter: char| !letter.is_ascii_digit());
-            digits[..end.unwrap_or(digits.len())].parse().ok()
-        });
+        let mut windows = parts.iter().filter_map(|part| part.strip_prefix("window"));
+        let window = windows.find_map(Change::read);
         // An image has more than two digits; what follows the size is the set that was trained on.
-        let size = parts
-            .iter()
-            .filter(|part| (3..=4).contains(&part.len()))
-            .find_map(|part| part.parse().ok());
+        let mut sizes = parts.iter().filter_map(|part| Change::read(part));
+        let size = sizes.find(|size| (100..10_000).contains(&size.to));
+        let learned = match (window, size) {
+            (Some(window), Some(size)) => learned_windows(window, size),
+            _ => None,
+        };
         Self {
-            window: self.window.or(window),
-            image_size: self.image_size.or(size.map(|side| [side; 2])),
+            window: self.window.or(window.map(|window| window.to)),
+            pretrained_windows: self.pretrained_windows.or(learned),
+            image_size: self.image_size.or(size.map(|size| [size.to; 2])),
             ..self
         }
     }
+}
+
+/// A number of a name, or two that say what it was before: `12to16`.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    from: usize,
+    to: usize,
+}
+
+impl Change {
+    fn read(text: &str) -> Option<Self> {
+        let (from, to) = text.split_once("to").unwrap_or((text, text));
+        // A sign would pass for a part of a number.
+        let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let number = |part: &str| part.parse().ok().filter(|_| is_plain(part));
+        Some(Self {
+            from: number(from)?,
+            to: number(to)?,
+        })
+    }
+}
+
+/// The windows of the stages that a published SwinV2 was trained with first; none where it has them still. An early stage has that of the
+/// name, the last ones no larger one than the tokens that are left.
+///
+/// Source: microsoft/Swin-Transformer `configs/swinv2/swinv2_base_patch4_window12to16_192to256_22kto1k_ft.yaml`: 12, 12, 12 and 6.
+fn learned_windows(window: Change, size: Change) -> Option<Vec<usize>> {
+    let first_stride = 4;
+    let side = |stage: usize| window.from.min(size.from / (first_stride << stage)).max(1);
+    (window.from != window.to).then(|| (0..N_STAGES).map(side).collect())
 }
 
 /// A whole number above 0.
@@ -273,10 +306,12 @@ mod tests {
     #[test]
     fn a_name_says_window_and_image() {
         let of = |name: &str| Hints::default().or_of_name(name);
-        let swin = of("swin_base_patch4_window12to16_192to256_22kto1k_ft");
-        assert_eq!((swin.window, swin.image_size), (Some(12), None));
+        let swin = of("swinv2_base_patch4_window12to16_192to256_22kto1k_ft");
+        assert_eq!((swin.window, swin.image_size), (Some(16), Some([256; 2])));
+        assert_eq!(swin.pretrained_windows, Some(vec![12, 12, 12, 6]));
         let swin = of("swin_tiny_patch4_window7_224.ms_in1k");
         assert_eq!((swin.window, swin.image_size), (Some(7), Some([224; 2])));
+        assert_eq!(swin.pretrained_windows, None);
         assert_eq!(of("model"), Hints::default());
     }
 }

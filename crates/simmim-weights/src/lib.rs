@@ -38,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod coordinates;
 mod dialects;
 mod error;
 pub mod export;

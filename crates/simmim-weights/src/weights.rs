@@ -8,6 +8,7 @@ use simmim_config::near::near;
 use simmim_config::{ClassList, Layer, RawConfig, encoder_config};
 use simmim_model::{EncoderConfig, Pooling};
 
+use crate::coordinates;
 use crate::dialects::Format;
 use crate::error::Error;
 use crate::family::Family;
@@ -25,6 +26,8 @@ pub struct Options {
     pub heads: Option<usize>,
     /// The side of the first stage's window that a SwinV2's position biases were learned with; unset: as the file or its name says.
     pub window: Option<usize>,
+    /// The side of the images in pixels, of a model whose positions do not say it; unset: as the file or its name says.
+    pub image_px: Option<usize>,
     /// Patterns of parameters that may begin at random where the file lacks them.
     pub allow_missing: Vec<String>,
     /// Patterns of arrays that may be left out though nothing explains them.
@@ -50,7 +53,10 @@ impl Weights {
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
         let store = Store::open(path)?;
         let recognised = recognise(&store, options.format)?;
-        let hints = hints::read(&store, recognised.dialect)?;
+        let mut hints = hints::read(&store, recognised.dialect)?;
+        let said = options.image_px.map(|side| [side; 2]);
+        hints.image_size = said.or(hints.image_size);
+        let windows = coordinates::windows(&store)?;
         let shapes = recognised.arrays.iter();
         let model = Model {
             path: store.path(),
@@ -59,10 +65,19 @@ impl Weights {
                 .map(|(name, mapped)| (name.as_str(), mapped.shape.as_slice()))
                 .collect(),
             hints: &hints,
-            window: options.window.or_else(|| window_of_buffers(&store)),
+            window: options.window,
+            windows: windows.as_ref(),
             heads: options.heads,
         };
         let config = model.config()?;
+        if said.is_some_and(|said| said != config.data.image_size) {
+            let [height, width] = config.data.image_size;
+            return Err(Error::Geometry {
+                path: store.path().to_owned(),
+                what: format!("its positions are of images of {height} x {width} px"),
+                key: "data.image_size",
+            });
+        }
         let unusable = |source| Error::Config {
             path: store.path().to_owned(),
             source,
@@ -305,18 +320,6 @@ impl Weights {
             data.channels,
         )
     }
-}
-
-/// The side of the first stage's window, which has the most offsets, by the tables of coordinates that a SwinV2 may keep.
-fn window_of_buffers(store: &Store) -> Option<usize> {
-    let tables = store
-        .shapes()
-        .filter(|(name, _)| name.ends_with("relative_coords_table"));
-    let sides = tables.filter_map(|(_, shape)| match shape {
-        [1, offsets, _, 2] => Some(offsets.div_ceil(2)),
-        _ => None,
-    });
-    sides.max()
 }
 
 fn globs(patterns: &[String]) -> Result<Vec<Glob>, Error> {

@@ -28,7 +28,7 @@ fn model<'a>(weights: &'a Weights, classes: Option<&'a ClassList>) -> Model<'a> 
 }
 
 /// Which formats have a class for which model, of all of them.
-const EXPRESSIBLE: [(&str, &[Format]); 8] = [
+const EXPRESSIBLE: [(&str, &[Format]); 10] = [
     ("timm_vit_scaled", &[Format::Official, Format::Timm]),
     ("timm_vit_mean", &[Format::Official, Format::Timm]),
     ("hf_beit_shared", &[Format::Official, Format::HuggingFace]),
@@ -58,6 +58,24 @@ const EXPRESSIBLE: [(&str, &[Format]); 8] = [
             Format::Timm,
             Format::HuggingFace,
             Format::Torchvision,
+            Format::Mmpretrain,
+        ],
+    ),
+    (
+        "mm_beit",
+        &[
+            Format::Official,
+            Format::Timm,
+            Format::HuggingFace,
+            Format::Mmpretrain,
+        ],
+    ),
+    (
+        "mm_swinv2",
+        &[
+            Format::Official,
+            Format::Timm,
+            Format::HuggingFace,
             Format::Mmpretrain,
         ],
     ),
@@ -135,6 +153,8 @@ fn a_library_gets_the_very_arrays_that_it_wrote() {
         ("torchvision_swin", Format::Torchvision),
         ("mm_vit", Format::Mmpretrain),
         ("mm_swin", Format::Mmpretrain),
+        ("mm_beit", Format::Mmpretrain),
+        ("mm_swinv2", Format::Mmpretrain),
     ] {
         let weights = Weights::open(&golden(name), &Options::default()).unwrap();
         let folder = tempfile::tempdir().unwrap();

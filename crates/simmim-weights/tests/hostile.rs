@@ -171,6 +171,22 @@ fn what_a_file_does_not_say_is_asked_for_by_its_key() {
 }
 
 #[test]
+fn the_size_of_images_is_that_of_the_positions_where_there_are_some() {
+    let open = |name: &str, image_px| {
+        let options = Options {
+            image_px: Some(image_px),
+            ..Options::default()
+        };
+        Weights::open(&golden(name), &options)
+    };
+    let swin = open("torchvision_swin", 48).unwrap();
+    assert_eq!(swin.config().data.image_size, [48, 48]);
+    open("timm_vit", 32).unwrap();
+    let error = open("timm_vit", 48).unwrap_err();
+    assert!(error.to_string().contains("of 32 x 32 px"), "{error}");
+}
+
+#[test]
 fn shapes_that_no_model_has_are_refused() {
     let cases: [(&str, &str, &[usize]); 7] = [
         ("timm_vit", "patch_embed.proj.weight", &[24, 3]),
@@ -208,30 +224,55 @@ fn shapes_that_no_model_has_are_refused() {
     }
 }
 
-/// Half of a file's bytes of JSON are changed at random, thousands of times: an answer or an error, never a panic.
-#[test]
-fn damaged_descriptions_are_no_reason_to_panic() {
-    let names = ["hf_vit", "hf_swin", "hf_beit", "timm_vit", "timm_swinv2"];
-    for name in names {
-        let text = fs::read_to_string(golden(name).join("config.json")).unwrap();
-        let folder = folder(name, &text);
-        let mut state = 7_u64;
-        let mut draw = |n: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) as usize % n
-        };
-        for _ in 0..120 {
-            let mut bytes = text.clone().into_bytes();
-            for _ in 0..=draw(3) {
-                let place = draw(bytes.len());
-                bytes[place] = b"0123456789-.,:[]{}\"ae"[draw(21)];
-            }
-            fs::write(folder.path().join("config.json"), &bytes).unwrap();
-            if let Ok(weights) = Weights::open(folder.path(), &Options::default()) {
-                weights.describe();
-            }
+/// Numbers that follow from a seed.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+/// Changes one to four bytes of a file of a folder, many times: a model or an error, never a panic.
+fn open_damaged(folder: &Path, file: &str, times: usize) {
+    let whole = fs::read(folder.join(file)).unwrap();
+    let mut draws = Draws(7);
+    for _ in 0..times {
+        let mut bytes = whole.clone();
+        for _ in 0..=draws.below(3) {
+            let place = draws.below(bytes.len());
+            bytes[place] = b"0123456789-.,:[]{}\"ae"[draws.below(21)];
+        }
+        fs::write(folder.join(file), &bytes).unwrap();
+        match Weights::open(folder, &Options::default()) {
+            Ok(weights) => assert!(!weights.describe().is_empty()),
+            Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+}
+
+#[test]
+fn damaged_descriptions_are_no_reason_to_panic() {
+    for name in ["hf_vit", "hf_swin", "hf_beit", "timm_vit", "timm_swinv2"] {
+        let text = fs::read_to_string(golden(name).join("config.json")).unwrap();
+        open_damaged(folder(name, &text).path(), "config.json", 2_000);
+    }
+}
+
+#[test]
+fn damaged_indices_are_no_reason_to_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let arrays = arrays("timm_vit_mean");
+    write(&folder.path().join("a.safetensors"), &arrays);
+    let map = arrays
+        .iter()
+        .map(|(name, _)| (name.clone(), "a.safetensors".into()));
+    let map: serde_json::Map<_, _> = map.collect();
+    let index = serde_json::json!({"weight_map": map}).to_string();
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    open_damaged(folder.path(), "model.safetensors.index.json", 10_000);
 }

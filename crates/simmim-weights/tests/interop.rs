@@ -188,6 +188,7 @@ fn encoders_have_the_features_of_their_libraries() {
         ("torchvision_swinv2", Format::Torchvision),
         ("mm_vit", Format::Mmpretrain),
         ("mm_swin", Format::Mmpretrain),
+        ("mm_swinv2", Format::Mmpretrain),
     ] {
         let case = Case::open(name, &Options::default());
         assert_eq!(case.weights.format(), format, "{name}");
@@ -209,6 +210,7 @@ fn classifiers_have_the_logits_of_their_libraries() {
         ("torchvision_vit", Pooling::ClassToken),
         ("torchvision_swin", Pooling::Mean),
         ("torchvision_swinv2", Pooling::Mean),
+        ("mm_beit", Pooling::Mean),
     ] {
         let case = Case::open(name, &Options::default());
         assert_eq!(case.weights.pooling(), Some(pooling), "{name}");
@@ -232,6 +234,18 @@ fn a_masked_swin_transformer_of_mmpretrain_has_its_features() {
     let mut tape = Tape::inference(&parameters);
     let features = model.features(&mut tape, &case.images(), &hiding);
     case.assert_near("masked", features.tensor());
+}
+
+/// Nothing but a table of coordinates says so there.
+#[test]
+fn windows_that_biases_were_learned_with_are_read_from_a_table_of_coordinates() {
+    let case = Case::open("mm_swinv2", &Options::default());
+    let model = &case.weights.config().model;
+    assert_eq!(model.window, Some(4));
+    assert_eq!(model.pretrained_windows, Some(vec![3, 3, 3, 2]));
+    assert_eq!(case.weights.config().data.image_size, [64, 64]);
+    let own = Case::open("torchvision_swinv2", &Options::default());
+    assert_eq!(own.weights.config().model.pretrained_windows, None);
 }
 
 fn map(key: &str, value: Value) -> Value {

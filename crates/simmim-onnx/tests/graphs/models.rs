@@ -7,8 +7,9 @@ use simmim_autograd::{Device, ParameterSpecs, Parameters, PixelLoss, Tape, Tenso
 use simmim_checkpoint::Array;
 use simmim_cpu::CpuDevice;
 use simmim_model::{
-    Classifier, ClassifierConfig, Encoder, EncoderConfig, HeadKind, MaskedImageModel, Objective,
-    Pooling, QkvBiases, RelativePositions, Role, Scope, SwinConfig, SwinVersion, Target, VitConfig,
+    ClassToken, Classifier, ClassifierConfig, Encoder, EncoderConfig, HeadKind, MaskedImageModel,
+    Objective, Pooling, QkvBiases, RelativePositions, Role, Scope, SwinConfig, SwinVersion, Target,
+    VitConfig,
 };
 use simmim_onnx::Part;
 
@@ -70,10 +71,10 @@ fn swin() -> SwinConfig {
     }
 }
 
-fn labels(fresh_norm: bool, pooling: Pooling) -> Kind {
+fn labels(fresh_norm: Option<f32>, pooling: Pooling) -> Kind {
     Kind::Classifier(ClassifierConfig {
         n_labels: 5,
-        fresh_norm: fresh_norm.then_some(1e-6),
+        fresh_norm,
         pooling,
     })
 }
@@ -112,17 +113,42 @@ fn vits() -> Vec<Case> {
         channels: 5,
         ..vit()
     };
-    let bare = VitConfig {
+    let published = |class_token| VitConfig {
         relative_positions: RelativePositions::None,
-        depth: 1,
+        absolute_positions: true,
+        layer_scale: None,
+        qkv_bias: QkvBiases::All,
+        class_token,
+        norm_eps: 0.01,
         ..vit()
+    };
+    let by_token = VitConfig {
+        final_norm: false,
+        ..published(ClassToken::Unplaced)
     };
     vec![
         of("vit-shared", vit(), Kind::Encoder),
         of("vit-absolute", plain, Kind::Encoder),
-        of("vit-bare", bare, Kind::Encoder),
-        of("vit-labels", per_block.clone(), labels(true, Pooling::Mean)),
-        of("vit-attentive", per_block, labels(true, Pooling::Attentive)),
+        of(
+            "vit-without-token",
+            published(ClassToken::None),
+            Kind::Encoder,
+        ),
+        of(
+            "vit-class-token",
+            by_token,
+            labels(Some(1e-6), Pooling::ClassToken),
+        ),
+        of(
+            "vit-labels",
+            per_block.clone(),
+            labels(Some(1e-3), Pooling::Mean),
+        ),
+        of(
+            "vit-attentive",
+            per_block,
+            labels(Some(1e-3), Pooling::Attentive),
+        ),
     ]
 }
 
@@ -135,6 +161,7 @@ fn swins() -> Vec<Case> {
     let second = SwinConfig {
         version: SwinVersion::V2,
         pretrained_windows: Some(vec![3, 3, 2]),
+        norm_eps: 0.01,
         channels: 1,
         ..swin()
     };
@@ -149,9 +176,9 @@ fn swins() -> Vec<Case> {
     vec![
         of("swin", swin(), Kind::Encoder),
         of("swin-plain", plain, Kind::Encoder),
-        of("swin-labels", swin(), labels(false, Pooling::Mean)),
+        of("swin-labels", swin(), labels(None, Pooling::Mean)),
         of("swinv2", second.clone(), Kind::Encoder),
-        of("swinv2-labels", second, labels(false, Pooling::Attentive)),
+        of("swinv2-labels", second, labels(None, Pooling::Attentive)),
     ]
 }
 

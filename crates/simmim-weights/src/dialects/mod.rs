@@ -29,7 +29,9 @@ pub(crate) const ALL: &[&Dialect] = &[
     &torchvision::SWIN,
     &torchvision::SWIN_V2,
     &mmpretrain::VIT,
+    &mmpretrain::BEIT,
     &mmpretrain::SWIN,
+    &mmpretrain::SWIN_V2,
 ];
 
 #[cfg(test)]

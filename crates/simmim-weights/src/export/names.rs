@@ -145,9 +145,9 @@ fn dialect_for(parts: &Parts<'_>, format: Format) -> &'static Dialect {
     let first = fitting
         .next()
         .expect("a library has every family that passed");
-    // Of transformers the second is BEiT.
+    // Of transformers and mmpretrain the second is BEiT.
     match (format, is_beit) {
-        (Format::HuggingFace, true) => fitting.next().unwrap_or(first),
+        (Format::HuggingFace | Format::Mmpretrain, true) => fitting.next().unwrap_or(first),
         _ => first,
     }
 }
@@ -205,7 +205,7 @@ fn require_vit(parts: &Parts<'_>, format: Format) -> Result<(), Error> {
     if needs_eps && eps != 1e-6_f32.to_bits() {
         return refuse("the epsilon of its norms is not 1e-6, which is fixed there");
     }
-    if is_relative && !matches!(format, Format::Timm | Format::HuggingFace) {
+    if is_relative && format == Format::Torchvision {
         return refuse("its blocks have tables of relative positions");
     }
     if is_relative && vit.qkv_bias == QkvBiases::All {
@@ -259,18 +259,17 @@ fn require_swin(parts: &Parts<'_>, format: Format) -> Result<(), Error> {
     let side = swin.window * swin.window;
     let is_smaller = |stage: usize| swin.window_tokens(stage) < side;
     let pads = match format {
-        Format::Torchvision | Format::Mmpretrain => true,
+        Format::Torchvision => true,
         // Its second version makes windows smaller, as the authors do.
         Format::HuggingFace => !is_second,
-        Format::Official | Format::Timm => false,
+        // Whoever builds a model of mmpretrain says each stage's window.
+        Format::Official | Format::Timm | Format::Mmpretrain => false,
     };
     if pads && stages.clone().any(is_smaller) {
         return refuse("a stage's windows are smaller than the others', where that library pads");
     }
-    if format == Format::Mmpretrain && (is_second || swin.depths.len() != 4) {
-        return refuse(
-            "only Swin transformers of the first version and of four stages are written for it",
-        );
+    if format == Format::Mmpretrain && swin.depths.len() != 4 {
+        return refuse("only Swin transformers of four stages are written for it");
     }
     let other = stages.clone().any(|stage| {
         let own = swin.window_tokens(stage).isqrt();

@@ -12,6 +12,7 @@ use simmim_data::{
     absolute_spec,
 };
 use simmim_device::DeviceChoice;
+use simmim_train::checkpoint::Origin;
 use simmim_train::finetune::open_labelled;
 use simmim_train::observer::tell_looking;
 use simmim_train::source::Source;
@@ -39,6 +40,7 @@ pub(crate) fn configuration(
         None => None,
     };
     let mut layers = Vec::new();
+    let mut is_chosen = false;
     let name = match (&args.recipe, &args.config) {
         (Some(recipe), _) => Layer::recipe(recipe)?.0,
         (None, Some(path)) => stem(path),
@@ -46,6 +48,7 @@ pub(crate) fn configuration(
             // The lowest layer, so that whatever the user gives lies over it.
             let (name, layer) = lowest(args, source.as_ref(), progress)?;
             layers.push(layer);
+            is_chosen = pre_training(source.as_ref()).is_none();
             name
         }
     };
@@ -55,6 +58,10 @@ pub(crate) fn configuration(
     let mut config = RawConfig::from_layers(&layers)?;
     if source.is_some() {
         config = fitted(config, args, progress);
+        if is_chosen && set_last(&args.settings(), "train.accumulation").is_none() {
+            let reason = auto::divide_batch(&mut config, memory_bytes());
+            reason.iter().for_each(|reason| progress.note(reason));
+        }
     }
     config.data.path = Some(data_path(args.images()?, &config)?);
     Ok((name, config))
@@ -74,9 +81,7 @@ fn lowest(
     source: Option<&Source>,
     progress: &mut Progress,
 ) -> anyhow::Result<(String, Layer)> {
-    let origin = source.and_then(Source::origin);
-    // Of a fine-tuning only the encoder is of use here.
-    let Some(origin) = origin.filter(|origin| origin.config.finetune.is_none()) else {
+    let Some(origin) = pre_training(source) else {
         let variant = source.map(|source| source.weights().config().model.variant.clone());
         let layer = chosen(args, variant.as_deref(), progress)?;
         return Ok(("auto".to_owned(), layer));
@@ -89,6 +94,12 @@ fn lowest(
     ));
     let layer = Layer::text("the run to begin with", &origin.config.to_toml())?;
     Ok((origin.recipe.clone(), layer))
+}
+
+/// The pre-training of this program that weights are of. Of a fine-tuning only the encoder is of use.
+fn pre_training(source: Option<&Source>) -> Option<&Origin> {
+    let origin = source.and_then(Source::origin);
+    origin.filter(|origin| origin.config.finetune.is_none())
 }
 
 /// The configuration with cells that fit the patches of given weights, where the user says none.
@@ -233,7 +244,9 @@ fn chosen(
     config.data.path = Some(data_path(args.images()?, &config)?);
     let mut told = |n_files| tell_looking(progress, n_files);
     let data = config.open_data(Some(&mut told))?;
-    let choice = choose(&data, &config, &set)?;
+    // Given weights have a geometry of their own, by which the batch is divided afterwards.
+    let memory = memory_bytes().filter(|_| variant.is_none());
+    let choice = choose(&data, &config, &set, memory)?;
     progress.note("no --recipe: chosen from the images and this machine:");
     for reason in choice.encoder.iter().chain(&choice.training) {
         progress.note(&format!("  {reason}"));
@@ -253,7 +266,7 @@ pub(crate) fn chosen_encoder(
     let mut config = RawConfig::from_fine_tuning(&keys_to_look_by(set)?)?;
     config.data.path = Some(data_path(data, &config)?);
     let labelled = open_labelled(&config)?;
-    let choice = choose(labelled.data(), &config, set)?;
+    let choice = choose(labelled.data(), &config, set, memory_bytes())?;
     progress.note("from scratch: the network is chosen from the images and this machine:");
     for reason in &choice.encoder {
         progress.note(&format!("  {reason}"));
@@ -276,13 +289,18 @@ fn keys_to_look_by(set: &[String]) -> anyhow::Result<Vec<Layer>> {
 }
 
 /// What suits these images on this machine, and what is set already.
-fn choose(data: &DataSet, config: &RawConfig, set: &[String]) -> anyhow::Result<Choice> {
+fn choose(
+    data: &DataSet,
+    config: &RawConfig,
+    set: &[String],
+    memory_bytes: Option<u64>,
+) -> anyhow::Result<Choice> {
     // The run itself counts unreadable images and holds them against its limit.
     let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(data, SURVEYED, &config.decode_settings(), &reporter)?;
     let machine = auto::Machine {
         cores: available_parallelism().map_or(1, NonZero::get),
-        memory_bytes: Memory::found().map(|memory| memory.bytes),
+        memory_bytes,
         precision: fastest_precision(DeviceChoice::Auto),
     };
     let given = auto::Given {
@@ -291,6 +309,10 @@ fn choose(data: &DataSet, config: &RawConfig, set: &[String]) -> anyhow::Result<
         epochs: set_value(set, "train.epochs").and_then(|text| text.parse().ok()),
     };
     Ok(auto::choose(&survey, machine, given))
+}
+
+fn memory_bytes() -> Option<u64> {
+    Memory::found().map(|memory| memory.bytes)
 }
 
 /// The last `--set` of a key.

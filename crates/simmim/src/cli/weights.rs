@@ -51,6 +51,14 @@ pub(crate) struct ForeignArgs {
         help_heading = "Weights of other programs"
     )]
     window: Option<usize>,
+    /// Side of the images in pixels, where neither positions nor a file beside the weights say it [default: the last stage is one window, else
+    /// 224].
+    #[arg(
+        long = "data.image_size",
+        value_name = "PX",
+        help_heading = "Weights of other programs"
+    )]
+    image_px: Option<usize>,
 }
 
 impl ForeignArgs {
@@ -58,6 +66,7 @@ impl ForeignArgs {
         Options {
             heads: self.heads,
             window: self.window,
+            image_px: self.image_px,
             ..self.weights.options()
         }
     }

@@ -1,5 +1,6 @@
 //! Weights of other programs, wherever `--from` stands.
 
+use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -146,4 +147,46 @@ fn inspect_says_what_a_file_holds_and_in_what_two_differ() {
         "{}",
         ran.stdout
     );
+}
+
+/// Loss and norm of the gradients of each step.
+fn curve(sandbox: &Sandbox, run: &str) -> Vec<(f64, f64)> {
+    let text = fs::read_to_string(sandbox.path(run).join("metrics.jsonl")).unwrap();
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let steps = records.filter(|record| record["step"].is_u64());
+    steps
+        .map(|step| {
+            (
+                step["loss"].as_f64().unwrap(),
+                step["grad_norm"].as_f64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn weights_that_were_written_for_others_and_read_back_train_as_the_run_itself() {
+    let sandbox = Sandbox::with_photos(12);
+    // What a file of weights does not say is said to both.
+    let plain = "--recipe demo --set model.variant=vit-t/8 --set model.width=24 --set model.depth=2 --set model.heads=3 \
+                 --set data.image_size=32 --set mask.cell_px=8 --set model.positions=absolute --set model.layer_scale=0 \
+                 --set train.batch_size=4 --set data.normalise=imagenet";
+    let first = format!("pretrain --data photos --out run {plain} --set train.max_steps=2");
+    sandbox.simmim(&first).ok();
+    let on = |from: &str, out: &str| {
+        let words = format!(
+            "pretrain --data photos --from {from} --out {out} {plain} --set train.max_steps=10 --set train.seed=5"
+        );
+        sandbox.simmim(&words).ok();
+        curve(&sandbox, out)
+    };
+    let own = on("run", "own");
+    assert_eq!(own.len(), 10);
+    for library in ["official", "huggingface"] {
+        let words = format!("export --from run --to {library} --out {library}");
+        sandbox.simmim(&words).ok();
+        assert_eq!(on(library, &format!("by-{library}")), own, "{library}");
+    }
 }
