@@ -1,6 +1,6 @@
 """Times one step in PyTorch, of pre-training, of fine-tuning or of embedding: the peer of `simmim bench step`.
 
-The models are those of the transformers library, the precision is that of the processor's autocast, the optimiser is the
+The models are those of the transformers library, the precision is that of the device's autocast, the optimiser is the
 fused AdamW, the gradient is clipped to norm 5. Images are random and made once; two steps go before those that are timed.
 Prints one line of JSON.
 """
@@ -33,6 +33,9 @@ def parse():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=0, help="0: one for each core")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile-mode", default="default", help="of torch.compile [default]")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--tf32", action="store_true", help="let fp32 products on a GPU round their operands to TF32")
     return parser.parse_args()
 
 
@@ -78,24 +81,32 @@ def build(options):
 def inputs(options):
     """What a step gives the model besides the images."""
     if options.task == "pretrain":
-        return {"bool_masked_pos": torch.rand(options.batch, (options.image_size // options.patch) ** 2) < 0.6}
+        mask = torch.rand(options.batch, (options.image_size // options.patch) ** 2) < 0.6
+        return {"bool_masked_pos": mask.to(options.device)}
     if options.task == "finetune":
-        return {"labels": torch.arange(options.batch) % N_CLASSES}
+        return {"labels": torch.arange(options.batch, device=options.device) % N_CLASSES}
     return {}
+
+
+def wait(options):
+    """What a GPU was given runs on after the call that gave it."""
+    if options.device == "cuda":
+        torch.cuda.synchronize()
 
 
 def main():
     options = parse()
     torch.set_num_threads(options.threads or os.cpu_count())
     torch.manual_seed(0)
-    model = build(options).train(options.task != "embed")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.tf32
+    model = build(options).train(options.task != "embed").to(options.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
-    images = torch.randn(options.batch, 3, options.image_size, options.image_size)
+    images = torch.randn(options.batch, 3, options.image_size, options.image_size).to(options.device)
     others = inputs(options)
-    run = torch.compile(model) if options.compile else model
+    run = torch.compile(model, mode=options.compile_mode) if options.compile else model
 
     def autocast():
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16")
+        return torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.precision == "bf16")
 
     def step():
         if options.task == "embed":
@@ -111,8 +122,10 @@ def main():
 
     secs = []
     for number in range(2 + options.steps):
+        wait(options)
         begun = time.perf_counter()
         step()
+        wait(options)
         if number >= 2:
             secs.append(time.perf_counter() - begun)
     median = statistics.median(secs)

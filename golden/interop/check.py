@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 OF_GRAPHS = 1e-3
 VIT = {"model.variant": "vit-t/8", "model.width": 24, "model.depth": 2, "model.heads": 3}
 PLAIN = {**VIT, "model.positions": "absolute", "model.layer_scale": 0, "model.key_bias": "true", "mask.cell_px": 8}
-BEIT = {**VIT, "mask.cell_px": 8}
+BEIT = {**VIT, "model.layer_scale": 0.1, "mask.cell_px": 8}
 SWIN = {
     "model.variant": "swin-t/2",
     "model.depth": "unset",
@@ -125,7 +125,8 @@ def mmpretrain_backbone(folder, model, **more):
         loaded = VisionTransformer(**vit, out_type="raw")
     elif model == "beit":
         shared = any("rel_pos_bias." in name for name in state)
-        tables = dict(use_rel_pos_bias=not shared, use_shared_rel_pos_bias=shared)
+        scaled = any("gamma_1" in name for name in state)
+        tables = dict(use_rel_pos_bias=not shared, use_shared_rel_pos_bias=shared, layer_scale_init_value=0.1 * scaled)
         loaded = BEiTViT(**vit, **{"out_type": "raw", "final_norm": True, **tables, **more})
     elif model == "swin":
         loaded = SwinTransformer(**swin)
@@ -136,7 +137,9 @@ def mmpretrain_backbone(folder, model, **more):
     missing, unexpected = loaded.load_state_dict(state, strict=False)
     assert set(unexpected) <= {"mask_token"}, unexpected
     assert all("relative_" in name for name in missing), missing
-    return loaded.eval()
+    # Its `eval` does not return the model.
+    loaded.eval()
+    return loaded
 
 
 def mmpretrain_logits(folder, model, x):
@@ -215,7 +218,7 @@ def check_features(work, model, libraries):
 
 def check_logits(work, model, run, libraries):
     tuned = f"tuned-{model}"
-    words = ["--set", "train.max_steps=2", "--set", "train.batch_size=4"]
+    words = ["--set", "train.max_steps=2", "--set", "train.batch_size=4", "--set", "train.precision=fp32"]
     # A plain ViT of transformers reads the class token, and the mean is BEiT's.
     words += ["--set", "finetune.pool=token"] if model == "plain" else []
     work.run("finetune", "--data", "images", "--from", run, "--out", tuned, *words)

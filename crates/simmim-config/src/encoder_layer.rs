@@ -13,16 +13,18 @@ impl RawConfig {
     /// The keys by which an encoder is made, as a layer of another configuration: its geometry, the size and the
     /// values and normalisation of its images.
     pub fn encoder_layer(&self, origin: &str) -> Layer {
-        self.encoder_layer_or(origin, None)
+        self.layer_without(&[], origin, None)
     }
 
-    /// As [`RawConfig::encoder_layer`], for a layer over others: keys that have no value are unset by it.
+    /// As [`RawConfig::encoder_layer`], for a layer over others: keys that have no value are unset by it, and what says how an encoder is
+    /// trained is left to the others.
     pub fn geometry_layer(&self, origin: &str) -> Layer {
-        self.encoder_layer_or(origin, Some(Value::String(UNSET.to_owned())))
+        let of_training = ["drop_path", "init"];
+        self.layer_without(&of_training, origin, Some(Value::String(UNSET.to_owned())))
     }
 
-    /// With a value for the keys that have none.
-    fn encoder_layer_or(&self, origin: &str, unset: Option<Value>) -> Layer {
+    /// The layer without some keys of the model, and with a value for the keys that have none.
+    fn layer_without(&self, left_out: &[&str], origin: &str, unset: Option<Value>) -> Layer {
         // What goes into the encoder, and no more: images and crops are the fine-tuning's own.
         let data = [
             "channels",
@@ -40,7 +42,8 @@ impl RawConfig {
             });
             pairs.collect()
         };
-        let names: Vec<&str> = self.model.keys().iter().map(|row| row.name).collect();
+        let names = self.model.keys().iter().map(|row| row.name);
+        let names: Vec<&str> = names.filter(|name| !left_out.contains(name)).collect();
         let mut model = self.model.clone();
         // A fine-tuning may take other windows; its position biases go on counting in those that they were learned with.
         model.pretrained_windows = learned_windows(self);

@@ -124,6 +124,8 @@ pub fn options(config: &RawConfig) -> Result<Options, Error> {
         format: format.map_err(simmim_weights::Error::from)?,
         heads: config.model.heads,
         window: learned_window(config),
+        // The run's own size may be another one.
+        image_px: None,
         allow_missing: list(&train.allow_missing),
         allow_unexpected: list(&train.allow_unexpected),
     })

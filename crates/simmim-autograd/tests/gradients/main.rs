@@ -38,9 +38,13 @@ const N_DIRECTIONS: u64 = 4;
 /// Up to this many values, each one is also moved alone.
 const FEW: usize = 24;
 
-/// What this machine computes on.
+/// The device that is named by `SIMMIM_TEST_DEVICE`, else what this machine computes on.
 fn device() -> Arc<dyn Device> {
-    simmim_backend::open(DeviceChoice::Auto, Precision::F32).expect("a device")
+    let named = std::env::var("SIMMIM_TEST_DEVICE");
+    let choice = named.map_or(DeviceChoice::Auto, |name| {
+        DeviceChoice::of_name(&name).expect("a device's name")
+    });
+    simmim_backend::open(choice, Precision::F32).expect("a device")
 }
 
 /// Parameters of these shapes with values spread over about ±1.

@@ -41,8 +41,12 @@ impl Golden {
     /// The file at `path`, to compare with what matrix products of that precision give.
     pub(crate) fn open(path: &Path, precision: Precision) -> Self {
         let archive = Archive::open(path).unwrap_or_else(|e| panic!("{e}"));
-        // What this machine computes on.
-        let device = simmim_backend::open(DeviceChoice::Auto, precision).expect("a device");
+        // Else what this machine computes on.
+        let named = std::env::var("SIMMIM_TEST_DEVICE");
+        let choice = named.map_or(DeviceChoice::Auto, |name| {
+            DeviceChoice::of_name(&name).expect("a device's name")
+        });
+        let device = simmim_backend::open(choice, precision).expect("a device");
         Self {
             archive,
             device,
