@@ -72,8 +72,8 @@ fn learned(own: usize, farthest: f32) -> Option<usize> {
     let scaled = (farthest * FARTHEST.log2()).exp2() - 1.0;
     let side = FARTHEST * (own - 1) as f32 / scaled + 1.0;
     let is_whole = (side - side.round()).abs() <= ROUNDING * side;
-    // A comparison that a number that is none does not pass.
-    (is_whole && side >= 2.0 - ROUNDING && side < 1e4).then_some(side.round() as usize)
+    // A number that is none lies in no range.
+    (is_whole && (2.0 - ROUNDING..1e4).contains(&side)).then_some(side.round() as usize)
 }
 
 #[cfg(test)]

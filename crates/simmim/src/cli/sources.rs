@@ -59,8 +59,9 @@ pub(crate) fn configuration(
     if source.is_some() {
         config = fitted(config, args, progress);
         if is_chosen && set_last(&args.settings(), "train.accumulation").is_none() {
-            let reason = auto::divide_batch(&mut config, memory_bytes());
-            reason.iter().for_each(|reason| progress.note(reason));
+            if let Some(reason) = auto::divide_batch(&mut config, memory_bytes()) {
+                progress.note(&reason);
+            }
         }
     }
     config.data.path = Some(data_path(args.images()?, &config)?);
