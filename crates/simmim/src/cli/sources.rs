@@ -58,10 +58,12 @@ pub(crate) fn configuration(
     let mut config = RawConfig::from_layers(&layers)?;
     if source.is_some() {
         config = fitted(config, args, progress);
-        if is_chosen && set_last(&args.settings(), "train.accumulation").is_none() {
-            if let Some(reason) = auto::divide_batch(&mut config, memory_bytes()) {
-                progress.note(&reason);
-            }
+        let is_free = set_last(&args.settings(), "train.accumulation").is_none();
+        if is_chosen
+            && is_free
+            && let Some(reason) = auto::divide_batch(&mut config, memory_bytes())
+        {
+            progress.note(&reason);
         }
     }
     config.data.path = Some(data_path(args.images()?, &config)?);
