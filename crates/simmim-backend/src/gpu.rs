@@ -13,7 +13,7 @@ pub use without::{passed_over, resolve};
 mod with {
     use crate::error::Error;
     use simmim_cuda::{CudaDevice, Error as CudaError, Found};
-    use simmim_device::{Device, DeviceChoice, Precision};
+    use simmim_device::{Device, DeviceChoice, Rounding};
     use std::sync::{Arc, OnceLock};
 
     /// The first GPU, or why it cannot be used. It is looked for once: no GPU comes while a program runs.
@@ -46,8 +46,8 @@ mod with {
         Some(format!("the GPU is not used: {why}"))
     }
 
-    pub(crate) fn open(number: usize, precision: Precision) -> Result<Arc<dyn Device>, Error> {
-        match CudaDevice::open(number, precision) {
+    pub(crate) fn open(number: usize, rounding: Rounding) -> Result<Arc<dyn Device>, Error> {
+        match CudaDevice::open(number, rounding) {
             Ok(device) => Ok(Arc::new(device)),
             Err(source) => {
                 let choice = DeviceChoice::Cuda { number };
@@ -67,7 +67,7 @@ mod with {
 #[cfg(not(feature = "cuda"))]
 mod without {
     use crate::error::Error;
-    use simmim_device::{Device, DeviceChoice, Precision};
+    use simmim_device::{Device, DeviceChoice, Rounding};
     use std::sync::Arc;
 
     /// The device that a name stands for: `auto` is the cores.
@@ -83,7 +83,7 @@ mod without {
         None
     }
 
-    pub(crate) fn open(number: usize, _: Precision) -> Result<Arc<dyn Device>, Error> {
+    pub(crate) fn open(number: usize, _: Rounding) -> Result<Arc<dyn Device>, Error> {
         let choice = DeviceChoice::Cuda { number };
         Err(Error::NotBuilt { choice })
     }

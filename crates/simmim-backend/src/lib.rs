@@ -21,24 +21,25 @@ mod peaks;
 
 use simmim_cpu::CpuDevice;
 use simmim_cpu::bench;
-use simmim_device::{Device, DeviceChoice, Peaks, Precision};
+use simmim_device::{Device, DeviceChoice, Peaks, Precision, Rounding};
 use std::sync::Arc;
 
 pub use error::Error;
 pub use gpu::{passed_over, resolve};
 pub use simmim_cpu::bench::{Case, cases};
 
-/// The device of this name, whose matrix products round their operands to `precision`.
+/// The device of this name, whose matrix products round their operands so.
 ///
 /// # Errors
 /// [`Error`] where this machine has none of that name, or this program cannot use it.
-pub fn open(choice: DeviceChoice, precision: Precision) -> Result<Arc<dyn Device>, Error> {
+pub fn open(choice: DeviceChoice, rounding: impl Into<Rounding>) -> Result<Arc<dyn Device>, Error> {
+    let rounding = rounding.into();
     match resolve(choice) {
         // Without a wildcard, here and below: a device that is added has to be named in each place.
         DeviceChoice::Auto | DeviceChoice::Cpu => {
-            Ok(Arc::new(CpuDevice::with_precision(precision)))
+            Ok(Arc::new(CpuDevice::with_precision(rounding.precision)))
         }
-        DeviceChoice::Cuda { number } => gpu::open(number, precision),
+        DeviceChoice::Cuda { number } => gpu::open(number, rounding),
     }
 }
 
@@ -49,7 +50,9 @@ pub fn open(choice: DeviceChoice, precision: Precision) -> Result<Arc<dyn Device
 pub fn peaks(choice: DeviceChoice, precision: Precision) -> Result<Peaks, Error> {
     match resolve(choice) {
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(bench::peaks(precision)),
-        DeviceChoice::Cuda { number } => Ok(peaks::measured(&*gpu::open(number, precision)?)),
+        DeviceChoice::Cuda { number } => {
+            Ok(peaks::measured(&*gpu::open(number, precision.into())?))
+        }
     }
 }
 

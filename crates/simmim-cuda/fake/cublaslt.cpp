@@ -9,7 +9,7 @@ extern "C" int fake_cuda_holds(const void *at, size_t n);
 
 namespace {
 enum : int { SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
-enum : int { R_32F = 0, R_16BF = 14, COMPUTE_32F = 68 };
+enum : int { R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_32F_FAST_TF32 = 77 };
 enum : int { TRANSA = 3, TRANSB = 4, EPILOGUE = 7, BIAS_POINTER = 8 };
 enum : unsigned { EPILOGUE_DEFAULT = 1, EPILOGUE_BIAS = 4 };
 
@@ -17,6 +17,7 @@ struct Description {
   int32_t transa = 0, transb = 0;
   uint32_t epilogue = EPILOGUE_DEFAULT;
   const void *bias = nullptr;
+  bool tf32 = false;
 };
 struct Layout {
   int type;
@@ -46,6 +47,12 @@ void store(void *p, int type, size_t i, float value) {
   static_cast<uint16_t *>(p)[i] = value != value ? 0x7fff : uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+// The nearest number with 10 bits of the fraction.
+float as_tf32(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  return value != value ? value : std::bit_cast<float>((bits + 0x1000) & ~0x1fffu);
+}
+
 struct Work {
   Description description;
   Layout a, b, d;
@@ -63,6 +70,10 @@ void multiply(void *what) {
     for (size_t l = 0; l < k; l++) a[i * k + l] = load(w->a_at, w->a.type, of.transa ? i * w->a.ld + l : l * w->a.ld + i);
   for (size_t j = 0; j < n; j++)
     for (size_t l = 0; l < k; l++) b[j * k + l] = load(w->b_at, w->b.type, of.transb ? l * w->b.ld + j : j * w->b.ld + l);
+  if (of.tf32) {
+    for (size_t i = 0; i < m * k; i++) a[i] = as_tf32(a[i]);
+    for (size_t i = 0; i < n * k; i++) b[i] = as_tf32(b[i]);
+  }
   for (size_t j = 0; j < n; j++)
     for (size_t i = 0; i < m; i++) {
       float parts[8] = {};
@@ -98,8 +109,9 @@ API cublasLtMatrixLayoutCreate(Layout **layout, int type, uint64_t rows, uint64_
 }
 API cublasLtMatrixLayoutDestroy(Layout *layout) { delete layout; return SUCCESS; }
 API cublasLtMatmulDescCreate(Description **description, int compute, int scale) {
-  if (compute != COMPUTE_32F || scale != R_32F) return NOT_SUPPORTED;
+  if ((compute != COMPUTE_32F && compute != COMPUTE_32F_FAST_TF32) || scale != R_32F) return NOT_SUPPORTED;
   *description = new Description;
+  (*description)->tf32 = compute == COMPUTE_32F_FAST_TF32;
   return SUCCESS;
 }
 API cublasLtMatmulDescDestroy(Description *description) { delete description; return SUCCESS; }

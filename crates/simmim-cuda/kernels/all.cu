@@ -1,6 +1,7 @@
 // All kernels, for one compilation.
 #include "activation.cu"
 #include "attention.cu"
+#include "attention_mma.cu"
 #include "attentive_pool.cu"
 #include "classes.cu"
 #include "cosine.cu"

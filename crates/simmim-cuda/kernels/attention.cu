@@ -1,4 +1,5 @@
-// Attention within images or windows, with bias and regions: the twin of simmim-cpu/src/attention/.
+// Attention within images or windows, with bias and regions: the twin of simmim-cpu/src/attention/. In f32, for heads of any width;
+// attention_mma.cu has that in bf16.
 //
 // Nothing of T x T lies in memory. The forward keeps the logarithm of each row's sum, from which the backward computes weights
 // again: once by rows of queries for dq, once by rows of keys for dk and dv, and by tiles of both for the gradient of the bias.
@@ -76,12 +77,12 @@ struct Cutter {
   }
 };
 // Fills `rows` rows from place `first` on; those beyond the last token are zeros. `where(place)` is where a vector begins.
-template <class T, class F>
-__device__ void fill_tile(const Tile &tile, const T *from, unsigned rows, unsigned first, const Shape &shape, F where) {
+template <class F>
+__device__ void fill_tile(const Tile &tile, const float *from, unsigned rows, unsigned first, const Shape &shape, F where) {
   for (unsigned i = threadIdx.x / 32; i < rows; i += blockDim.x / 32) {
     bool is_there = first + i < shape.tokens;
-    const T *row = is_there ? from + where(first + i) : from;
-    for (unsigned d = lane(); d < shape.head_dim; d += 32) tile.row(i)[d] = is_there ? wide(row[d]) : 0.f;
+    const float *row = is_there ? from + where(first + i) : from;
+    for (unsigned d = lane(); d < shape.head_dim; d += 32) tile.row(i)[d] = is_there ? row[d] : 0.f;
   }
 }
 __device__ __forceinline__ float dot(const float *a, const float *b, unsigned n) {
@@ -103,8 +104,7 @@ __device__ __forceinline__ void clear(float *row, unsigned width) {
 }
 
 // Blocks: (tile of OWN queries, group). `most`: keys that are looked at at a time, 32 at the most.
-template <class T>
-__device__ void forward(const T *qkv, const Shape &shape, T *out, float *sums, unsigned most) {
+__device__ void forward(const float *qkv, const Shape &shape, float *out, float *sums, unsigned most) {
   DYNAMIC_SHARED(memory);
   unsigned n_tiles = (shape.tokens + OWN - 1) / OWN, D = shape.head_dim;
   Group group(shape, blockIdx.x / n_tiles);
@@ -150,15 +150,14 @@ __device__ void forward(const T *qkv, const Shape &shape, T *out, float *sums, u
     unsigned query = first + own;
     if (query >= shape.tokens) continue;
     float inverse = 1.f / total[own];
-    for (unsigned d = lane(); d < D; d += 32) out[group.of_out(query) + d] = narrow<T>(o.row(own)[d] * inverse);
+    for (unsigned d = lane(); d < D; d += 32) out[group.of_out(query) + d] = o.row(own)[d] * inverse;
     if (lane() == 0) sums[group.of_stats() + query] = largest[own] + logf(total[own]);
   }
 }
 
 // The gradient of the queries; writes rowsum(dO ∘ O) of each row to `deltas` for the two others. Blocks as in the forward.
-template <class T>
-__device__ void backward_queries(const T *qkv, const T *out, const T *dout, const Shape &shape, const float *sums,
-                                 float *deltas, T *dqkv, unsigned most) {
+__device__ void backward_queries(const float *qkv, const float *out, const float *dout, const Shape &shape, const float *sums,
+                                 float *deltas, float *dqkv, unsigned most) {
   DYNAMIC_SHARED(memory);
   unsigned n_tiles = (shape.tokens + OWN - 1) / OWN, D = shape.head_dim;
   Group group(shape, blockIdx.x / n_tiles);
@@ -175,7 +174,7 @@ __device__ void backward_queries(const T *qkv, const T *out, const T *dout, cons
     clear(dq.row(own), D);
     if (query >= shape.tokens) continue;
     float sum = 0.f;
-    for (unsigned d = lane(); d < D; d += 32) sum += wide(out[group.of_out(query) + d]) * g.row(own)[d];
+    for (unsigned d = lane(); d < D; d += 32) sum += out[group.of_out(query) + d] * g.row(own)[d];
     sum = warp_sum(sum);
     if (lane() == 0) delta[own] = deltas[group.of_stats() + query] = sum;
   }
@@ -204,14 +203,13 @@ __device__ void backward_queries(const T *qkv, const T *out, const T *dout, cons
   for (unsigned own = warp * EACH; own < (warp + 1) * EACH; own++) {
     unsigned query = first + own;
     if (query >= shape.tokens) continue;
-    for (unsigned d = lane(); d < D; d += 32) dqkv[group.of_qkv(query, 0) + d] = narrow<T>(dq.row(own)[d]);
+    for (unsigned d = lane(); d < D; d += 32) dqkv[group.of_qkv(query, 0) + d] = dq.row(own)[d];
   }
 }
 
 // The gradients of keys and values. Blocks: (tile of OWN keys, group); queries are looked at `most` at a time.
-template <class T>
-__device__ void backward_keys(const T *qkv, const T *dout, const Shape &shape, const float *sums, const float *deltas,
-                              T *dqkv, unsigned most) {
+__device__ void backward_keys(const float *qkv, const float *dout, const Shape &shape, const float *sums, const float *deltas,
+                              float *dqkv, unsigned most) {
   DYNAMIC_SHARED(memory);
   unsigned n_tiles = (shape.tokens + OWN - 1) / OWN, D = shape.head_dim;
   Group group(shape, blockIdx.x / n_tiles);
@@ -254,15 +252,14 @@ __device__ void backward_keys(const T *qkv, const T *dout, const Shape &shape, c
     unsigned key = first + own;
     if (key >= shape.tokens) continue;
     for (unsigned d = lane(); d < D; d += 32) {
-      dqkv[group.of_qkv(key, 1) + d] = narrow<T>(dk.row(own)[d]);
-      dqkv[group.of_qkv(key, 2) + d] = narrow<T>(dv.row(own)[d]);
+      dqkv[group.of_qkv(key, 1) + d] = dk.row(own)[d];
+      dqkv[group.of_qkv(key, 2) + d] = dv.row(own)[d];
     }
   }
 }
 
 // Parts of the gradient of the bias, [gridDim.y, N, T, T]. Blocks: (tile of SIDE queries, of SIDE keys, head; part of the windows).
-template <class T>
-__device__ void backward_bias(const T *qkv, const T *dout, const Shape &shape, const float *sums, const float *deltas,
+__device__ void backward_bias(const float *qkv, const float *dout, const Shape &shape, const float *sums, const float *deltas,
                               float *parts, size_t n_windows) {
   DYNAMIC_SHARED(memory);
   unsigned n_tiles = (shape.tokens + SIDE - 1) / SIDE, D = shape.head_dim;
@@ -290,21 +287,18 @@ __device__ void backward_bias(const T *qkv, const T *dout, const Shape &shape, c
     parts[((size_t(blockIdx.y) * shape.heads + head) * shape.tokens + queries + i) * shape.tokens + keys + j] = sum;
 }
 
-#define DEFINE(T, kind) \
-  KERNEL(WARPS * 32, attention_##kind, (const T *qkv, T *out, float *sums, unsigned most, SHAPE_PARAMS)) { \
-    forward(qkv, SHAPE, out, sums, most); \
-  } \
-  KERNEL(WARPS * 32, attention_backward_queries_##kind, (const T *qkv, const T *out, const T *dout, const float *sums, \
-                                                         float *deltas, T *dqkv, unsigned most, SHAPE_PARAMS)) { \
-    backward_queries(qkv, out, dout, SHAPE, sums, deltas, dqkv, most); \
-  } \
-  KERNEL(WARPS * 32, attention_backward_keys_##kind, (const T *qkv, const T *dout, const float *sums, const float *deltas, \
-                                                      T *dqkv, unsigned most, SHAPE_PARAMS)) { \
-    backward_keys(qkv, dout, SHAPE, sums, deltas, dqkv, most); \
-  } \
-  KERNEL(THREADS, attention_backward_bias_##kind, (const T *qkv, const T *dout, const float *sums, const float *deltas, \
-                                                      float *parts, size_t n_windows, SHAPE_PARAMS)) { \
-    backward_bias(qkv, dout, SHAPE, sums, deltas, parts, n_windows); \
-  }
-FOR_EACH_KIND(DEFINE)
-#undef DEFINE
+KERNEL(WARPS * 32, attention, (const float *qkv, float *out, float *sums, unsigned most, SHAPE_PARAMS)) {
+  forward(qkv, SHAPE, out, sums, most);
+}
+KERNEL(WARPS * 32, attention_backward_queries, (const float *qkv, const float *out, const float *dout, const float *sums,
+                                                     float *deltas, float *dqkv, unsigned most, SHAPE_PARAMS)) {
+  backward_queries(qkv, out, dout, SHAPE, sums, deltas, dqkv, most);
+}
+KERNEL(WARPS * 32, attention_backward_keys, (const float *qkv, const float *dout, const float *sums, const float *deltas,
+                                                  float *dqkv, unsigned most, SHAPE_PARAMS)) {
+  backward_keys(qkv, dout, SHAPE, sums, deltas, dqkv, most);
+}
+KERNEL(THREADS, attention_backward_bias, (const float *qkv, const float *dout, const float *sums, const float *deltas,
+                                              float *parts, size_t n_windows, SHAPE_PARAMS)) {
+  backward_bias(qkv, dout, SHAPE, sums, deltas, parts, n_windows);
+}

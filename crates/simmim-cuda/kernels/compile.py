@@ -20,6 +20,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CHIPS = ["sm_80", "sm_86", "sm_89", "sm_90a"]
 # So many let a multiprocessor hold three blocks of 256 threads, or more of smaller ones.
 MOST_REGISTERS = 80
+# Of kernels that hold sums of products in them: two blocks of 128 threads.
+MOST_WITH_SUMS = 255
 # Bytes of static shared memory of a block.
 MOST_SHARED = 12 << 10
 OPTIONS = ["--std=c++17", "--ptxas-options=-v", "--fmad=true"]
@@ -82,12 +84,13 @@ def check(chip, log, kernels):
         registers = int(re.search(r"Used (\d+) registers", report)[1])
         shared = int((re.search(r"(\d+) bytes smem", report) or [0, 0])[1])
         worst[name] = registers
-        if any(spills) or registers > MOST_REGISTERS or shared > MOST_SHARED:
+        most = MOST_WITH_SUMS if name.startswith("attention_mma") else MOST_REGISTERS
+        if any(spills) or registers > most or shared > MOST_SHARED:
             sys.exit(f"{chip}: {name} has {registers} registers, {shared} bytes of shared memory, spills {spills}")
     missing = set(kernels) - set(worst)
     if missing:
         sys.exit(f"{chip}: no code for {sorted(missing)}")
-    return max(worst.items(), key=lambda item: item[1])
+    return worst
 
 
 def main():
@@ -98,7 +101,8 @@ def main():
         code, log = compile_for(nvrtc, chip, texts)
         # The names are what the assembler met; the driver's fake knows them by the same macro.
         kernels = re.findall(r"Compiling entry function '(\w+)'", log)
-        name, registers = check(chip, log, kernels)
+        worst = check(chip, log, kernels)
+        name, registers = max(worst.items(), key=lambda item: item[1])
         packed = zlib.compress(code, 9)
         with open(f"{target}/{chip}.cubin.zlib", "wb") as file:
             file.write(packed)

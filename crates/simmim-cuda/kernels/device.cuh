@@ -5,6 +5,8 @@
 #ifdef __CUDACC__
 #define INFINITY __uint_as_float(0x7f800000u)
 #define KERNEL(threads, name, params) extern "C" __global__ void __launch_bounds__(threads) name params
+// One that keeps sums of products in registers, as many as it needs.
+#define KERNEL_WITH_SUMS(threads, name, params) extern "C" __global__ void __launch_bounds__(threads, 1) name params
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 struct bf16 { unsigned short bits; };
 __device__ __forceinline__ bf16 to_bf16(float x) {
@@ -16,6 +18,25 @@ __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
   unsigned y;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
   return y;
+}
+// Four matrices of 8 x 8 values from shared memory: lane l names row l % 8 of matrix l / 8, and gets of each matrix the values 2 (l % 4) and
+// the next of row l / 4. Source: NVIDIA's PTX manual, ldmatrix.
+__device__ __forceinline__ void load_matrices(unsigned (&r)[4], const bf16 *row) {
+  unsigned at = unsigned(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+// The same, transposed: values 2 (l % 4) and the next of column l / 4.
+__device__ __forceinline__ void load_matrices_transposed(unsigned (&r)[4], const bf16 *row) {
+  unsigned at = unsigned(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+// c += a b of 16 x 16 by 16 x 8 values, spread over a warp. Source: NVIDIA's PTX manual, mma.m16n8k16.
+__device__ __forceinline__ void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 #else
 #include "shim.h"

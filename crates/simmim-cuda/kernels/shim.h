@@ -369,6 +369,7 @@ template <auto K> Kernel kernel(unsigned threads) {
   extern "C" void name params;                                                                                     \
   static const bool name##_is_known = shim::add(#name, shim::kernel<&name>(threads)); \
   extern "C" void name params
+#define KERNEL_WITH_SUMS KERNEL
 #define DYNAMIC_SHARED(name) unsigned char *name = shim::block->arena.get()
 
 #define threadIdx (shim::block->now->tid)
@@ -405,6 +406,7 @@ inline int __ffs(unsigned x) { return x ? std::countr_zero(x) + 1 : 0; }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 using std::isnan;
+using std::min;
 
 struct bf16 { uint16_t bits; };
 inline bf16 to_bf16(float x) {
@@ -413,3 +415,36 @@ inline bf16 to_bf16(float x) {
   return {uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16)};
 }
 inline unsigned pack_bf16(float low, float high) { return to_bf16(low).bits | unsigned(to_bf16(high).bits) << 16; }
+
+// Four matrices of 8 x 8 values whose rows the lanes name, and what each lane gets of them as ldmatrix gives it.
+inline void load_matrices(unsigned (&r)[4], const bf16 *row, shim::Site at = shim::Site::current()) {
+  const bf16 *rows[32];
+  shim::exchange(~0u, row, at, [&](auto of) { for (unsigned i = 0; i < 32; i++) rows[i] = of(i); return 0; });
+  unsigned lane = shim::block->now->lane;
+  for (unsigned i = 0; i < 4; i++) {
+    const bf16 *own = rows[8 * i + lane / 4] + lane % 4 * 2;
+    r[i] = own[0].bits | unsigned(own[1].bits) << 16;
+  }
+}
+inline void load_matrices_transposed(unsigned (&r)[4], const bf16 *row, shim::Site at = shim::Site::current()) {
+  const bf16 *rows[32];
+  shim::exchange(~0u, row, at, [&](auto of) { for (unsigned i = 0; i < 32; i++) rows[i] = of(i); return 0; });
+  unsigned lane = shim::block->now->lane, first = lane % 4 * 2;
+  for (unsigned i = 0; i < 4; i++)
+    r[i] = rows[8 * i + first][lane / 4].bits | unsigned(rows[8 * i + first + 1][lane / 4].bits) << 16;
+}
+// c += a b of 16 x 16 by 16 x 8 values, spread over the lanes as mma.sync has them.
+inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, shim::Site at = shim::Site::current()) {
+  struct Registers { unsigned a[4], b[2]; } own = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  unsigned lane = shim::block->now->lane, group = lane / 4, rest = lane % 4;
+  shim::exchange(~0u, own, at, [&](auto of) {
+    auto half = [](unsigned pair, int high) { return std::bit_cast<float>(high ? pair & 0xffff0000u : pair << 16); };
+    for (unsigned quarter = 0; quarter < 4; quarter++) { // of k: four values that lie with one lane
+      Registers left = of(4 * group + quarter), right[2] = {of(4 * (2 * rest) + quarter), of(4 * (2 * rest + 1) + quarter)};
+      for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 2; k++)
+          for (int high = 0; high < 2; high++) c[i] += half(left.a[i / 2 + 2 * k], high) * half(right[i % 2].b[k], high);
+    }
+    return 0;
+  });
+}

@@ -42,10 +42,11 @@ macro_rules! sources {
 }
 
 /// All that a compilation sees, by name and in order.
-const SOURCES: [(&str, &str); 13] = sources!(
+const SOURCES: [(&str, &str); 14] = sources!(
     "activation.cu",
     "all.cu",
     "attention.cu",
+    "attention_mma.cu",
     "attentive_pool.cu",
     "classes.cu",
     "cosine.cu",

@@ -78,6 +78,8 @@ pub(crate) struct Products {
     driver: Arc<Driver>,
     handle: sys::cublasLtHandle_t,
     plans: Mutex<HashMap<Shape, Plan>>,
+    /// Of factors in f32.
+    compute: sys::cublasComputeType_t,
     // On one stream products follow each other, so that they can share it.
     workspace: Memory,
 }
@@ -112,13 +114,20 @@ fn data_type(element: Element) -> sys::cudaDataType {
 }
 
 impl Products {
-    pub(crate) fn new(driver: &Arc<Driver>, pool: &Arc<Pool>) -> Result<Self, Error> {
+    /// `tf32`: factors in f32 are rounded to TF32, which tensor cores multiply.
+    pub(crate) fn new(driver: &Arc<Driver>, pool: &Arc<Pool>, tf32: bool) -> Result<Self, Error> {
+        use sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32};
         is_there()?;
         driver.bind()?;
         Ok(Self {
             driver: Arc::clone(driver),
             handle: result::create_handle().asked("to start")?,
             plans: Mutex::default(),
+            compute: if tf32 {
+                CUBLAS_COMPUTE_32F_FAST_TF32
+            } else {
+                CUBLAS_COMPUTE_32F
+            },
             workspace: pool.take(WORKSPACE_BYTES)?,
         })
     }
@@ -177,7 +186,10 @@ impl Products {
     }
 
     fn plan(&self, shape: Shape) -> Result<Plan, Error> {
-        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        let compute = match shape.factors {
+            Element::F32 => self.compute,
+            _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
         let [a, b] = shape.transposed;
         let layout = |element, rows: usize, columns: usize| {
             result::create_matrix_layout(

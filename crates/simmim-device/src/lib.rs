@@ -60,5 +60,5 @@ pub use losses::{
     PixelLoss, SavedLogits,
 };
 pub use optimiser::{AdamWStep, AdamWTensors};
-pub use precision::Precision;
+pub use precision::{Precision, Rounding};
 pub use profiling::{OpCost, Peaks, ProfilingDevice};

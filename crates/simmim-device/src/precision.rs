@@ -12,6 +12,24 @@ pub enum Precision {
     Bf16,
 }
 
+/// How a device rounds the operands of matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rounding {
+    /// What they are kept as.
+    pub precision: Precision,
+    /// Whether a GPU may round operands in f32 to TF32, which has 10 bits of the fraction in place of 23. The cores do not.
+    pub tf32: bool,
+}
+
+impl From<Precision> for Rounding {
+    fn from(precision: Precision) -> Self {
+        Self {
+            precision,
+            tf32: false,
+        }
+    }
+}
+
 impl Precision {
     /// What the values within residual branches are kept as: as PyTorch's autocast has them.
     pub fn branch_element(self) -> Element {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use simmim_autograd::{Device, Precision};
+use simmim_autograd::{Device, Precision, Rounding};
 use simmim_config::RawConfig;
 
 use crate::error::Error;
@@ -23,5 +23,9 @@ pub(crate) fn device_in(
     config: &RawConfig,
     precision: Precision,
 ) -> Result<Arc<dyn Device>, Error> {
-    Ok(simmim_backend::open(config.train.device, precision)?)
+    let rounding = Rounding {
+        precision,
+        tf32: config.train.tf32,
+    };
+    Ok(simmim_backend::open(config.train.device, rounding)?)
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, OrRaise};
 use crate::found::Found;
 use crate::memory::{Memory, Place, Pool, Staging};
 use crate::products::Products;
-use simmim_device::{Buffer, Element, Precision};
+use simmim_device::{Buffer, Element, Precision, Rounding};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -21,16 +21,17 @@ pub struct CudaDevice {
 }
 
 impl CudaDevice {
-    /// The GPU of this number, whose matrix products round their operands to `precision`. All else is f32.
+    /// The GPU of this number, whose matrix products round their operands so. All else is f32.
     ///
     /// # Errors
     /// Where a library, the device or something in it is missing or too old.
-    pub fn open(number: usize, precision: Precision) -> Result<Self, Error> {
+    pub fn open(number: usize, rounding: impl Into<Rounding>) -> Result<Self, Error> {
+        let Rounding { precision, tf32 } = rounding.into();
         let driver = Arc::new(Driver::open(number)?);
         let pool = Arc::new(Pool::new(Arc::clone(&driver)));
         Ok(Self {
             precision,
-            products: Products::new(&driver, &pool)?,
+            products: Products::new(&driver, &pool, tf32)?,
             staging: Staging::new(Arc::clone(&driver)),
             pool,
             driver,

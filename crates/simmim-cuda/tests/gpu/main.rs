@@ -12,3 +12,4 @@ mod contract;
 mod fake;
 mod missing;
 mod mistakes;
+mod twins;

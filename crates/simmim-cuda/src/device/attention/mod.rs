@@ -1,8 +1,10 @@
-//! Attention.
+//! Attention: on tensor cores for what branches keep in bf16, in plain f32 for all else.
+
+mod tensor_cores;
 
 use super::gpu::CudaDevice;
 use super::rows::rows_of;
-use super::storage::{bits, floats, floats_mut, name_of, numbers, optional, values, values_mut};
+use super::storage::{bits, floats, floats_mut, numbers, optional, values, values_mut};
 use crate::driver::{Grid, THREADS};
 use crate::error::Error;
 use simmim_device::{AttentionPattern, Buffer, Element, Heads, SavedAttention};
@@ -61,22 +63,23 @@ impl CudaDevice {
         pattern: AttentionPattern<'_>,
         out: &mut Buffer,
     ) -> Buffer {
-        if qkv.element() != out.element() {
+        let shape = Shape::new(pattern, qkv, out);
+        if let Some(width) = tensor_cores::width(pattern.dims, [qkv, out]) {
+            return self.attend_on_tensor_cores(&shape, width, qkv, out);
+        }
+        if [qkv, out].iter().any(|buffer| !is_wide(buffer)) {
             let mut wide = self.floats(out.len());
             let stats = self.attend(&self.widened(qkv), pattern, &mut wide);
             self.convert(&wide, out);
             return stats;
         }
-        let dims = pattern.dims;
-        let shape = Shape::new(pattern, qkv, out);
-        let mut sums = self.floats(shape.n_groups * dims.tokens);
+        let mut sums = self.floats(shape.n_sums());
         let tiles = Tiles {
             own: 2 * OWN,
             looked_at: 2,
             besides: 2 * OWN + WARPS * LANES,
         };
-        let (most, shared) = self.tiles(dims, &tiles);
-        let name = name_of("attention", [qkv]);
+        let (most, shared) = self.tiles(pattern.dims, &tiles);
         let mut arguments = vec![
             floats(qkv),
             floats_mut(out),
@@ -84,7 +87,7 @@ impl CudaDevice {
             most as u64,
         ];
         arguments.extend(shape.arguments);
-        self.launch(&name, shape.grid(shared), &arguments);
+        self.launch("attention", shape.grid(shared), &arguments);
         sums
     }
 
@@ -96,11 +99,21 @@ impl CudaDevice {
         dqkv: &mut Buffer,
     ) -> Option<Buffer> {
         let SavedAttention { qkv, out, stats } = saved;
-        let element = dqkv.element();
-        if [qkv, out, dout]
-            .iter()
-            .any(|buffer| buffer.element() != element)
-        {
+        assert!(
+            dqkv.len() == qkv.len() && dout.len() == out.len(),
+            "attention: gradients of another shape"
+        );
+        let shape = Shape::new(pattern, qkv, out);
+        let sums = stats.expect("the forward kept the sums of its rows");
+        assert_eq!(sums.len(), shape.n_sums(), "attention: statistics");
+        if let Some(width) = tensor_cores::width(pattern.dims, [qkv, out, dout, dqkv]) {
+            let wanted = tensor_cores::Wanted {
+                width,
+                bias_len: pattern.bias.map(Buffer::len),
+            };
+            return self.attend_backward_on_tensor_cores(&shape, wanted, saved, dout, dqkv);
+        }
+        if [qkv, out, dout, dqkv].iter().any(|buffer| !is_wide(buffer)) {
             let [qkv, out, dout] = [qkv, out, dout].map(|buffer| self.widened(buffer));
             let saved = SavedAttention {
                 qkv: &qkv,
@@ -112,33 +125,26 @@ impl CudaDevice {
             self.convert(&wide, dqkv);
             return dbias;
         }
-        assert!(
-            dqkv.len() == qkv.len() && dout.len() == out.len(),
-            "attention: gradients of another shape"
-        );
-        let shape = Shape::new(pattern, qkv, out);
-        let sums = stats.expect("the forward kept the sums of its rows");
-        assert_eq!(
-            sums.len(),
-            shape.n_groups * pattern.dims.tokens,
-            "attention: statistics"
-        );
         let mut deltas = self.floats(sums.len());
-        self.queries_backward(&shape, saved, dout, (&mut deltas, dqkv));
+        self.queries_backward(&shape, saved, dout, &mut deltas, dqkv);
         self.keys_backward(&shape, [qkv, dout, sums, &deltas], dqkv);
         pattern
             .bias
             .map(|bias| self.bias_backward(&shape, [qkv, dout, sums, &deltas], bias.len()))
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what is read, and both that are written"
+    )]
     fn queries_backward(
         &self,
         shape: &Shape,
         saved: SavedAttention<'_>,
         dout: &Buffer,
-        to: (&mut Buffer, &mut Buffer),
+        deltas: &mut Buffer,
+        dqkv: &mut Buffer,
     ) {
-        let (deltas, dqkv) = to;
         let tiles = Tiles {
             own: 3 * OWN,
             looked_at: 2,
@@ -148,9 +154,8 @@ impl CudaDevice {
         let sums = optional(saved.stats);
         let read = [floats(saved.qkv), floats(saved.out), floats(dout), sums];
         let written = [values_mut(deltas), floats_mut(dqkv), most as u64];
-        let name = name_of("attention_backward_queries", [dqkv]);
         let arguments = [&read[..], &written, &shape.arguments].concat();
-        self.launch(&name, shape.grid(shared), &arguments);
+        self.launch("attention_backward_queries", shape.grid(shared), &arguments);
     }
 
     fn keys_backward(&self, shape: &Shape, read: [&Buffer; 4], dqkv: &mut Buffer) {
@@ -160,10 +165,9 @@ impl CudaDevice {
             besides: 2 * WARPS * LANES,
         };
         let (most, shared) = self.tiles(shape.dims, &tiles);
-        let name = name_of("attention_backward_keys", [dqkv]);
         let written = [floats_mut(dqkv), most as u64];
         let arguments = [&read.map(floats)[..], &written, &shape.arguments].concat();
-        self.launch(&name, shape.grid(shared), &arguments);
+        self.launch("attention_backward_keys", shape.grid(shared), &arguments);
     }
 
     fn bias_backward(&self, shape: &Shape, read: [&Buffer; 4], len: usize) -> Buffer {
@@ -183,14 +187,17 @@ impl CudaDevice {
             threads: THREADS,
             shared,
         };
-        let name = name_of("attention_backward_bias", [read[0]]);
         let written = [parts.address, n_windows as u64];
         let arguments = [&read.map(floats)[..], &written, &shape.arguments].concat();
-        self.launch(&name, grid, &arguments);
+        self.launch("attention_backward_bias", grid, &arguments);
         let mut dbias = self.buffer(len, Element::F32);
         self.add_parts(parts.address, values_mut(&mut dbias), n_parts, len);
         dbias
     }
+}
+
+fn is_wide(buffer: &Buffer) -> bool {
+    buffer.element() == Element::F32
 }
 
 /// What all kernels of attention are told of a pattern.
@@ -236,6 +243,11 @@ impl Shape {
                 bits(dims.scale),
             ],
         }
+    }
+
+    /// Rows of all groups, which have a sum each.
+    fn n_sums(&self) -> usize {
+        self.n_groups * self.dims.tokens
     }
 
     /// A block for each tile of rows of each group.
