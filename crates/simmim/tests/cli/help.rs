@@ -26,6 +26,7 @@ fn the_help_texts_are_those_of_the_file() {
         "knn",
         "ablate",
         "inspect",
+        "export",
         "mask",
         "pack",
         "recipes",

@@ -22,6 +22,7 @@ mod labels;
 mod lowshot;
 mod old_runs;
 mod pack;
+mod pages;
 mod passed_over;
 mod resume;
 mod sandbox;

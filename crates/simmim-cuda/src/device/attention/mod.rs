@@ -1,17 +1,17 @@
 //! Attention: on tensor cores for what branches keep in bf16, in plain f32 for all else.
 
+mod shape;
 mod tensor_cores;
 
+use self::shape::{Shape, WARPS};
 use super::gpu::CudaDevice;
-use super::rows::rows_of;
-use super::storage::{bits, floats, floats_mut, numbers, optional, values, values_mut};
+use super::storage::{floats, floats_mut, optional, values_mut};
 use crate::driver::{Grid, THREADS};
 use crate::error::Error;
 use simmim_device::{AttentionPattern, Buffer, Element, Heads, SavedAttention};
 
-/// `OWN` and `WARPS` of the kernels: rows of a block, and warps of it.
+/// `OWN` of the kernels: rows of a block.
 const OWN: usize = 16;
-const WARPS: usize = 4;
 /// `SIDE`: of a tile of the gradient of the bias.
 const SIDE: usize = 16;
 /// Parts of the windows that have a gradient of the bias of their own.
@@ -87,7 +87,7 @@ impl CudaDevice {
             most as u64,
         ];
         arguments.extend(shape.arguments);
-        self.launch("attention", shape.grid(shared), &arguments);
+        self.launch("attention", grid(&shape, shared), &arguments);
         sums
     }
 
@@ -155,7 +155,11 @@ impl CudaDevice {
         let read = [floats(saved.qkv), floats(saved.out), floats(dout), sums];
         let written = [values_mut(deltas), floats_mut(dqkv), most as u64];
         let arguments = [&read[..], &written, &shape.arguments].concat();
-        self.launch("attention_backward_queries", shape.grid(shared), &arguments);
+        self.launch(
+            "attention_backward_queries",
+            grid(shape, shared),
+            &arguments,
+        );
     }
 
     fn keys_backward(&self, shape: &Shape, read: [&Buffer; 4], dqkv: &mut Buffer) {
@@ -167,7 +171,7 @@ impl CudaDevice {
         let (most, shared) = self.tiles(shape.dims, &tiles);
         let written = [floats_mut(dqkv), most as u64];
         let arguments = [&read.map(floats)[..], &written, &shape.arguments].concat();
-        self.launch("attention_backward_keys", shape.grid(shared), &arguments);
+        self.launch("attention_backward_keys", grid(shape, shared), &arguments);
     }
 
     fn bias_backward(&self, shape: &Shape, read: [&Buffer; 4], len: usize) -> Buffer {
@@ -196,67 +200,16 @@ impl CudaDevice {
     }
 }
 
+/// A block for each tile of rows of each group.
+fn grid(shape: &Shape, shared: usize) -> Grid {
+    Grid {
+        blocks: shape.n_groups * shape.dims.tokens.div_ceil(OWN),
+        blocks_y: 1,
+        threads: WARPS * LANES,
+        shared,
+    }
+}
+
 fn is_wide(buffer: &Buffer) -> bool {
     buffer.element() == Element::F32
-}
-
-/// What all kernels of attention are told of a pattern.
-struct Shape {
-    dims: Heads,
-    /// Heads of windows of images.
-    n_groups: usize,
-    arguments: [u64; 8],
-}
-
-impl Shape {
-    fn new(pattern: AttentionPattern<'_>, qkv: &Buffer, out: &Buffer) -> Self {
-        let dims = pattern.dims;
-        let places = pattern
-            .windows
-            .map_or(dims.tokens, |windows| windows.order.len());
-        let n_windows = places / dims.tokens;
-        assert_eq!(n_windows * dims.tokens, places, "attention: whole windows");
-        let images = rows_of(out, places * dims.width());
-        assert_eq!(qkv.len(), 3 * out.len(), "attention: lengths differ");
-        let bias_len = dims.heads * dims.logits_len();
-        assert!(
-            pattern.bias.is_none_or(|bias| bias.len() == bias_len),
-            "attention: a bias of another shape"
-        );
-        let regions = pattern.windows.map(|windows| windows.regions);
-        let regions = regions.filter(|regions| regions.len() > 0);
-        assert!(
-            regions.is_none_or(|regions| regions.len() == places),
-            "attention: regions of another length"
-        );
-        Self {
-            dims,
-            n_groups: images * n_windows * dims.heads,
-            arguments: [
-                pattern.windows.map_or(0, |windows| numbers(windows.order)),
-                regions.map_or(0, numbers),
-                pattern.bias.map_or(0, values),
-                n_windows as u64,
-                dims.heads as u64,
-                dims.tokens as u64,
-                dims.head_dim as u64,
-                bits(dims.scale),
-            ],
-        }
-    }
-
-    /// Rows of all groups, which have a sum each.
-    fn n_sums(&self) -> usize {
-        self.n_groups * self.dims.tokens
-    }
-
-    /// A block for each tile of rows of each group.
-    fn grid(&self, shared: usize) -> Grid {
-        Grid {
-            blocks: self.n_groups * self.dims.tokens.div_ceil(OWN),
-            blocks_y: 1,
-            threads: WARPS * LANES,
-            shared,
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Attention in bf16, whose products run on tensor cores.
 
-use super::{Shape, WARPS};
+use super::shape::{Shape, WARPS};
 use crate::device::gpu::CudaDevice;
 use crate::device::storage::{floats, floats_mut, optional, values, values_mut};
 use crate::driver::Grid;
