@@ -94,6 +94,11 @@ impl RawConfig {
         sections.find(|found| found.name() == section)?.get(name)
     }
 
+    /// Whether a section of that name counts: a pre-training has masks and an objective, a fine-tuning has labels.
+    pub fn has_section(&self, name: &str) -> bool {
+        self.sections().iter().any(|section| section.name() == name)
+    }
+
     /// What this configuration puts an encoder to use with.
     ///
     /// # Panics

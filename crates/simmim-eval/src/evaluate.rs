@@ -25,6 +25,17 @@ impl Evaluation {
     }
 }
 
+/// What a classifier says of the images of a batch.
+#[derive(Debug)]
+pub(crate) struct Judged<'a> {
+    /// `[B, K]`.
+    pub(crate) probabilities: &'a [f32],
+    /// The labels of each image.
+    pub(crate) labels: &'a [Vec<usize>],
+    /// Which image each is.
+    pub(crate) entries: &'a [usize],
+}
+
 /// Measures a classifier on every image of a test set once. Those that cannot be read do not count:
 /// [`TestSet::unreadable`] lists them. `seen` is told after each batch how many images are done.
 ///
@@ -36,6 +47,20 @@ pub fn evaluate(
     test: &TestSet,
     batch_size: usize,
     seen: &mut dyn FnMut(usize),
+) -> Result<Evaluation, Error> {
+    let mut n_seen = 0;
+    evaluate_seen(model, test, batch_size, &mut |judged| {
+        n_seen += judged.entries.len();
+        seen(n_seen);
+    })
+}
+
+/// As [`evaluate`]; `seen` is shown what the classifier says of each batch.
+pub(crate) fn evaluate_seen(
+    model: &FineTuned,
+    test: &TestSet,
+    batch_size: usize,
+    seen: &mut dyn FnMut(&Judged<'_>),
 ) -> Result<Evaluation, Error> {
     let classes = model.network().classes();
     let mut scores = if classes.multi_label {
@@ -60,7 +85,11 @@ pub fn evaluate(
             }
         }
         .map_err(simmim_train::Error::from)?;
-        seen(scores.n_images());
+        seen(&Judged {
+            probabilities: &probabilities,
+            labels: &labels,
+            entries: &batch.entry_idx,
+        });
     }
     // A score of no image would be a division by zero.
     test.require_measured(scores.n_images())?;

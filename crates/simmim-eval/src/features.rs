@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use simmim_autograd::{Device, Parameters, Precision, Tape, Tensor, Var};
 use simmim_config::RawConfig;
-use simmim_data::{Batch, BatchPlan, DataSet, LabelledSet, Loader, Pass, Reporter, Split};
+use simmim_data::{Batch, BatchPlan, DataSet, LabelledSet, Loader, Pass, Reporter, Split, Views};
 use simmim_model::Encoder;
 use simmim_train::{checkpoint, source};
 use simmim_weights::Options;
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fine_tuned::FineTuned;
 use crate::foreign::Foreign;
 use crate::knn::Labelled;
+use crate::opened::Opened;
 use crate::trained::Trained;
 
 /// How the tokens of an image become one vector.
@@ -155,20 +156,12 @@ impl Extractor {
 
     /// The file that the weights are from.
     pub fn file(&self) -> &Path {
-        match &self.source {
-            Source::Pretrained(trained) => trained.file(),
-            Source::FineTuned(tuned) => tuned.file(),
-            Source::Foreign(foreign) => &foreign.opened().file,
-        }
+        &self.opened().file
     }
 
     /// That file and, where another program wrote it, what it holds.
     pub fn shown(&self) -> String {
-        match &self.source {
-            Source::Pretrained(trained) => trained.opened().shown(),
-            Source::FineTuned(tuned) => tuned.opened().shown(),
-            Source::Foreign(foreign) => foreign.opened().shown(),
-        }
+        self.opened().shown()
     }
 
     /// The configuration that it was trained by.
@@ -279,17 +272,7 @@ impl Extractor {
         images: &LabelledImages<'_>,
         chosen: Vec<usize>,
     ) -> Result<Loader, Error> {
-        let (views, opened) = match &self.source {
-            Source::FineTuned(tuned) => (tuned.views()?, tuned.opened()),
-            Source::Pretrained(trained) => {
-                let opened = trained.opened();
-                (opened.views(trained.transform()?), opened)
-            }
-            Source::Foreign(foreign) => {
-                let opened = foreign.opened();
-                (opened.views(foreign.transform()?), opened)
-            }
-        };
+        let (views, opened) = (self.views()?, self.opened());
         let (split, settings) = (Split::to_look_at(chosen), opened.batches(images.batch_size));
         let reporter = Arc::clone(images.reporter);
         let batches = BatchPlan::labelled(images.set, views, split, settings, reporter)?;
@@ -427,19 +410,51 @@ impl Extractor {
         reporter: &Arc<Reporter>,
         batch_size: usize,
     ) -> Result<Loader, Error> {
+        self.opened()
+            .all_images(self.views()?, data, reporter, batch_size)
+    }
+
+    /// Images as the encoder is to see them.
+    pub(crate) fn views(&self) -> Result<Views, Error> {
         match &self.source {
-            Source::FineTuned(tuned) => tuned.all_images(data, reporter, batch_size),
-            Source::Pretrained(trained) => {
-                let opened = trained.opened();
-                let views = opened.views(trained.transform()?);
-                opened.all_images(views, data, reporter, batch_size)
-            }
-            Source::Foreign(foreign) => {
-                let opened = foreign.opened();
-                let views = opened.views(foreign.transform()?);
-                opened.all_images(views, data, reporter, batch_size)
-            }
+            Source::FineTuned(tuned) => tuned.views(),
+            Source::Pretrained(trained) => trained.views(),
+            Source::Foreign(foreign) => Ok(foreign.opened().views(foreign.transform()?)),
         }
+    }
+
+    fn opened(&self) -> &Opened {
+        match &self.source {
+            Source::Pretrained(trained) => trained.opened(),
+            Source::FineTuned(tuned) => tuned.opened(),
+            Source::Foreign(foreign) => foreign.opened(),
+        }
+    }
+
+    /// Names and sizes of the images that it was trained on, in one number; none of weights of another program.
+    pub(crate) fn data_fingerprint(&self) -> Option<u64> {
+        let opened = self.opened();
+        let is_own = opened.held.is_none();
+        is_own.then_some(opened.origin.progress.data_fingerprint)
+    }
+
+    /// Rows and columns of the features of an image.
+    pub(crate) fn grid_of_features(&self) -> [usize; 2] {
+        let encoder = self.encoder();
+        let per_feature = encoder.stride() / encoder.patch_px();
+        encoder.grid().map(|patches| patches / per_feature)
+    }
+
+    /// About how many multiplications an image takes. In a Swin transformer tokens become fewer from stage to stage, and parameters more.
+    pub(crate) fn cost_of_an_image(&self) -> f64 {
+        let n_parameters: usize = self
+            .parameters()
+            .iter()
+            .map(|(_, spec, _)| spec.len())
+            .sum();
+        let tokens = |[rows, columns]: [usize; 2]| (rows * columns) as f64;
+        let encoder = self.encoder();
+        n_parameters as f64 * (tokens(encoder.grid()) * tokens(self.grid_of_features())).sqrt()
     }
 }
 

@@ -80,8 +80,25 @@ pub fn knn(train: &Labelled, queries: &Labelled, ks: &[usize], votes: Votes) -> 
     ks.iter().enumerate().map(score).collect()
 }
 
+/// The `n` rows that are nearest to each query, the nearest first, with their cosines.
+///
+/// # Shapes
+/// `rows` `[m, D]`, `queries` `[q, D]`, D = `width`; the result `[q][n]`, fewer where there are fewer rows.
+pub(crate) fn nearest(rows: &[f32], queries: &[f32], width: usize, n: usize) -> Vec<Near> {
+    let train = Labelled {
+        features: rows.to_vec(),
+        labels: vec![0; rows.len() / width],
+    };
+    // Nobody votes here.
+    let votes = Votes {
+        n_classes: 1,
+        temperature: 1.0,
+    };
+    Neighbours::new(train, votes).nearest(queries.to_vec(), &[n])
+}
+
 /// Rows with their cosines, the nearest first.
-type Near = Vec<(f32, usize)>;
+pub(crate) type Near = Vec<(f32, usize)>;
 
 fn first(near: &[(f32, usize)], k: usize) -> &[(f32, usize)] {
     &near[..k.min(near.len())]

@@ -9,6 +9,7 @@
 //! * [`baselines`](mod@baselines): what pixels alone come to, beside which all of these are to be seen.
 //! * [`TestSet`]: images with labels to measure a classifier on. [`report`]: its scores as text, CSV and a picture.
 //! * [`evaluate()`], [`accuracy`]: how good a classifier is on them. [`predict()`]: what it says of images without labels.
+//! * [`gather`]: all that a report shows of a run, found out. [`draw_features()`]: what an encoder sees in patches.
 //! * [`draw_masks()`]: masks on an image, before any training.
 //! * [`held_out_loss`]: how well a network fills in the images that a plan holds out.
 //!
@@ -29,6 +30,7 @@
 
 pub mod baselines;
 mod beside;
+mod draw_features;
 mod draw_masks;
 pub mod embed;
 mod error;
@@ -36,9 +38,13 @@ mod evaluate;
 pub mod features;
 mod fine_tuned;
 mod foreign;
+pub mod gather;
 mod held_out;
 pub mod knn;
+mod one_image;
 mod opened;
+mod patches;
+mod pca;
 mod predict;
 pub mod probe;
 pub mod report;
@@ -46,6 +52,7 @@ mod test_set;
 mod trained;
 
 pub use beside::baselines_of_training;
+pub use draw_features::draw_features;
 pub use draw_masks::draw_masks;
 pub use error::Error;
 pub use evaluate::{Accuracy, Evaluation, accuracy, evaluate};

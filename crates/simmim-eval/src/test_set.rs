@@ -6,7 +6,7 @@ use simmim_config::RawConfig;
 use simmim_config::near::near_or_all;
 use simmim_data::{
     BadImage, Batch, BatchPlan, DataSet, HeldOut, LabelSettings, LabelledSet, Loader, Pass, Remark,
-    Reporter, is_same_name,
+    Reporter, Split, is_same_name,
 };
 use simmim_train::finetune::open_labelled;
 
@@ -33,6 +33,8 @@ pub struct TestSet {
     set: LabelledSet,
     measured: Measured,
     reporter: Arc<Reporter>,
+    /// Those of the held-out images that are measured on.
+    held_out: Vec<usize>,
     /// The model's number of each of the set's classes.
     classes: Vec<usize>,
 }
@@ -100,6 +102,7 @@ impl TestSet {
             .collect::<Result<_, _>>()?;
         let reporter = Arc::new(Reporter::new(config.bad_limit(set.data().len())));
         Ok(Self {
+            held_out: set.split().held_out().to_vec(),
             set,
             measured,
             reporter,
@@ -126,10 +129,19 @@ impl TestSet {
     pub fn len(&self) -> usize {
         match self.measured {
             Measured::All | Measured::AllSinceChanged => self.set.data().len(),
-            Measured::HeldOutBySource | Measured::HeldOutInTraining => {
-                self.set.split().held_out().len()
-            }
+            Measured::HeldOutBySource | Measured::HeldOutInTraining => self.held_out.len(),
         }
+    }
+
+    /// The same with so many of the held-out images at most, evenly spread.
+    pub(crate) fn thinned(mut self, most: usize) -> Self {
+        let n = self.held_out.len();
+        if n > most {
+            // The middle of each of as many equal parts.
+            let place = |idx: usize| self.held_out[(2 * idx + 1) * n / (2 * most)];
+            self.held_out = (0..most).map(place).collect();
+        }
+        self
     }
 
     /// Whether there is no image to measure on.
@@ -165,13 +177,14 @@ impl TestSet {
     /// [`Error::Data`] where there is nothing to read.
     pub fn batches(&self, model: &FineTuned, batch_size: usize) -> Result<Loader, Error> {
         let (views, settings) = (model.views()?, model.batches(batch_size));
-        let split = self.set.split().clone();
+        let (pass, split) = match self.measured {
+            Measured::All | Measured::AllSinceChanged => (Pass::All, self.set.split().clone()),
+            Measured::HeldOutBySource | Measured::HeldOutInTraining => {
+                (Pass::HeldOut, Split::to_look_at(self.held_out.clone()))
+            }
+        };
         let reporter = Arc::clone(&self.reporter);
         let batches = BatchPlan::labelled(&self.set, views, split, settings, reporter)?;
-        let pass = match self.measured {
-            Measured::All | Measured::AllSinceChanged => Pass::All,
-            Measured::HeldOutBySource | Measured::HeldOutInTraining => Pass::HeldOut,
-        };
         let n_workers = model.plan().config().n_workers();
         Ok(Loader::start(Arc::new(batches), pass, n_workers)?)
     }
@@ -211,9 +224,7 @@ impl TestSet {
             set: &self.set,
             images: match self.measured {
                 Measured::All | Measured::AllSinceChanged => &all,
-                Measured::HeldOutBySource | Measured::HeldOutInTraining => {
-                    self.set.split().held_out()
-                }
+                Measured::HeldOutBySource | Measured::HeldOutInTraining => &self.held_out,
             },
             labels: &|image| self.labels_of_image(image),
         };

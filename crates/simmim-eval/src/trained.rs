@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use simmim_autograd::Precision;
 use simmim_config::codebook::Codebook;
 use simmim_config::{Plan, RawConfig};
-use simmim_data::{Batch, MaskPlan, Scratch, Transform, decode, read_image_file};
+use simmim_data::{Batch, MaskPlan, Transform, Views};
 use simmim_picture::{Picture, reconstructions};
 use simmim_random::{Purpose, Stream};
 use simmim_train::checkpoint::Origin;
@@ -14,6 +14,7 @@ use simmim_train::source;
 use simmim_weights::Options;
 
 use crate::error::Error;
+use crate::one_image::sample_of;
 use crate::opened::Opened;
 
 /// A trained model with what it was trained by.
@@ -132,7 +133,8 @@ impl Trained {
         masks: &MaskPlan,
         seed: u64,
     ) -> Result<Picture, Error> {
-        let transform = self.transform()?;
+        let views = self.views()?;
+        let transform = &views.transform;
         let mut batch = Batch {
             image_shape: [
                 transform.channels(),
@@ -144,7 +146,7 @@ impl Trained {
         };
         let stream = Stream::new(seed, Purpose::Mask);
         for (idx, path) in images.iter().enumerate() {
-            batch.images.extend(self.sample(path, &transform)?);
+            batch.images.extend(sample_of(path, &views)?);
             batch
                 .hidden
                 .extend(masks.draw(stream.at(0, idx as u64)).hidden());
@@ -165,21 +167,13 @@ impl Trained {
         Ok(self.plan.transform(self.opened.normalisation()?)?)
     }
 
+    /// Images as it is to see them, without masks.
+    pub(crate) fn views(&self) -> Result<Views, Error> {
+        Ok(self.opened.views(self.transform()?))
+    }
+
     /// The checkpoint that it was read from.
     pub(crate) fn opened(&self) -> &Opened {
         &self.opened
-    }
-
-    fn sample(&self, path: &Path, transform: &Transform) -> Result<Vec<f32>, Error> {
-        let unusable = |source| Error::Image {
-            path: path.to_owned(),
-            source,
-        };
-        let bytes = read_image_file(path).map_err(unusable)?;
-        let image =
-            decode(&bytes, transform.channels(), &self.plan.decode_settings()).map_err(unusable)?;
-        let mut sample = vec![0.0; transform.sample_len()];
-        transform.centre(&image, &mut Scratch::new(), &mut sample);
-        Ok(sample)
     }
 }

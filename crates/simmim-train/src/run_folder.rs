@@ -10,6 +10,7 @@
 //!   codebook.safetensors   what classes stand for, where a target has codewords
 //!   checkpoints/       last.safetensors, best.safetensors, step-000000200.safetensors, ...
 //!   reconstructions/   step-000000200.png, ...
+//!   report.html        what came of it, on one page
 //!   run.lock           held by the process that writes
 //! ```
 
@@ -35,6 +36,7 @@ const CODEBOOK: &str = "codebook.safetensors";
 const EVENTS: &str = "events";
 const CHECKPOINTS: &str = "checkpoints";
 const RECONSTRUCTIONS: &str = "reconstructions";
+const REPORT: &str = "report.html";
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 const STEP_PREFIX: &str = "step-";
@@ -137,7 +139,7 @@ impl RunFolder {
 
     /// The log of notes, validations and checkpoints, as text.
     pub fn log(&self) -> PathBuf {
-        self.path.join(LOG)
+        log_of(&self.path)
     }
 
     /// The folder of TensorBoard's event files.
@@ -193,7 +195,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::File`] where the folder cannot be listed.
     pub fn list_reconstructions(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
-        list_steps(&self.reconstructions(), "png")
+        reconstructions_of(&self.path)
     }
 
     /// Removes all but the newest `keep` checkpoints; 0 keeps all.
@@ -288,6 +290,7 @@ impl RunFolder {
             self.best(),
             self.metrics(),
             self.log(),
+            report_of(&self.path),
             self.codebook(),
             self.asked(),
             self.config(),
@@ -318,6 +321,24 @@ pub fn last_of(folder: &Path) -> PathBuf {
 /// The configuration that the run in a folder was asked to have, before anything of it was fitted to the images.
 pub fn asked_of(folder: &Path) -> PathBuf {
     folder.join(ASKED)
+}
+
+/// The log of the run in a folder, as text.
+pub fn log_of(folder: &Path) -> PathBuf {
+    folder.join(LOG)
+}
+
+/// The page of the run in a folder.
+pub fn report_of(folder: &Path) -> PathBuf {
+    folder.join(REPORT)
+}
+
+/// The pictures of reconstructions of the run in a folder with their steps, oldest first.
+///
+/// # Errors
+/// [`Error::File`] where the folder cannot be listed.
+pub fn reconstructions_of(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    list_steps(&folder.join(RECONSTRUCTIONS), "png")
 }
 
 /// Whether the run in a folder has written a checkpoint.

@@ -2,7 +2,7 @@
 //!
 //! This crate is the command line `simmim` and, as a library, one door to the crates that do the work:
 //! [`data`], [`random`], [`model`], [`autograd`], [`device`], [`backend`], [`checkpoint`], [`config`], [`train`], [`eval`],
-//! [`sweep`], [`picture`]. It adds nothing of its own.
+//! [`sweep`], [`picture`], [`report`]. It adds nothing of its own.
 //!
 //! # A guided tour, in the order of the paper
 //!
@@ -128,6 +128,7 @@ pub use simmim_model as model;
 pub use simmim_pack as pack;
 pub use simmim_picture as picture;
 pub use simmim_random as random;
+pub use simmim_report as report;
 pub use simmim_sweep as sweep;
 pub use simmim_train as train;
 

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 17] = [
+const CRATES: [&str; 18] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -25,6 +25,7 @@ const CRATES: [&str; 17] = [
     "simmim-picture",
     "simmim-pth",
     "simmim-random",
+    "simmim-report",
     "simmim-sweep",
     "simmim-train",
     "simmim-weights",

@@ -6,9 +6,9 @@ mod notes;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use simmim_collective::agree;
+use simmim_collective::{Collective, agree};
 use simmim_config::{ClassList, FineTunePlan, RawConfig};
-use simmim_data::{BatchPlan, LabelledSet, Reporter, Views};
+use simmim_data::{BatchPlan, LabelledSet, Reporter, Split, Views};
 use simmim_weights::{Heads, ToFill};
 
 use crate::error::Error;
@@ -55,6 +55,47 @@ pub fn open_labelled(config: &RawConfig) -> Result<LabelledSet, Error> {
     Ok(LabelledSet::open_for_training(path, &settings)?)
 }
 
+/// Some of the images of a labelled set.
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    /// The set.
+    pub set: &'a LabelledSet,
+    /// Which of them are trained on, and which are held out.
+    pub split: Split,
+    /// Collects those that cannot be read.
+    pub reporter: Arc<Reporter>,
+}
+
+/// The images of a plan whose normalisation is in numbers, as they are trained on: cropped, distorted, mixed.
+///
+/// # Errors
+/// [`Error::Data`] where they are too few for one step.
+///
+/// # Panics
+/// When the plan has neither numbers nor a name for the mean and the deviation.
+pub fn labelled_images(
+    plan: &FineTunePlan,
+    chosen: Chosen<'_>,
+    collective: &dyn Collective,
+) -> Result<Images, Error> {
+    let Chosen {
+        set,
+        split,
+        reporter,
+    } = chosen;
+    let config = plan.config();
+    let normalisation = config.normalisation()?.expect("resolved to numbers");
+    let views = Views {
+        transform: plan.transform(normalisation)?,
+        masks: None,
+        decoding: config.decode_settings(),
+    };
+    let batches = divide(config, collective);
+    let batches = BatchPlan::labelled(set, views, split, batches, reporter)?;
+    let batches = batches.with_mixing(plan.mixing())?;
+    Images::new(batches, config, set.fingerprint())
+}
+
 /// What each rank finds out for itself. A run that goes on has its own weights; the file that it began from may be gone.
 fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let from = job.config.of_fine_tuning().from.clone();
@@ -88,16 +129,12 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
     let config = fit_to_images(job.config.clone(), &found, &mut notes)?;
     let plan = FineTunePlan::new(config, classes)?;
     let config = plan.config();
-    let normalisation = config.normalisation()?.expect("resolved to numbers");
-    let views = Views {
-        transform: plan.transform(normalisation)?,
-        masks: None,
-        decoding: config.decode_settings(),
+    let chosen = Chosen {
+        set: &set,
+        split,
+        reporter,
     };
-    let batches = divide(config, &*job.collective);
-    let batches = BatchPlan::labelled(&set, views, split, batches, reporter)?;
-    let batches = batches.with_mixing(plan.mixing())?;
-    let images = Images::new(batches, config, set.fingerprint())?;
+    let images = labelled_images(&plan, chosen, &*job.collective)?;
     notes.extend(notes::of_settings(config));
     let learner = begin(&plan, &counts, goes_on, source.as_ref(), &mut notes)?;
     let n_parameters = learner

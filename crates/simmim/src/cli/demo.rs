@@ -12,7 +12,7 @@ use simmim_train::run_folder::RunFolder;
 use simmim_train::{Job, Mode};
 
 use super::progress::Progress;
-use super::{Talk, failure, json, output, photos, pretrain};
+use super::{Talk, failure, json, output, photos, pretrain, report};
 
 /// The family of the demo's model.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -95,11 +95,13 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
         images.display()
     ));
     let outcome = pretrain::execute(&job, &mut progress)?;
-    for line in pretrain::summary(&outcome, progress.n_bad()) {
+    let page = report::write_beside(&outcome, job.config.train.threads, talk);
+    let lines = pretrain::summary(&outcome, progress.n_bad());
+    for line in lines.into_iter().chain(page.as_deref().map(report::line)) {
         progress.voice().say(&line);
     }
     if talk == Talk::Json {
-        output::data(json::done(&outcome, progress.n_bad()))?;
+        output::data(json::done(&outcome, page.as_deref(), progress.n_bad()))?;
     } else if let Some(picture) = &outcome.picture {
         output::path(picture)?;
     }

@@ -1,5 +1,7 @@
 //! What happens in a run as JSON, one line an event.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use simmim_train::{Event, Outcome};
 
@@ -37,8 +39,8 @@ pub(crate) fn event(event: &Event<'_>) -> Option<Value> {
     })
 }
 
-/// The last line of a run.
-pub(crate) fn done(outcome: &Outcome, n_bad: usize) -> Value {
+/// The last line of a run; `report` is the page that was written.
+pub(crate) fn done(outcome: &Outcome, report: Option<&Path>, n_bad: usize) -> Value {
     json!({
         "event": "done",
         "run": outcome.out,
@@ -50,6 +52,7 @@ pub(crate) fn done(outcome: &Outcome, n_bad: usize) -> Value {
         "best_val_accuracy": outcome.best_val_accuracy,
         "stopped_early": outcome.stopped_early,
         "picture": outcome.picture,
+        "report": report,
         "bad_images": n_bad,
     })
 }

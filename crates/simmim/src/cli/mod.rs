@@ -7,6 +7,7 @@ mod demo;
 mod embed;
 mod evaluate;
 mod export;
+mod features;
 mod finetune;
 mod inspect;
 mod knn;
@@ -17,6 +18,7 @@ mod predict;
 mod pretrain;
 mod recipes;
 mod reconstruct;
+mod report;
 
 mod arguments;
 mod beside;
@@ -64,12 +66,14 @@ enum Command {
     Demo(demo::DemoArgs),
     Pretrain(pretrain::PretrainArgs),
     Reconstruct(reconstruct::ReconstructArgs),
+    Report(report::ReportArgs),
     #[command(name = "finetune")]
     FineTune(finetune::FineTuneArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
     #[command(name = "lowshot")]
     LowShot(lowshot::LowShotArgs),
+    Features(features::FeaturesArgs),
     Embed(embed::EmbedArgs),
     Probe(probe::ProbeArgs),
     #[command(name = "knn")]
@@ -181,6 +185,8 @@ fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
         Command::LowShot(args) => lowshot::run(args, talk),
         Command::Predict(args) => predict::run(args, talk),
         Command::Reconstruct(args) => reconstruct::run(args, talk),
+        Command::Report(args) => report::run(args, talk),
+        Command::Features(args) => features::run(args, talk),
         Command::Ablate(args) => ablate::run(args, talk),
         Command::Inspect(args) => inspect::run(args, talk),
         Command::Export(args) => export::run(args, talk),

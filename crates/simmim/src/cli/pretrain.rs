@@ -12,6 +12,7 @@ use simmim_train::{Job, Mode, Outcome, pretrain};
 
 use super::failure::Usage;
 use super::progress::Progress;
+use super::report;
 use super::resume;
 use super::shortcuts::Shortcuts;
 use super::weights::WeightsArgs;
@@ -23,7 +24,7 @@ use super::{Talk, failure, interrupt, json, output, sources};
 /// labels. Without --recipe and --config the program looks at the images and the machine, chooses a configuration, and
 /// prints its choices with the reasons.
 ///
-/// Everything goes into the run folder: configuration, metrics, checkpoints, pictures of reconstructions. A run that
+/// Everything goes into the run folder: configuration, metrics, checkpoints, pictures of reconstructions, and at the end a page with all of it. A run that
 /// was stopped or killed at any moment continues with --resume exactly as if it had never stopped.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -107,7 +108,8 @@ pub(crate) fn run(args: &PretrainArgs, talk: Talk) -> anyhow::Result<()> {
         _ => new_job(args, &mut progress)?,
     };
     let outcome = execute(&job, &mut progress)?;
-    report(&outcome, &progress, talk)?;
+    let page = report::write_beside(&outcome, job.config.train.threads, talk);
+    tell_end(&outcome, page.as_deref(), &progress, talk)?;
     failure::require_finished(outcome.is_finished())
 }
 
@@ -147,12 +149,18 @@ pub(crate) fn execute(job: &Job, progress: &mut Progress) -> anyhow::Result<Outc
     Ok(outcome?)
 }
 
-fn report(outcome: &Outcome, progress: &Progress, talk: Talk) -> anyhow::Result<()> {
-    for line in summary(outcome, progress.n_bad()) {
+fn tell_end(
+    outcome: &Outcome,
+    page: Option<&Path>,
+    progress: &Progress,
+    talk: Talk,
+) -> anyhow::Result<()> {
+    let lines = summary(outcome, progress.n_bad());
+    for line in lines.into_iter().chain(page.map(report::line)) {
         progress.voice().say(&line);
     }
     if talk == Talk::Json {
-        output::data(json::done(outcome, progress.n_bad()))?;
+        output::data(json::done(outcome, page, progress.n_bad()))?;
     } else {
         output::path(&outcome.out)?;
     }

@@ -94,7 +94,7 @@ pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
 }
 
 /// The images that the arguments name.
-fn expand(arguments: &[PathBuf], talk: Talk) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn expand(arguments: &[PathBuf], talk: Talk) -> anyhow::Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for path in arguments {
         if path.is_dir() {

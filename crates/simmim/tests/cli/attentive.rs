@@ -12,7 +12,7 @@ use crate::resume::are_equal;
 use crate::sandbox::{Sandbox, tensors};
 
 /// A transformer of each family, so small that a step takes a few milliseconds.
-const FAMILIES: [(&str, &str); 3] = [
+pub(crate) const FAMILIES: [(&str, &str); 3] = [
     ("vit", ""),
     (
         "swin",

@@ -23,7 +23,7 @@ use super::progress::Progress;
 use super::shortcuts::Shortcuts;
 use super::sources::{self, data_path};
 use super::weights::WeightsArgs;
-use super::{Talk, failure, interrupt, json, output, resume, tell};
+use super::{Talk, failure, interrupt, json, output, report, resume, tell};
 
 pub(crate) use below::{Below, Recipe, of_fresh_weights, set_layers};
 
@@ -127,7 +127,12 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
     progress.finish();
     let outcome = outcome?;
     let beside = beside(&outcome, job.config.train.threads, talk);
-    report(&outcome, beside, &progress, talk)?;
+    let page = report::write_beside(&outcome, job.config.train.threads, talk);
+    let end = End {
+        beside,
+        page: page.as_deref(),
+    };
+    tell_end(&outcome, end, &progress, talk)?;
     failure::require_finished(outcome.is_finished())
 }
 
@@ -273,21 +278,29 @@ fn overrides(args: &FineTuneArgs, from: &str) -> anyhow::Result<Vec<Layer>> {
     Ok(layers)
 }
 
-fn report(
-    outcome: &Outcome,
+/// What is told at the end besides what became of the run.
+struct End<'a> {
     beside: Beside,
+    /// The page that was written.
+    page: Option<&'a Path>,
+}
+
+fn tell_end(
+    outcome: &Outcome,
+    end: End<'_>,
     progress: &Progress,
     talk: Talk,
 ) -> anyhow::Result<()> {
-    let Beside { baselines, warning } = beside;
+    let Beside { baselines, warning } = end.beside;
     if let Some(warning) = &warning {
         tell(talk, format!("warning: {warning}"));
     }
-    for line in summary(outcome, progress.n_bad()) {
+    let lines = summary(outcome, progress.n_bad());
+    for line in lines.into_iter().chain(end.page.map(report::line)) {
         progress.voice().say(&line);
     }
     if talk == Talk::Json {
-        let mut line = json::done(outcome, progress.n_bad());
+        let mut line = json::done(outcome, end.page, progress.n_bad());
         line["baselines"] = serde_json::json!(baselines);
         line["warning"] = serde_json::json!(warning);
         output::data(line)?;
