@@ -44,7 +44,10 @@ pub fn agree<T, E: From<Error> + StdError>(
         .enumerate()
         .find(|(_, said)| said.is_some())
     {
-        Some((rank, Some(reason))) => Err(Error::Failed { rank, reason }.into()),
+        Some((rank, Some(reason))) => {
+            let who = collective.member(rank);
+            Err(Error::Failed { who, reason }.into())
+        }
         _ => Ok(value),
     }
 }
@@ -84,21 +87,28 @@ fn words<E: StdError>(error: &E) -> String {
 mod tests {
     use super::*;
     use crate::alone::Alone;
+    use crate::member::Member;
     use crate::threads::ThreadRank;
+
+    fn member(rank: usize) -> Member {
+        Member { rank, host: None }
+    }
 
     #[test]
     fn an_error_of_one_rank_ends_all_with_its_words() {
+        let own = Error::Left { who: member(7) };
         let found = ThreadRank::run(3, |rank| {
             let own = if rank.rank() == 1 {
-                Err(Error::Left { rank: 7 })
+                Err(own.clone())
             } else {
                 Ok(rank.rank())
             };
             agree(rank, own)
         });
         let reason = "rank 7 of the training has ended".to_owned();
-        let told = Err(Error::Failed { rank: 1, reason });
-        assert_eq!(found, [told.clone(), Err(Error::Left { rank: 7 }), told]);
+        let who = member(1);
+        let told = Err(Error::Failed { who, reason });
+        assert_eq!(found, [told.clone(), Err(own), told]);
     }
 
     /// An error that says nothing.

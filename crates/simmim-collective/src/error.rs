@@ -1,32 +1,54 @@
 //! What can go wrong between ranks.
 
+use crate::member::Member;
+
 /// Why a rank cannot go on with the others.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Another rank has ended while this one waited for it.
-    #[error("rank {rank} of the training has ended")]
+    #[error("{who} of the training has ended")]
     Left {
-        /// Its number.
-        rank: usize,
+        /// Which.
+        who: Member,
     },
 
     /// Another rank has met an error and has told what.
-    #[error("rank {rank} of the training has failed: {reason}")]
+    #[error("{who} of the training has failed: {reason}")]
     Failed {
-        /// Its number.
-        rank: usize,
+        /// Which.
+        who: Member,
         /// What it said.
+        reason: String,
+    },
+
+    /// The other ranks did not answer for too long.
+    #[error("{own} has waited for {secs} s for {others}, and nothing has come")]
+    Silent {
+        /// The rank that has waited.
+        own: Member,
+        /// For how long.
+        secs: u64,
+        /// Those that it has waited for, in words.
+        others: String,
+    },
+
+    /// The library between the ranks cannot go on.
+    #[error("{own} has lost the other ranks: {reason}")]
+    Lost {
+        /// The rank that has noticed.
+        own: Member,
+        /// What the library says.
         reason: String,
     },
 
     /// Ranks that were not started alike.
     #[error(
-        "rank {rank} was started with {what} other than those of rank 0: {found}, where rank 0 has {expected}"
+        "{who} was started with {what} other than those of rank 0: {found}, where rank 0 has {expected}"
     )]
     Differs {
         /// The first rank that differs.
-        rank: usize,
+        who: Member,
         /// In what.
         what: String,
         /// What rank 0 has.
@@ -40,13 +62,24 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Left { rank } => Some(format!(
-                "the reason stands in the output of rank {rank}; go on from the last checkpoint with --resume"
+            Self::Left { who } => Some(format!(
+                "the reason stands in the output of rank {}; go on from the last checkpoint with --resume",
+                who.rank
             )),
-            Self::Failed { .. } => None,
-            Self::Differs { .. } => {
-                Some("start all ranks with the same program and the same arguments".to_owned())
+            Self::Silent { .. } => Some(
+                "look at these machines and at the network between them, and go on from the last checkpoint with --resume; if a \
+                 rank may work for that long without a word, raise `train.rank_timeout_secs`"
+                    .to_owned(),
+            ),
+            Self::Lost { .. } => {
+                Some("go on from the last checkpoint with --resume".to_owned())
             }
+            Self::Failed { .. } => None,
+            Self::Differs { .. } => Some(
+                "start all ranks with the same program and the same arguments, on processors of the same kind (SIMMIM_CPU lowers \
+                 the level of instructions)"
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! * [`Collective`]: the seam. A training of several processes (*ranks*) reaches the others through it alone.
+//! * [`Wire`]: as what the values of a sum travel. [`Member`]: what a rank is called in messages.
 //! * [`Alone`]: a training of one process, which has nobody to talk to.
 //! * [`agree`]: an error of one rank ends all of them. [`on_first`]: the same of what rank 0 alone does.
 //! * [`ThreadRank`]: ranks that are threads of one process, for tests and for programs that bring their own threads.
@@ -11,13 +12,13 @@
 //! parallel training needs neither; whoever wants to compute meanwhile calls from a thread of its own.
 //!
 //! ```
-//! use simmim_collective::{Collective, ThreadRank};
+//! use simmim_collective::{Collective, ThreadRank, Wire};
 //!
 //! let sums: Vec<f32> = std::thread::scope(|scope| {
 //!     let ranks = ThreadRank::ranks(3).into_iter();
 //!     let run = |rank: ThreadRank| {
 //!         let mut values = [rank.rank() as f32];
-//!         rank.all_reduce(&mut values).expect("all ranks take part");
+//!         rank.all_reduce(&mut values, Wire::F32).expect("all ranks take part");
 //!         values[0]
 //!     };
 //!     let threads: Vec<_> = ranks.map(|rank| scope.spawn(move || run(rank))).collect();
@@ -30,10 +31,14 @@ mod agree;
 mod alone;
 mod collective;
 mod error;
+mod member;
 mod threads;
+mod wire;
 
 pub use agree::{agree, on_first};
 pub use alone::Alone;
 pub use collective::Collective;
 pub use error::Error;
+pub use member::Member;
 pub use threads::ThreadRank;
+pub use wire::Wire;

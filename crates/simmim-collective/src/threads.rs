@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::collective::Collective;
 use crate::error::Error;
+use crate::member::Member;
+use crate::wire::Wire;
 
 /// A rank that is a thread of this process. When it is dropped, whoever waits for it gets [`Error::Left`].
 #[derive(Debug)]
@@ -125,7 +127,8 @@ impl Meeting {
         while state.n_meetings == n_meetings {
             // Asked only while somebody is missing: a meeting that has come together counts, whoever left since.
             if let Some(rank) = state.left {
-                return Err(Error::Left { rank });
+                let who = Member { rank, host: None };
+                return Err(Error::Left { who });
             }
             let waited = self.changed.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -143,8 +146,11 @@ impl Collective for ThreadRank {
         self.meeting.lock().brought.len()
     }
 
-    fn all_reduce(&self, values: &mut [f32]) -> Result<(), Error> {
-        self.sum(values)
+    fn all_reduce(&self, values: &mut [f32], wire: Wire) -> Result<(), Error> {
+        wire.round(values);
+        self.sum(values)?;
+        wire.round(values);
+        Ok(())
     }
 
     fn all_reduce_f64(&self, values: &mut [f64]) -> Result<(), Error> {
@@ -185,7 +191,7 @@ mod tests {
                 let mut bytes = vec![own as u8; own + 2];
                 for _ in 0..50 {
                     sums = [own as f32, 1.0];
-                    rank.all_reduce(&mut sums).unwrap();
+                    rank.all_reduce(&mut sums, Wire::F32).unwrap();
                 }
                 rank.all_reduce_f64(&mut counts).unwrap();
                 rank.barrier().unwrap();
@@ -214,7 +220,7 @@ mod tests {
                     std::thread::sleep(std::time::Duration::from_millis(20));
                 }
                 let mut sum = [values[rank.rank()]];
-                rank.all_reduce(&mut sum).unwrap();
+                rank.all_reduce(&mut sum, Wire::F32).unwrap();
                 sum[0]
             });
             assert_eq!(found, [0.0; 3]);
@@ -227,7 +233,11 @@ mod tests {
             2 => Ok(()),
             _ => rank.barrier(),
         });
-        let left = Err(Error::Left { rank: 2 });
+        let who = Member {
+            rank: 2,
+            host: None,
+        };
+        let left = Err(Error::Left { who });
         assert_eq!(found[2], Ok(()));
         // A rank that gives up has ended as well.
         assert!(found[..2].contains(&left), "{found:?}");

@@ -330,8 +330,14 @@ section! {
         seed: u64 = 0,
         /// What computes: "cpu", "cuda" (a GPU of NVIDIA's) or "cuda:1" (the second one); "auto" = the cores, as long as no real GPU has been tried.
         @free device: DeviceChoice = DeviceChoice::Auto,
-        /// Threads of the computation; 0 = one for each core.
+        /// Threads of the computation; 0 = one for each core, of which the processes of one training on a machine (mpirun, srun) each take their share.
         threads: usize = 0,
+        /// As what gradients travel between the processes of one training (mpirun, srun): "bf16" halves the bytes, and rounds what is summed.
+        reduce_precision: Precision = Precision::F32,
+        /// Megabytes of gradients that travel together between these processes, while the backward pass still runs.
+        @free bucket_mb: usize = 25,
+        /// Seconds that one of these processes waits for the others before it ends the run.
+        @free rank_timeout_secs: usize = 600,
         /// Optimiser steps after which the run ends; 0 = by `epochs`.
         max_steps: usize = 0,
         /// The fewest optimiser steps of a run: where `epochs` gives fewer, epochs, warm-up and the time between two validations and two checkpoints are multiplied by a whole number. So one recipe serves few images and many; 0 = by `epochs` alone.

@@ -17,7 +17,7 @@
 //!
 //! Every kernel panics when the lengths of its slices do not fit together: that is a bug of its caller.
 //!
-//! This is the only crate of the workspace with `unsafe` code.
+//! This is one of the three crates of the workspace with `unsafe` code.
 //!
 //! Letters: B batch, C channel, H W pixels, h w grid, L tokens, D width, N heads, R rows.
 //!

@@ -16,7 +16,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "one of the two crates that may: calls of the driver and of cuBLASLt"
+    reason = "one of the three crates that may: calls of the driver and of cuBLASLt"
 )]
 
 mod device;

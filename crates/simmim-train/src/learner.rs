@@ -10,7 +10,7 @@ use simmim_config::RawConfig;
 use simmim_data::{Batch, Loader, Normalisation};
 
 use crate::error::Error;
-use crate::reduce::{Ranks, backward_and_reduce};
+use crate::reduce::{Ranks, Travel, backward_and_reduce};
 use simmim_picture::Picture;
 
 /// A network in training: its parameters, its loss, and how good it is.
@@ -93,6 +93,7 @@ pub struct Learner<T> {
     gradients: Gradients,
     seed: u64,
     checkpointing: bool,
+    travel: Travel,
     collective: Arc<dyn Collective>,
 }
 
@@ -116,6 +117,7 @@ impl<T: Task> Learner<T> {
             optimiser,
             seed: config.train.seed,
             checkpointing: config.train.checkpointing,
+            travel: Travel::new(&config.train),
             collective: Arc::new(Alone),
         }
     }
@@ -231,6 +233,7 @@ impl<T: Task> Learner<T> {
             let ranks = Ranks {
                 collective: &*self.collective,
                 parameters,
+                travel: self.travel,
             };
             backward_and_reduce(tape, loss, &mut self.gradients, ranks)?;
         } else {

@@ -5,15 +5,33 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use simmim_autograd::{Gradients, ParameterId, Parameters, Tape, Tensor, Var};
-use simmim_collective::Collective;
+use simmim_autograd::{Gradients, ParameterId, Parameters, Precision, Tape, Tensor, Var};
+use simmim_collective::{Collective, Wire};
+use simmim_config::keys::Train;
 
 use crate::error::Error;
 
-/// Values that travel together: 25 MB. Few enough that the first leave early, enough that a call's own cost is small.
-///
-/// Source: PyTorch's `DistributedDataParallel` has the same default, `bucket_cap_mb`.
-const BUCKET_VALUES: usize = 25_000_000 / size_of::<f32>();
+/// How gradients travel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Travel {
+    /// Values that travel together: few enough that the first leave early, enough that a call's own cost is small.
+    ///
+    /// Source of the default: PyTorch's `DistributedDataParallel` has the same, `bucket_cap_mb`.
+    bucket_values: usize,
+    wire: Wire,
+}
+
+impl Travel {
+    pub(crate) fn new(train: &Train) -> Self {
+        Self {
+            bucket_values: train.bucket_mb * 1_000_000 / size_of::<f32>(),
+            wire: match train.reduce_precision {
+                Precision::F32 => Wire::F32,
+                Precision::Bf16 => Wire::Bf16,
+            },
+        }
+    }
+}
 
 /// Gradients that travel together, one after the other.
 #[derive(Debug, Default)]
@@ -46,17 +64,18 @@ pub(crate) fn backward_and_reduce(
     let Ranks {
         collective,
         parameters,
+        travel,
     } = ranks;
     // Without a bound: the backward pass never waits for the other ranks.
     let (full, buckets) = channel();
     let summed = thread::scope(|scope| {
-        let talk = scope.spawn(move || sum_all(collective, &buckets));
+        let talk = scope.spawn(move || sum_all(collective, travel.wire, &buckets));
         let mut bucket = Bucket::default();
         let mut is_sent = vec![false; parameters.iter().len()];
         let mut send = |id: ParameterId, gradient: &Tensor| {
             is_sent[id.idx()] = true;
             bucket.add(id, gradient);
-            if bucket.values.len() >= BUCKET_VALUES {
+            if bucket.values.len() >= travel.bucket_values {
                 // Nobody takes it once another rank has ended, which the thread reports below.
                 let _ = full.send(mem::take(&mut bucket));
             }
@@ -89,12 +108,17 @@ pub(crate) fn backward_and_reduce(
 pub(crate) struct Ranks<'a> {
     pub(crate) collective: &'a dyn Collective,
     pub(crate) parameters: &'a Parameters,
+    pub(crate) travel: Travel,
 }
 
 /// The sums of all buckets, in their order.
-fn sum_all(collective: &dyn Collective, buckets: &Receiver<Bucket>) -> Result<Vec<Bucket>, Error> {
+fn sum_all(
+    collective: &dyn Collective,
+    wire: Wire,
+    buckets: &Receiver<Bucket>,
+) -> Result<Vec<Bucket>, Error> {
     let sum = |mut bucket: Bucket| {
-        collective.all_reduce(&mut bucket.values)?;
+        collective.all_reduce(&mut bucket.values, wire)?;
         Ok(bucket)
     };
     buckets.iter().map(sum).collect()

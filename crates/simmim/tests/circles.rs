@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 18] = [
+const CRATES: [&str; 19] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -20,6 +20,7 @@ const CRATES: [&str; 18] = [
     "simmim-device",
     "simmim-eval",
     "simmim-model",
+    "simmim-mpi",
     "simmim-onnx",
     "simmim-pack",
     "simmim-picture",

@@ -16,8 +16,16 @@ const BACKEND: &str = "simmim-backend";
 /// Crates of devices.
 const DEVICES: [&str; 2] = ["simmim-cpu", "simmim-cuda"];
 
-/// The only folders with `unsafe` code.
-const UNSAFE_FOLDERS: [&str; 2] = ["crates/simmim-cpu/src", "crates/simmim-cuda/src"];
+/// The crate that speaks MPI, and the only one that may use it.
+const MPI: &str = "simmim-mpi";
+const COMMAND_LINE: &str = "simmim";
+
+/// The only folders with `unsafe` code: devices, and a library that is found when the program runs.
+const UNSAFE_FOLDERS: [&str; 3] = [
+    "crates/simmim-cpu/src",
+    "crates/simmim-cuda/src",
+    "crates/simmim-mpi/src",
+];
 
 #[test]
 fn the_page_shows_every_arrow_and_all_point_down() {
@@ -54,6 +62,17 @@ fn one_crate_alone_knows_the_devices() {
 }
 
 #[test]
+fn the_command_line_alone_knows_of_mpi() {
+    let arrows = arrows_of_the_workspace();
+    let users: Vec<&String> = arrows
+        .iter()
+        .filter(|(_, uses)| uses.contains(MPI))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(users, [COMMAND_LINE]);
+}
+
+#[test]
 fn no_crate_holds_a_quarter_of_the_lines() {
     let root = root();
     let lines = |crate_name: &String| {
@@ -86,7 +105,7 @@ fn no_file_has_more_than_500_lines_of_code() {
 }
 
 #[test]
-fn unsafe_code_stands_in_the_crates_of_devices_only() {
+fn unsafe_code_stands_in_the_crates_of_devices_and_of_mpi_only() {
     let root = root();
     let mut files = Vec::new();
     list_sources(&root.join("crates"), &mut files);

@@ -20,6 +20,8 @@ const MAX_COUNT: usize = 1_000_000_000;
 /// The maximum of the threads of one kind: more than any machine has cores.
 pub const MAX_THREADS: usize = 4096;
 const SHARE: &str = "0 to 1";
+/// The maximum of `train.bucket_mb`: the gradients of any model here.
+const MAX_BUCKET_MB: usize = 1024;
 /// The maximum of a side in pixels.
 const MAX_SIDE: usize = 1 << 14;
 /// The maximum of the clusters of colours that are searched for: eight times the published number, found in minutes.
@@ -327,6 +329,7 @@ impl Train {
             "below 2^63, which is where the whole numbers of TOML end",
         )?;
         require(self.epochs > 0, "train.epochs", &self.epochs, POSITIVE)?;
+        self.check_ranks()?;
         require(
             self.save_every_epochs > 0,
             "train.save_every_epochs",
@@ -340,6 +343,22 @@ impl Train {
             NOT_NEGATIVE,
         )?;
         self.check_batch()
+    }
+
+    /// What several processes of one training need.
+    fn check_ranks(&self) -> Result<(), Error> {
+        for (key, count, max) in [
+            ("train.bucket_mb", self.bucket_mb, MAX_BUCKET_MB),
+            ("train.rank_timeout_secs", self.rank_timeout_secs, MAX_COUNT),
+        ] {
+            require(
+                (1..=max).contains(&count),
+                key,
+                &count,
+                &format!("from 1 to {max}"),
+            )?;
+        }
+        Ok(())
     }
 
     fn check_batch(&self) -> Result<(), Error> {

@@ -10,6 +10,13 @@ const WRONG_TARGETS: [&str; 6] = [
     "objective.codebook=book.safetensors",
 ];
 
+/// Of what several processes need.
+const WRONG_RANKS: [&str; 3] = [
+    "train.bucket_mb=0",
+    "train.bucket_mb=1025",
+    "train.rank_timeout_secs=0",
+];
+
 #[test]
 fn every_value_out_of_range_is_refused_by_the_name_of_its_key() {
     let wrong = [
@@ -63,7 +70,7 @@ fn every_value_out_of_range_is_refused_by_the_name_of_its_key() {
         "train.save_every_epochs=0",
         "train.save_every_minutes=-1",
     ];
-    for assignment in wrong.into_iter().chain(WRONG_TARGETS) {
+    for assignment in wrong.into_iter().chain(WRONG_TARGETS).chain(WRONG_RANKS) {
         let layer = Layer::set(assignment).unwrap();
         let error = RawConfig::from_layers(&[layer]).unwrap_err();
         let named = assignment.split('=').next().unwrap();
@@ -88,6 +95,8 @@ fn the_ends_of_the_ranges_are_allowed() {
         "model.layer_scale=0",
         "train.milestones=[]",
         "train.accumulation=128",
+        "train.bucket_mb=1024",
+        "train.rank_timeout_secs=1",
     ];
     for assignment in right {
         let layer = Layer::set(assignment).unwrap();

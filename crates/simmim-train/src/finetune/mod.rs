@@ -37,7 +37,7 @@ pub fn finetune(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
         }
         .into());
     }
-    in_threads(job.config.train.threads, || {
+    in_threads(job.n_threads(), || {
         let find = || Ok(job.mode == Mode::Resume && has_checkpoint(&job.out)?);
         let goes_on = told_by_first(&*job.collective, find)?;
         let prepared = agree(&*job.collective, prepare(job, goes_on))?;

@@ -24,7 +24,7 @@ pub fn pretrain(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
         }
         .into());
     }
-    in_threads(job.config.train.threads, || {
+    in_threads(job.n_threads(), || {
         let prepared = prepare::prepare(job, observer)?;
         Session::open(job, prepared, observer)?.run(stop)
     })

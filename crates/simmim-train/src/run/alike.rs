@@ -32,7 +32,7 @@ pub(crate) fn require_alike(
             let (what, expected) = expected.split_once(": ").unwrap_or_default();
             let found = found.split_once(": ").unwrap_or_default().1;
             return Err(Error::Ranks(RankError::Differs {
-                rank,
+                who: collective.member(rank),
                 what: what.to_owned(),
                 expected: expected.to_owned(),
                 found: found.to_owned(),
@@ -47,6 +47,10 @@ fn describe(config: &RawConfig, fingerprint: u64) -> Vec<String> {
     let mut lines = vec![
         format!("a version of simmim: {}", env!("CARGO_PKG_VERSION")),
         format!("images: fingerprint {fingerprint:016x}"),
+        format!(
+            "instructions: {}",
+            simmim_backend::level(config.train.device)
+        ),
     ];
     for line in config.to_toml().lines() {
         let key = line.trim_start_matches("# ");

@@ -77,11 +77,15 @@ impl<'o, T: Task> Session<'o, T> {
     ) -> Result<Self, Error> {
         let Prepared {
             config,
-            images,
+            mut images,
             notes,
             disk_bytes,
             begin,
         } = prepared;
+        if (config.data.workers, config.train.threads) == (0, 0) {
+            // As many as compute, which with other ranks on these cores are fewer than the cores.
+            images.n_workers = rayon::current_num_threads();
+        }
         let collective = &*job.collective;
         // Before the folder is made: ranks that differ leave nothing behind.
         require_alike(collective, &config, images.fingerprint)?;

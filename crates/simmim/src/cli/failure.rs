@@ -258,6 +258,12 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<simmim_checkpoint::Error>() {
         return error.hint();
     }
+    if let Some(error) = cause.downcast_ref::<simmim_mpi::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<simmim_collective::Error>() {
+        return error.hint();
+    }
     if let Some(failure) = cause.downcast_ref::<DeviceFailure>() {
         return failure.hint().map(str::to_owned);
     }

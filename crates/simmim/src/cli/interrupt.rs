@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop after its step, the second ends the process.
+//! Ctrl-C and SIGTERM: the first asks the run to stop after its step, the second ends the process. SIGUSR1, by which clusters tell
+//! that a job's time is over, asks only.
 
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use simmim_train::StopFlag;
 
@@ -12,7 +13,7 @@ use super::progress::Progress;
 /// How soon a signal is answered by a word.
 const ANSWER: Duration = Duration::from_millis(100);
 
-/// A flag that the two signals raise, for a run.
+/// A flag that the signals raise, for a run.
 pub(crate) fn stop_flag(progress: &Progress) -> anyhow::Result<StopFlag> {
     let voice = progress.voice();
     flag_of(move |_| {
@@ -21,7 +22,7 @@ pub(crate) fn stop_flag(progress: &Progress) -> anyhow::Result<StopFlag> {
     })
 }
 
-/// A flag that the two signals raise. `answer` is called once, with a line to say where nothing has to be saved.
+/// A flag that the signals raise. `answer` is called once, with a line to say where nothing has to be saved.
 pub(crate) fn flag_of(answer: impl FnOnce(&str) + Send + 'static) -> anyhow::Result<StopFlag> {
     let stop = StopFlag::new();
     for signal in [SIGINT, SIGTERM] {
@@ -29,6 +30,8 @@ pub(crate) fn flag_of(answer: impl FnOnce(&str) + Send + 'static) -> anyhow::Res
         flag::register_conditional_shutdown(signal, 128 + signal, stop.shared())?;
         flag::register(signal, stop.shared())?;
     }
+    // However often: a launcher passes on what the cluster has sent to each process already.
+    flag::register(SIGUSR1, stop.shared())?;
     let watched = stop.clone();
     // Lives as long as the process.
     thread::spawn(move || {

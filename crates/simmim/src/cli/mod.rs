@@ -30,6 +30,7 @@ mod output;
 mod photos;
 mod probe;
 mod progress;
+mod ranks;
 mod resume;
 mod shortcuts;
 mod sources;
@@ -43,6 +44,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use simmim_config::MAX_THREADS;
 use simmim_data::{DataSet, Remark, printable};
 use simmim_device::DeviceFailure;
+
+use ranks::{OnRanks, Ranks};
 
 /// Pre-train vision transformers on your own images by masked image modelling (SimMIM).
 ///
@@ -111,7 +114,7 @@ Exit codes:
    1  the run failed: unusable images, weights or folders, a loss that is not a number, a full disk
    2  the command line or the configuration is wrong: options, keys, values, sizes that do not
       fit together, a new run's folder that is not empty, a folder to resume that holds no run
-  75  stopped by Ctrl-C or SIGTERM, and saved: the run is not finished, and can be resumed";
+  75  stopped by Ctrl-C, SIGTERM or SIGUSR1, and saved: the run is not finished, and can be resumed";
 
 /// How much is said, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,24 +163,50 @@ pub(crate) fn main() -> ExitCode {
         (_, true) => Talk::Quiet,
         _ => Talk::Plain,
     };
-    // A device that cannot go on leaves the command in the middle.
-    let done = DeviceFailure::caught(|| run(&cli.command, talk));
-    match done.unwrap_or_else(|failure| Err(failure.into())) {
-        Ok(()) => ExitCode::SUCCESS,
+    let ranks = match Ranks::join(cli.command.on_ranks()) {
+        Ok(ranks) => ranks,
         Err(error) => {
-            if failure::is_told(&error) {
-                output::say(failure::message(&error));
+            output::say(failure::message(&error));
+            return ExitCode::from(failure::exit_code(&error));
+        }
+    };
+    let talk = ranks.talk(talk);
+    // A device that cannot go on leaves the command in the middle.
+    let done = DeviceFailure::caught(|| run(&cli.command, talk, &ranks));
+    ranks.leave(done.unwrap_or_else(|failure| Err(failure.into())))
+}
+
+impl Command {
+    /// What the command makes of several processes.
+    fn on_ranks(&self) -> OnRanks {
+        match self {
+            Self::Pretrain(_) | Self::FineTune(_) => OnRanks::Together,
+            Self::Inspect(_) | Self::Recipes(_) | Self::Completions(_) | Self::Bench(_) => {
+                OnRanks::Each
             }
-            ExitCode::from(failure::exit_code(&error))
+            Self::Demo(_)
+            | Self::Report(_)
+            | Self::Features(_)
+            | Self::Probe(_)
+            | Self::Knn(_)
+            | Self::Embed(_)
+            | Self::Evaluate(_)
+            | Self::LowShot(_)
+            | Self::Predict(_)
+            | Self::Reconstruct(_)
+            | Self::Ablate(_)
+            | Self::Export(_)
+            | Self::Mask(_)
+            | Self::Pack(_) => OnRanks::Refused,
         }
     }
 }
 
-fn run(command: &Command, talk: Talk) -> anyhow::Result<()> {
+fn run(command: &Command, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, talk),
-        Command::Pretrain(args) => pretrain::run(args, talk),
-        Command::FineTune(args) => finetune::run(args, talk),
+        Command::Pretrain(args) => pretrain::run(args, talk, ranks),
+        Command::FineTune(args) => finetune::run(args, talk, ranks),
         Command::Probe(args) => probe::run(args, talk),
         Command::Knn(args) => knn::run(args, talk),
         Command::Embed(args) => embed::run(args, talk),

@@ -12,6 +12,7 @@ use simmim_train::{Job, Mode, Outcome, pretrain};
 
 use super::failure::Usage;
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::report;
 use super::resume;
 use super::shortcuts::Shortcuts;
@@ -78,11 +79,13 @@ Examples:
   simmim pretrain --from runs/first --set train.epochs=100
   simmim pretrain --resume runs/first
   simmim pretrain --data photos/ --out runs/first --auto-resume
+  mpirun -n 4 simmim pretrain --data photos/ --out runs/first
 
 With --from the geometry is that of the weights, and optimiser and schedule begin anew; without --recipe and --config everything else is
 that of the run, or chosen as always.
 Later layers win: recipe, then the geometry of --from, then --config, then --set and the other options.
-Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
+Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143). SIGUSR1 does the former, however often.
+Processes that mpirun or srun has started do one training together, with the MPI that is there.
 Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
 impl PretrainArgs {
@@ -97,20 +100,30 @@ impl PretrainArgs {
     }
 }
 
-pub(crate) fn run(args: &PretrainArgs, talk: Talk) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PretrainArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
-    let job = match (&args.resume, &args.out) {
+    let job = ranks.job(|| job(args, &mut progress))?;
+    for line in ranks.describe() {
+        progress.note(&line);
+    }
+    let outcome = execute(&job, &mut progress)?;
+    if ranks.is_first() {
+        let page = report::write_beside(&outcome, job.config.train.threads, talk);
+        tell_end(&outcome, page.as_deref(), &progress, talk)?;
+    }
+    failure::require_finished(outcome.is_finished())
+}
+
+/// What the command asks for.
+fn job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> {
+    match (&args.resume, &args.out) {
         (Some(run), _) => {
             resume::refuse_settings(&args.set)?;
-            resume::job(run, args.images()?)?
+            resume::job(run, args.images()?)
         }
-        (None, Some(out)) if args.auto_resume => continued(args, out, &mut progress)?,
-        _ => new_job(args, &mut progress)?,
-    };
-    let outcome = execute(&job, &mut progress)?;
-    let page = report::write_beside(&outcome, job.config.train.threads, talk);
-    tell_end(&outcome, page.as_deref(), &progress, talk)?;
-    failure::require_finished(outcome.is_finished())
+        (None, Some(out)) if args.auto_resume => continued(args, out, progress),
+        _ => new_job(args, progress),
+    }
 }
 
 /// The run in `out`, if there is one to go on with.

@@ -17,7 +17,7 @@ const RUN: &str = "pretrain --config tiny.toml --data photos --set train.epochs=
     --set train.threads=2 --set data.workers=2 --set model.drop_path=0.2 --set model.depth=2";
 
 /// What was logged, without what a clock says.
-fn metrics(run: &Path) -> Vec<serde_json::Value> {
+pub(crate) fn metrics(run: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let parse = |line: &str| {
         let mut record: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -20,6 +20,7 @@ use super::beside::tell_baselines;
 use super::failure::Usage;
 use super::pretrain::shell_word;
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::shortcuts::Shortcuts;
 use super::sources::{self, data_path};
 use super::weights::WeightsArgs;
@@ -101,7 +102,8 @@ Examples:
 
 Then: simmim evaluate --from RUN --data labelled/, and simmim predict --from RUN IMAGE...
 Later layers win: the encoder's own configuration, then the recipe, then --set and the other options.
-Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
+Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143). SIGUSR1 does the former, however often.
+Processes that mpirun or srun has started do one training together, with the MPI that is there.
 Prints the path of the run folder to stdout; with --json, one JSON line for each event.";
 
 impl FineTuneArgs {
@@ -111,29 +113,39 @@ impl FineTuneArgs {
     }
 }
 
-pub(crate) fn run(args: &FineTuneArgs, talk: Talk) -> anyhow::Result<()> {
+pub(crate) fn run(args: &FineTuneArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
-    let job = match (&args.resume, &args.out) {
-        (Some(run), _) => {
-            resume::refuse_settings(&args.set)?;
-            resume::job(run, args.images()?)?
-        }
-        (None, Some(out)) if args.auto_resume => continued(args, out, &mut progress)?,
-        _ => new_job(args, &mut progress)?,
-    };
+    let job = ranks.job(|| job(args, &mut progress))?;
+    for line in ranks.describe() {
+        progress.note(&line);
+    }
     let stop = interrupt::stop_flag(&progress)?;
     let outcome = finetune(&job, &mut progress, &stop);
     // Before an error is passed on, or it would be written beside the bar.
     progress.finish();
     let outcome = outcome?;
-    let beside = beside(&outcome, job.config.train.threads, talk);
-    let page = report::write_beside(&outcome, job.config.train.threads, talk);
-    let end = End {
-        beside,
-        page: page.as_deref(),
-    };
-    tell_end(&outcome, end, &progress, talk)?;
+    if ranks.is_first() {
+        let beside = beside(&outcome, job.config.train.threads, talk);
+        let page = report::write_beside(&outcome, job.config.train.threads, talk);
+        let end = End {
+            beside,
+            page: page.as_deref(),
+        };
+        tell_end(&outcome, end, &progress, talk)?;
+    }
     failure::require_finished(outcome.is_finished())
+}
+
+/// What the command asks for.
+fn job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> {
+    match (&args.resume, &args.out) {
+        (Some(run), _) => {
+            resume::refuse_settings(&args.set)?;
+            resume::job(run, args.images()?)
+        }
+        (None, Some(out)) if args.auto_resume => continued(args, out, progress),
+        _ => new_job(args, progress),
+    }
 }
 
 /// What stands beside a finished run.

@@ -1,0 +1,383 @@
+//! A process as one rank of a training.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use simmim_collective::{Collective, Error as RankError, Member, Wire};
+
+use crate::calls::{self, Done, Mpi, Pending};
+use crate::cores;
+use crate::error::Error;
+use crate::launch::{Launch, Launcher};
+use crate::search;
+
+/// Values that are summed at a time, at most: what MPI counts in stays far below its largest number.
+const PIECE_VALUES: usize = 16 << 20;
+/// Bytes that are broadcast at a time, at most.
+const PIECE_BYTES: usize = 256 << 20;
+/// How long the others are waited for until somebody says otherwise.
+const TIMEOUT_SECS: u64 = 600;
+/// How long a call is asked for without a pause: data that is on its way arrives within it.
+const BUSY: Duration = Duration::from_millis(1);
+/// The pause between two questions after that.
+const PAUSE: Duration = Duration::from_micros(50);
+/// The pause between two questions whether all have come to the end.
+const PAUSE_AT_END: Duration = Duration::from_millis(5);
+/// How long MPI may take to end all ranks before this process ends without it.
+const ABORT: Duration = Duration::from_secs(3);
+
+/// This process as a rank of a training, which reaches the others by MPI.
+///
+/// Sums are this crate's own: every rank adds up its part of the values, in the order of the ranks. So the same ranks get
+/// the same bits from every library.
+#[derive(Debug)]
+pub struct MpiRank {
+    mpi: Mpi,
+    rank: usize,
+    world: usize,
+    hosts: Vec<String>,
+    cores: Cores,
+    timeout_secs: AtomicU64,
+    /// Held during a call: one thread calls at a time.
+    memory: Mutex<Done>,
+}
+
+/// The cores of the ranks of a machine.
+#[derive(Debug)]
+struct Cores {
+    /// How many ranks may use the same ones as this.
+    n_ranks: usize,
+    /// What the user should know of them.
+    note: Option<String>,
+}
+
+impl MpiRank {
+    /// Joins the other processes of a launch.
+    ///
+    /// # Errors
+    /// [`Error::NoMpi`], [`Error::NoLibrary`], [`Error::Unusable`]; [`Error::OtherWorld`] where the library finds other
+    /// ranks than the launcher has started; [`Error::Ranks`].
+    pub fn join(launch: Launch) -> Result<Self, Error> {
+        let Launch {
+            launcher, world, ..
+        } = launch;
+        if launcher == Launcher::Torchrun {
+            return Err(Error::NoMpi { launcher, world });
+        }
+        let mpi = search::load(launch)?;
+        let unusable = |reason| Error::Unusable {
+            library: mpi.version().to_owned(),
+            reason,
+        };
+        mpi.init().map_err(unusable)?;
+        let found = mpi.world().map_err(unusable)?;
+        if found != world {
+            return Err(Error::OtherWorld {
+                launcher,
+                world,
+                library: mpi.version().to_owned(),
+                found,
+            });
+        }
+        let mut rank = Self {
+            rank: mpi.rank().map_err(unusable)?,
+            world,
+            mpi,
+            hosts: Vec::new(),
+            cores: Cores {
+                n_ranks: 1,
+                note: None,
+            },
+            timeout_secs: AtomicU64::new(TIMEOUT_SECS),
+            memory: Mutex::default(),
+        };
+        rank.look_around()?;
+        Ok(rank)
+    }
+
+    /// Finds out where the others are.
+    fn look_around(&mut self) -> Result<(), Error> {
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let own = format!("{host}\n{}", cores::allowed());
+        let all = self.all_gather(own.as_bytes())?;
+        let all: Vec<String> = all
+            .iter()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .collect();
+        let split = |text: &String| {
+            let (host, cores) = text.split_once('\n').unwrap_or((text, ""));
+            (host.to_owned(), cores::numbers(cores))
+        };
+        let places: Vec<(String, BTreeSet<u32>)> = all.iter().map(split).collect();
+        let here = places.iter().filter(|(at, _)| *at == host);
+        let used: BTreeSet<u32> = here.flat_map(|(_, cores)| cores.iter().copied()).collect();
+        let given = cores::numbers(&cores::of_launcher());
+        self.cores = Cores {
+            n_ranks: all.iter().filter(|other| **other == own).count(),
+            note: (given.len() > used.len()).then(|| {
+                format!(
+                    "warning: the launcher lets its processes use {} of the {} cores of {host}; `mpirun --bind-to none` or \
+                     `srun --cpus-per-task=N` gives them more",
+                    used.len(),
+                    given.len(),
+                )
+            }),
+        };
+        self.hosts = places.into_iter().map(|(host, _)| host).collect();
+        Ok(())
+    }
+
+    /// How many ranks there are, and which library speaks between them; and what the user should know of the cores.
+    pub fn describe(&self) -> Vec<String> {
+        let n_hosts = self.hosts.iter().collect::<BTreeSet<_>>().len();
+        let own = format!(
+            "{} ranks on {n_hosts} {}, by {}",
+            self.world,
+            if n_hosts == 1 { "machine" } else { "machines" },
+            self.mpi.version(),
+        );
+        [own].into_iter().chain(self.cores.note.clone()).collect()
+    }
+
+    /// Sets how long the others are waited for.
+    pub fn set_timeout(&self, secs: u64) {
+        self.timeout_secs.store(secs, Ordering::Relaxed);
+    }
+
+    /// Waits until all ranks have come to their end, and hands each one's last words to all. Only [`MpiRank::finish`] and
+    /// [`MpiRank::abort`] may follow.
+    ///
+    /// # Errors
+    /// [`RankError::Silent`] where the others have not come within `patience`, which none is without an end.
+    pub fn farewell(
+        &self,
+        words: &str,
+        patience: Option<Duration>,
+    ) -> Result<Vec<String>, RankError> {
+        self.meet(patience)?;
+        let all = self.all_gather(words.as_bytes())?;
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        Ok(all.iter().map(text).collect())
+    }
+
+    /// Waits for all ranks, for as long as that.
+    fn meet(&self, patience: Option<Duration>) -> Result<(), RankError> {
+        let _one_at_a_time = self.lock();
+        let begun = Instant::now();
+        let mut pending = self.mpi.barrier().map_err(|reason| self.lost(reason))?;
+        while !self.is_done(&mut pending)? {
+            let waited = begun.elapsed();
+            if patience.is_some_and(|patience| waited > patience) {
+                return Err(self.silent(waited));
+            }
+            thread::sleep(PAUSE_AT_END);
+        }
+        Ok(())
+    }
+
+    /// Ends MPI, on the thread that joined; all ranks do.
+    ///
+    /// # Errors
+    /// [`RankError::Lost`].
+    pub fn finish(&self) -> Result<(), RankError> {
+        self.mpi.finalize().map_err(|reason| self.lost(reason))
+    }
+
+    /// Ends all ranks, this process with `code`.
+    pub fn abort(self: Arc<Self>, code: u8) -> ! {
+        // On a thread of its own: it may wait for a rank that is gone.
+        thread::spawn(move || self.mpi.abort(i32::from(code)));
+        thread::sleep(ABORT);
+        calls::end_process(i32::from(code))
+    }
+
+    fn lost(&self, reason: String) -> RankError {
+        let own = self.member(self.rank);
+        RankError::Lost { own, reason }
+    }
+
+    fn silent(&self, waited: Duration) -> RankError {
+        /// Ranks that are named.
+        const MOST_NAMED: usize = 8;
+        let others = (0..self.world).filter(|rank| *rank != self.rank);
+        let named: Vec<String> = others
+            .take(MOST_NAMED)
+            .map(|rank| self.member(rank).to_string())
+            .collect();
+        let more = match self.world - 1 - named.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        RankError::Silent {
+            own: self.member(self.rank),
+            secs: waited.as_secs(),
+            others: format!("{}{more}", named.join(", ")),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Done> {
+        // What a panic leaves is memory of any content.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_done(&self, pending: &mut Pending) -> Result<bool, RankError> {
+        self.mpi
+            .is_done(pending)
+            .map_err(|reason| self.lost(reason))
+    }
+
+    /// Waits for a call, and puts its memory back.
+    ///
+    /// Asked again and again rather than by a call that blocks: such a one has no end where a rank is gone, and keeps a core busy that
+    /// computes meanwhile.
+    fn wait(&self, begun: Result<Pending, String>, memory: &mut Done) -> Result<(), RankError> {
+        let mut pending = begun.map_err(|reason| self.lost(reason))?;
+        let begun = Instant::now();
+        let timeout = Duration::from_secs(self.timeout_secs.load(Ordering::Relaxed));
+        while !self.is_done(&mut pending)? {
+            let waited = begun.elapsed();
+            if waited > timeout {
+                return Err(self.silent(waited));
+            }
+            if waited < BUSY {
+                thread::yield_now();
+            } else {
+                thread::sleep(PAUSE);
+            }
+        }
+        *memory = pending.memory();
+        Ok(())
+    }
+
+    /// Sums a piece: each rank adds up its part of it, and hands that to all.
+    fn sum(&self, piece: &mut [f32], wire: Wire) -> Result<(), RankError> {
+        let mut memory = self.lock();
+        let part = piece.len().div_ceil(self.world);
+        let part_bytes = part * wire.n_bytes();
+        memory.sent.resize(self.world * part_bytes, 0);
+        wire.write(piece, &mut memory.sent);
+        let begun = self.mpi.all_to_all(std::mem::take(&mut memory), self.world);
+        self.wait(begun, &mut memory)?;
+        let mut sums = vec![0.0; part];
+        let mut of_ranks = memory.received.chunks_exact(part_bytes);
+        // From the first, not from zeros, which would turn −0 into 0.
+        if let Some(first) = of_ranks.next() {
+            wire.read(first, &mut sums, |sum, value| *sum = value);
+        }
+        for of_rank in of_ranks {
+            wire.read(of_rank, &mut sums, |sum, value| *sum += value);
+        }
+        memory.sent.truncate(part_bytes);
+        wire.write(&sums, &mut memory.sent);
+        let begun = self.mpi.all_gather(std::mem::take(&mut memory), self.world);
+        self.wait(begun, &mut memory)?;
+        wire.read(&memory.received, piece, |value, sum| *value = sum);
+        Ok(())
+    }
+
+    /// What each rank brings, as many bytes each, in the order of the ranks.
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, RankError> {
+        let mut memory = self.lock();
+        memory.sent.clear();
+        memory.sent.extend_from_slice(own);
+        let begun = self.mpi.all_gather(std::mem::take(&mut memory), self.world);
+        self.wait(begun, &mut memory)?;
+        let parts = memory.received.chunks_exact(own.len());
+        Ok(parts.map(<[u8]>::to_vec).collect())
+    }
+
+    /// The number of bytes that each rank has.
+    fn lengths(&self, own: usize) -> Result<Vec<usize>, RankError> {
+        let all = self.gather(&(own as u64).to_le_bytes())?;
+        let number = |bytes: Vec<u8>| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        Ok(all
+            .into_iter()
+            .map(|bytes| number(bytes) as usize)
+            .collect())
+    }
+}
+
+impl Collective for MpiRank {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world(&self) -> usize {
+        self.world
+    }
+
+    fn all_reduce(&self, values: &mut [f32], wire: Wire) -> Result<(), RankError> {
+        let mut pieces = values.chunks_mut(PIECE_VALUES);
+        pieces.try_for_each(|piece| self.sum(piece, wire))
+    }
+
+    fn all_reduce_f64(&self, values: &mut [f64]) -> Result<(), RankError> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let own: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let all = self.gather(&own)?;
+        for (rank, of_rank) in all.iter().enumerate() {
+            for (sum, bytes) in values.iter_mut().zip(of_rank.as_chunks::<8>().0) {
+                let value = f64::from_le_bytes(*bytes);
+                *sum = if rank == 0 { value } else { *sum + value };
+            }
+        }
+        Ok(())
+    }
+
+    fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<(), RankError> {
+        let len = self.lengths(bytes.len())?[0];
+        bytes.resize(len, 0);
+        for piece in bytes.chunks_mut(PIECE_BYTES) {
+            let mut memory = self.lock();
+            memory.sent.clear();
+            memory.sent.extend_from_slice(piece);
+            let begun = self.mpi.broadcast(std::mem::take(&mut memory));
+            self.wait(begun, &mut memory)?;
+            piece.copy_from_slice(&memory.sent);
+        }
+        Ok(())
+    }
+
+    fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, RankError> {
+        let lengths = self.lengths(bytes.len())?;
+        // All bring as much as the longest, which is cut off again: these are words and short lists.
+        let longest = lengths.iter().copied().max().unwrap_or_default();
+        if longest == 0 {
+            return Ok(vec![Vec::new(); self.world]);
+        }
+        let mut own = bytes.to_vec();
+        own.resize(longest, 0);
+        let mut all = self.gather(&own)?;
+        for (of_rank, len) in all.iter_mut().zip(lengths) {
+            of_rank.truncate(len);
+        }
+        Ok(all)
+    }
+
+    fn barrier(&self) -> Result<(), RankError> {
+        let mut memory = self.lock();
+        self.wait(self.mpi.barrier(), &mut memory)
+    }
+
+    fn member(&self, rank: usize) -> Member {
+        Member {
+            rank,
+            host: self.hosts.get(rank).cloned(),
+        }
+    }
+
+    fn n_on_these_cores(&self) -> usize {
+        self.cores.n_ranks
+    }
+}
