@@ -129,7 +129,7 @@ impl<T: Task> Learner<T> {
 
     /// The same as one of several ranks, which do each step together.
     #[must_use]
-    pub(crate) fn among(mut self, collective: Arc<dyn Collective>) -> Self {
+    pub fn among(mut self, collective: Arc<dyn Collective>) -> Self {
         self.collective = collective;
         self
     }
@@ -169,10 +169,11 @@ impl<T: Task> Learner<T> {
         })
     }
 
-    /// One optimiser step of a process on its own, on the given batch, with one learning rate for all groups.
+    /// One optimiser step on the given batch, which is this rank's share where there are others, with one learning rate for all
+    /// groups.
     ///
     /// # Errors
-    /// None without other ranks.
+    /// [`Error::Ranks`]; none without other ranks.
     pub fn step_on(&mut self, batch: &Batch, lr: f64) -> Result<StepResult, Error> {
         self.gradients.clear();
         let part = Part {

@@ -74,6 +74,6 @@ pub use error::Error;
 pub use finetune::finetune;
 pub use observer::{Event, Observer};
 pub use pretrain::pretrain;
-pub use run::{Images, Job, Outcome, in_threads, recipe_of};
+pub use run::{Images, Job, Outcome, in_threads, n_threads_of, recipe_of};
 pub use run_folder::Mode;
 pub use stop::StopFlag;

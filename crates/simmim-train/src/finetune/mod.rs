@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::learner::Learner;
 use crate::observer::Observer;
 use crate::run::{
-    Found, Images, Job, Outcome, Prepared, Session, divide, fit_to_images, in_threads, survey,
-    told_by_first,
+    Found, Images, Job, Outcome, Prepared, Session, divide, fit_to_images, in_threads,
+    n_threads_of, survey, told_by_first,
 };
 use crate::run_folder::{Mode, has_checkpoint};
 use crate::source::{self, Source};
@@ -37,7 +37,8 @@ pub fn finetune(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
         }
         .into());
     }
-    in_threads(job.n_threads(), || {
+    let n_threads = n_threads_of(job.config.train.threads, &*job.collective);
+    in_threads(n_threads, || {
         let find = || Ok(job.mode == Mode::Resume && has_checkpoint(&job.out)?);
         let goes_on = told_by_first(&*job.collective, find)?;
         let prepared = agree(&*job.collective, prepare(job, goes_on))?;

@@ -5,7 +5,7 @@ mod prepare;
 
 use crate::error::Error;
 use crate::observer::Observer;
-use crate::run::{Job, Outcome, Session, in_threads};
+use crate::run::{Job, Outcome, Session, in_threads, n_threads_of};
 use crate::stop::StopFlag;
 
 pub use network::Network;
@@ -24,7 +24,8 @@ pub fn pretrain(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Resu
         }
         .into());
     }
-    in_threads(job.n_threads(), || {
+    let n_threads = n_threads_of(job.config.train.threads, &*job.collective);
+    in_threads(n_threads, || {
         let prepared = prepare::prepare(job, observer)?;
         Session::open(job, prepared, observer)?.run(stop)
     })

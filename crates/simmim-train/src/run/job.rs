@@ -1,10 +1,8 @@
 //! A training to do, and how it ended.
 
 use std::fs;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use simmim_collective::{Alone, Collective};
 use simmim_config::{Layer, RawConfig};
@@ -55,20 +53,6 @@ impl Job {
 }
 
 impl Job {
-    /// Threads of the computation: where it is left open, this process's share of the cores.
-    pub(crate) fn n_threads(&self) -> usize {
-        match (
-            self.config.train.threads,
-            self.collective.n_on_these_cores(),
-        ) {
-            (0, n_ranks) if n_ranks > 1 => {
-                let n_cores = available_parallelism().map_or(1, NonZero::get);
-                (n_cores / n_ranks).max(1)
-            }
-            (n_threads, _) => n_threads,
-        }
-    }
-
     /// What came of opening the images; where a run that is to go on does not find them, an error that says so.
     ///
     /// # Errors

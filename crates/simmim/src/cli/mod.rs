@@ -181,9 +181,8 @@ impl Command {
     fn on_ranks(&self) -> OnRanks {
         match self {
             Self::Pretrain(_) | Self::FineTune(_) => OnRanks::Together,
-            Self::Inspect(_) | Self::Recipes(_) | Self::Completions(_) | Self::Bench(_) => {
-                OnRanks::Each
-            }
+            Self::Inspect(_) | Self::Recipes(_) | Self::Completions(_) => OnRanks::Each,
+            Self::Bench(args) => args.on_ranks(),
             Self::Demo(_)
             | Self::Report(_)
             | Self::Features(_)
@@ -222,7 +221,7 @@ fn run(command: &Command, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
         Command::Mask(args) => mask::run(args, talk),
         Command::Pack(args) => pack::run(args, talk),
         Command::Recipes(args) => recipes::run(args, talk),
-        Command::Bench(args) => bench::run(args, talk),
+        Command::Bench(args) => bench::run(args, talk, ranks),
         Command::Completions(args) => completions::run(args, Cli::command()),
     }
 }

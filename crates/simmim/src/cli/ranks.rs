@@ -87,6 +87,14 @@ impl Ranks {
         Ok(job)
     }
 
+    /// The processes, as a training sees them.
+    pub(crate) fn collective(&self) -> Arc<dyn Collective> {
+        match &self.0 {
+            Some(rank) => Arc::clone(rank) as Arc<dyn Collective>,
+            None => Arc::new(Alone),
+        }
+    }
+
     /// What there is to say of several processes.
     pub(crate) fn describe(&self) -> Vec<String> {
         let rank = self.0.as_ref();

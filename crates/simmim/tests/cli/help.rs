@@ -39,6 +39,7 @@ fn the_help_texts_are_those_of_the_file() {
         "bench step",
         "bench loader",
         "bench kernels",
+        "bench scaling",
         "completions",
     ];
     let mut text = String::new();

@@ -386,3 +386,36 @@ fn a_command_for_one_process_is_not_done_by_several() {
         Ran::of(command.output().unwrap()).ok();
     }
 }
+
+#[test]
+fn the_bench_of_scaling_measures_ranks_and_one_process() {
+    let sandbox = Sandbox::new();
+    let words = "bench scaling --variant vit-t/16 --image-size 32 --batch 4 --steps 2 --set model.depth=2 --threads 1";
+    let line = |ran: Ran| -> serde_json::Value { serde_json::from_str(&ran.ok().stdout).unwrap() };
+    let one = line(sandbox.simmim(words));
+    assert_eq!(
+        (&one["ranks"], &one["overlap"]),
+        (&1.into(), &serde_json::Value::Null)
+    );
+    for mpi in here("the bench of scaling") {
+        let two = line(Ran::of(mpi.simmim(&sandbox, 2, words).output().unwrap()));
+        assert_eq!((&two["ranks"], &two["batch"]), (&2.into(), &4.into()));
+        for name in [
+            "alone_secs",
+            "step_secs",
+            "exchange_secs",
+            "images_per_sec",
+            "efficiency",
+        ] {
+            assert!(
+                two[name].as_f64().is_some_and(|value| value > 0.0),
+                "{name}: {two}"
+            );
+        }
+        let overlap = two["overlap"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&overlap), "{two}");
+        let words = words.replace("--batch 4", "--batch 5");
+        let ran = Ran::of(mpi.simmim(&sandbox, 2, &words).output().unwrap());
+        ran.fails(2, &["5 images cannot be divided among 2 processes"]);
+    }
+}

@@ -3,17 +3,19 @@
 mod kernels;
 mod loader;
 mod profile;
+mod scaling;
 mod step;
 mod work;
 
 use clap::{Args, Subcommand};
 
 use super::Talk;
+use super::ranks::{OnRanks, Ranks};
 
 /// Measure how fast this machine trains, reads images, and computes.
 ///
 /// `step` times whole training steps on made-up images, `loader` times reading image files into batches, `kernels`
-/// times single operations. Each prints JSON, so that runs can be compared. Training runs at the slower of `step` and
+/// times single operations, `scaling` times the steps of several processes. Each prints JSON, so that runs can be compared. Training runs at the slower of `step` and
 /// `loader`, in images a second.
 ///
 /// Other programs on the same cores spoil the figures. To compare two programs, run them in turn, A B A B, and compare
@@ -30,19 +32,32 @@ enum BenchCommand {
     Step(step::StepArgs),
     Loader(loader::LoaderArgs),
     Kernels(kernels::KernelsArgs),
+    Scaling(scaling::ScalingArgs),
+}
+
+impl BenchArgs {
+    /// What the measurement makes of several processes.
+    pub(crate) fn on_ranks(&self) -> OnRanks {
+        match &self.command {
+            BenchCommand::Scaling(_) => OnRanks::Together,
+            _ => OnRanks::Each,
+        }
+    }
 }
 
 const AFTER_HELP: &str = "\
 Examples:
   simmim bench step --variant vit-s/16 --precision bf16
   simmim bench loader --data photos/ --size 192 --workers 2
-  simmim bench kernels --filter attention";
+  simmim bench kernels --filter attention
+  mpirun -n 2 simmim bench scaling --variant vit-s/16 --precision bf16";
 
-pub(crate) fn run(args: &BenchArgs, talk: Talk) -> anyhow::Result<()> {
+pub(crate) fn run(args: &BenchArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     match &args.command {
         BenchCommand::Step(args) => step::run(args, talk),
         BenchCommand::Loader(args) => loader::run(args),
         BenchCommand::Kernels(args) => kernels::run(args),
+        BenchCommand::Scaling(args) => scaling::run(args, ranks),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use simmim_autograd::{Tape, Tensor};
+use simmim_collective::Collective;
 use simmim_config::keys::FineTune;
 use simmim_config::{ClassList, FineTunePlan, Plan, RawConfig};
 use simmim_data::Batch;
@@ -57,6 +58,19 @@ impl Work {
                 Self::Embed(Box::new(Network::on_device(plan, None, device)?), images)
             }
         })
+    }
+
+    /// The same as one of several ranks, which do each step of a training together.
+    pub(super) fn among(self, ranks: Arc<dyn Collective>) -> Self {
+        match self {
+            Self::Pretrain(learner, batch, lr) => {
+                Self::Pretrain(Box::new(learner.among(ranks)), batch, lr)
+            }
+            Self::Finetune(learner, batch, lr) => {
+                Self::Finetune(Box::new(learner.among(ranks)), batch, lr)
+            }
+            embed @ Self::Embed(..) => embed,
+        }
     }
 
     /// Does it once; whether what came out are numbers.
