@@ -19,6 +19,7 @@
 //! ```
 
 mod grid;
+mod labels;
 mod plot;
 mod point;
 mod result;

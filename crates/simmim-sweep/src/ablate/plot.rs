@@ -7,8 +7,9 @@ use plotters::prelude::{
 };
 use simmim_config::auto::good_avg_dist_px;
 use simmim_picture::Picture;
-use simmim_picture::chart::{self, COLOURS, Canvas, Fault, text};
+use simmim_picture::chart::{self, COLOURS, Canvas, Fault, measure, text};
 
+use super::labels::{self, Area, Marked};
 use super::point::Ablation;
 use super::table::{Row, groups};
 use crate::error::Error;
@@ -44,6 +45,8 @@ struct Figure {
     /// Its values.
     series: Vec<String>,
     band: [f64; 2],
+    /// What the labels of the points say, line by line.
+    labelled: Vec<String>,
 }
 
 /// Draws the points whose score is known.
@@ -84,6 +87,7 @@ impl Figure {
             axis: ablation.score().axis().to_owned(),
             dots: groups(&fits).into_iter().filter_map(dot).collect(),
             key: keys.get(key_idx).cloned().unwrap_or_default(),
+            labelled: labelled(keys, key_idx),
             band: good_avg_dist_px(ablation.first().config.data.image_size),
             series,
         }
@@ -114,6 +118,19 @@ fn label(values: &[String], key_idx: usize) -> String {
     let others = values.iter().enumerate().filter(|(idx, _)| *idx != key_idx);
     let others: Vec<&str> = others.map(|(_, value)| value.as_str()).collect();
     others.join(", ")
+}
+
+/// Which keys the labels have the values of; nothing where there are none.
+fn labelled(keys: &[String], key_idx: usize) -> Vec<String> {
+    let others = keys.iter().enumerate().filter(|(idx, _)| *idx != key_idx);
+    let others: Vec<&String> = others.map(|(_, key)| key).collect();
+    if others.is_empty() {
+        return Vec::new();
+    }
+    let head = "beside the points:".to_owned();
+    std::iter::once(head)
+        .chain(others.into_iter().cloned())
+        .collect()
 }
 
 fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
@@ -147,12 +164,38 @@ fn paint(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
             let line = ends.map(|score| place((dot.avg_dist_px, score)));
             canvas.draw(&PathElement::new(line, colour.stroke_width(2)))?;
         }
-        let (x, y) = place((dot.avg_dist_px, dot.score));
-        canvas.draw(&marker(dot.series_idx, (x, y)))?;
-        let beside = (x + MARKER_PX + 6, y - LABEL_PX / 2);
-        canvas.draw(&Text::new(dot.label.clone(), beside, text(LABEL_PX)))?;
+        canvas.draw(&marker(dot.series_idx, place((dot.avg_dist_px, dot.score))))?;
     }
+    let at = |dot: &Dot| place((dot.avg_dist_px, dot.score));
+    paint_labels(canvas, figure, &at)?;
     paint_legend(&right, figure)
+}
+
+/// What tells each point from the others of its colour, beside it.
+fn paint_labels(
+    canvas: &Canvas<'_>,
+    figure: &Figure,
+    at: &dyn Fn(&Dot) -> (i32, i32),
+) -> Result<(), Fault> {
+    let marked = |dot: &Dot| -> Result<Marked, Fault> {
+        let ((x, y), (width, height)) = (at(dot), measure(&dot.label, LABEL_PX)?);
+        Ok(Marked {
+            marker: Area {
+                left: x - MARKER_PX,
+                top: y - MARKER_PX,
+                width: 2 * MARKER_PX,
+                height: 2 * MARKER_PX,
+            },
+            width: width as i32,
+            height: height as i32,
+        })
+    };
+    let marked: Vec<Marked> = figure.dots.iter().map(marked).collect::<Result<_, _>>()?;
+    for (dot, area) in figure.dots.iter().zip(labels::place(&marked)) {
+        let style = text(LABEL_PX);
+        canvas.draw(&Text::new(dot.label.clone(), (area.left, area.top), style))?;
+    }
+    Ok(())
 }
 
 fn paint_legend(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
@@ -184,6 +227,11 @@ fn paint_legend(canvas: &Canvas<'_>, figure: &Figure) -> Result<(), Fault> {
     for line in lines {
         canvas.draw(&Text::new(line, (TEXT_AT, top), text(TEXT_PX - 2)))?;
         top += LINE_PX - 8;
+    }
+    top += LINE_PX;
+    for line in &figure.labelled {
+        canvas.draw(&Text::new(line.clone(), (4, top), text(LABEL_PX)))?;
+        top += LINE_PX - 12;
     }
     Ok(())
 }
