@@ -1,18 +1,19 @@
 //! GPUs, in a program with or without them.
 
 #[cfg(feature = "cuda")]
-pub(crate) use with::{level, open};
+pub use with::{gpus, passed_over, resolve};
 #[cfg(feature = "cuda")]
-pub use with::{passed_over, resolve};
+pub(crate) use with::{level, open};
+#[cfg(not(feature = "cuda"))]
+pub use without::{gpus, passed_over, resolve};
 #[cfg(not(feature = "cuda"))]
 pub(crate) use without::{level, open};
-#[cfg(not(feature = "cuda"))]
-pub use without::{passed_over, resolve};
 
 #[cfg(feature = "cuda")]
 mod with {
     use crate::error::Error;
-    use simmim_cuda::{CudaDevice, Error as CudaError, Found};
+    use crate::found::{Gpu, Gpus, Library};
+    use simmim_cuda::{CudaDevice, Error as CudaError, Found, Library as CudaLibrary};
     use simmim_device::{Device, DeviceChoice, Rounding};
     use std::sync::{Arc, OnceLock};
 
@@ -46,6 +47,36 @@ mod with {
         Some(format!("the GPU is not used: {why}"))
     }
 
+    /// The GPUs of this machine, and the libraries for them. None is opened.
+    pub fn gpus() -> Gpus {
+        let found = simmim_cuda::devices();
+        let why_none = found.as_ref().err().map(CudaError::to_string);
+        let devices = found.unwrap_or_default().into_iter().enumerate();
+        let devices = devices.map(|(number, found)| Gpu {
+            name: found.name,
+            capability: format!("{}.{}", found.capability.0, found.capability.1),
+            memory_bytes: found.memory_bytes as u64,
+            refusal: simmim_cuda::usable(number)
+                .err()
+                .map(|error| error.to_string()),
+        });
+        let library = |name, found: Option<CudaLibrary>| Library {
+            name,
+            is_there: found.is_some(),
+            version: found.and_then(|library| library.version),
+        };
+        let libraries = simmim_cuda::libraries();
+        Gpus {
+            devices: devices.collect(),
+            why_none,
+            libraries: vec![
+                library("driver", libraries.driver),
+                library("cuBLASLt", libraries.cublaslt),
+                library("NCCL", libraries.nccl),
+            ],
+        }
+    }
+
     pub(crate) fn open(number: usize, rounding: Rounding) -> Result<Arc<dyn Device>, Error> {
         match CudaDevice::open(number, rounding) {
             Ok(device) => Ok(Arc::new(device)),
@@ -67,6 +98,7 @@ mod with {
 #[cfg(not(feature = "cuda"))]
 mod without {
     use crate::error::Error;
+    use crate::found::Gpus;
     use simmim_device::{Device, DeviceChoice, Rounding};
     use std::sync::Arc;
 
@@ -81,6 +113,14 @@ mod without {
     /// Why `auto` is the cores on a machine that has a GPU.
     pub fn passed_over(_: DeviceChoice) -> Option<String> {
         None
+    }
+
+    /// No GPU: nothing here could use one.
+    pub fn gpus() -> Gpus {
+        Gpus {
+            why_none: Some("this program was built without CUDA".to_owned()),
+            ..Gpus::default()
+        }
     }
 
     pub(crate) fn open(number: usize, _: Rounding) -> Result<Arc<dyn Device>, Error> {

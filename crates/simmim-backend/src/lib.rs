@@ -2,7 +2,8 @@
 //!
 //! - [`open`]: a device to compute on; [`Error`]: why there is none of that name.
 //! - [`resolve`]: what `auto` stands for; [`passed_over`]: why it is no GPU where there is one.
-//! - [`peaks`], [`cases`], [`level`], [`fastest_precision`]: what a device can do.
+//! - [`gpus`]: which GPUs a machine has, and the libraries for them.
+//! - [`peaks`], [`cases`], [`level`], [`fastest_precision`], [`is_on_cores`]: what a device can do.
 //!
 //! **Not done here, on purpose:** no device. Each is a crate of its own, and only this one knows them.
 //!
@@ -16,6 +17,7 @@
 //! ```
 
 mod error;
+mod found;
 mod gpu;
 mod peaks;
 
@@ -25,7 +27,8 @@ use simmim_device::{Device, DeviceChoice, Peaks, Precision, Rounding};
 use std::sync::Arc;
 
 pub use error::Error;
-pub use gpu::{passed_over, resolve};
+pub use found::{Gpu, Gpus, Library};
+pub use gpu::{gpus, passed_over, resolve};
 pub use simmim_cpu::bench::{Case, cases};
 
 /// The device of this name, whose matrix products round their operands so.
@@ -61,6 +64,14 @@ pub fn fastest_precision(choice: DeviceChoice) -> Precision {
     match resolve(choice) {
         DeviceChoice::Auto | DeviceChoice::Cpu => simmim_cpu::fastest_precision(),
         DeviceChoice::Cuda { .. } => Precision::Bf16,
+    }
+}
+
+/// Whether the device computes on the processor's cores, which other threads then lack.
+pub fn is_on_cores(choice: DeviceChoice) -> bool {
+    match resolve(choice) {
+        DeviceChoice::Auto | DeviceChoice::Cpu => true,
+        DeviceChoice::Cuda { .. } => false,
     }
 }
 

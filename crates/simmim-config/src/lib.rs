@@ -10,6 +10,7 @@
 //!   schedule. [`FineTunePlan`]: the same of a fine-tuning.
 //! * [`codebook`]: what the classes of a target look like, in a file.
 //! * [`auto`]: chooses a configuration from the images and the machine.
+//! * [`shorter`](mod@shorter): what would make a long run shorter.
 //! * [`near`]: the names that are most like a mistyped one.
 //!
 //! Defaults are overlaid by a recipe, that by the user's file, that by each `--set section.key=value`. Every layer
@@ -54,6 +55,7 @@ mod range;
 mod raw;
 pub mod recipe;
 mod setting;
+pub mod shorter;
 mod size;
 
 pub use check::MAX_THREADS;

@@ -100,6 +100,7 @@ bool fits(const Description &of, const Layout &a, const Layout &b, const Layout 
 
 #define API extern "C" __attribute__((visibility("default"))) int
 
+extern "C" __attribute__((visibility("default"))) size_t cublasLtGetVersion() { return 130002; }
 API cublasLtCreate(void **handle) { *handle = std::malloc(1); return SUCCESS; }
 API cublasLtDestroy(void *handle) { std::free(handle); return SUCCESS; }
 API cublasLtMatrixLayoutCreate(Layout **layout, int type, uint64_t rows, uint64_t columns, int64_t ld) {

@@ -1,6 +1,7 @@
 //! A GPU of NVIDIA's as a device of simmim: CUDA kernels, and cuBLASLt for matrix products.
 //!
 //! - [`CudaDevice`]: the device; [`devices`] and [`usable`]: what the driver finds, without opening any.
+//! - [`libraries()`]: which of NVIDIA's libraries are on the machine.
 //! - [`Error`]: why there is none, or why it cannot go on.
 //!
 //! Building needs no CUDA. The libraries of the driver and of cuBLASLt are looked up when a device is opened, and the kernels'
@@ -23,6 +24,7 @@ mod device;
 mod driver;
 mod error;
 mod found;
+mod libraries;
 mod machine_code;
 mod memory;
 mod products;
@@ -31,4 +33,5 @@ mod usable;
 pub use device::CudaDevice;
 pub use error::Error;
 pub use found::{Found, devices};
+pub use libraries::{Libraries, Library, libraries};
 pub use usable::usable;

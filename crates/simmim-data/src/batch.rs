@@ -50,6 +50,21 @@ impl Batch {
         self.entry_idx.is_empty()
     }
 
+    /// The same samples over and over until there are `n`, each at a place of its own: a batch that costs what one of `n` images
+    /// costs, to measure by. None of none.
+    #[must_use]
+    pub fn repeated(&self, n: usize) -> Self {
+        let n = if self.is_empty() { 0 } else { n };
+        Self {
+            images: repeat_rows(&self.images, self.len(), n),
+            hidden: repeat_rows(&self.hidden, self.len(), n),
+            targets: repeat_rows(&self.targets, self.len(), n),
+            entry_idx: repeat_rows(&self.entry_idx, self.len(), n),
+            places: (0..n).collect(),
+            ..*self
+        }
+    }
+
     /// Takes all samples out and keeps their memory.
     pub(crate) fn clear(&mut self) {
         self.images.clear();
@@ -90,6 +105,13 @@ fn retain_rows<T: Copy>(values: &mut Vec<T>, kept: &[bool]) {
     values.truncate(filled);
 }
 
+/// `n` rows: those of `n_rows` equally long ones, again and again.
+fn repeat_rows<T: Copy>(values: &[T], n_rows: usize, n: usize) -> Vec<T> {
+    let row_len = values.len() / n_rows.max(1);
+    let endless = values.iter().copied().cycle();
+    endless.take(n * row_len).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +143,27 @@ mod tests {
         );
         batch.retain_places(&[]);
         assert_eq!(batch, Batch::default());
+    }
+
+    #[test]
+    fn repeated_samples_keep_their_rows_together() {
+        let batch = Batch {
+            images: vec![1., 2., 3., 4.],
+            targets: vec![0.5, 0.25],
+            entry_idx: vec![8, 9],
+            places: vec![4, 6],
+            n_classes: 1,
+            ..Batch::default()
+        };
+        let repeated = batch.repeated(3);
+        assert_eq!(repeated.images, [1., 2., 3., 4., 1., 2.]);
+        assert_eq!(repeated.targets, [0.5, 0.25, 0.5]);
+        assert_eq!(
+            (repeated.entry_idx, repeated.places),
+            (vec![8, 9, 8], vec![0, 1, 2])
+        );
+        assert_eq!((repeated.hidden.len(), repeated.n_classes), (0, 1));
+        assert_eq!(batch.repeated(1).images, [1., 2.]);
+        assert_eq!(Batch::default().repeated(5), Batch::default());
     }
 }

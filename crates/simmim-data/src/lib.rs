@@ -113,5 +113,5 @@ pub use source::{
     DataSet, Digest, ListFault, MANIFEST, MAX_IMAGE_FILE_BYTES, Only, Opening, PassedOver, Reason,
     TABLE, Watch, absolute_spec, has_image_ending, read_image_file, why_skipped,
 };
-pub use survey::{ImageSample, Survey};
+pub use survey::{ASPECTS, Census, ChannelStatistics, ImageSample, Looking, Survey, Twins};
 pub use transform::{Counter, FineTuneSettings, Transform};

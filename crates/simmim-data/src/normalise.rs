@@ -76,9 +76,7 @@ impl Normalisation {
                 Ok(image) => {
                     n_read += 1;
                     for (sum, moments) in sums.iter_mut().zip(moments(&image)) {
-                        sum.first += moments.first;
-                        sum.second += moments.second;
-                        sum.weight += moments.weight;
+                        sum.add(&moments);
                     }
                 }
                 Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
@@ -186,7 +184,7 @@ fn to_planes<T: Copy>(
 
 /// The sums of a channel's values and of their squares over some images, full brightness being 1.
 #[derive(Debug, Clone, Copy, Default)]
-struct Moments {
+pub(crate) struct Moments {
     first: f64,
     second: f64,
     /// The number of images, an image with gaps counting for the share of its pixels that have a value.
@@ -194,7 +192,13 @@ struct Moments {
 }
 
 impl Moments {
-    fn mean_and_std(&self) -> (f32, f32) {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.first += other.first;
+        self.second += other.second;
+        self.weight += other.weight;
+    }
+
+    pub(crate) fn mean_and_std(&self) -> (f32, f32) {
         if self.weight == 0.0 {
             return (0.0, 1.0);
         }
@@ -210,7 +214,7 @@ impl Moments {
 }
 
 /// Those of each channel of an image, whose pixels together count as one.
-fn moments(image: &Image) -> Vec<Moments> {
+pub(crate) fn moments(image: &Image) -> Vec<Moments> {
     match &image.samples {
         Samples::U8(values) => moments_of(values, image.channels, 255.0),
         Samples::U16(values) => moments_of(values, image.channels, 65535.0),

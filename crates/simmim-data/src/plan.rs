@@ -1,5 +1,6 @@
 //! What is in every batch of a run.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use simmim_random::{Purpose, Stream};
@@ -233,6 +234,28 @@ impl BatchPlan {
         Ok(batch)
     }
 
+    /// Some samples of this process's share of a step's first micro-batch, not mixed: to measure what images cost, by those that the
+    /// step is going to read anyhow. Unreadable ones are recorded and left out.
+    ///
+    /// # Errors
+    /// [`Error::TooFewImages`] and [`Error::TooManyBad`].
+    pub fn some_of_step(&self, step: u64, which: Range<usize>) -> Result<Batch, Error> {
+        let (epoch, first) = self.begin_of_step(step)?;
+        let order = self.order.epoch(epoch);
+        let places = self.division.share(0);
+        let places = &places[..which.end.min(places.len())];
+        let places = places.get(which.start..).unwrap_or_default();
+        let mut batch = self.source.empty_batch(Batch::default(), places.len());
+        let (view, mut scratch) = (View::Random { epoch }, Scratch::new());
+        for place in places {
+            let entry_idx = self.split.train()[order[first + place]];
+            if self.source.add(&mut batch, entry_idx, view, &mut scratch)? {
+                batch.places.push(*place);
+            }
+        }
+        Ok(batch)
+    }
+
     /// A batch of all images, in the order of the data set, with central crops: for features,
     /// predictions and pictures. Sizes as in [`Self::held_out_batch`].
     ///
@@ -280,12 +303,9 @@ impl BatchPlan {
         scratch: &mut Scratch,
         spare: Batch,
     ) -> Result<Batch, Error> {
-        let steps_per_epoch = self.steps_per_epoch()?;
+        let (epoch, first) = self.begin_of_step(step)?;
         check_batch(micro_idx as u64, self.settings().n_micro as u64)?;
-        let epoch = step / steps_per_epoch;
         let order = self.order.epoch(epoch);
-        // Images behind the last whole batch are passed over: a shorter step would weigh its images more.
-        let first = (step % steps_per_epoch) as usize * self.settings().batch_size;
         let own = self.division.share(micro_idx);
         let mix = self.draw_mix(step, micro_idx);
         let needed = match mix {
@@ -315,6 +335,14 @@ impl BatchPlan {
         // Partners that lie on another process have given what was needed of them.
         batch.retain_places(&own);
         Ok(batch)
+    }
+
+    /// The epoch of a step, and where in the epoch's order it begins.
+    fn begin_of_step(&self, step: u64) -> Result<(u64, usize), Error> {
+        let steps_per_epoch = self.steps_per_epoch()?;
+        // Images behind the last whole batch are passed over: a shorter step would weigh its images more.
+        let first = (step % steps_per_epoch) as usize * self.settings().batch_size;
+        Ok((step / steps_per_epoch, first))
     }
 
     /// What is done to a micro-batch. Its number, not a process's, is the counter: all processes draw the same.

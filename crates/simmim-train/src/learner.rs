@@ -169,6 +169,25 @@ impl<T: Task> Learner<T> {
         })
     }
 
+    /// Who trains together.
+    pub(crate) fn collective(&self) -> &Arc<dyn Collective> {
+        &self.collective
+    }
+
+    /// Forward and backward of a batch, to measure how long they take: waits for them, and changes neither weights nor moments. The
+    /// next step clears the gradients.
+    pub(crate) fn rehearse(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.gradients.clear();
+        let part = Part {
+            places: batch.places.as_slice().into(),
+            n_parts: 1,
+            is_last: true,
+        };
+        let loss = self.accumulate(batch, part)?;
+        let _ = Scalar::read(&[loss, self.gradients.norm()]);
+        Ok(())
+    }
+
     /// One optimiser step on the given batch, which is this rank's share where there are others, with one learning rate for all
     /// groups.
     ///

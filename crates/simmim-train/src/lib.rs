@@ -4,6 +4,8 @@
 //!
 //! * [`pretrain()`] and [`finetune()`]: the two jobs, from a [`Job`] to an [`Outcome`]; an [`Observer`] sees it happen, a
 //!   [`StopFlag`] asks it to end after its current step.
+//! * [`foresee_pretrain`] and [`foresee_finetune`]: what a job would take ([`Estimate`]), without doing it.
+//! * [`lasting`]: how long something takes, in words.
 //! * [`learner`]: a model in training: one step, the loss on held-out images.
 //! * [`pretrain`](mod@pretrain): a network that fills in hidden pixels.
 //! * [`finetune`](mod@finetune): a classifier. [`source`]: what either begins with.
@@ -54,7 +56,9 @@ pub mod clusters;
 mod device;
 mod digest;
 mod error;
+mod estimate;
 pub mod finetune;
+pub mod lasting;
 pub mod learner;
 pub mod lock;
 pub mod metrics;
@@ -71,9 +75,10 @@ pub mod tensorboard;
 pub use device::device_of;
 pub use digest::ImagesDigest;
 pub use error::Error;
-pub use finetune::finetune;
+pub use estimate::Estimate;
+pub use finetune::{finetune, foresee_finetune};
 pub use observer::{Event, Observer};
-pub use pretrain::pretrain;
-pub use run::{Images, Job, Outcome, in_threads, n_threads_of, recipe_of};
+pub use pretrain::{foresee_pretrain, pretrain};
+pub use run::{Images, Job, Outcome, Steps, in_threads, n_threads_of, recipe_of, steps_on};
 pub use run_folder::Mode;
 pub use stop::StopFlag;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use simmim_data::BadImage;
 
+use crate::estimate::Estimate;
 use crate::metrics::Record;
 
 /// Something that happened in a run.
@@ -12,6 +13,15 @@ use crate::metrics::Record;
 pub enum Event<'a> {
     /// Something that the user should know.
     Note(&'a str),
+    /// What the run takes from here on.
+    Estimate(&'a Estimate),
+    /// What all runs of a sweep that are left take.
+    AllRuns {
+        /// How many there are.
+        n_runs: usize,
+        /// Seconds to the end of the last one.
+        secs: f64,
+    },
     /// The next run of a sweep begins.
     Point {
         /// Its name, that of its run folder.

@@ -356,7 +356,7 @@ pub(crate) fn codebook_of(folder: &Path) -> PathBuf {
 }
 
 /// Whether a run in that mode may use the folder.
-fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
+pub(crate) fn admit(path: &Path, mode: Mode) -> Result<(), Error> {
     let is_run = path.join(CONFIG).is_file();
     // What a run that was killed before it wrote its configuration leaves behind holds nothing to lose.
     let is_bare = |entry: &PathBuf| -> Result<bool, Error> {

@@ -2,7 +2,7 @@
 
 use crate::contract::open;
 use crate::fake::{Driver, Sanitizer, within_a};
-use simmim_cuda::{CudaDevice, Error, devices, usable};
+use simmim_cuda::{CudaDevice, Error, Libraries, devices, libraries, usable};
 use simmim_device::{DeviceFailure, Element, Precision};
 
 /// The errors of looking for the first device and of opening it, which are the same.
@@ -139,5 +139,23 @@ fn too_little_memory_is_told_with_sizes_and_the_device_goes_on() {
         device.release(device.allocate(1_000_000, Element::F32));
         device.release(device.allocate(1_200_000, Element::F32));
         assert_eq!(device.download(&small), [1.0, 2.0]);
+    });
+}
+
+#[test]
+fn the_libraries_of_the_machine_are_told_with_their_versions() {
+    let name = "missing::the_libraries_of_the_machine_are_told_with_their_versions";
+    let settings: &[(&str, &str)] = &[("FAKE_CUDA_VERSION", "12080")];
+    let driver = Driver {
+        settings,
+        ..Driver::fake(Sanitizer::None)
+    };
+    within_a(name, driver, || {
+        let Libraries {
+            driver, cublaslt, ..
+        } = libraries();
+        let version = |library: Option<simmim_cuda::Library>| library.and_then(|it| it.version);
+        assert_eq!(version(driver).as_deref(), Some("12.8"));
+        assert_eq!(version(cublaslt).as_deref(), Some("13.0.2"));
     });
 }

@@ -31,10 +31,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_checkpoint::write_bytes_atomic;
-use simmim_config::Difference;
+use simmim_config::{Difference, Plan};
 use simmim_data::DataSet;
 use simmim_train::observer::tell_looking;
-use simmim_train::{Job, Observer, StopFlag, pretrain};
+use simmim_train::{Job, Observer, StopFlag, foresee_pretrain, pretrain, steps_on};
 
 pub use grid::Grid;
 pub use point::{Ablation, Fit, Point};
@@ -43,7 +43,7 @@ pub use score::Score;
 pub use shipped::shipped;
 
 use crate::error::Error;
-use crate::sweep::{self, Kind, State, Summary, Sweep, Tables, Task};
+use crate::sweep::{self, Kind, Length, State, Summary, Sweep, Tables, Task};
 use result::fingerprint;
 use table::Row;
 
@@ -63,24 +63,44 @@ pub fn ablate(
     observer: &mut dyn Observer,
     stop: &StopFlag,
 ) -> Result<Summary<RunResult>, Error> {
-    let mut told = |n_files| tell_looking(observer, n_files);
-    let data = Arc::new(ablation.first().config.open_data(Some(&mut told))?);
-    let task = PreTrainings { ablation, data };
-    let fits = ablation.points().iter().filter(|point| point.fit.is_ok());
-    let points = fits.map(|point| sweep::Point {
-        name: point.name.clone(),
-        config: point.config.clone(),
-    });
-    let sweep = Sweep::open(&task, out, &ablation.recipe, points.collect())?;
+    let task = PreTrainings::open(ablation, observer)?;
+    let sweep = Sweep::open(&task, out, &ablation.recipe, task.points())?;
     // After the folder was opened: this file marks it as an ablation's, and another's must not get one.
     write_bytes_atomic(&out.join(GRID), ablation.text.as_bytes())?;
     sweep.run(observer, stop)
+}
+
+/// Tells what all of it takes, by its first run, and writes nothing.
+///
+/// # Errors
+/// As [`ablate()`], before the first run.
+pub fn foresee(ablation: &Ablation, out: &Path, observer: &mut dyn Observer) -> Result<(), Error> {
+    let task = PreTrainings::open(ablation, observer)?;
+    sweep::foresee(&task, out, &ablation.recipe, &task.points(), observer)
 }
 
 /// The points that fit, pre-trained on the same images.
 struct PreTrainings<'a> {
     ablation: &'a Ablation,
     data: Arc<DataSet>,
+}
+
+impl<'a> PreTrainings<'a> {
+    fn open(ablation: &'a Ablation, observer: &mut dyn Observer) -> Result<Self, Error> {
+        let mut told = |n_files| tell_looking(observer, n_files);
+        let data = Arc::new(ablation.first().config.open_data(Some(&mut told))?);
+        Ok(Self { ablation, data })
+    }
+
+    fn points(&self) -> Vec<sweep::Point> {
+        let points = self.ablation.points().iter();
+        let fits = points.filter(|point| point.fit.is_ok());
+        fits.map(|point| sweep::Point {
+            name: point.name.clone(),
+            config: point.config.clone(),
+        })
+        .collect()
+    }
 }
 
 impl Task for PreTrainings<'_> {
@@ -112,6 +132,22 @@ impl Task for PreTrainings<'_> {
             expected: result.images.clone(),
             found: now,
         }))
+    }
+
+    fn length(&self, point: &sweep::Point) -> Result<Length, Error> {
+        let plan = Plan::new(point.config.clone())?;
+        let steps = steps_on(&point.config, plan.split(self.data.len()).train().len());
+        // The time of an image goes with the weights that each of its tokens is multiplied by.
+        let n_weights = plan.model().1.n_values();
+        Ok(Length {
+            n_steps: steps.n,
+            step_cost: (steps.batch_size * n_weights) as f64,
+        })
+    }
+
+    fn foresee(&self, job: &Job, observer: &mut dyn Observer) -> Result<(), Error> {
+        foresee_pretrain(job, observer)?;
+        Ok(())
     }
 
     fn run(

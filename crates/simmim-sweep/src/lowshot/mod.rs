@@ -22,11 +22,12 @@ use std::path::Path;
 
 use simmim_config::Difference;
 use simmim_eval::{FineTuned, TestSet, accuracy};
+use simmim_train::finetune::open_labelled;
 use simmim_train::run_folder::last_of;
-use simmim_train::{Job, Observer, StopFlag, finetune, in_threads};
+use simmim_train::{Job, Observer, StopFlag, finetune, foresee_finetune, in_threads, steps_on};
 
 use crate::error::Error;
-use crate::sweep::{Kind, Point, State, Summary, Sweep, Tables, Task};
+use crate::sweep::{self, Kind, Length, Point, State, Summary, Sweep, Tables, Task};
 
 pub use comparison::{LowShot, LowShotResult, Start};
 pub use table::warnings;
@@ -49,6 +50,15 @@ pub fn lowshot(
     Sweep::open(comparison, out, recipe, comparison.points())?.run(observer, stop)
 }
 
+/// Tells what all of it takes, by its first run, and writes nothing.
+///
+/// # Errors
+/// As [`lowshot()`], before the first run.
+pub fn foresee(comparison: &LowShot, observer: &mut dyn Observer) -> Result<(), Error> {
+    let LowShot { recipe, out, .. } = comparison;
+    sweep::foresee(comparison, out, recipe, &comparison.points(), observer)
+}
+
 impl Task for LowShot {
     type Result = LowShotResult;
 
@@ -66,6 +76,24 @@ impl Task for LowShot {
             expected,
             found,
         })
+    }
+
+    fn length(&self, point: &Point) -> Result<Length, Error> {
+        let finetune = point.config.of_fine_tuning();
+        let split = open_labelled(&point.config)?.subset(finetune.labels, finetune.labels_seed);
+        let steps = steps_on(
+            &point.config,
+            split.map_err(simmim_train::Error::from)?.train().len(),
+        );
+        Ok(Length {
+            n_steps: steps.n,
+            step_cost: steps.batch_size as f64,
+        })
+    }
+
+    fn foresee(&self, job: &Job, observer: &mut dyn Observer) -> Result<(), Error> {
+        foresee_finetune(job, observer)?;
+        Ok(())
     }
 
     fn run(
@@ -136,7 +164,6 @@ mod tests {
 
     use super::*;
     use simmim_config::{Layer, RawConfig};
-    use simmim_train::finetune::open_labelled;
 
     /// A comparison on a folder of twenty images each of two classes, of which only the names are looked at.
     fn comparison(folder: &Path, shares: &[f64]) -> LowShot {

@@ -36,6 +36,11 @@ pub(super) struct Folder {
     _lock: Lock,
 }
 
+/// The run folder of a point of the sweep in a folder.
+pub(super) fn run_of(sweep: &Path, point: &str) -> PathBuf {
+    sweep.join(RUNS).join(point)
+}
+
 impl Folder {
     /// Opens or makes the folder. Nothing is made in one that holds something else.
     pub(super) fn open(path: &Path, kind: &Kind) -> Result<Self, Error> {
@@ -58,7 +63,7 @@ impl Folder {
 
     /// The run folder of a point.
     pub(super) fn run(&self, point: &str) -> PathBuf {
-        self.path.join(RUNS).join(point)
+        run_of(&self.path, point)
     }
 
     /// The file of a point with that ending: `toml` is what it was asked for, before anything was measured on the images,

@@ -5,6 +5,7 @@
 //! enough to go on: a run goes on from its last checkpoint, a result stands in its own file, and the tables are made of
 //! the results.
 
+mod cost;
 mod folder;
 pub(crate) mod statistics;
 mod task;
@@ -15,12 +16,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_collective::Alone;
+use simmim_train::run_folder::CONFIG;
 use simmim_train::{Event, Job, Mode, Observer, StopFlag};
 
+pub(crate) use cost::Length;
 pub use task::Summary;
 pub(crate) use task::{Kind, Point, State, Tables, Task};
 
 use crate::error::Error;
+use cost::Together;
 use folder::Folder;
 
 /// Points in a folder: what is done of them, and what is left.
@@ -75,6 +79,10 @@ impl<'a, T: Task> Sweep<'a, T> {
     ) -> Result<Summary<T::Result>, Error> {
         // Before the first run, so that there is a table from the start, and again where only the tables were lost.
         self.write_tables()?;
+        let left = self.points.iter().zip(&self.results);
+        let left = left.filter(|(_, result)| result.is_none());
+        let lengths: Result<_, _> = left.map(|(point, _)| self.task.length(point)).collect();
+        let observer = &mut Together::new(observer, lengths?);
         for idx in 0..self.points.len() {
             // A run that was stopped returns like any other; this keeps the next one from beginning.
             if stop.is_raised() {
@@ -163,4 +171,31 @@ impl<'a, T: Task> Sweep<'a, T> {
             },
         }
     }
+}
+
+/// Tells what a sweep of these points takes, by its first run, and writes nothing.
+pub(crate) fn foresee<T: Task>(
+    task: &T,
+    out: &Path,
+    recipe: &str,
+    points: &[Point],
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
+    let Some(first) = points.first() else {
+        return Ok(());
+    };
+    let lengths: Result<_, _> = points.iter().map(|point| task.length(point)).collect();
+    let run = folder::run_of(out, &first.name);
+    let job = if run.join(CONFIG).is_file() {
+        Job::resume(&run)?
+    } else {
+        Job {
+            recipe: recipe.to_owned(),
+            config: first.config.clone(),
+            out: run,
+            mode: Mode::New,
+            collective: Arc::new(Alone),
+        }
+    };
+    task.foresee(&job, &mut Together::new(observer, lengths?))
 }

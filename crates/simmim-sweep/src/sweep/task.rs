@@ -8,6 +8,7 @@ use simmim_config::{Difference, RawConfig};
 use simmim_picture::Picture;
 use simmim_train::{Job, Observer, StopFlag};
 
+use super::cost::Length;
 use crate::error::Error;
 
 /// What sets the folder of one kind of sweep apart.
@@ -44,6 +45,12 @@ pub(crate) trait Task {
     fn require_usable(&self, _point: &Point, _result: &Self::Result) -> Result<(), Error> {
         Ok(())
     }
+
+    /// How long the run of a point is beside those of others.
+    fn length(&self, point: &Point) -> Result<Length, Error>;
+
+    /// Tells what a job takes, without doing it.
+    fn foresee(&self, job: &Job, observer: &mut dyn Observer) -> Result<(), Error>;
 
     /// Does the job of a point, or goes on with it; none where it was stopped.
     fn run(

@@ -80,6 +80,17 @@ impl Task for Toy {
         }
     }
 
+    fn length(&self, point: &Point) -> Result<Length, Error> {
+        Ok(Length {
+            n_steps: point.config.train.epochs as u64,
+            step_cost: 1.0,
+        })
+    }
+
+    fn foresee(&self, _job: &Job, _observer: &mut dyn Observer) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn run(
         &self,
         point: &Point,

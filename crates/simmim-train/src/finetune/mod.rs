@@ -12,11 +12,12 @@ use simmim_data::{BatchPlan, LabelledSet, Reporter, Split, Views};
 use simmim_weights::{Heads, ToFill};
 
 use crate::error::Error;
+use crate::estimate::Estimate;
 use crate::learner::Learner;
 use crate::observer::Observer;
 use crate::run::{
-    Found, Images, Job, Outcome, Prepared, Session, divide, fit_to_images, in_threads,
-    n_threads_of, survey, told_by_first,
+    Found, Images, Job, Needs, Outcome, Prepared, Session, divide, fit_to_images, foresee,
+    in_threads, n_threads_of, survey, told_by_first,
 };
 use crate::run_folder::{Mode, has_checkpoint};
 use crate::source::{self, Source};
@@ -30,20 +31,40 @@ pub use network::{LabelNetwork, classes_of};
 /// Everything that can be wrong with configuration, labels, weights and folder is found before the first step.
 /// After it: [`Error::Data`] for too many unreadable images, [`Error::Diverged`], [`Error::File`].
 pub fn finetune(job: &Job, observer: &mut dyn Observer, stop: &StopFlag) -> Result<Outcome, Error> {
-    if job.config.finetune.is_none() {
-        return Err(simmim_config::Error::OtherTask {
-            found: "a pre-training",
-            command: "simmim pretrain",
-        }
-        .into());
-    }
+    require_task(job)?;
     let n_threads = n_threads_of(job.config.train.threads, &*job.collective);
     in_threads(n_threads, || {
-        let find = || Ok(job.mode == Mode::Resume && has_checkpoint(&job.out)?);
-        let goes_on = told_by_first(&*job.collective, find)?;
-        let prepared = agree(&*job.collective, prepare(job, goes_on))?;
+        let prepared = prepare_among(job)?;
         Session::open(job, prepared, observer)?.run(stop)
     })
+}
+
+/// What a job of fine-tuning would take, without doing it: nothing is written.
+///
+/// # Errors
+/// As [`finetune()`], before its first step.
+pub fn foresee_finetune(job: &Job, observer: &mut dyn Observer) -> Result<Option<Estimate>, Error> {
+    require_task(job)?;
+    let n_threads = n_threads_of(job.config.train.threads, &*job.collective);
+    in_threads(n_threads, || foresee(job, prepare_among(job)?, observer))
+}
+
+fn require_task(job: &Job) -> Result<(), Error> {
+    if job.config.finetune.is_some() {
+        return Ok(());
+    }
+    Err(simmim_config::Error::OtherTask {
+        found: "a pre-training",
+        command: "simmim pretrain",
+    }
+    .into())
+}
+
+/// What all ranks find out together.
+fn prepare_among(job: &Job) -> Result<Prepared<LabelNetwork>, Error> {
+    let find = || Ok(job.mode == Mode::Resume && has_checkpoint(&job.out)?);
+    let goes_on = told_by_first(&*job.collective, find)?;
+    agree(&*job.collective, prepare(job, goes_on))
 }
 
 /// The images and labels that a configuration of fine-tuning names.
@@ -148,7 +169,10 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
         config: config.clone(),
         images,
         notes,
-        disk_bytes: plan.disk_bytes(),
+        needs: Needs {
+            memory_bytes: plan.memory_bytes(),
+            checkpoint_bytes: plan.disk_bytes(),
+        },
         // Made already: a file that does not fit is refused before the run folder is touched.
         begin: Box::new(move |_| Ok(learner)),
     })

@@ -17,12 +17,12 @@ use crate::clusters;
 use crate::error::{Error, write_error};
 use crate::learner::Learner;
 use crate::observer::{Observer, tell_looking};
-use crate::run::{Found, Images, Job, Prepared, SharedFile, divide, fit_to_images, survey};
+use crate::run::{Found, Images, Job, Needs, Prepared, SharedFile, divide, fit_to_images, survey};
 use crate::run_folder::{self, Mode, RunFolder};
 use crate::source::{self, Source};
 
 /// Looks at the images, and puts the configuration into numbers.
-pub(super) fn prepare(job: &Job, observer: &mut dyn Observer) -> Result<Prepared<Network>, Error> {
+pub(crate) fn prepare(job: &Job, observer: &mut dyn Observer) -> Result<Prepared<Network>, Error> {
     let stored = match job.mode {
         Mode::Resume => stored_codebook(job)?,
         Mode::New | Mode::Overwrite => None,
@@ -104,7 +104,10 @@ fn prepare_alone(
         config: plan.config().clone(),
         images,
         notes,
-        disk_bytes: plan.disk_bytes(),
+        needs: Needs {
+            memory_bytes: plan.memory_bytes(),
+            checkpoint_bytes: plan.disk_bytes(),
+        },
         begin: Box::new(move |folder| begin(&plan, codebook, given, folder)),
     })
 }

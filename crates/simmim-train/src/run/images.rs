@@ -94,19 +94,7 @@ pub(crate) fn fit_to_images(
     let to_f64 = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
     config.data.mean = Some(to_f64(normalisation.mean()));
     config.data.std = Some(to_f64(normalisation.std()));
-    let asked = config.train.batch_size;
-    if asked > n_train && n_train > 0 {
-        // Parts stay as small as they were: their size is what fits into memory.
-        let part = asked / config.train.accumulation;
-        config.train.accumulation = n_train.div_ceil(part);
-        // Each rank has as many images of each part.
-        let n_shares = config.train.accumulation * world;
-        config.train.batch_size = n_train / n_shares * n_shares;
-        notes.push(format!(
-            "a batch of {asked} is more than the {n_train} training images: the batch is {}, in {} parts",
-            config.train.batch_size, config.train.accumulation
-        ));
-    }
+    fit_batch(&mut config.train, n_train, world, notes);
     let epochs = config.train.epochs as f64;
     if config.train.warmup_epochs > epochs {
         let warmup = epochs * WARMUP_SHARE;
@@ -118,6 +106,45 @@ pub(crate) fn fit_to_images(
     }
     lengthen(&mut config.train, n_train, notes);
     Ok(config)
+}
+
+/// A batch of no more images than there are.
+fn fit_batch(train: &mut Train, n_train: usize, world: usize, notes: &mut Vec<String>) {
+    let asked = train.batch_size;
+    if asked <= n_train || n_train == 0 {
+        return;
+    }
+    // Parts stay as small as they were: their size is what fits into memory.
+    let part = asked / train.accumulation;
+    train.accumulation = n_train.div_ceil(part);
+    // Each rank has as many images of each part.
+    let n_shares = train.accumulation * world;
+    train.batch_size = n_train / n_shares * n_shares;
+    notes.push(format!(
+        "a batch of {asked} is more than the {n_train} training images: the batch is {}, in {} parts",
+        train.batch_size, train.accumulation
+    ));
+}
+
+/// The steps of a run of one process by this configuration on so many training images, and the images of each.
+pub fn steps_on(config: &RawConfig, n_train: usize) -> Steps {
+    let (mut config, mut unsaid) = (config.clone(), Vec::new());
+    fit_batch(&mut config.train, n_train, 1, &mut unsaid);
+    lengthen(&mut config.train, n_train, &mut unsaid);
+    let batch_size = config.train.batch_size;
+    Steps {
+        n: config.schedule((n_train / batch_size) as u64).total_steps,
+        batch_size,
+    }
+}
+
+/// How much a run trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// Optimiser steps.
+    pub n: u64,
+    /// Images of each.
+    pub batch_size: usize,
 }
 
 /// Multiplies what counts in epochs until the run has the steps that it needs.

@@ -3,6 +3,8 @@
 //! [`crate::pretrain()`] and [`crate::finetune()`] differ in the [`Task`] and in how it is prepared; this is what they share.
 
 mod alike;
+mod cost;
+mod foresee;
 mod found;
 mod images;
 mod job;
@@ -21,8 +23,10 @@ use simmim_collective::Collective;
 
 use crate::error::Error;
 
+pub(crate) use cost::Needs;
+pub(crate) use foresee::foresee;
 pub(crate) use found::Found;
-pub use images::Images;
+pub use images::{Images, Steps, steps_on};
 pub(crate) use images::{divide, fit_to_images, survey};
 pub use job::{Job, Outcome, recipe_of};
 pub(crate) use session::{Prepared, Session};

@@ -135,6 +135,11 @@ impl Output<'_> {
         self.voice.tell(event);
     }
 
+    /// Writes to the log how the run ended.
+    pub(crate) fn write_ending(&mut self, ending: &str) {
+        self.voice.write(ending);
+    }
+
     /// Writes the record of a step, and tells the observer.
     ///
     /// # Errors

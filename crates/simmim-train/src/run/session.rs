@@ -11,6 +11,7 @@ use simmim_config::RawConfig;
 use simmim_data::{BatchPlan, Loader, Pass};
 
 use super::alike::require_alike;
+use super::cost::{self, Ahead, Needs};
 use super::images::Images;
 use super::job::{Job, Outcome};
 use super::output::{Opened, Output, Preface};
@@ -43,8 +44,7 @@ pub(crate) struct Prepared<T> {
     pub(crate) images: Images,
     /// What the user is told before the first step.
     pub(crate) notes: Vec<String>,
-    /// Bytes that the run writes at its peak.
-    pub(crate) disk_bytes: u64,
+    pub(crate) needs: Needs,
     /// Makes the task and its optimiser, as they are before the first step.
     pub(crate) begin: Box<Begin<T>>,
 }
@@ -60,6 +60,7 @@ pub(crate) struct Session<'o, T> {
     last: PathBuf,
     out: PathBuf,
     images: Images,
+    needs: Needs,
     schedule: Schedule,
     learner: Learner<T>,
     origin: Origin,
@@ -79,7 +80,7 @@ impl<'o, T: Task> Session<'o, T> {
             config,
             mut images,
             notes,
-            disk_bytes,
+            needs,
             begin,
         } = prepared;
         if (config.data.workers, config.train.threads) == (0, 0) {
@@ -92,7 +93,7 @@ impl<'o, T: Task> Session<'o, T> {
         let preface = Preface {
             config: &config,
             notes: &notes,
-            disk_bytes,
+            disk_bytes: needs.checkpoint_bytes,
         };
         let opened = on_first(collective, || Opened::open(job, preface, observer))?;
         let folder = opened.as_ref().map(Opened::folder);
@@ -131,11 +132,34 @@ impl<'o, T: Task> Session<'o, T> {
                 images: Some(ImagesDigest::of(images.batches.data())),
             },
             images,
+            needs,
             learner,
         })
     }
 
+    /// Trains to the end, and writes to the log what the end was.
     pub(crate) fn run(mut self, stop: &StopFlag) -> Result<Outcome, Error> {
+        let trained = self.train(stop);
+        let ending = self.ending(trained.as_ref());
+        if let Some(output) = &mut self.output {
+            output.write_ending(&ending);
+        }
+        trained.map(|stopped_early| self.outcome(stopped_early))
+    }
+
+    fn ending(&self, trained: Result<&bool, &Error>) -> String {
+        let (done, total) = (self.origin.progress.step, self.schedule.total_steps);
+        match trained {
+            Err(error) => format!("ended by an error after step {done} of {total}: {error}"),
+            Ok(true) => format!("ended early, after step {done} of {total}"),
+            Ok(false) if done < total => format!("stopped after step {done} of {total}, and saved"),
+            Ok(false) => format!("ended: all {total} steps are done"),
+        }
+    }
+
+    /// Trains until all steps are done or `stop` is raised; whether it ended early because nothing got better.
+    fn train(&mut self, stop: &StopFlag) -> Result<bool, Error> {
+        self.estimate()?;
         let clock = Clock {
             earlier_secs: self.origin.progress.seconds,
             begun: Instant::now(),
@@ -189,16 +213,39 @@ impl<'o, T: Task> Session<'o, T> {
             let note = format!("{n} validations without a better accuracy: the run ends here");
             self.tell(&Event::Note(&note));
         }
-        Ok(Outcome {
+        Ok(stopped_early)
+    }
+
+    fn outcome(self, stopped_early: bool) -> Outcome {
+        Outcome {
             out: self.out,
             done_steps: self.origin.progress.step,
-            total_steps,
+            total_steps: self.schedule.total_steps,
             first_val_loss: self.first_val_loss,
             last_val_loss: self.last_val_loss,
             best_val_accuracy: self.origin.progress.best_val_accuracy,
             stopped_early,
             picture: self.output.as_ref().and_then(Output::picture).cloned(),
-        })
+        }
+    }
+
+    /// Tells what the run takes from here on.
+    fn estimate(&mut self) -> Result<(), Error> {
+        // Nothing is left of a run that ended early.
+        if self.has_stalled() {
+            return Ok(());
+        }
+        let ahead = Ahead {
+            config: &self.origin.config,
+            images: &self.images,
+            done_steps: self.origin.progress.step,
+            needs: self.needs,
+            out: &self.out,
+        };
+        if let Some(found) = cost::estimate(ahead, &mut self.learner)? {
+            self.tell(&Event::Estimate(&found));
+        }
+        Ok(())
     }
 
     fn tell(&mut self, event: &Event<'_>) {

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use simmim_data::printable;
 
 use crate::error::Error;
@@ -33,6 +34,7 @@ impl<'o> Voice<'o> {
     pub(crate) fn tell(&mut self, event: &Event<'_>) {
         self.observer.see(event);
         let line = match event {
+            Event::Estimate(estimate) => estimate.lines(SystemTime::now()).join("; "),
             Event::Note(text) => (*text).to_owned(),
             Event::Begin {
                 done_steps,
@@ -50,15 +52,25 @@ impl<'o> Voice<'o> {
                 });
                 format!("step {step}: loss {loss:.4}, held-out loss {val_loss:.4}{accuracy}")
             }
-            // The second happens around a run, not in it.
-            Event::Step(_) | Event::Point { .. } => return,
+            // The latter happen around a run, not in it.
+            Event::Step(_) | Event::Point { .. } | Event::AllRuns { .. } => return,
             Event::BadImage(image) => format!("unreadable image {image}"),
             Event::Saved(path) => format!("saved {}", path.display()),
             Event::Picture(path) => format!("drew {}", path.display()),
         };
+        self.write(&line);
+    }
+
+    /// Writes a line to the log alone.
+    pub(crate) fn write(&mut self, line: &str) {
+        // Not `Utc::now()`, which panics where a clock is set to before 1970.
+        let now = DateTime::<Utc>::from_timestamp_millis((1000.0 * unix_secs()) as i64);
+        let now = now
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Millis, true);
         // In one write, so that a kill leaves no part of a line for the next one to be added to. The log is for reading
         // afterwards: a run does not end because a line of it could not be written.
-        let line = format!("{:.3} {}\n", unix_secs(), printable(&line));
+        let line = format!("{now} {}\n", printable(line));
         let _ = self.log.write_all(line.as_bytes());
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct AblateArgs {
     /// Threads to compute with (train.threads) [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// List the runs with their AvgDist and number of parameters, and run nothing.
+    /// List the runs with their AvgDist and number of parameters, say with --data what they will take, and run nothing.
     #[arg(long)]
     dry_run: bool,
     /// List the grids that come with the program.
@@ -100,12 +100,16 @@ pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
         path => Some(path?),
     };
     let ablation = Ablation::new(&grid, &overrides, data.as_deref()).inspect_err(tell_misfits)?;
-    if args.dry_run {
-        return show(&ablation, talk);
-    }
     let default_out = || Path::new("runs").join(format!("ablation-{}", grid.name()));
     let out = args.out.clone().unwrap_or_else(default_out);
     let mut progress = Progress::new(talk);
+    if args.dry_run {
+        show(&ablation, talk)?;
+        if data.is_some() {
+            ablate::foresee(&ablation, &out, &mut progress)?;
+        }
+        return Ok(());
+    }
     for misfit in ablation.misfits() {
         progress.note(&format!("left out: {}: {}", misfit.name, misfit.reason));
     }

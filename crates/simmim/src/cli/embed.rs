@@ -11,6 +11,7 @@ use simmim_eval::embed::{EmbedSettings, Format, embed};
 use simmim_eval::features::{Choice, Extractor, Pool};
 use simmim_train::in_threads;
 
+use super::existing::OverwriteArgs;
 use super::failure::Usage;
 use super::weights::ForeignArgs;
 use super::{Talk, output, sources, tell};
@@ -34,6 +35,8 @@ pub(crate) struct EmbedArgs {
     /// The file to write; its extension gives the format: .npy, .safetensors or .parquet.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     #[command(flatten)]
     feature: FeatureArgs,
     /// Images to compute at a time; the result is the same.
@@ -100,6 +103,7 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
     }
     // This and the block are proved before the images are computed, which may take hours.
     Format::of(&args.out)?;
+    args.overwrite.require_new(&args.out)?;
     let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
     let choice = args.feature.choice();
     extractor.width_of(choice)?;

@@ -12,10 +12,16 @@ use simmim_eval::{Evaluation, FineTuned, Measured, TestSet, evaluate, report};
 use simmim_train::in_threads;
 use simmim_train::scores::{MultiLabelScores, Scores};
 
+use super::existing::OverwriteArgs;
 use super::failure::Usage;
 use super::sources;
 use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
+
+const SCORES: &str = "scores.json";
+const CLASSES: &str = "classes.csv";
+const CONFUSION: &str = "confusion.csv";
+const CONFUSION_PICTURE: &str = "confusion.png";
 
 /// The most classes of which it is drawn which are taken for which.
 const MOST_DRAWN: usize = 1000;
@@ -39,6 +45,8 @@ pub(crate) struct EvaluateArgs {
     /// nothing.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Images to compute at a time; the result is the same.
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
@@ -54,7 +62,7 @@ Examples:
   simmim evaluate --from runs/labels --data labelled/
   simmim evaluate --from runs/labels --data test/ --out runs/labels/test
 
-One JSON line with every figure goes to stdout, the table to stderr. The weights are the best ones
+With --json, and into a pipe, one JSON line with every figure goes to stdout; the table goes to stderr. The weights are the best ones
 on the held-out images of the training; runs/labels/checkpoints/last.safetensors has the last ones.";
 
 pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
@@ -64,6 +72,11 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
             "leave out --batch-size, or use 1 or more",
         )
         .into());
+    }
+    if let Some(folder) = &args.out {
+        for name in [SCORES, CLASSES, CONFUSION, CONFUSION_PICTURE] {
+            args.overwrite.require_new(&folder.join(name))?;
+        }
     }
     let model = FineTuned::open_with(&args.from, &args.foreign.options())?;
     let test = TestSet::open(&model, &args.data)?;
@@ -101,10 +114,10 @@ pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
     if let Some(folder) = &args.out {
         // The scores last: where they stand, the tables stand too.
         write(folder, &files)?;
-        write(folder, &[("scores.json", shown_json(&line).into_bytes())])?;
+        write(folder, &[(SCORES, shown_json(&line).into_bytes())])?;
         tell(talk, format!("written to {}", folder.display()));
     }
-    output::data(line)?;
+    output::figures(line, talk)?;
     Ok(())
 }
 
@@ -136,7 +149,7 @@ fn measure(
             let precision = 100.0 * scores.mean_average_precision();
             tell(talk, format!("mean average precision: {precision:.2} %"));
             let table = report::labels_csv(&scores, classes).into_bytes();
-            Ok((of_several(&scores), vec![("classes.csv", table)]))
+            Ok((of_several(&scores), vec![(CLASSES, table)]))
         }
         Evaluation::Single(scores) => {
             tell_single(&scores, classes, talk);
@@ -167,12 +180,9 @@ fn tell_single(scores: &Scores, classes: &[String], talk: Talk) {
 /// What is written of one label an image.
 fn files_of_single(scores: &Scores, classes: &[String], talk: Talk) -> anyhow::Result<Files> {
     let mut files = vec![
+        (CLASSES, report::classes_csv(scores, classes).into_bytes()),
         (
-            "classes.csv",
-            report::classes_csv(scores, classes).into_bytes(),
-        ),
-        (
-            "confusion.csv",
+            CONFUSION,
             report::confusion_csv(scores, classes).into_bytes(),
         ),
     ];
@@ -186,7 +196,7 @@ fn files_of_single(scores: &Scores, classes: &[String], talk: Talk) -> anyhow::R
         );
     } else {
         let picture = report::confusion_picture(scores, classes)?;
-        files.push(("confusion.png", picture.to_png()));
+        files.push((CONFUSION_PICTURE, picture.to_png()));
     }
     Ok(files)
 }

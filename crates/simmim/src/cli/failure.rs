@@ -210,16 +210,23 @@ fn is_setting(error: &simmim_data::Error) -> bool {
 
 /// `error: ` with the causes on one line, and `hint: ` where there is something to do.
 pub(crate) fn message(error: &anyhow::Error) -> String {
-    let causes: Vec<String> = error
-        .chain()
-        .map(|cause| printable(&one_line(&cause.to_string())).into_owned())
-        .collect();
-    let text = format!("error: {}", causes.join(": "));
-    // The outermost error that has advice: it knows most of what the user wanted.
-    match error.chain().find_map(hint) {
+    let text = format!("error: {}", printable(&causes(error)));
+    match hint_of(error) {
         Some(hint) => format!("{text}\nhint: {}", printable(&hint)),
         None => text,
     }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(|cause| one_line(&cause.to_string()));
+    causes.collect::<Vec<_>>().join(": ")
+}
+
+/// What can be done about it.
+pub(crate) fn hint_of(error: &anyhow::Error) -> Option<String> {
+    // The outermost error that has advice: it knows most of what the user wanted.
+    error.chain().find_map(hint)
 }
 
 /// TOML's errors draw the line at fault over several lines.

@@ -10,6 +10,7 @@ use simmim_eval::features::Extractor;
 use simmim_picture::Format;
 use simmim_train::in_threads;
 
+use super::existing::OverwriteArgs;
 use super::weights::ForeignArgs;
 use super::{Talk, n_threads, output, reconstruct, tell};
 
@@ -30,6 +31,8 @@ pub(crate) struct FeaturesArgs {
     /// The picture to write, a PNG or a JPEG by its ending.
     #[arg(long, value_name = "PICTURE", default_value = "features.png")]
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = n_threads())]
     threads: usize,
@@ -47,6 +50,7 @@ Prints the path of the picture to stdout. `simmim embed` writes the features the
 pub(crate) fn run(args: &FeaturesArgs, talk: Talk) -> anyhow::Result<()> {
     // Before the weights are read, so that what cannot be done is refused at once.
     Format::of(&args.out)?;
+    args.overwrite.require_new(&args.out)?;
     let images = reconstruct::expand(&args.images, talk)?;
     let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
     let picture = in_threads(args.threads, || -> anyhow::Result<_> {

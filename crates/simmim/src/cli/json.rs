@@ -1,14 +1,21 @@
 //! What happens in a run as JSON, one line an event.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use simmim_train::{Event, Outcome};
+use simmim_train::{Estimate, Event, Outcome, lasting};
+
+use super::failure;
 
 /// The event as JSON; its kind stands under `event`.
 pub(crate) fn event(event: &Event<'_>) -> Option<Value> {
     Some(match event {
         Event::Note(text) => json!({"event": "note", "text": text}),
+        Event::Estimate(found) => estimate(found),
+        Event::AllRuns { n_runs, secs } => {
+            json!({"event": "all_runs", "n_runs": n_runs, "secs": secs, "ends": end(*secs)})
+        }
         Event::Point {
             name,
             number,
@@ -36,6 +43,41 @@ pub(crate) fn event(event: &Event<'_>) -> Option<Value> {
         Event::Picture(path) => json!({"event": "picture", "path": path}),
         // A new kind of event has no line until its form is settled: programs rely on what is written once.
         _ => return None,
+    })
+}
+
+/// What a run takes, from now on.
+fn estimate(found: &Estimate) -> Value {
+    let shorter = found.shorter.iter();
+    let shorter = shorter.map(|it| json!({"setting": it.setting, "factor": it.factor}));
+    json!({
+        "event": "estimate",
+        "secs": found.secs,
+        "ends": end(found.secs),
+        "steps": found.n_steps,
+        "step_secs": found.step_secs,
+        "images_per_sec": found.images_per_sec,
+        "loader_images_per_sec": found.loader_images_per_sec,
+        "rough": found.is_rough,
+        "memory_bytes": found.memory_bytes,
+        "disk_bytes": found.disk_bytes,
+        "free_bytes": found.free_bytes,
+        "shorter": shorter.collect::<Vec<_>>(),
+    })
+}
+
+/// When what takes so long ends, in local time.
+fn end(secs: f64) -> Option<String> {
+    lasting::ends(secs, SystemTime::now()).map(|end| end.to_rfc3339())
+}
+
+/// How a command failed: the last line of any of them.
+pub(crate) fn error(error: &anyhow::Error) -> Value {
+    json!({
+        "event": "error",
+        "message": failure::causes(error),
+        "hint": failure::hint_of(error),
+        "exit_code": failure::exit_code(error),
     })
 }
 

@@ -62,7 +62,7 @@ Examples:
   simmim knn --from runs/first --data labelled/
   simmim knn --from runs/first --data labelled/ --block 8 --k 20
 
-Prints one JSON line for each k to stdout.
+With --json, and into a pipe, prints one JSON line for each k to stdout.
 Encoders of masked image modelling score low here: what tells classes apart lies in many of their
 features together, not in the largest ones. Compare encoders by a linear classifier or fine-tuning,
 which bring it out.";
@@ -154,7 +154,7 @@ fn report(
         line["top1_on_pixels"] = json!(on_pixels.top1);
         line["n_known"] = json!(n_train);
         line["n_asked"] = json!(n_queries);
-        output::data(line)?;
+        output::figures(line, talk)?;
     }
     tell(
         talk,

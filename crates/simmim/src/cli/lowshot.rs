@@ -1,6 +1,7 @@
 //! `simmim lowshot`: does the pre-training help where labels are few?
 
 use std::fs;
+use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,7 +9,7 @@ use serde_json::json;
 use simmim_config::{Layer, RawConfig};
 use simmim_data::absolute_spec;
 use simmim_sweep::Summary;
-use simmim_sweep::lowshot::{LowShot, LowShotResult, lowshot, warnings};
+use simmim_sweep::lowshot::{LowShot, LowShotResult, foresee, lowshot, warnings};
 
 use super::failure::Usage;
 use super::finetune::{Below, Recipe, of_fresh_weights, set_layers};
@@ -55,6 +56,9 @@ pub(crate) struct LowShotArgs {
     /// The folder for everything.
     #[arg(long, value_name = "FOLDER", default_value = "runs/lowshot")]
     out: PathBuf,
+    /// Say what was chosen and what all runs will take, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     weights: WeightsArgs,
 }
@@ -66,7 +70,7 @@ Examples:
     --set-scratch finetune.layer_decay=1
 
 In FOLDER: lowshot.csv has a row a run, lowshot.md a row a share, lowshot.png the accuracy against the share of
-the labels. The path of lowshot.md goes to stdout; with --json every event does.";
+the labels. lowshot.md is shown on a terminal, and its path goes to stdout elsewhere; with --json every event does.";
 
 pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
     let bad_share = args
@@ -83,6 +87,11 @@ pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
     }
     let mut progress = Progress::new(talk);
     let comparison = comparison(args, &mut progress)?;
+    if args.dry_run {
+        foresee(&comparison, &mut progress)?;
+        progress.say_dry();
+        return Ok(());
+    }
     let stop = interrupt::stop_flag(&progress)?;
     let summary = lowshot(&comparison, &mut progress, &stop);
     progress.finish();
@@ -165,6 +174,9 @@ fn report(summary: &Summary<LowShotResult>, progress: &Progress, talk: Talk) -> 
             "csv": summary.csv,
             "plot": summary.plot,
         }))?;
+    } else if stdout().is_terminal() {
+        // Whoever sits there wants to see it; a script reads where it is.
+        output::data(fs::read_to_string(&summary.table)?.trim_end())?;
     } else {
         output::path(&summary.table)?;
     }

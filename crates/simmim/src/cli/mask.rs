@@ -9,6 +9,7 @@ use simmim_data::read_image_file;
 use simmim_eval::{Error, draw_masks};
 use simmim_picture::Format;
 
+use super::existing::OverwriteArgs;
 use super::{Talk, output, photos, tell};
 
 /// Masks over which the ratio and AvgDist are averaged.
@@ -68,6 +69,8 @@ pub(crate) struct DrawMasksArgs {
     #[arg(long, value_name = "PX", default_value_t = 16)]
     patch_px: usize,
     #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
     mask: MaskArgs,
     /// Number of masks to draw.
     #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
@@ -99,6 +102,7 @@ pub(crate) fn image_size(text: &str) -> Result<[usize; 2], String> {
 pub(crate) fn run(args: &DrawMasksArgs, talk: Talk) -> anyhow::Result<()> {
     Format::of(&args.out)?;
     let plan = plan(args)?;
+    args.overwrite.require_new(&args.out)?;
     let (bytes, path) = image_file(args.image.as_deref())?;
     // The library is given bytes alone; the path is known here.
     let picture = draw_masks(&plan, &bytes, args.n, args.seed).map_err(|error| match error {

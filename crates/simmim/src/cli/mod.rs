@@ -4,6 +4,7 @@ mod ablate;
 mod bench;
 mod completions;
 mod demo;
+mod doctor;
 mod embed;
 mod evaluate;
 mod export;
@@ -19,9 +20,11 @@ mod pretrain;
 mod recipes;
 mod reconstruct;
 mod report;
+mod survey;
 
 mod arguments;
 mod beside;
+mod existing;
 mod failure;
 mod interrupt;
 mod json;
@@ -34,6 +37,7 @@ mod ranks;
 mod resume;
 mod shortcuts;
 mod sources;
+mod table;
 mod weights;
 
 use std::fmt::Display;
@@ -84,9 +88,11 @@ enum Command {
     Ablate(ablate::AblateArgs),
     Inspect(inspect::InspectArgs),
     Export(export::ExportArgs),
+    Survey(survey::SurveyArgs),
     Mask(mask::DrawMasksArgs),
     Pack(pack::PackArgs),
     Recipes(recipes::RecipesArgs),
+    Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -173,7 +179,14 @@ pub(crate) fn main() -> ExitCode {
     let talk = ranks.talk(talk);
     // A device that cannot go on leaves the command in the middle.
     let done = DeviceFailure::caught(|| run(&cli.command, talk, &ranks));
-    ranks.leave(done.unwrap_or_else(|failure| Err(failure.into())))
+    let done = done.unwrap_or_else(|failure| Err(failure.into()));
+    if let Some(error) = done.as_ref().err().filter(|error| failure::is_told(error))
+        && talk == Talk::Json
+    {
+        // That its reader has gone changes nothing any more.
+        let _ = output::data(json::error(error));
+    }
+    ranks.leave(done)
 }
 
 impl Command {
@@ -181,7 +194,9 @@ impl Command {
     fn on_ranks(&self) -> OnRanks {
         match self {
             Self::Pretrain(_) | Self::FineTune(_) => OnRanks::Together,
-            Self::Inspect(_) | Self::Recipes(_) | Self::Completions(_) => OnRanks::Each,
+            Self::Inspect(_) | Self::Recipes(_) | Self::Completions(_) | Self::Doctor(_) => {
+                OnRanks::Each
+            }
             Self::Bench(args) => args.on_ranks(),
             Self::Demo(_)
             | Self::Report(_)
@@ -195,6 +210,7 @@ impl Command {
             | Self::Reconstruct(_)
             | Self::Ablate(_)
             | Self::Export(_)
+            | Self::Survey(_)
             | Self::Mask(_)
             | Self::Pack(_) => OnRanks::Refused,
         }
@@ -218,9 +234,11 @@ fn run(command: &Command, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
         Command::Ablate(args) => ablate::run(args, talk),
         Command::Inspect(args) => inspect::run(args, talk),
         Command::Export(args) => export::run(args, talk),
+        Command::Survey(args) => survey::run(args, talk),
         Command::Mask(args) => mask::run(args, talk),
         Command::Pack(args) => pack::run(args, talk),
         Command::Recipes(args) => recipes::run(args, talk),
+        Command::Doctor(args) => doctor::run(args, talk),
         Command::Bench(args) => bench::run(args, talk, ranks),
         Command::Completions(args) => completions::run(args, Cli::command()),
     }

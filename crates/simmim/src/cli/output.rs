@@ -6,6 +6,8 @@ use std::path::Path;
 
 use simmim_data::{printable, printable_lines};
 
+use super::Talk;
+
 /// Stdout could not be written to.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to stdout")]
@@ -21,6 +23,14 @@ impl StdoutError {
 /// Writes a line of data, or several, at once. What steers a terminal is escaped in a way that is JSON's too.
 pub(crate) fn data(lines: impl Display) -> Result<(), StdoutError> {
     write(&printable_lines(&lines.to_string()))
+}
+
+/// Writes a line of figures where a program reads them: with `--json`, and into a pipe or a file. Who sits at a terminal has the table.
+pub(crate) fn figures(line: impl Display, talk: Talk) -> Result<(), StdoutError> {
+    if talk != Talk::Json && io::stdout().is_terminal() {
+        return Ok(());
+    }
+    data(line)
 }
 
 /// Writes a path of the user's own, as it is where a program reads it.

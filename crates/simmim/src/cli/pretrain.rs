@@ -8,7 +8,7 @@ use clap::Args;
 use simmim_collective::Alone;
 use simmim_config::RawConfig;
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Mode, Outcome, pretrain};
+use simmim_train::{Job, Mode, Outcome, foresee_pretrain, pretrain};
 
 use super::failure::Usage;
 use super::progress::Progress;
@@ -77,6 +77,7 @@ Examples:
   simmim pretrain --data photos/ --set mask.ratio=0.7 --set train.epochs=50
   simmim pretrain --data photos/ --from vit-mae-base/
   simmim pretrain --from runs/first --set train.epochs=100
+  simmim pretrain --data photos/ --dry-run
   simmim pretrain --resume runs/first
   simmim pretrain --data photos/ --out runs/first --auto-resume
   mpirun -n 4 simmim pretrain --data photos/ --out runs/first
@@ -105,6 +106,11 @@ pub(crate) fn run(args: &PretrainArgs, talk: Talk, ranks: &Ranks) -> anyhow::Res
     let job = ranks.job(|| job(args, &mut progress))?;
     for line in ranks.describe() {
         progress.note(&line);
+    }
+    if args.shortcuts.dry_run {
+        foresee_pretrain(&job, &mut progress)?;
+        progress.say_dry();
+        return Ok(());
     }
     let outcome = execute(&job, &mut progress)?;
     if ranks.is_first() {

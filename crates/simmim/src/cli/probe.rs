@@ -103,7 +103,7 @@ Examples:
   simmim probe --from runs/first --data labelled/ --labels 0.1 --solver sgd
   simmim probe --from runs/first --data labelled/ --pool attentive
 
-One JSON line with every trial, the result and what pixels alone come to goes to stdout. For masked image modelling, middle
+With --json, and into a pipe, one JSON line with every trial, the result and what pixels alone come to goes to stdout. For masked image modelling, middle
 blocks and the mean of the patch tokens without the last norm are usually best. The mean does not say where
 in an image a token lies: with --pool attentive learned queries attend over the tokens, which is the
 fair measure for such encoders (arXiv 2506.10178). It takes minutes, and disk for the tokens.";
@@ -335,7 +335,7 @@ fn report(measured: &Measured, talk: Talk) -> anyhow::Result<()> {
     line["attentive"] = json!(attended);
     line["baselines"] = json!(baselines);
     line["warning"] = json!(warning.flatten());
-    output::data(line)?;
+    output::figures(line, talk)?;
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! How a run shows that it is alive: a bar on a terminal, lines elsewhere, JSON for programs, or nothing.
 
 use std::io::{IsTerminal, stderr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use simmim_data::{BadImage, printable};
 use simmim_train::metrics::Record;
-use simmim_train::{Event, Observer};
+use simmim_train::{Event, Observer, lasting};
 
 use super::{Talk, json, output};
 
@@ -84,6 +84,23 @@ impl Progress {
     /// Says a choice or a fact.
     pub(crate) fn note(&mut self, text: &str) {
         self.see(&Event::Note(text));
+    }
+
+    /// Shows how many images were looked at, where there is a terminal; from any thread.
+    pub(crate) fn show_looking(&self, n_done: usize, total: usize) {
+        if self.has_bar {
+            let bar = &self.voice.bar;
+            bar.set_style(style("▕{wide_bar}▏ {pos}/{len} images looked at"));
+            bar.set_length(total as u64);
+            bar.set_position(n_done as u64);
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(4));
+        }
+    }
+
+    /// Says the end of a command that has only looked.
+    pub(crate) fn say_dry(&self) {
+        self.voice
+            .say("--dry-run: nothing was done and nothing written");
     }
 
     /// Takes the bar away.
@@ -203,6 +220,16 @@ impl Observer for Progress {
         }
         match event {
             Event::Note(text) => self.voice.say(&printable(text)),
+            Event::Estimate(found) => {
+                for line in found.lines(SystemTime::now()) {
+                    self.voice.say(&printable(&line));
+                }
+            }
+            Event::AllRuns { n_runs, secs } => {
+                let words = lasting::words(*secs, SystemTime::now());
+                self.voice
+                    .say(&format!("time of all {n_runs} runs: {words}"));
+            }
             Event::Point {
                 name,
                 number,

@@ -10,6 +10,7 @@ use simmim_eval::Trained;
 use simmim_picture::Format;
 use simmim_train::in_threads;
 
+use super::existing::OverwriteArgs;
 use super::failure::Usage;
 use super::mask::MaskArgs;
 use super::weights::ForeignArgs;
@@ -37,6 +38,8 @@ pub(crate) struct ReconstructArgs {
     #[arg(long, value_name = "PICTURE", default_value = "reconstruction.png")]
     out: PathBuf,
     #[command(flatten)]
+    overwrite: OverwriteArgs,
+    #[command(flatten)]
     mask: MaskArgs,
     /// Seed of the masks: another seed hides other cells.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -61,6 +64,7 @@ Prints the path of the picture to stdout.";
 pub(crate) fn run(args: &ReconstructArgs, talk: Talk) -> anyhow::Result<()> {
     // Before the weights are read, so that what cannot be done is refused at once.
     Format::of(&args.out)?;
+    args.overwrite.require_new(&args.out)?;
     let images = expand(&args.images, talk)?;
     let trained = Trained::open_with(&args.from, &args.foreign.options())?;
     // The masks of the training lie below, so that an option changes one property and leaves the others.

@@ -26,6 +26,9 @@ pub(crate) struct Shortcuts {
     /// Seed of all random decisions (train.seed) [default: 0].
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     seed: Option<u64>,
+    /// Say what was chosen and what it will take in time, memory and disk, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 impl Shortcuts {

@@ -58,13 +58,14 @@ pub(crate) fn configuration(
     let mut config = RawConfig::from_layers(&layers)?;
     if source.is_some() {
         config = fitted(config, args, progress);
-        let is_free = set_last(&args.settings(), "train.accumulation").is_none();
-        if is_chosen
-            && is_free
-            && let Some(reason) = auto::divide_batch(&mut config, memory_bytes())
-        {
-            progress.note(&reason);
-        }
+    }
+    // Only now: given weights have a geometry of their own, and what is set may take more memory than what was chosen.
+    let is_free = set_last(&args.settings(), "train.accumulation").is_none();
+    if is_chosen
+        && is_free
+        && let Some(reason) = auto::divide_batch(&mut config, memory_bytes())
+    {
+        progress.note(&format!("  {reason}"));
     }
     config.data.path = Some(data_path(args.images()?, &config)?);
     Ok((name, config))
@@ -247,9 +248,7 @@ fn chosen(
     config.data.path = Some(data_path(args.images()?, &config)?);
     let mut told = |n_files| tell_looking(progress, n_files);
     let data = config.open_data(Some(&mut told))?;
-    // Given weights have a geometry of their own, by which the batch is divided afterwards.
-    let memory = memory_bytes().filter(|_| variant.is_none());
-    let choice = choose(&data, &config, &set, memory)?;
+    let choice = choose(&data, &config, &set, None)?;
     progress.note("no --recipe: chosen from the images and this machine:");
     for reason in choice.encoder.iter().chain(&choice.training) {
         progress.note(&format!("  {reason}"));
@@ -279,7 +278,7 @@ pub(crate) fn chosen_encoder(
 
 /// The layers of those keys by which images are looked at. Looked up alone: the other keys need not fit together before the choice
 /// is under them.
-fn keys_to_look_by(set: &[String]) -> anyhow::Result<Vec<Layer>> {
+pub(crate) fn keys_to_look_by(set: &[String]) -> anyhow::Result<Vec<Layer>> {
     let keys = [
         "data.path",
         "data.only",
@@ -292,7 +291,7 @@ fn keys_to_look_by(set: &[String]) -> anyhow::Result<Vec<Layer>> {
 }
 
 /// What suits these images on this machine, and what is set already.
-fn choose(
+pub(crate) fn choose(
     data: &DataSet,
     config: &RawConfig,
     set: &[String],
@@ -306,15 +305,23 @@ fn choose(
         memory_bytes,
         precision: fastest_precision(DeviceChoice::Auto),
     };
+    let over: Vec<Layer> = set
+        .iter()
+        .map(|it| Layer::set(it))
+        .collect::<Result<_, _>>()?;
+    // As the settings read it: `data.image_size` may be one number or two.
+    let own = RawConfig::overlaid(&over)?;
+    let is_set = |key: &str| set_last(set, key).is_some();
     let given = auto::Given {
         variant: set_value(set, "model.variant"),
-        // What is no number is refused where it is read as a setting.
-        epochs: set_value(set, "train.epochs").and_then(|text| text.parse().ok()),
+        epochs: is_set("train.epochs").then_some(own.train.epochs),
+        batch_size: is_set("train.batch_size").then_some(own.train.batch_size),
+        image_size: is_set("data.image_size").then_some(own.data.image_size),
     };
     Ok(auto::choose(&survey, machine, given))
 }
 
-fn memory_bytes() -> Option<u64> {
+pub(crate) fn memory_bytes() -> Option<u64> {
     Memory::found().map(|memory| memory.bytes)
 }
 

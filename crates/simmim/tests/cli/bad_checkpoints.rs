@@ -70,7 +70,7 @@ fn a_file_that_is_no_checkpoint_is_told_apart_from_one_of_another_program() {
     let entry = simmim::checkpoint::Entry::f32("w", &[2, 3], &[0.5; 6]);
     simmim::checkpoint::write_archive(&other, &[entry], &std::collections::BTreeMap::new())
         .unwrap();
-    let ran = sandbox.simmim("inspect other.safetensors").ok();
+    let ran = sandbox.simmim("inspect other.safetensors --all").ok();
     assert!(
         ran.stdout.contains("6 in the model") && ran.stdout.contains("[2, 3]"),
         "{ran:?}"

@@ -11,7 +11,8 @@ fn a_reconstruction_differs_by_mask_and_seed_and_by_nothing_else() {
     let sandbox = Sandbox::with_photos(3);
     sandbox.pretrain("--data photos").ok();
     let draw = |options: &str| {
-        let words = format!("reconstruct --from run photos/000.png --out out.png {options}");
+        let words =
+            format!("reconstruct --from run photos/000.png --out out.png --overwrite {options}");
         let ran = sandbox.simmim(&words).ok();
         assert_eq!(ran.stdout, "out.png\n");
         fs::read(sandbox.path("out.png")).unwrap()
@@ -48,7 +49,9 @@ fn the_ending_of_a_picture_says_its_format_and_another_is_refused_before_anythin
             ("a.png", image::ImageFormat::Png),
             ("a.jpg", image::ImageFormat::Jpeg),
         ] {
-            sandbox.simmim(&format!("{command} --out {name}")).ok();
+            sandbox
+                .simmim(&format!("{command} --out {name} --overwrite"))
+                .ok();
             let bytes = fs::read(sandbox.path(name)).unwrap();
             assert_eq!(image::guess_format(&bytes).unwrap(), format, "{command}");
         }
@@ -122,7 +125,11 @@ fn an_inspected_run_tells_its_parameters_and_where_it_comes_from() {
             .any(|t| t["name"] == "encoder.mask_token" && t["dtype"] == "F32"),
         "{found}"
     );
-    let ran = sandbox.simmim("inspect run").ok();
+    // Short unless all is asked for.
+    let short = sandbox.simmim("inspect run").ok();
+    assert!(short.stdout.contains("(--all lists them)"), "{short:?}");
+    assert!(!short.stdout.contains("encoder.mask_token"), "{short:?}");
+    let ran = sandbox.simmim("inspect run --all").ok();
     for text in [
         "best.safetensors",
         "verified by its checksum",
@@ -190,7 +197,9 @@ fn masks_are_drawn_and_measured_against_the_papers_range() {
         .ok();
     assert!(ran.stdout.contains("WARNING"), "{ran:?}");
     assert!(sandbox.path("masks.png").is_file());
-    let ran = sandbox.simmim("mask --json --kind blockwise").ok();
+    let ran = sandbox
+        .simmim("mask --json --kind blockwise --overwrite")
+        .ok();
     let found: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert!(
         found["ratio"].is_f64() && found["avg_dist_px"].is_f64(),
@@ -203,8 +212,41 @@ fn masks_are_drawn_and_measured_against_the_papers_range() {
         .simmim("mask --image-size 12by14")
         .fails(2, &["HEIGHTxWIDTH"]);
     sandbox
-        .simmim("mask tiny.toml")
+        .simmim("mask tiny.toml --overwrite")
         .fails(1, &["cannot use the image tiny.toml"]);
+}
+
+#[test]
+fn files_that_are_there_are_replaced_only_when_that_is_asked_for() {
+    let sandbox = Sandbox::with_labels(6);
+    sandbox.pretrain("--data labelled").ok();
+    let words = "--data labelled --from run --set train.epochs=1 --set train.batch_size=4";
+    sandbox
+        .simmim(&format!("finetune {words} --out labels"))
+        .ok();
+    for (file, words) in [
+        (
+            "a.png",
+            "reconstruct --from run labelled/dark/000.png --out a.png",
+        ),
+        ("m.png", "mask --out m.png"),
+        ("f.npy", "embed --from run --data labelled --out f.npy"),
+        (
+            "scores/classes.csv",
+            "evaluate --from labels --data labelled --out scores",
+        ),
+        ("s.png", "survey labelled --out s.png"),
+    ] {
+        let path = sandbox.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "somebody's own").unwrap();
+        sandbox
+            .simmim(words)
+            .fails(2, &[file, "is there already", "--overwrite"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's own");
+        sandbox.simmim(&format!("{words} --overwrite")).ok();
+        assert!(fs::read(&path).unwrap() != b"somebody's own", "{file}");
+    }
 }
 
 #[test]
@@ -216,10 +258,26 @@ fn there_are_completions_for_every_shell() {
             ran.stdout.contains("pretrain") && ran.stdout.contains("resume"),
             "{shell}"
         );
+        // Recipes and keys are offered where they are expected, by those shells whose scripts know values.
+        let knows_values = ["bash", "fish", "zsh"].contains(&shell);
+        let offers = ran.stdout.contains("cifar10-vit") && ran.stdout.contains("train.epochs=");
+        assert_eq!(offers, knows_values, "{shell}");
     }
     sandbox
         .simmim("completions tcsh")
         .fails(2, &["possible values"]);
+}
+
+#[test]
+fn every_subcommand_has_a_page_for_man() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.simmim("completions man --out pages").ok();
+    assert_eq!(ran.stdout, "pages\n");
+    for name in ["simmim", "simmim-pretrain", "simmim-bench-step"] {
+        let page = fs::read_to_string(sandbox.path(&format!("pages/{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")), "{page}");
+        assert_eq!(page.contains("Examples:"), name != "simmim", "{page}");
+    }
 }
 
 #[test]

@@ -20,7 +20,8 @@ fn what_is_written_for_a_library_has_the_features_of_the_run() {
         ))
         .ok();
     let features = |from: &str| {
-        let words = format!("embed --from {from} --data photos --out f.npy --model.heads 3");
+        let words =
+            format!("embed --from {from} --data photos --out f.npy --overwrite --model.heads 3");
         sandbox.simmim(&words).ok();
         fs::read(sandbox.path("f.npy")).unwrap()
     };

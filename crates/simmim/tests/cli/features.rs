@@ -83,7 +83,7 @@ fn the_three_formats_hold_the_same_rows_in_the_order_of_the_images() {
 fn all_features(sandbox: &Sandbox, words: &str) -> Vec<Vec<u32>> {
     let choices = ["", "--block 1", "--block 2 --pool cls"];
     let of = |choice: &&str| {
-        let words = format!("embed --data labelled --out f.npy {choice} {words}");
+        let words = format!("embed --data labelled --out f.npy --overwrite {choice} {words}");
         sandbox.simmim(&words).ok();
         let (_, values) = npy(&sandbox.path("f.npy"));
         assert!(values.iter().all(|value| value.is_finite()));
@@ -308,7 +308,9 @@ fn memory_does_not_grow_with_the_number_of_images() {
     let peak = |data: &str| {
         peak_kib(
             &sandbox,
-            &format!("embed --from run --data {data} --out f.npy --threads 1 --batch-size 16"),
+            &format!(
+                "embed --from run --data {data} --out f.npy --overwrite --threads 1 --batch-size 16"
+            ),
         )
     };
     let (few, many) = (peak("few.txt"), peak("many.txt"));

@@ -59,7 +59,7 @@ fn one_channel_and_five_are_shown_as_far_as_they_can_be() {
         );
         sandbox.pretrain(&words).ok();
         is_whole(&page(&sandbox, "run"));
-        let words = format!("features --from run {data} --out seen.png");
+        let words = format!("features --from run {data} --out seen.png --overwrite");
         sandbox.simmim(&words).ok();
         let seen = image::open(sandbox.path("seen.png")).unwrap();
         assert!(seen.width() > 3 * 160, "{}", seen.width());

@@ -89,7 +89,7 @@ fn tiffs_of_sixteen_bits_and_five_channels_build_a_model_of_five() {
     }
     let words = "--data bands --set data.channels=5 --set data.normalise=dataset";
     sandbox.pretrain(words).ok();
-    let ran = sandbox.simmim("inspect run").ok();
+    let ran = sandbox.simmim("inspect run --all").ok();
     assert!(
         ran.stdout.contains("[24, 5, 8, 8]") && ran.stdout.contains("5 channels"),
         "{ran:?}"

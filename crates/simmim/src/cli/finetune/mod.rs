@@ -14,7 +14,7 @@ use simmim_eval::baselines::{Baselines, Compared};
 use simmim_eval::{FineTuned, baselines_of_training};
 use simmim_train::finetune::finetune;
 use simmim_train::run_folder::RunFolder;
-use simmim_train::{Job, Mode, Outcome, in_threads};
+use simmim_train::{Job, Mode, Outcome, foresee_finetune, in_threads};
 
 use super::beside::tell_baselines;
 use super::failure::Usage;
@@ -118,6 +118,11 @@ pub(crate) fn run(args: &FineTuneArgs, talk: Talk, ranks: &Ranks) -> anyhow::Res
     let job = ranks.job(|| job(args, &mut progress))?;
     for line in ranks.describe() {
         progress.note(&line);
+    }
+    if args.shortcuts.dry_run {
+        foresee_finetune(&job, &mut progress)?;
+        progress.say_dry();
+        return Ok(());
     }
     let stop = interrupt::stop_flag(&progress)?;
     let outcome = finetune(&job, &mut progress, &stop);

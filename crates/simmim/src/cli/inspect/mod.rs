@@ -18,7 +18,7 @@ use super::{Talk, output, tell};
 /// Tensors of this prefix are the optimiser's, not the model's.
 const OPTIMIZER: &str = "optimizer.";
 
-/// List what a weights file holds: tensors, number of parameters, where it comes from.
+/// Say what a weights file holds: number of parameters, where it comes from, with --all every tensor.
 ///
 /// Takes any safetensors file, an index of several, or a folder with either, and says what model it holds where its names are known.
 /// Reads the whole file and verifies its checksum.
@@ -31,6 +31,9 @@ pub(crate) struct InspectArgs {
     /// Compare two files array by array instead, under the names of simmim where both are known.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "path")]
     diff: Option<Vec<PathBuf>>,
+    /// List every tensor with its shape and type.
+    #[arg(long, conflicts_with = "diff")]
+    all: bool,
     #[command(flatten)]
     foreign: ForeignArgs,
 }
@@ -40,7 +43,7 @@ Examples:
   simmim inspect runs/first
   simmim inspect runs/first/checkpoints/last.safetensors
   simmim inspect vit-base/                      a folder of transformers or timm
-  simmim inspect weights.safetensors --json
+  simmim inspect weights.safetensors --all
   simmim inspect --diff runs/first vit-base/";
 
 pub(crate) fn run(args: &InspectArgs, talk: Talk) -> anyhow::Result<()> {
@@ -52,7 +55,7 @@ pub(crate) fn run(args: &InspectArgs, talk: Talk) -> anyhow::Result<()> {
     // One after the other where there are several: each is a file of its own.
     for part in open_parts(&file)? {
         let Some(archive) = part.archive() else {
-            list(&file, &part.listed(), talk)?;
+            list(&file, &part.listed(), args.all, talk)?;
             continue;
         };
         let integrity = archive.verify()?;
@@ -64,7 +67,8 @@ pub(crate) fn run(args: &InspectArgs, talk: Talk) -> anyhow::Result<()> {
         if talk == Talk::Json {
             output::data(to_json(archive, integrity, origin.as_ref())?)?;
         } else {
-            output::data(to_text(archive, integrity, origin.as_ref()))?;
+            let text = to_text(archive, integrity, origin.as_ref());
+            output::data(text + &tensors(archive, args.all))?;
         }
         if origin.is_some() {
             return Ok(());
@@ -74,7 +78,7 @@ pub(crate) fn run(args: &InspectArgs, talk: Talk) -> anyhow::Result<()> {
 }
 
 /// Lists the arrays of a file of `torch.save`.
-fn list(file: &Path, arrays: &[Listed], talk: Talk) -> anyhow::Result<()> {
+fn list(file: &Path, arrays: &[Listed], all: bool, talk: Talk) -> anyhow::Result<()> {
     if talk == Talk::Json {
         let tensors = arrays
             .iter()
@@ -83,8 +87,8 @@ fn list(file: &Path, arrays: &[Listed], talk: Talk) -> anyhow::Result<()> {
         return Ok(());
     }
     output::data(format!("file:        {}", file.display()))?;
-    output::data(format!("tensors:     {}", arrays.len()))?;
-    for Listed { name, shape, dtype } in arrays {
+    output::data(n_tensors(arrays.len(), all))?;
+    for Listed { name, shape, dtype } in arrays.iter().filter(|_| all) {
         output::data(format!("  {dtype:<5} {:<18} {name}", format!("{shape:?}")))?;
     }
     Ok(())
@@ -140,8 +144,13 @@ fn to_text(archive: &Archive, integrity: Integrity, origin: Option<&Origin>) -> 
         format!("parameters:  {n_parameters} in the model, {n_optimizer} values of the optimiser"),
     ];
     lines.extend(origin.map_or_else(Vec::new, origin_lines));
-    lines.push(format!("tensors:     {}", archive.names().len()));
-    for (name, info) in archive.tensors() {
+    lines.join("\n")
+}
+
+/// The tensors: how many, or each.
+fn tensors(archive: &Archive, all: bool) -> String {
+    let mut lines = vec![String::new(), n_tensors(archive.names().len(), all)];
+    for (name, info) in archive.tensors().filter(|_| all) {
         lines.push(format!(
             "  {:<5} {:<18} {name}",
             info.dtype.to_string(),
@@ -149,6 +158,11 @@ fn to_text(archive: &Archive, integrity: Integrity, origin: Option<&Origin>) -> 
         ));
     }
     lines.join("\n")
+}
+
+fn n_tensors(n: usize, all: bool) -> String {
+    let more = if all { "" } else { " (--all lists them)" };
+    format!("tensors:     {n}{more}")
 }
 
 fn in_words(integrity: Integrity) -> &'static str {

@@ -1,4 +1,8 @@
-//! What the images of a data set are like, from their headers.
+//! What the images of a data set are like: from their headers, or from all of them ([`Census`]).
+
+mod census;
+mod look;
+mod twins;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +12,9 @@ use crate::Error;
 use crate::decode::{DecodeSettings, Format, Header, is_turned_by_exif, probe};
 use crate::report::Reporter;
 use crate::source::DataSet;
+
+pub use census::{ASPECTS, Census, ChannelStatistics, Looking};
+pub use twins::Twins;
 
 /// Which images are looked at to measure a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

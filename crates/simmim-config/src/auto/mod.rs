@@ -1,5 +1,7 @@
 //! Chooses a configuration from the images and the machine, and says why.
 
+mod sides;
+
 use simmim_autograd::{ParameterSpecs, Precision};
 use simmim_data::{Exif, MaskKind, Pages, Survey};
 use simmim_model::InitRule;
@@ -10,6 +12,7 @@ use crate::keys::{Normalise, Positions};
 use crate::layer::Layer;
 use crate::plan::Plan;
 use crate::raw::RawConfig;
+use sides::{Sides, choose_sides};
 
 /// The range of AvgDist in which the paper's fine-tuning accuracy is best, in pixels of a 192 px image.
 ///
@@ -42,6 +45,10 @@ pub struct Given<'a> {
     pub variant: Option<&'a str>,
     /// The number of epochs (`train.epochs`).
     pub epochs: Option<usize>,
+    /// The images of a step (`train.batch_size`).
+    pub batch_size: Option<usize>,
+    /// The size of the images, `[H, W]` (`data.image_size`).
+    pub image_size: Option<[usize; 2]>,
 }
 
 /// What a machine has for one process.
@@ -59,17 +66,8 @@ pub struct Machine {
 pub fn choose(survey: &Survey, machine: Machine, given: Given<'_>) -> Choice {
     let mut config = RawConfig::default();
     let [mut encoder, mut training] = [Vec::new(), Vec::new()];
-    // The short side decides, because crops are square.
-    let short_px = survey.median_px[0].min(survey.median_px[1]);
-    let sides = sides(short_px);
-    let Sides { image, patch, cell } = sides;
-    config.data.image_size = [image; 2];
-    config.mask.cell_px = cell;
-    encoder.push(format!(
-        "images of {image} px in patches of {patch}, hidden in cells of {cell}: the median image is \
-         {} x {} px",
-        survey.median_px[0], survey.median_px[1]
-    ));
+    let sides = choose_sides(&mut config, survey, given.image_size, &mut encoder);
+    let image = sides.image;
     choose_channels(&mut config, survey, &mut encoder);
     let network = network(survey.n_images, machine.cores, &sides);
     let network = if let Some(variant) = given.variant {
@@ -79,7 +77,7 @@ pub fn choose(survey: &Survey, machine: Machine, given: Given<'_>) -> Choice {
         network
     };
     choose_model(&mut config, &network, &mut encoder);
-    choose_steps(&mut config, survey.n_images, &network, &mut training);
+    choose_steps(&mut config, survey.n_images, &network, given, &mut training);
     choose_length(
         &mut config,
         survey.n_images,
@@ -95,30 +93,6 @@ pub fn choose(survey: &Survey, machine: Machine, given: Given<'_>) -> Choice {
         encoder,
         training,
     }
-}
-
-/// Sides in pixels.
-#[derive(Clone, Copy)]
-struct Sides {
-    image: usize,
-    patch: usize,
-    cell: usize,
-}
-
-/// Image, patch and cell: about 14 patches along a side as the paper's ViT-B has, or 8 where the
-/// images have no more detail, and cells for which AvgDist is in the paper's good range.
-fn sides(short_px: usize) -> Sides {
-    // Smaller ones would have too few cells for AvgDist to be in the range.
-    const LEAST_PX: usize = 24;
-    let (most, patch, cell) = match short_px {
-        0..=48 => (32, 4, 4),
-        49..=96 => (64, 8, 8),
-        97..=160 => (128, 16, 16),
-        _ => (224, 16, 32),
-    };
-    // Enlarged images have no more detail, and cost more.
-    let image = short_px.next_multiple_of(cell).clamp(LEAST_PX, most);
-    Sides { image, patch, cell }
 }
 
 fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<String>) {
@@ -242,10 +216,12 @@ fn choose_steps(
     config: &mut RawConfig,
     n_images: usize,
     network: &Network,
+    given: Given<'_>,
     reasons: &mut Vec<String>,
 ) {
     // With the fewest epochs and the most, an epoch has 8 to 16 steps.
-    config.train.batch_size = (n_images / 16).next_power_of_two().clamp(8, network.batch);
+    let suitable = (n_images / 16).next_power_of_two().clamp(8, network.batch);
+    config.train.batch_size = given.batch_size.unwrap_or(suitable);
     config.train.base_lr = network.base_lr;
     reasons.push(format!(
         "steps of {} images, learning rate {} for 512 of them",
@@ -531,6 +507,41 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_and_a_size_that_are_asked_for_take_part_in_the_choice() {
+        let machine = Machine {
+            cores: 2,
+            memory_bytes: Some(8 << 30),
+            precision: Precision::F32,
+        };
+        let chosen = |given: Given<'_>| choose(&survey(50_000, 300, 3), machine, given).config;
+        // In parts that divide the batch and fit into half of the memory.
+        let config = chosen(Given {
+            variant: Some("vit-b/16"),
+            batch_size: Some(600),
+            ..Given::default()
+        });
+        let parts = config.train.accumulation;
+        assert!(config.train.batch_size == 600 && parts > 1 && 600 % parts == 0);
+        assert!(Plan::new(config).unwrap().memory_bytes() <= 4 << 30);
+        // Patches and cells divide the size.
+        for (size, patch, cell) in [
+            ([64, 64], 8, 8),
+            ([100, 100], 10, 10),
+            ([192, 320], 16, 32),
+            ([200, 200], 10, 20),
+        ] {
+            let config = chosen(Given {
+                image_size: Some(size),
+                ..Given::default()
+            });
+            let variant = &config.model.variant;
+            assert!(variant.ends_with(&format!("/{patch}")), "{variant}");
+            assert_eq!((config.data.image_size, config.mask.cell_px), (size, cell));
+            Plan::new(config).unwrap();
+        }
+    }
+
+    #[test]
     fn numbers_are_told_as_people_say_them() {
         let each = [800, 12_345, 999_000, 1_234_567].map(about);
         let expected = [
@@ -553,6 +564,7 @@ mod tests {
             let given = Given {
                 variant,
                 epochs: Some(40),
+                ..Given::default()
             };
             choose(&survey(50_000, 32, 3), machine, given).config
         };
