@@ -4,7 +4,7 @@
 //!
 //! * [`Launch`]: whether this process is one of several, by what its [`Launcher`] has put into the environment.
 //! * [`MpiRank`]: such a process as a rank, which joins the others.
-//! * [`Error`]: why it cannot.
+//! * [`library`]: which MPI there is, without joining anybody; [`Error`]: why a process cannot.
 //!
 //! Building needs no MPI: the library is looked up when the program runs (`search.rs`, `calls.rs`), so one binary runs with
 //! the MPI of every cluster: the standard's own interface, Open MPI, MPICH and its kin. No other crate knows of MPI.
@@ -44,3 +44,4 @@ mod search;
 pub use error::Error;
 pub use launch::{Launch, Launcher};
 pub use rank::MpiRank;
+pub use search::library;

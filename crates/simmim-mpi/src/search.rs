@@ -12,6 +12,16 @@ const STANDARD: &str = "libmpi_abi.so.1";
 const OPEN_MPI: &str = "libmpi.so.40";
 const MPICH: &str = "libmpi.so.12";
 
+/// The MPI library that a run of several processes would use, by its file and what it calls itself; none where there is none that is
+/// known. No process is joined.
+pub fn library() -> Option<String> {
+    // The order in which names are tried depends on the launcher, and nobody has launched this.
+    let mut loaded = candidates(Launcher::OpenMpi)
+        .into_iter()
+        .filter_map(|path| Mpi::load(&path).ok());
+    Some(loaded.next()?.ok()?.version().to_owned())
+}
+
 /// The first library that is there.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use simmim_backend::{Gpus, Library};
 use simmim_checkpoint::free_bytes;
 use simmim_config::{Memory, RawConfig, Words};
+use simmim_data::printable;
 use simmim_device::{DeviceChoice, Precision};
 
 use super::table::{Fact, facts};
@@ -17,7 +18,7 @@ use super::{Talk, output};
 
 /// Say what this machine offers, and what a run would use of it.
 ///
-/// Cores and their instructions, memory and its limit, disk, GPUs and the libraries that they need; then the device, the precision and
+/// Cores and their instructions, memory and its limit, disk, GPUs and the libraries that they need, MPI; then the device, the precision and
 /// the threads that a run takes without being told, and why. Looks only: no GPU is opened, nothing is written.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -39,6 +40,8 @@ struct Machine {
     memory: Option<Memory>,
     free_bytes: Option<u64>,
     gpus: Gpus,
+    /// The MPI library, by its file and what it calls itself.
+    mpi: Option<String>,
 }
 
 /// What a run uses that is not told.
@@ -71,6 +74,7 @@ impl Machine {
             memory: Memory::found(),
             free_bytes: free_bytes(Path::new(".")),
             gpus: simmim_backend::gpus(),
+            mpi: simmim_mpi::library(),
         }
     }
 
@@ -93,6 +97,34 @@ impl Machine {
                 }),
             ),
         ];
+        facts.extend(self.gpu_facts());
+        let mpi = self.mpi.as_ref().map(|name| printable(name).into_owned());
+        facts.push(Fact::new(
+            "MPI",
+            mpi.unwrap_or_else(|| "not found".to_owned()),
+        ));
+        facts.push(Fact::new(
+            "a run uses",
+            format!(
+                "{}, {}, {} threads, {} that read images",
+                usual.device,
+                usual.precision.word(),
+                usual.n_threads,
+                usual.n_workers
+            ),
+        ));
+        let names = ["because"].into_iter().chain(std::iter::repeat(""));
+        facts.extend(
+            names
+                .zip(&usual.why)
+                .map(|(name, why)| Fact::new(name, why)),
+        );
+        facts
+    }
+
+    /// What there is of GPUs, and what they need.
+    fn gpu_facts(&self) -> Vec<Fact> {
+        let mut facts = Vec::new();
         for (number, gpu) in self.gpus.devices.iter().enumerate() {
             let refusal = gpu.refusal.as_ref();
             let refusal =
@@ -116,22 +148,6 @@ impl Machine {
                 .libraries
                 .iter()
                 .map(|it| Fact::new(it.name, found(it))),
-        );
-        facts.push(Fact::new(
-            "a run uses",
-            format!(
-                "{}, {}, {} threads, {} that read images",
-                usual.device,
-                usual.precision.word(),
-                usual.n_threads,
-                usual.n_workers
-            ),
-        ));
-        let names = ["because"].into_iter().chain(std::iter::repeat(""));
-        facts.extend(
-            names
-                .zip(&usual.why)
-                .map(|(name, why)| Fact::new(name, why)),
         );
         facts
     }
@@ -159,6 +175,7 @@ impl Machine {
             "disk_free_bytes": self.free_bytes,
             "gpus": gpus.collect::<Vec<_>>(),
             "no_gpu": self.gpus.why_none,
+            "mpi": self.mpi,
             "libraries": self.gpus.libraries.iter().map(library).collect::<Vec<_>>(),
             "default": {
                 "device": usual.device.to_string(),

@@ -42,10 +42,26 @@ fn a_machine_is_described_with_or_without_a_gpu() {
         "memory",
         "disk",
         "GPU",
+        "MPI",
         "a run uses",
         "because",
     ] {
         assert!(table.contains(said), "no `{said}` in {table}");
+    }
+}
+
+#[test]
+fn the_mpi_library_is_named_where_there_is_one() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command("doctor --json");
+    command.env("SIMMIM_MPI", "/nowhere/libmpi.so");
+    let ran = command.output().unwrap();
+    let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert!(found["mpi"].is_null(), "{found}");
+    let found = told(&sandbox, None);
+    let has_launcher = Command::new("mpirun").arg("--version").output().is_ok();
+    if has_launcher {
+        assert!(found["mpi"].as_str().unwrap().contains("MPI"), "{found}");
     }
 }
 

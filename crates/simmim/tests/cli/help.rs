@@ -17,6 +17,8 @@ fn the_help_texts_are_those_of_the_file() {
         "demo",
         "pretrain",
         "reconstruct",
+        "survey",
+        "doctor",
         "report",
         "finetune",
         "evaluate",
