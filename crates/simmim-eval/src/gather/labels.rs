@@ -119,8 +119,11 @@ fn shown(model: &FineTuned, test: &TestSet, mut wrong: Vec<Wrong>) -> Result<Vec
         .collect())
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
 fn of_single(scores: &Scores, classes: &[String]) -> Result<LabelPage, String> {
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let row = |(class, name): (usize, &String)| {
         let of = scores.of_class(class);
         ClassRow {
@@ -157,7 +160,6 @@ fn of_single(scores: &Scores, classes: &[String]) -> Result<LabelPage, String> {
 }
 
 fn of_several(scores: &MultiLabelScores, classes: &[String]) -> LabelPage {
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let row = |(class, name): (usize, &String)| {
         let of = scores.of_class(class);
         ClassRow {

@@ -6,7 +6,7 @@ use crate::content::{Calibration, ClassRow, LabelPage, Mistake, Part};
 use crate::escape;
 use crate::page::data::figure;
 use crate::page::overview::facts;
-use crate::page::parts::{part, percent};
+use crate::page::parts::{left_out, part, percent};
 use crate::page::pictures;
 
 /// Classes of a table: those with the lowest recall.
@@ -66,13 +66,11 @@ fn classes(classes: &[ClassRow]) -> String {
         );
     }
     html.push_str("</tbody></table></div>\n");
-    if sorted.len() > MOST_CLASSES {
-        let _ = writeln!(
-            html,
-            "<p class=\"hint\">and {} more, with a higher recall.</p>",
-            sorted.len() - MOST_CLASSES
-        );
-    }
+    html.push_str(&left_out(
+        sorted.len(),
+        MOST_CLASSES,
+        ", with a higher recall",
+    ));
     html
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::content::{ClassCount, DataPage, Part, Sample};
 use crate::escape;
 use crate::page::overview::facts;
-use crate::page::parts::part;
+use crate::page::parts::{left_out, part};
 use crate::page::pictures;
 use crate::shown::Shown;
 
@@ -78,12 +78,6 @@ fn classes(classes: &[ClassCount]) -> String {
         );
     }
     html.push_str("</tbody></table></div>\n");
-    if classes.len() > MOST_CLASSES {
-        let _ = writeln!(
-            html,
-            "<p class=\"hint\">and {} more.</p>",
-            classes.len() - MOST_CLASSES
-        );
-    }
+    html.push_str(&left_out(classes.len(), MOST_CLASSES, ""));
     html
 }
