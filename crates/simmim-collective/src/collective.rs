@@ -45,6 +45,18 @@ pub trait Collective: Debug + Send + Sync {
     /// Where another rank has ended.
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error>;
 
+    /// As [`Collective::all_gather`], for rank 0 alone; the others get nothing.
+    ///
+    /// # Errors
+    /// Where another rank has ended.
+    fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut all = self.all_gather(bytes)?;
+        if !self.is_first() {
+            all.clear();
+        }
+        Ok(all)
+    }
+
     /// Waits for all ranks.
     ///
     /// # Errors

@@ -59,6 +59,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the others can no longer be reached.
+    pub fn are_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Left { .. } | Self::Silent { .. } | Self::Lost { .. }
+        )
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

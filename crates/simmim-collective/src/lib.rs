@@ -4,8 +4,9 @@
 //!
 //! * [`Collective`]: the seam. A training of several processes (*ranks*) reaches the others through it alone.
 //! * [`Wire`]: as what the values of a sum travel. [`Member`]: what a rank is called in messages.
-//! * [`Alone`]: a training of one process, which has nobody to talk to.
+//! * [`Alone`]: a training of one process, which has nobody to talk to; [`Beside`]: one that shares its cores with others.
 //! * [`agree`]: an error of one rank ends all of them. [`on_first`]: the same of what rank 0 alone does.
+//! * [`require_same`]: ranks that would not do the same are refused.
 //! * [`ThreadRank`]: ranks that are threads of one process, for tests and for programs that bring their own threads.
 //!
 //! **Not done here, on purpose:** nothing is sent from one rank to one other, and nothing returns before it is done. Data
@@ -32,13 +33,15 @@ mod alone;
 mod collective;
 mod error;
 mod member;
+mod same;
 mod threads;
 mod wire;
 
 pub use agree::{agree, on_first};
-pub use alone::Alone;
+pub use alone::{Alone, Beside};
 pub use collective::Collective;
 pub use error::Error;
 pub use member::Member;
+pub use same::{Fact, require_same};
 pub use threads::ThreadRank;
 pub use wire::Wire;

@@ -196,6 +196,9 @@ mod tests {
                 rank.all_reduce_f64(&mut counts).unwrap();
                 rank.barrier().unwrap();
                 let gathered = rank.all_gather(&bytes).unwrap();
+                let own_only = rank.gather(&bytes).unwrap();
+                let is_first = rank.is_first();
+                assert_eq!(own_only, if is_first { gathered.clone() } else { vec![] });
                 rank.broadcast(&mut bytes).unwrap();
                 (sums, counts, gathered, bytes)
             });

@@ -99,7 +99,7 @@ pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;
 pub use label::{Described, LabelSettings, LabelledSet, Labels, Part, Remark, Said, is_same_name};
-pub use loader::{Loader, Pass};
+pub use loader::{Loader, Pass, Turn};
 pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
 pub use mix::{Mix, Mixing, smooth};
 pub use normalise::Normalisation;

@@ -33,11 +33,20 @@ pub enum Pass {
     All,
 }
 
+/// Which batches of a pass over given images are made: every `every`-th from the `first`-th on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The first one, counted from 0.
+    pub first: u64,
+    /// 1 for all of them.
+    pub every: u64,
+}
+
 impl Pass {
     /// The `n`-th batch of the pass; `None` behind its end.
-    fn job(self, plan: &BatchPlan, n: u64) -> Option<Job> {
+    fn job(self, plan: &BatchPlan, turn: Turn, n: u64) -> Option<Job> {
         let settings = plan.settings();
-        let shared = n * settings.world as u64 + settings.rank as u64;
+        let shared = n * turn.every + turn.first;
         match self {
             Self::Train { first_step } => Some(Job::Train {
                 step: first_step + n / settings.n_micro as u64,
@@ -67,6 +76,7 @@ pub struct Loader {
 struct Shared {
     plan: Arc<BatchPlan>,
     pass: Pass,
+    turn: Turn,
     state: Mutex<State>,
     /// Told when a batch becomes ready.
     ready: Condvar,
@@ -94,12 +104,30 @@ impl Loader {
     /// [`Error::TooFewImages`] for a training pass over less than one batch, and
     /// [`Error::Thread`].
     pub fn start(plan: Arc<BatchPlan>, pass: Pass, n_workers: usize) -> Result<Self, Error> {
+        let turn = Turn {
+            first: plan.settings().rank as u64,
+            every: plan.settings().world as u64,
+        };
+        Self::start_in_turn(plan, pass, turn, n_workers)
+    }
+
+    /// As [`Self::start`], with some of the batches of a pass over given images: whole ones of a plan of one process, where
+    /// several share the work. A training pass takes no turns.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_in_turn(
+        plan: Arc<BatchPlan>,
+        pass: Pass,
+        turn: Turn,
+        n_workers: usize,
+    ) -> Result<Self, Error> {
         // Before a thread is started, as the caller can still do something about it.
         if matches!(pass, Pass::Train { .. }) {
             plan.steps_per_epoch()?;
         }
         let n_workers = n_workers.clamp(1, MAX_WORKERS);
-        let shared = Arc::new(Shared::new(plan, pass, n_workers));
+        let shared = Arc::new(Shared::new(plan, pass, turn, n_workers));
         // Built up in place, so that a thread that cannot be started stops those before it.
         let mut loader = Self {
             shared,
@@ -160,10 +188,11 @@ impl Drop for Loader {
 }
 
 impl Shared {
-    fn new(plan: Arc<BatchPlan>, pass: Pass, n_workers: usize) -> Self {
+    fn new(plan: Arc<BatchPlan>, pass: Pass, turn: Turn, n_workers: usize) -> Self {
         Self {
             plan,
             pass,
+            turn,
             state: Mutex::default(),
             ready: Condvar::new(),
             room: Condvar::new(),
@@ -201,7 +230,7 @@ impl Shared {
         }
         // Taken up in order, so that the batch waited for is always one of the oldest under way.
         let n = state.next_taken;
-        let job = self.pass.job(&self.plan, n)?;
+        let job = self.pass.job(&self.plan, self.turn, n)?;
         state.next_taken += 1;
         let spare = state.spare.pop().unwrap_or_default();
         Some((n, job, spare))
@@ -211,7 +240,7 @@ impl Shared {
     fn take(&self) -> Option<Result<Batch, Error>> {
         let mut state = self.lock();
         let n = state.next_given;
-        if state.stopped || self.pass.job(&self.plan, n).is_none() {
+        if state.stopped || self.pass.job(&self.plan, self.turn, n).is_none() {
             return None;
         }
         let batch = loop {
@@ -292,7 +321,8 @@ mod tests {
     #[test]
     fn a_worker_that_panics_gives_an_error_instead_of_a_consumer_that_waits() {
         let (_folder, plan) = plan();
-        let shared = Shared::new(plan, Pass::All, 1);
+        let all = Turn { first: 0, every: 1 };
+        let shared = Shared::new(plan, Pass::All, all, 1);
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 let _hand_over = HandOver {

@@ -91,13 +91,27 @@ impl Reporter {
     /// # Errors
     /// As [`Self::record`]: the limit is one for all processes that tell each other what they find.
     pub fn mark(&self, entry_idx: usize, name: &str) -> Result<(), Error> {
-        let mut record = self.lock();
-        record.insert(entry_idx, || BadImage {
+        let image = BadImage {
             name: name.to_owned(),
             reason: ELSEWHERE.to_owned(),
             hint: None,
-        });
+        };
+        self.mark_as(entry_idx, image)
+    }
+
+    /// As [`Self::mark`], in the words of the process that has tried to read it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn mark_as(&self, entry_idx: usize, image: BadImage) -> Result<(), Error> {
+        let mut record = self.lock();
+        record.insert(entry_idx, || image);
         self.check(&record)
+    }
+
+    /// What is recorded of an image.
+    pub fn found(&self, entry_idx: usize) -> Option<BadImage> {
+        self.lock().bad.get(&entry_idx).cloned()
     }
 
     /// Which images this process has found unreadable since the last call, by their place in the data set: what other
@@ -201,6 +215,9 @@ mod tests {
         other.mark(3, "c.jpg").unwrap();
         other.mark(7, "g.jpg").unwrap();
         assert!(other.is_bad(3) && other.is_bad(7));
+        let in_its_words = Reporter::new(1);
+        in_its_words.mark_as(7, reporter.found(7).unwrap()).unwrap();
+        assert_eq!(in_its_words.found(7), reporter.found(7));
         assert!(other.take_found().is_empty());
         // Its own attempt comes too late to be news.
         other.record(3, "c.jpg", &error).unwrap();

@@ -14,10 +14,11 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use simmim_checkpoint::{write_atomic, write_bytes_atomic};
 use simmim_config::near::near_or_all;
-use simmim_data::{BadImage, DataSet, Loader, Reporter};
+use simmim_data::{BadImage, Batch, DataSet, Reporter};
 
 use crate::error::Error;
 use crate::features::{Choice, Extractor};
+use crate::walk::{Part, Walk};
 
 /// Rows of one row group of a Parquet file.
 const ROWS_OF_A_GROUP: usize = 1024;
@@ -79,14 +80,11 @@ pub struct EmbedSettings {
 }
 
 /// Computes the features of all images and writes them, so that no more than a few batches are in memory. `seen` is told
-/// after each batch how many images are done.
+/// after each batch how many images are done. Of several processes rank 0 writes.
 ///
 /// # Errors
-/// [`Error::UnknownFormat`], [`Error::NoFeature`]; [`Error::Data`] for too many unreadable images; [`Error::File`].
-/// The file that stood there is then untouched.
-///
-/// # Panics
-/// Never: names are plain JSON.
+/// [`Error::UnknownFormat`], [`Error::NoFeature`]; [`Error::Data`] for too many unreadable images; [`Error::File`];
+/// [`Error::Ranks`]. The file that stood there is then untouched.
 pub fn embed(
     extractor: &Extractor,
     data: &Arc<DataSet>,
@@ -100,45 +98,57 @@ pub fn embed(
     let n_images = data.len();
     // A row of NaN is better than none, up to the limit that a training has.
     let reporter = Arc::new(Reporter::new(extractor.config().bad_limit(n_images)));
-    let loader = extractor.all_images(data, &reporter, batch_size)?;
     let mut rows = Rows {
         extractor,
         choice,
         width,
-        loader,
+        walk: extractor.all_images(data, &reporter, batch_size)?,
         next: 0,
         n_images,
         waiting: None,
+        at: 0,
         fault: None,
         seen,
     };
-    let names = || (0..n_images).map(|idx| data.name(idx));
+    let own = if extractor.ranks().is_first() {
+        write(out, format, data, &mut rows)
+    } else {
+        rows.work().map(|()| None)
+    };
+    let names = rows.walk.finish(own)?;
+    Ok(Embedded {
+        n_images,
+        width,
+        unreadable: reporter.list(),
+        names,
+    })
+}
+
+/// Writes all rows, with their names; returns the file of the names, where they have one of their own.
+fn write(
+    out: &Path,
+    format: Format,
+    data: &DataSet,
+    rows: &mut Rows<'_>,
+) -> Result<Option<PathBuf>, Error> {
+    let names = || (0..data.len()).map(|idx| data.name(idx));
+    let list = || serde_json::to_vec(&names().collect::<Vec<_>>());
     let written = write_atomic(out, |file| match format {
-        Format::Npy => write_npy(file, &mut rows),
-        Format::Safetensors => {
-            let names = serde_json::to_vec(&names().collect::<Vec<_>>())?;
-            write_safetensors(file, &names, &mut rows)
-        }
-        Format::Parquet => write_parquet(file, &mut names(), &mut rows).map_err(io::Error::other),
+        Format::Npy => write_npy(file, rows),
+        Format::Safetensors => write_safetensors(file, &list()?, rows),
+        Format::Parquet => write_parquet(file, &mut names(), rows).map_err(io::Error::other),
     });
     // What went wrong with an image says more than that the file could not be written.
     if let Some(fault) = rows.fault.take() {
         return Err(fault);
     }
     written?;
-    let mut names_file = None;
-    if format == Format::Npy {
-        let path = out.with_extension("names.json");
-        let list = serde_json::to_vec(&names().collect::<Vec<_>>());
-        write_bytes_atomic(&path, &list.expect("names are plain JSON"))?;
-        names_file = Some(path);
+    if format != Format::Npy {
+        return Ok(None);
     }
-    Ok(Embedded {
-        n_images,
-        width,
-        unreadable: reporter.list(),
-        names: names_file,
-    })
+    let path = out.with_extension("names.json");
+    write_bytes_atomic(&path, &list().expect("names are plain JSON"))?;
+    Ok(Some(path))
 }
 
 /// The rows of all images, in order.
@@ -146,23 +156,15 @@ struct Rows<'a> {
     extractor: &'a Extractor,
     choice: Choice,
     width: usize,
-    loader: Loader,
+    walk: Walk,
     /// The next image whose row is due.
     next: usize,
     n_images: usize,
-    waiting: Option<Waiting>,
+    waiting: Option<Part>,
+    /// Its next row.
+    at: usize,
     fault: Option<Error>,
     seen: &'a mut dyn FnMut(usize),
-}
-
-/// A batch of which some rows are still to come.
-struct Waiting {
-    /// Which image each row is of.
-    entries: Vec<usize>,
-    /// `[B, D]`.
-    features: Vec<f32>,
-    /// The next row.
-    at: usize,
 }
 
 impl Rows<'_> {
@@ -175,9 +177,9 @@ impl Rows<'_> {
         self.fill()?;
         match &mut self.waiting {
             // Batches leave out what cannot be read; a gap in their numbers is such an image.
-            Some(batch) if batch.entries[batch.at] == self.next => {
-                row.extend(&batch.features[batch.at * self.width..][..self.width]);
-                batch.at += 1;
+            Some(part) if part.entries[self.at] == self.next => {
+                row.extend(&part.columns[0][self.at * self.width..][..self.width]);
+                self.at += 1;
             }
             // It is in no batch: it could not be read.
             _ => row.resize(self.width, f32::NAN),
@@ -186,35 +188,36 @@ impl Rows<'_> {
         Ok(true)
     }
 
-    /// Loads the next batch that holds an image, where no row is waiting; none at the end.
+    /// Computes the next batch that holds an image, where no row is waiting; none at the end.
     fn fill(&mut self) -> io::Result<()> {
         while self
             .waiting
             .as_ref()
-            .is_none_or(|batch| batch.at == batch.entries.len())
+            .is_none_or(|part| part.entries.len() == self.at)
         {
-            let Some(batch) = self.loader.next() else {
-                self.waiting = None;
-                return Ok(());
-            };
-            let batch = batch.map_err(|error| {
-                self.fault = Some(error.into());
+            let part = self.next_part().map_err(|error| {
+                self.fault = Some(error);
                 io::Error::other("an image could not be read")
             })?;
-            (self.seen)(self.next + batch.len());
-            let features = if batch.is_empty() {
-                Vec::new()
-            } else {
-                self.extractor.features(&batch, self.choice)
+            self.at = 0;
+            self.waiting = part;
+            let Some(part) = &self.waiting else {
+                return Ok(());
             };
-            self.waiting = Some(Waiting {
-                entries: batch.entry_idx.clone(),
-                features,
-                at: 0,
-            });
-            self.loader.recycle(batch);
+            (self.seen)(self.next + part.entries.len());
         }
         Ok(())
+    }
+
+    fn next_part(&mut self) -> Result<Option<Part>, Error> {
+        let (extractor, choice) = (self.extractor, self.choice);
+        let compute = &mut |batch: &Batch| vec![extractor.features(batch, choice)];
+        self.walk.next(compute)
+    }
+
+    /// Does this process's share of the work for rank 0, which gets the rows.
+    fn work(&mut self) -> Result<(), Error> {
+        self.next_part().map(|_| ())
     }
 
     /// All rows as little-endian bytes.

@@ -24,6 +24,10 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] simmim_data::Error),
 
+    /// The other processes that look at the same images are gone, have failed, or do something else.
+    #[error(transparent)]
+    Ranks(#[from] simmim_collective::Error),
+
     /// A checkpoint says that it was trained by a configuration that does not fit together.
     #[error("cannot use the configuration in {}", path.display())]
     Stored {
@@ -106,6 +110,7 @@ impl Error {
             Self::Config(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Data(error) | Self::Image { source: error, .. } => error.hint(),
+            Self::Ranks(error) => error.hint(),
             Self::Stored { .. } => {
                 Some("the file was changed, or another version of simmim wrote it".to_owned())
             }

@@ -5,6 +5,7 @@ use simmim_train::scores::{MultiLabelScores, Scores};
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
 use crate::test_set::TestSet;
+use crate::walk::Walk;
 
 /// The scores of a classifier.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,11 +38,12 @@ pub(crate) struct Judged<'a> {
 }
 
 /// Measures a classifier on every image of a test set once. Those that cannot be read do not count:
-/// [`TestSet::unreadable`] lists them. `seen` is told after each batch how many images are done.
+/// [`TestSet::unreadable`] lists them. `seen` is told after each batch how many images are done. Of several processes rank 0 has
+/// the scores, and the others scores of no image.
 ///
 /// # Errors
 /// [`Error::Data`] for too many unreadable images, or where none could be read; [`simmim_train::Error::Scores`] for a model
-/// whose output is not a number.
+/// whose output is not a number; [`Error::Ranks`].
 pub fn evaluate(
     model: &FineTuned,
     test: &TestSet,
@@ -62,20 +64,36 @@ pub(crate) fn evaluate_seen(
     batch_size: usize,
     seen: &mut dyn FnMut(&Judged<'_>),
 ) -> Result<Evaluation, Error> {
+    let mut walk = test.walk(model, batch_size)?;
+    let own = scores_of(model, test, &mut walk, seen).and_then(|scores| {
+        // A score of no image would be a division by zero.
+        if model.ranks().is_first() {
+            test.require_measured(scores.n_images())?;
+        }
+        Ok(scores)
+    });
+    walk.finish(own)
+}
+
+fn scores_of(
+    model: &FineTuned,
+    test: &TestSet,
+    walk: &mut Walk,
+    seen: &mut dyn FnMut(&Judged<'_>),
+) -> Result<Evaluation, Error> {
     let classes = model.network().classes();
     let mut scores = if classes.multi_label {
         Evaluation::Several(MultiLabelScores::new(classes.classes.len()))
     } else {
         Evaluation::Single(Box::new(Scores::new(classes.classes.len())))
     };
-    for batch in test.batches(model, batch_size)? {
-        let batch = batch?;
+    while let Some(part) = walk.next(&mut |batch| vec![model.network().probabilities(batch)])? {
+        let probabilities = part.columns.concat();
         // None of its images could be read.
-        if batch.is_empty() {
+        if part.entries.is_empty() {
             continue;
         }
-        let probabilities = model.network().probabilities(&batch);
-        let labels = test.labels_of(&batch);
+        let labels = test.labels_of(&part.entries);
         match &mut scores {
             Evaluation::Several(scores) => scores.add(&probabilities, &labels),
             Evaluation::Single(scores) => {
@@ -88,11 +106,9 @@ pub(crate) fn evaluate_seen(
         seen(&Judged {
             probabilities: &probabilities,
             labels: &labels,
-            entries: &batch.entry_idx,
+            entries: &part.entries,
         });
     }
-    // A score of no image would be a division by zero.
-    test.require_measured(scores.n_images())?;
     Ok(scores)
 }
 
@@ -125,7 +141,7 @@ pub fn accuracy(model: &FineTuned, test: &TestSet, batch_size: usize) -> Result<
     for batch in test.batches(model, batch_size)? {
         let batch = batch?;
         let likeliest = model.network().likeliest(&batch);
-        let labels = test.labels_of(&batch);
+        let labels = test.labels_of(&batch.entry_idx);
         let right = likeliest.iter().zip(&labels);
         found.n_right += right.filter(|(found, own)| own.contains(found)).count();
         found.n_images += labels.len();

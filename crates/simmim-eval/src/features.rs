@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_autograd::{Device, Parameters, Precision, Tape, Tensor, Var};
+use simmim_collective::Collective;
 use simmim_config::RawConfig;
 use simmim_data::{Batch, BatchPlan, DataSet, LabelledSet, Loader, Pass, Reporter, Split, Views};
 use simmim_model::Encoder;
@@ -16,8 +17,9 @@ use crate::error::Error;
 use crate::fine_tuned::FineTuned;
 use crate::foreign::Foreign;
 use crate::knn::Labelled;
-use crate::opened::Opened;
+use crate::opened::{Opened, fingerprint};
 use crate::trained::Trained;
+use crate::walk::Walk;
 
 /// How the tokens of an image become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,14 @@ pub struct Extractor {
     source: Source,
     /// Of each block's tokens, and of the output's.
     shapes: Vec<TokenShape>,
+}
+
+/// A feature that the encoder has.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    choice: Choice,
+    /// D.
+    width: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +162,29 @@ impl Extractor {
         // Behind the last norm an encoder hands out patch tokens alone.
         shapes.push(shape(&output, 0));
         shapes
+    }
+
+    /// The same, which looks at images together with other processes. All of them call the same in the same order, with the
+    /// same weights and images; what comes of it is on rank 0.
+    #[must_use]
+    pub fn among(mut self, ranks: Arc<dyn Collective>) -> Self {
+        let opened = match &mut self.source {
+            Source::Pretrained(trained) => trained.opened_mut(),
+            Source::FineTuned(tuned) => tuned.opened_mut(),
+            Source::Foreign(foreign) => foreign.opened_mut(),
+        };
+        opened.ranks = ranks;
+        self
+    }
+
+    /// The processes that look at images together.
+    pub(crate) fn ranks(&self) -> &Arc<dyn Collective> {
+        &self.opened().ranks
+    }
+
+    /// A number that stands for its weights.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(self.parameters())
     }
 
     /// The file that the weights are from.
@@ -263,7 +296,7 @@ impl Extractor {
         found
     }
 
-    /// Some images of a labelled set in order, as the encoder is to see them: resized and cropped at the centre.
+    /// Some images of a labelled set in order, all of them on this process, as the encoder is to see them: resized and cropped at the centre.
     ///
     /// # Errors
     /// [`Error::Data`] where there is nothing to read.
@@ -343,7 +376,7 @@ impl Extractor {
     }
 
     /// The features of labelled images that can be read, with the first label of each: of those to train on, and of those held
-    /// out. `seen` is told after each batch how many images are done.
+    /// out; none on other ranks than the first. `seen` is told after each batch how many images are done.
     ///
     /// # Errors
     /// [`Error::NoFeature`]; [`Error::Data`] for too many unreadable images.
@@ -354,16 +387,23 @@ impl Extractor {
         seen: &mut dyn FnMut(usize),
     ) -> Result<LabelledFeatures, Error> {
         let width = self.width_of(choice)?;
-        let (labels, split) = (images.set.labels(), images.set.split());
+        let mut walk = self.all_images(images.set.data(), images.reporter, images.batch_size)?;
+        let own = self.labelled_of(&mut walk, images.set, Wanted { choice, width }, seen);
+        walk.finish(own)
+    }
+
+    fn labelled_of(
+        &self,
+        walk: &mut Walk,
+        set: &LabelledSet,
+        Wanted { choice, width }: Wanted,
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<LabelledFeatures, Error> {
+        let (labels, split) = (set.labels(), set.split());
         let (mut found, mut n_done) = (LabelledFeatures::default(), 0);
-        for batch in self.all_images(images.set.data(), images.reporter, images.batch_size)? {
-            let batch = batch?;
-            // None of its images could be read.
-            if batch.is_empty() {
-                continue;
-            }
-            let features = self.features(&batch, choice);
-            for (row, entry_idx) in features.chunks(width).zip(&batch.entry_idx) {
+        while let Some(part) = walk.next(&mut |batch| vec![self.features(batch, choice)])? {
+            let features = part.columns.concat();
+            for (row, entry_idx) in features.chunks(width).zip(&part.entries) {
                 let is_in = |part: &[usize]| part.binary_search(entry_idx).is_ok();
                 let part = match (is_in(split.train()), is_in(split.held_out())) {
                     (true, _) => &mut found.train,
@@ -373,7 +413,7 @@ impl Extractor {
                 part.features.extend(row);
                 part.labels.push(labels.of(*entry_idx)[0] as usize);
             }
-            n_done += batch.len();
+            n_done += part.entries.len();
             seen(n_done);
         }
         Ok(found)
@@ -404,12 +444,12 @@ impl Extractor {
     ///
     /// # Errors
     /// [`Error::Data`] where there is nothing to read.
-    pub fn all_images(
+    pub(crate) fn all_images(
         &self,
         data: &Arc<DataSet>,
         reporter: &Arc<Reporter>,
         batch_size: usize,
-    ) -> Result<Loader, Error> {
+    ) -> Result<Walk, Error> {
         self.opened()
             .all_images(self.views()?, data, reporter, batch_size)
     }

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_autograd::Precision;
+use simmim_collective::Collective;
 use simmim_config::FineTunePlan;
 use simmim_config::keys::FineTune;
-use simmim_data::{BatchSettings, DataSet, Loader, Reporter, Views};
+use simmim_data::{BatchSettings, DataSet, Reporter, Views};
 use simmim_train::checkpoint::Origin;
 use simmim_train::finetune::{LabelNetwork, classes_of};
 use simmim_train::source;
@@ -14,7 +15,8 @@ use simmim_weights::Options;
 
 use crate::baselines::pixels::PixelViews;
 use crate::error::Error;
-use crate::opened::Opened;
+use crate::opened::{Opened, fingerprint};
+use crate::walk::Walk;
 
 /// A fine-tuned model with what it was trained by.
 #[derive(Debug)]
@@ -111,17 +113,35 @@ impl FineTuned {
         &self.opened.file
     }
 
-    /// A loader of all images of a data set in order, as the model is to see them. Those that cannot be read go to
+    /// The same, which looks at images together with other processes. All of them call the same in the same order, with the
+    /// same model and images; what comes of it is on rank 0.
+    #[must_use]
+    pub fn among(mut self, ranks: Arc<dyn Collective>) -> Self {
+        self.opened.ranks = ranks;
+        self
+    }
+
+    /// The processes that look at images together.
+    pub(crate) fn ranks(&self) -> &Arc<dyn Collective> {
+        &self.opened.ranks
+    }
+
+    /// A number that stands for its weights.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(self.network.parameters())
+    }
+
+    /// All images of a data set in order, as the model is to see them. Those that cannot be read go to
     /// `reporter`.
     ///
     /// # Errors
     /// [`Error::Data`] where there is nothing to read.
-    pub fn all_images(
+    pub(crate) fn all_images(
         &self,
         data: &Arc<DataSet>,
         reporter: &Arc<Reporter>,
         batch_size: usize,
-    ) -> Result<Loader, Error> {
+    ) -> Result<Walk, Error> {
         let views = self.views()?;
         self.opened.all_images(views, data, reporter, batch_size)
     }
@@ -141,6 +161,10 @@ impl FineTuned {
     /// The checkpoint that it was read from.
     pub(crate) fn opened(&self) -> &Opened {
         &self.opened
+    }
+
+    pub(crate) fn opened_mut(&mut self) -> &mut Opened {
+        &mut self.opened
     }
 
     pub(crate) fn batches(&self, batch_size: usize) -> BatchSettings {

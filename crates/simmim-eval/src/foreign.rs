@@ -61,6 +61,10 @@ impl Foreign {
         &self.opened
     }
 
+    pub(crate) fn opened_mut(&mut self) -> &mut Opened {
+        &mut self.opened
+    }
+
     /// From decoded images to samples.
     ///
     /// # Errors

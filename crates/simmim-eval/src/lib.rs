@@ -50,6 +50,7 @@ pub mod probe;
 pub mod report;
 mod test_set;
 mod trained;
+mod walk;
 
 pub use beside::baselines_of_training;
 pub use draw_features::draw_features;

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use simmim_autograd::Precision;
+use simmim_autograd::{Parameters, Precision};
 use simmim_checkpoint::Archive;
+use simmim_collective::{Alone, Collective};
 use simmim_config::RawConfig;
 use simmim_config::keys::FineTune;
 use simmim_data::{
@@ -16,6 +17,7 @@ use simmim_train::checkpoint::{self, Origin, Progress};
 use simmim_weights::Weights;
 
 use crate::error::Error;
+use crate::walk::Walk;
 
 /// A checkpoint that was opened.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Opened {
     pub(crate) origin: Origin,
     /// What the file holds, where another program wrote it.
     pub(crate) held: Option<String>,
+    /// The processes that look at images together.
+    pub(crate) ranks: Arc<dyn Collective>,
 }
 
 impl Opened {
@@ -39,6 +43,7 @@ impl Opened {
             file,
             origin,
             held: None,
+            ranks: Arc::new(Alone),
         };
         Ok((archive, opened))
     }
@@ -57,6 +62,7 @@ impl Opened {
             file: weights.path().to_owned(),
             origin,
             held: Some(weights.describe()),
+            ranks: Arc::new(Alone),
         })
     }
 
@@ -110,18 +116,32 @@ impl Opened {
         }
     }
 
-    /// A loader of all images of a data set in order. Those that cannot be read go to `reporter`.
+    /// All images of a data set in order, on all ranks. Those that cannot be read go to `reporter`.
     pub(crate) fn all_images(
         &self,
         views: Views,
         data: &Arc<DataSet>,
         reporter: &Arc<Reporter>,
         batch_size: usize,
-    ) -> Result<Loader, Error> {
+    ) -> Result<Walk, Error> {
         let (split, settings) = (Split::all(data.len()), self.batches(batch_size));
         let (data, reporter) = (Arc::clone(data), Arc::clone(reporter));
-        let batches = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
-        let n_workers = self.config().n_workers();
-        Ok(Loader::start(batches, Pass::All, n_workers)?)
+        let n_batches = data.len().div_ceil(batch_size) as u64;
+        Walk::start(&self.ranks, n_batches, |turn| {
+            let batches = Arc::new(BatchPlan::new(data, views, split, settings, reporter)?);
+            let n_workers = self.config().n_workers();
+            Ok(Loader::start_in_turn(batches, Pass::All, turn, n_workers)?)
+        })
     }
+}
+
+/// A number that stands for weights: FNV-1a over their bits.
+pub(crate) fn fingerprint(parameters: &Parameters) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for (_, _, tensor) in parameters.iter() {
+        for value in tensor.to_vec() {
+            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
 }

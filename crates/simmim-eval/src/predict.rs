@@ -1,11 +1,13 @@
 //! What a classifier says of images without labels.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use simmim_data::{BadImage, DataSet, Reporter};
 
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
+use crate::walk::Walk;
 
 /// The prediction for one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,11 +28,11 @@ pub struct Label<'a> {
 }
 
 /// Predicts the labels of all images of a data set, in order. `told` gets each image's `n_labels` likeliest classes as soon
-/// as they are known; the images that could not be read are returned.
+/// as they are known, of several processes on rank 0; the images that could not be read are returned there.
 ///
 /// # Errors
-/// [`Error::Data`] where there is nothing to read, and those of `told`, which end it.
-pub fn predict<E: From<Error>>(
+/// [`Error::Data`] where there is nothing to read, [`Error::Ranks`], and those of `told`, which end it.
+pub fn predict<E: From<Error> + Display>(
     model: &FineTuned,
     data: &Arc<DataSet>,
     settings: PredictSettings,
@@ -38,22 +40,34 @@ pub fn predict<E: From<Error>>(
 ) -> Result<Vec<BadImage>, E> {
     // Nothing is measured here, so unreadable images are listed and never too many.
     let reporter = Arc::new(Reporter::new(usize::MAX));
+    let mut walk = model.all_images(data, &reporter, settings.batch_size)?;
+    let own = tell_all(model, data, settings.n_labels, &mut walk, told);
+    walk.finish(own)?;
+    Ok(reporter.list())
+}
+
+fn tell_all<E: From<Error>>(
+    model: &FineTuned,
+    data: &DataSet,
+    n_labels: usize,
+    walk: &mut Walk,
+    told: &mut dyn FnMut(&Prediction<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let classes = &model.network().classes().classes;
-    for batch in model.all_images(data, &reporter, settings.batch_size)? {
-        let batch = batch.map_err(Error::from)?;
-        let probabilities = model.network().probabilities(&batch);
-        for (row, entry_idx) in probabilities.chunks(classes.len()).zip(&batch.entry_idx) {
+    while let Some(part) = walk.next(&mut |batch| vec![model.network().probabilities(batch)])? {
+        let probabilities = part.columns.concat();
+        for (row, entry_idx) in probabilities.chunks(classes.len()).zip(&part.entries) {
             let label = |at: usize| Label {
                 class: &classes[at],
                 probability: row[at],
             };
             told(&Prediction {
                 name: data.name(*entry_idx),
-                labels: likeliest(row, settings.n_labels).map(label).collect(),
+                labels: likeliest(row, n_labels).map(label).collect(),
             })?;
         }
     }
-    Ok(reporter.list())
+    Ok(())
 }
 
 /// How labels are predicted.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use simmim_config::RawConfig;
 use simmim_config::near::near_or_all;
 use simmim_data::{
-    BadImage, Batch, BatchPlan, DataSet, HeldOut, LabelSettings, LabelledSet, Loader, Pass, Remark,
-    Reporter, Split, is_same_name,
+    BadImage, BatchPlan, DataSet, HeldOut, LabelSettings, LabelledSet, Loader, Pass, Remark,
+    Reporter, Split, Turn, is_same_name,
 };
 use simmim_train::finetune::open_labelled;
 
 use crate::baselines::{Baselines, ChosenImages, baselines, label_numbers};
 use crate::error::Error;
 use crate::fine_tuned::FineTuned;
+use crate::walk::Walk;
 
 /// Which images of a labelled set a model is measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,11 +172,29 @@ impl TestSet {
         self.reporter.list()
     }
 
-    /// The batches of all images, in order.
+    /// The batches of all images, in order, all of them on this process.
     ///
     /// # Errors
     /// [`Error::Data`] where there is nothing to read.
-    pub fn batches(&self, model: &FineTuned, batch_size: usize) -> Result<Loader, Error> {
+    pub(crate) fn batches(&self, model: &FineTuned, batch_size: usize) -> Result<Loader, Error> {
+        let all = Turn { first: 0, every: 1 };
+        self.some_batches(model, batch_size, all)
+    }
+
+    /// The same on all ranks.
+    pub(crate) fn walk(&self, model: &FineTuned, batch_size: usize) -> Result<Walk, Error> {
+        let n_batches = self.len().div_ceil(batch_size) as u64;
+        Walk::start(model.ranks(), n_batches, |turn| {
+            self.some_batches(model, batch_size, turn)
+        })
+    }
+
+    fn some_batches(
+        &self,
+        model: &FineTuned,
+        batch_size: usize,
+        turn: Turn,
+    ) -> Result<Loader, Error> {
         let (views, settings) = (model.views()?, model.batches(batch_size));
         let (pass, split) = match self.measured {
             Measured::All | Measured::AllSinceChanged => (Pass::All, self.set.split().clone()),
@@ -186,13 +205,18 @@ impl TestSet {
         let reporter = Arc::clone(&self.reporter);
         let batches = BatchPlan::labelled(&self.set, views, split, settings, reporter)?;
         let n_workers = model.plan().config().n_workers();
-        Ok(Loader::start(Arc::new(batches), pass, n_workers)?)
+        Ok(Loader::start_in_turn(
+            Arc::new(batches),
+            pass,
+            turn,
+            n_workers,
+        )?)
     }
 
-    /// The labels of a batch of [`TestSet::batches`], by the model's numbers.
-    pub fn labels_of(&self, batch: &Batch) -> Vec<Vec<usize>> {
+    /// The labels of some images, by the model's numbers.
+    pub fn labels_of(&self, images: &[usize]) -> Vec<Vec<usize>> {
         let of_image = |entry_idx: &usize| self.labels_of_image(*entry_idx);
-        batch.entry_idx.iter().map(of_image).collect()
+        images.iter().map(of_image).collect()
     }
 
     fn labels_of_image(&self, entry_idx: usize) -> Vec<usize> {

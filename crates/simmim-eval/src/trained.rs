@@ -176,4 +176,8 @@ impl Trained {
     pub(crate) fn opened(&self) -> &Opened {
         &self.opened
     }
+
+    pub(crate) fn opened_mut(&mut self) -> &mut Opened {
+        &mut self.opened
+    }
 }

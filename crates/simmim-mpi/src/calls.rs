@@ -49,6 +49,7 @@ calls! {
     comm_size = "MPI_Comm_size" (Handle, *mut c_int);
     all_to_all = "MPI_Ialltoall" (*const u8, c_int, Handle, *mut u8, c_int, Handle, Handle, *mut Handle);
     all_gather = "MPI_Iallgather" (*const u8, c_int, Handle, *mut u8, c_int, Handle, Handle, *mut Handle);
+    gather = "MPI_Igather" (*const u8, c_int, Handle, *mut u8, c_int, Handle, c_int, Handle, *mut Handle);
     broadcast = "MPI_Ibcast" (*mut u8, c_int, Handle, c_int, Handle, *mut Handle);
     barrier = "MPI_Ibarrier" (Handle, *mut Handle);
     test = "MPI_Test" (*mut Handle, *mut c_int, *mut Status);
@@ -262,6 +263,20 @@ impl Mpi {
         // SAFETY: one has a part of that many bytes, the other one for each rank; both stay until the call is done.
         let code =
             unsafe { (self.calls.all_gather)(from, part, byte, to, part, byte, world, request) };
+        self.begun(code, pending)
+    }
+
+    /// As [`Mpi::all_gather`], with `n_received` parts: as many as there are ranks on rank 0, none elsewhere.
+    pub(crate) fn gather(&self, memory: Done, n_received: usize) -> Result<Pending, String> {
+        let mut pending = Pending::new(memory);
+        let part = count(pending.sent.len())?;
+        pending.received.resize(pending.sent.len() * n_received, 0);
+        let Names { byte, world, .. } = self.names;
+        let (from, to) = (pending.sent.as_ptr(), pending.received.as_mut_ptr());
+        let request = &raw mut pending.request;
+        // SAFETY: as above; where nothing is received, the place for it is not looked at.
+        let code =
+            unsafe { (self.calls.gather)(from, part, byte, to, part, byte, 0, world, request) };
         self.begun(code, pending)
     }
 

@@ -282,19 +282,55 @@ impl MpiRank {
     }
 
     /// What each rank brings, as many bytes each, in the order of the ranks.
-    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, RankError> {
+    fn gather_everywhere(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, RankError> {
+        self.parts(own, |memory| self.mpi.all_gather(memory, self.world))
+    }
+
+    /// The same on rank 0; nothing elsewhere.
+    fn gather_on_first(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, RankError> {
+        let n_received = if self.is_first() { self.world } else { 0 };
+        self.parts(own, |memory| self.mpi.gather(memory, n_received))
+    }
+
+    /// Sends `own` by a call that brings parts of that size.
+    fn parts(
+        &self,
+        own: &[u8],
+        begin: impl FnOnce(Done) -> Result<Pending, String>,
+    ) -> Result<Vec<Vec<u8>>, RankError> {
         let mut memory = self.lock();
         memory.sent.clear();
         memory.sent.extend_from_slice(own);
-        let begun = self.mpi.all_gather(std::mem::take(&mut memory), self.world);
+        let begun = begin(std::mem::take(&mut memory));
         self.wait(begun, &mut memory)?;
         let parts = memory.received.chunks_exact(own.len());
         Ok(parts.map(<[u8]>::to_vec).collect())
     }
 
+    /// What the ranks bring, which may differ in length, by a call that takes as many bytes of each.
+    fn of_all(
+        &self,
+        bytes: &[u8],
+        gather: impl FnOnce(&[u8]) -> Result<Vec<Vec<u8>>, RankError>,
+    ) -> Result<Vec<Vec<u8>>, RankError> {
+        let lengths = self.lengths(bytes.len())?;
+        // All bring as much as the longest, which is cut off again.
+        let longest = lengths.iter().copied().max().unwrap_or_default();
+        if longest == 0 {
+            return Ok(vec![Vec::new(); self.world]);
+        }
+        let mut own = bytes.to_vec();
+        own.resize(longest, 0);
+        let mut all = gather(&own)?;
+        for (of_rank, len) in all.iter_mut().zip(lengths) {
+            of_rank.truncate(len);
+        }
+        Ok(all)
+    }
+
     /// The number of bytes that each rank has.
     fn lengths(&self, own: usize) -> Result<Vec<usize>, RankError> {
-        let all = self.gather(&(own as u64).to_le_bytes())?;
+        let all = self.gather_everywhere(&(own as u64).to_le_bytes())?;
         let number = |bytes: Vec<u8>| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
         Ok(all
             .into_iter()
@@ -325,7 +361,7 @@ impl Collective for MpiRank {
             .iter()
             .flat_map(|value| value.to_le_bytes())
             .collect();
-        let all = self.gather(&own)?;
+        let all = self.gather_everywhere(&own)?;
         for (rank, of_rank) in all.iter().enumerate() {
             for (sum, bytes) in values.iter_mut().zip(of_rank.as_chunks::<8>().0) {
                 let value = f64::from_le_bytes(*bytes);
@@ -350,19 +386,12 @@ impl Collective for MpiRank {
     }
 
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, RankError> {
-        let lengths = self.lengths(bytes.len())?;
-        // All bring as much as the longest, which is cut off again: these are words and short lists.
-        let longest = lengths.iter().copied().max().unwrap_or_default();
-        if longest == 0 {
-            return Ok(vec![Vec::new(); self.world]);
-        }
-        let mut own = bytes.to_vec();
-        own.resize(longest, 0);
-        let mut all = self.gather(&own)?;
-        for (of_rank, len) in all.iter_mut().zip(lengths) {
-            of_rank.truncate(len);
-        }
-        Ok(all)
+        self.of_all(bytes, |own| self.gather_everywhere(own))
+    }
+
+    fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, RankError> {
+        let all = self.of_all(bytes, |own| self.gather_on_first(own))?;
+        Ok(if self.is_first() { all } else { Vec::new() })
     }
 
     fn barrier(&self) -> Result<(), RankError> {

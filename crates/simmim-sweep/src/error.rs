@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use simmim_collective::Member;
 use simmim_config::near::choices;
 
 /// A point whose values do not fit together.
@@ -20,6 +21,19 @@ pub enum Error {
     /// A run could not be done.
     #[error(transparent)]
     Train(#[from] simmim_train::Error),
+
+    /// The other processes that share the runs are gone, have failed, or do others.
+    #[error(transparent)]
+    Ranks(#[from] simmim_collective::Error),
+
+    /// A process does not see the folder that rank 0 has opened.
+    #[error("{} of rank 0 is not there for {who}", path.display())]
+    NotShared {
+        /// The folder.
+        path: PathBuf,
+        /// Who does not see it.
+        who: Member,
+    },
 
     /// A run could not be measured.
     #[error(transparent)]
@@ -172,6 +186,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Train(error) => return error.hint(),
+            Self::Ranks(error) => return error.hint(),
             Self::Eval(error) => return error.hint(),
             Self::Picture(error) => return error.hint(),
             Self::Config(error) | Self::CommonMask(error) => return error.hint(),
@@ -198,6 +213,7 @@ impl Error {
             Self::Contradicts { point, .. } => format!(
                 "put it back as it was, name another --out, or remove the folder `runs/{point}` to train it anew"
             ),
+            Self::NotShared { .. } => "name a folder on a disk that all machines share".to_owned(),
             Self::NotASweep { .. } => "name a new or an empty folder".to_owned(),
             Self::Result { .. } => {
                 "remove the file: what it held is measured again, without training".to_owned()

@@ -15,6 +15,11 @@ pub fn device_of(config: &RawConfig) -> Result<Arc<dyn Device>, Error> {
     device_in(config, config.train.precision)
 }
 
+/// The level of instructions that a run by this configuration computes with.
+pub fn level_of(config: &RawConfig) -> String {
+    simmim_backend::level(config.train.device)
+}
+
 /// The same device at another precision.
 ///
 /// # Errors

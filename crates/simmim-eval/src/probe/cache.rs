@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use simmim_checkpoint::{Archive, CHECKSUM_KEY, Entry, write_archive};
+use simmim_collective::on_first;
 
 use crate::error::Error;
 use crate::features::{Choice, Extractor, LabelledImages};
+use crate::walk::Walk;
 
 const ENTRIES: &str = "entries";
 const MADE_OF: &str = "simmim.features_of";
@@ -36,10 +38,11 @@ pub struct Column {
 }
 
 /// The features of all images: read from `folder` where a file there was made by this encoder of these images, else
-/// computed and written there. `seen` is told after each batch how many images are done.
+/// computed and written there. `seen` is told after each batch how many images are done. Of several processes rank 0 has the file and
+/// gets the features; the others get none.
 ///
 /// # Errors
-/// [`Error::Data`] for too many unreadable images, [`Error::File`].
+/// [`Error::Data`] for too many unreadable images, [`Error::File`], [`Error::Ranks`].
 pub fn features_of(
     extractor: &Extractor,
     images: &LabelledImages<'_>,
@@ -58,24 +61,34 @@ pub fn features_of(
     let name = encoder.replace(':', "-");
     let file = folder.join(format!("features-{name}-{fingerprint:016x}.safetensors"));
     let made_of = format!("encoder {encoder}, images {fingerprint:016x}");
-    if let Some(found) = read(extractor, &file, &made_of)? {
-        return Ok(found);
-    }
-    let (columns, entries) = computed(extractor, images, seen)?;
-    let found = FeatureSet {
-        entries,
-        columns,
+    let ranks = extractor.ranks();
+    let kept = on_first(&**ranks, || read(extractor, &file, &made_of))?.flatten();
+    let mut is_kept = vec![u8::from(kept.is_some())];
+    ranks.broadcast(&mut is_kept)?;
+    let mut found = FeatureSet {
+        entries: Vec::new(),
+        columns: Vec::new(),
         file,
-        was_there: false,
+        was_there: is_kept == [1],
     };
-    write(&found, made_of)?;
-    Ok(found)
+    if found.was_there {
+        return Ok(kept.unwrap_or(found));
+    }
+    let mut walk = extractor.all_images(images.set.data(), images.reporter, images.batch_size)?;
+    let own = computed(extractor, &mut walk, seen).and_then(|computed| {
+        (found.columns, found.entries) = computed;
+        if ranks.is_first() {
+            write(&found, made_of)?;
+        }
+        Ok(found)
+    });
+    walk.finish(own)
 }
 
 /// The features of all images that can be read, and which images these are.
 fn computed(
     extractor: &Extractor,
-    images: &LabelledImages<'_>,
+    walk: &mut Walk,
     seen: &mut dyn FnMut(usize),
 ) -> Result<(Vec<Column>, Vec<usize>), Error> {
     let empty = |choice| -> Result<Column, Error> {
@@ -88,15 +101,11 @@ fn computed(
     let choices = extractor.choices().into_iter();
     let mut columns = choices.map(empty).collect::<Result<Vec<_>, _>>()?;
     let mut entries = Vec::new();
-    for batch in extractor.all_images(images.set.data(), images.reporter, images.batch_size)? {
-        let batch = batch?;
-        if batch.is_empty() {
-            continue;
-        }
-        for (column, rows) in columns.iter_mut().zip(extractor.all(&batch)) {
+    while let Some(part) = walk.next(&mut |batch| extractor.all(batch))? {
+        for (column, rows) in columns.iter_mut().zip(part.columns) {
             column.rows.extend(rows);
         }
-        entries.extend(&batch.entry_idx);
+        entries.extend(part.entries);
         seen(entries.len());
     }
     Ok((columns, entries))

@@ -31,6 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use simmim_checkpoint::write_bytes_atomic;
+use simmim_collective::{Collective, agree, on_first};
 use simmim_config::{Difference, Plan};
 use simmim_data::DataSet;
 use simmim_train::observer::tell_looking;
@@ -51,22 +52,29 @@ use table::Row;
 const GRID: &str = "ablation.toml";
 
 /// Runs every point that is not finished, until all are or `stop` is raised. Finished runs are not touched, and a
-/// run that has begun goes on where it stood. A run that diverges is a result, and the next one follows.
+/// run that has begun goes on where it stood. A run that diverges is a result, and the next one follows. Each of `ranks` does runs
+/// of its own.
 ///
 /// # Errors
 /// Before the first run: [`Error::Contradicts`] where a run that has begun was made by another configuration,
 /// [`Error::NotASweep`], [`Error::Data`], and [`Error::Train`] for a locked folder and for other images. Later: what
-/// ends a run other than that it diverges.
+/// ends a run other than that it diverges, on any rank.
 pub fn ablate(
     ablation: &Ablation,
     out: &Path,
+    ranks: &Arc<dyn Collective>,
     observer: &mut dyn Observer,
     stop: &StopFlag,
 ) -> Result<Summary<RunResult>, Error> {
-    let task = PreTrainings::open(ablation, observer)?;
-    let sweep = Sweep::open(&task, out, &ablation.recipe, task.points())?;
+    let task = agree(&**ranks, PreTrainings::open(ablation, observer))?;
+    let sweep = Sweep::open(&task, out, &ablation.recipe, task.points(), ranks)?;
     // After the folder was opened: this file marks it as an ablation's, and another's must not get one.
-    write_bytes_atomic(&out.join(GRID), ablation.text.as_bytes())?;
+    on_first(&**ranks, || -> Result<_, Error> {
+        Ok(write_bytes_atomic(
+            &out.join(GRID),
+            ablation.text.as_bytes(),
+        )?)
+    })?;
     sweep.run(observer, stop)
 }
 
@@ -132,6 +140,10 @@ impl Task for PreTrainings<'_> {
             expected: result.images.clone(),
             found: now,
         }))
+    }
+
+    fn images(&self, _point: &sweep::Point) -> Result<u64, Error> {
+        Ok(self.data.fingerprint())
     }
 
     fn length(&self, point: &sweep::Point) -> Result<Length, Error> {

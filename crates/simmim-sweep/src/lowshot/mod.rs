@@ -19,12 +19,16 @@ mod plot;
 mod table;
 
 use std::path::Path;
+use std::sync::Arc;
 
+use simmim_collective::Collective;
 use simmim_config::Difference;
 use simmim_eval::{FineTuned, TestSet, accuracy};
 use simmim_train::finetune::open_labelled;
 use simmim_train::run_folder::last_of;
-use simmim_train::{Job, Observer, StopFlag, finetune, foresee_finetune, in_threads, steps_on};
+use simmim_train::{
+    Job, Observer, StopFlag, finetune, foresee_finetune, in_threads, n_threads_of, steps_on,
+};
 
 use crate::error::Error;
 use crate::sweep::{self, Kind, Length, Point, State, Summary, Sweep, Tables, Task};
@@ -36,18 +40,20 @@ pub use table::warnings;
 const TEST_BATCH: usize = 128;
 
 /// Runs every fine-tuning that is not finished, until all are or `stop` is raised. Finished runs are not touched, and a
-/// run that has begun goes on where it stood.
+/// run that has begun goes on where it stood. Each of `ranks` does runs of its own.
 ///
 /// # Errors
 /// Before the first run: [`Error::NotASweep`], and [`Error::Train`] for a locked folder and where a run that has begun was
-/// made by another configuration. Later: what ends a run.
+/// made by another configuration. Later: what ends a run,
+/// on any rank.
 pub fn lowshot(
     comparison: &LowShot,
+    ranks: &Arc<dyn Collective>,
     observer: &mut dyn Observer,
     stop: &StopFlag,
 ) -> Result<Summary<LowShotResult>, Error> {
     let LowShot { recipe, out, .. } = comparison;
-    Sweep::open(comparison, out, recipe, comparison.points())?.run(observer, stop)
+    Sweep::open(comparison, out, recipe, comparison.points(), ranks)?.run(observer, stop)
 }
 
 /// Tells what all of it takes, by its first run, and writes nothing.
@@ -76,6 +82,10 @@ impl Task for LowShot {
             expected,
             found,
         })
+    }
+
+    fn images(&self, point: &Point) -> Result<u64, Error> {
+        Ok(open_labelled(&point.config)?.fingerprint())
     }
 
     fn length(&self, point: &Point) -> Result<Length, Error> {
@@ -107,7 +117,7 @@ impl Task for LowShot {
             // Stopped: the same command goes on from here, and measures when the run has come to its end.
             return Ok(None);
         }
-        measure(&self.test, point, &job.out).map(Some)
+        measure(&self.test, point, job).map(Some)
     }
 
     fn complete(
@@ -138,10 +148,10 @@ impl Task for LowShot {
 }
 
 /// Measures the last weights of a run: which weights are best is not to be chosen on the images of the test.
-fn measure(test: &str, point: &Point, run: &Path) -> Result<LowShotResult, Error> {
-    let model = FineTuned::open(&last_of(run))?;
+fn measure(test: &str, point: &Point, job: &Job) -> Result<LowShotResult, Error> {
+    let model = FineTuned::open(&last_of(&job.out))?;
     let test = TestSet::open(&model, test)?;
-    let threads = point.config.train.threads;
+    let threads = n_threads_of(point.config.train.threads, &*job.collective);
     let found = in_threads(threads, || accuracy(&model, &test, TEST_BATCH))?;
     let progress = model.origin().progress;
     let asked = point.config.of_fine_tuning();

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use simmim_checkpoint::{TEMPORARY_PREFIX, remove_leftovers, write_bytes_atomic};
+use simmim_collective::Collective;
 use simmim_config::{Layer, RawConfig};
 use simmim_train::lock::{LOCK, Lock};
 use simmim_train::metrics::MetricsLog;
@@ -32,8 +33,8 @@ const RUNS: &str = "runs";
 pub(super) struct Folder {
     path: PathBuf,
     stem: &'static str,
-    /// On a disk without locks the runs inside say so.
-    _lock: Lock,
+    /// On a disk without locks the runs inside say so. Of several processes that share the runs one has it.
+    _lock: Option<Lock>,
 }
 
 /// The run folder of a point of the sweep in a folder.
@@ -50,7 +51,7 @@ impl Folder {
         let folder = Self {
             path: path.to_owned(),
             stem: kind.stem,
-            _lock: Lock::of(path)?,
+            _lock: Some(Lock::of(path)?),
         };
         // Under the lock, because a file in the making may belong to a process that is still writing.
         for part in [path.join(POINTS), path.join(RUNS)] {
@@ -59,6 +60,21 @@ impl Folder {
         }
         remove_leftovers(path)?;
         Ok(folder)
+    }
+
+    /// The folder that rank 0 has opened, on a disk that this rank sees, too.
+    pub(super) fn seen(path: &Path, kind: &Kind, ranks: &dyn Collective) -> Result<Self, Error> {
+        if !path.join(LOCK).exists() {
+            return Err(Error::NotShared {
+                path: path.to_owned(),
+                who: ranks.member(ranks.rank()),
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            stem: kind.stem,
+            _lock: None,
+        })
     }
 
     /// The run folder of a point.

@@ -3,10 +3,12 @@
 //! [`Sweep`] knows of folders, of what is done and what is left, and of stops; a [`Task`] says what a point is, how it is
 //! trained and measured, and how the results are shown. What a [`Sweep`] has stored when it is killed at any moment is
 //! enough to go on: a run goes on from its last checkpoint, a result stands in its own file, and the tables are made of
-//! the results.
+//! the results. Of several processes each does runs of its own, side by side with the others (`on_ranks.rs`, `meeting.rs`).
 
 mod cost;
 mod folder;
+mod meeting;
+mod on_ranks;
 pub(crate) mod statistics;
 mod task;
 #[cfg(test)]
@@ -15,7 +17,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use simmim_collective::Alone;
+use simmim_collective::{Alone, Collective, agree};
 use simmim_train::run_folder::CONFIG;
 use simmim_train::{Event, Job, Mode, Observer, StopFlag};
 
@@ -27,6 +29,13 @@ use crate::error::Error;
 use cost::Together;
 use folder::Folder;
 
+/// A folder, and what is done in it.
+struct Opened<R> {
+    folder: Folder,
+    /// One for each point.
+    results: Vec<Option<R>>,
+}
+
 /// Points in a folder: what is done of them, and what is left.
 pub(crate) struct Sweep<'a, T: Task> {
     task: &'a T,
@@ -36,6 +45,8 @@ pub(crate) struct Sweep<'a, T: Task> {
     points: Vec<Point>,
     /// One for each point.
     results: Vec<Option<T::Result>>,
+    /// The processes that share the runs.
+    ranks: Arc<dyn Collective>,
 }
 
 impl<'a, T: Task> Sweep<'a, T> {
@@ -46,11 +57,34 @@ impl<'a, T: Task> Sweep<'a, T> {
         out: &Path,
         recipe: &'a str,
         points: Vec<Point>,
+        ranks: &Arc<dyn Collective>,
     ) -> Result<Self, Error> {
+        on_ranks::require_alike(task, &points, &**ranks)?;
+        // Rank 0 first, as it alone makes what is missing.
+        let own = ranks
+            .is_first()
+            .then(|| Self::read(task, out, &points))
+            .transpose();
+        let own = agree(&**ranks, own)?;
+        let Opened { folder, results } = match own {
+            Some(opened) if ranks.is_alone() => opened,
+            own => on_ranks::open(own, out, &T::KIND, &**ranks)?,
+        };
+        Ok(Self {
+            task,
+            folder,
+            recipe,
+            points,
+            results,
+            ranks: Arc::clone(ranks),
+        })
+    }
+
+    fn read(task: &T, out: &Path, points: &[Point]) -> Result<Opened<T::Result>, Error> {
         let folder = Folder::open(out, &T::KIND)?;
         let mut results = Vec::new();
         // All of them before the first run, so that a grid that has changed is refused at once and not after days.
-        for point in &points {
+        for point in points {
             let asked = folder.asked(&point.name)?;
             if let Some(found) = asked.and_then(|before| before.differs(&point.config)) {
                 return Err(task.contradiction(point, found));
@@ -61,13 +95,7 @@ impl<'a, T: Task> Sweep<'a, T> {
             }
             results.push(result);
         }
-        Ok(Self {
-            task,
-            folder,
-            recipe,
-            points,
-            results,
-        })
+        Ok(Opened { folder, results })
     }
 
     /// Runs every point that is not done, until all are or `stop` is raised. Runs that are done are not touched, and one
@@ -77,6 +105,22 @@ impl<'a, T: Task> Sweep<'a, T> {
         observer: &mut dyn Observer,
         stop: &StopFlag,
     ) -> Result<Summary<T::Result>, Error> {
+        if self.ranks.is_alone() {
+            self.run_here(observer, stop)?;
+        } else {
+            self.run_on_ranks(observer, stop)?;
+        }
+        Ok(Summary {
+            n_runs: self.points.len(),
+            results: self.results.into_iter().flatten().collect(),
+            table: self.folder.table("md"),
+            csv: self.folder.table("csv"),
+            plot: self.folder.table("png"),
+        })
+    }
+
+    /// Does what is left, one point after the other.
+    fn run_here(&mut self, observer: &mut dyn Observer, stop: &StopFlag) -> Result<(), Error> {
         // Before the first run, so that there is a table from the start, and again where only the tables were lost.
         self.write_tables()?;
         let left = self.points.iter().zip(&self.results);
@@ -92,13 +136,7 @@ impl<'a, T: Task> Sweep<'a, T> {
                 self.write_tables()?;
             }
         }
-        Ok(Summary {
-            n_runs: self.points.len(),
-            results: self.results.into_iter().flatten().collect(),
-            table: self.folder.table("md"),
-            csv: self.folder.table("csv"),
-            plot: self.folder.table("png"),
-        })
+        Ok(())
     }
 
     /// Does what is left of one point; returns whether anything was. A result is stored as soon as it is known.
@@ -141,6 +179,7 @@ impl<'a, T: Task> Sweep<'a, T> {
         let out = self.folder.run(&point.name);
         if self.folder.has_begun(&point.name) {
             let mut job = Job::resume(&out)?;
+            job.collective = on_ranks::beside(&*self.ranks);
             // The images may have moved since.
             job.config.data.path.clone_from(&point.config.data.path);
             return Ok(job);
@@ -152,20 +191,25 @@ impl<'a, T: Task> Sweep<'a, T> {
             config: point.config.clone(),
             out,
             mode: Mode::New,
-            collective: Arc::new(Alone),
+            collective: on_ranks::beside(&*self.ranks),
         })
     }
 
     fn write_tables(&self) -> Result<(), Error> {
-        let states = (0..self.points.len()).map(|idx| self.state(idx));
+        self.write_tables_of(&self.results)
+    }
+
+    fn write_tables_of(&self, results: &[Option<T::Result>]) -> Result<(), Error> {
+        let states = results.iter().zip(&self.points);
+        let states = states.map(|(result, point)| self.state(point, result.as_ref()));
         self.folder
             .write_tables(&self.task.tables(states.collect())?)
     }
 
-    fn state(&self, idx: usize) -> State<'_, T::Result> {
-        match &self.results[idx] {
+    fn state<'r>(&self, point: &Point, result: Option<&'r T::Result>) -> State<'r, T::Result> {
+        match result {
             Some(result) => State::Done(result),
-            None => match self.folder.done_steps(&self.points[idx].name) {
+            None => match self.folder.done_steps(&point.name) {
                 Some(steps) => State::Begun { steps },
                 None => State::Waiting,
             },

@@ -31,9 +31,9 @@ pub(crate) struct Point {
 }
 
 /// What is done with each point of a sweep, and how the results are shown.
-pub(crate) trait Task {
+pub(crate) trait Task: Sync {
     /// What a run came to.
-    type Result: Serialize + DeserializeOwned;
+    type Result: Serialize + DeserializeOwned + Send + Sync;
 
     /// What its folder is known by.
     const KIND: Kind;
@@ -45,6 +45,9 @@ pub(crate) trait Task {
     fn require_usable(&self, _point: &Point, _result: &Self::Result) -> Result<(), Error> {
         Ok(())
     }
+
+    /// The fingerprint of the images that a point is run on.
+    fn images(&self, point: &Point) -> Result<u64, Error>;
 
     /// How long the run of a point is beside those of others.
     fn length(&self, point: &Point) -> Result<Length, Error>;

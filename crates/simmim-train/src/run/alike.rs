@@ -1,8 +1,9 @@
 //! Refuses to begin where ranks would not do the same.
 
-use simmim_collective::{Collective, Error as RankError};
+use simmim_collective::{Collective, Fact, require_same};
 use simmim_config::RawConfig;
 
+use crate::device::level_of;
 use crate::error::Error;
 
 /// Keys that may differ between ranks: where a machine has its images, and how many threads it decodes them with.
@@ -20,43 +21,21 @@ pub(crate) fn require_alike(
     if collective.is_alone() {
         return Ok(());
     }
-    let own = describe(config, fingerprint).join("\n");
-    let all = collective.all_gather(own.as_bytes())?;
-    let all: Vec<_> = all
-        .iter()
-        .map(|text| String::from_utf8_lossy(text))
-        .collect();
-    for (rank, text) in all.iter().enumerate().skip(1) {
-        let mut lines = all[0].lines().zip(text.lines());
-        if let Some((expected, found)) = lines.find(|(expected, found)| expected != found) {
-            let (what, expected) = expected.split_once(": ").unwrap_or_default();
-            let found = found.split_once(": ").unwrap_or_default().1;
-            return Err(Error::Ranks(RankError::Differs {
-                who: collective.member(rank),
-                what: what.to_owned(),
-                expected: expected.to_owned(),
-                found: found.to_owned(),
-            }));
-        }
-    }
-    Ok(())
+    Ok(require_same(collective, &describe(config, fingerprint))?)
 }
 
-/// What has to be the same on every rank, a line each.
-fn describe(config: &RawConfig, fingerprint: u64) -> Vec<String> {
-    let mut lines = vec![
-        format!("a version of simmim: {}", env!("CARGO_PKG_VERSION")),
-        format!("images: fingerprint {fingerprint:016x}"),
-        format!(
-            "instructions: {}",
-            simmim_backend::level(config.train.device)
-        ),
+/// What has to be the same on every rank.
+fn describe(config: &RawConfig, fingerprint: u64) -> Vec<Fact> {
+    let mut facts = vec![
+        Fact::new("a version of simmim", env!("CARGO_PKG_VERSION")),
+        Fact::new("images", format!("fingerprint {fingerprint:016x}")),
+        Fact::new("instructions", level_of(config)),
     ];
     for line in config.to_toml().lines() {
         let key = line.trim_start_matches("# ");
         if !OWN_KEYS.iter().any(|own| key.starts_with(own)) {
-            lines.push(format!("a configuration: {line}"));
+            facts.push(Fact::new("a configuration", line));
         }
     }
-    lines
+    facts
 }

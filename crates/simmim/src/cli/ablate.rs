@@ -11,6 +11,7 @@ use simmim_sweep::Summary;
 use simmim_sweep::ablate::{self, Ablation, Grid, Point, RunResult};
 
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::weights::WeightsArgs;
 use super::{Talk, failure, interrupt, output, sources};
 
@@ -21,6 +22,9 @@ use super::{Talk, failure, interrupt, output, sources};
 ///
 /// Run the same command again to continue after a stop or a kill: it skips finished runs and resumes the one that had
 /// begun, exactly. It refuses a grid that has changed for a run that is there already.
+///
+/// Started as several processes by mpirun or srun, each process does whole runs, side by side with the others; one run is
+/// never split. All machines need the folder on a disk that they share.
 ///
 /// Losses under different masks cannot be compared, so every encoder is also measured under one common mask, on images
 /// that were never trained on.
@@ -84,40 +88,84 @@ loss at the common mask against AvgDist. A run whose loss is not a number is lis
 Ctrl-C or SIGTERM finishes the step, saves, and exits 75; a second one exits at once (130 or 143).
 Prints the path of ablation.md to stdout; with --json, one JSON line for each event.";
 
-pub(crate) fn run(args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
+pub(crate) fn run(args: &AblateArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     // Without a grid there is `--list`: the options demand one of the two.
-    let Some(name) = args.grid.as_deref().filter(|_| !args.list) else {
+    let name = args.grid.as_deref().filter(|_| !args.list);
+    if name.is_none() || args.print || args.dry_run {
+        // Several processes would say the same.
+        return if ranks.is_first() {
+            look(name, args, talk)
+        } else {
+            Ok(())
+        };
+    }
+    let own = name
+        .map(|name| Asked::of(args, &Grid::open(name)?))
+        .transpose();
+    let Some(Asked { ablation, out, .. }) = ranks.agree(own)? else {
+        return Ok(());
+    };
+    let mut progress = Progress::new(talk);
+    for misfit in ablation.misfits() {
+        progress.note(&format!("left out: {}: {}", misfit.name, misfit.reason));
+    }
+    ranks.note(&mut progress);
+    let stop = interrupt::stop_flag(&progress)?;
+    let collective = ranks.collective();
+    let summary = ablate::ablate(&ablation, &out, &collective, &mut progress, &stop);
+    // Before an error is passed on, or it would be written beside the bar.
+    progress.finish();
+    let summary = summary?;
+    if ranks.is_first() {
+        report(&summary, &progress, talk)?;
+    }
+    failure::require_finished(summary.is_finished())
+}
+
+/// Shows grids, one grid, or what its runs would be.
+fn look(name: Option<&str>, args: &AblateArgs, talk: Talk) -> anyhow::Result<()> {
+    let Some(name) = name else {
         return list(talk);
     };
     let grid = Grid::open(name)?;
     if args.print {
         return print(&grid, talk);
     }
-    let overrides = overrides(args)?;
-    let data = match sources::data_path(args.data.as_deref(), &grid.base(&overrides)?) {
-        // Masks and sizes can be looked at without images.
-        Err(_) if args.dry_run => None,
-        path => Some(path?),
-    };
-    let ablation = Ablation::new(&grid, &overrides, data.as_deref()).inspect_err(tell_misfits)?;
-    let default_out = || Path::new("runs").join(format!("ablation-{}", grid.name()));
-    let out = args.out.clone().unwrap_or_else(default_out);
-    let mut progress = Progress::new(talk);
-    if args.dry_run {
-        show(&ablation, talk)?;
-        if data.is_some() {
-            ablate::foresee(&ablation, &out, &mut progress)?;
-        }
-        return Ok(());
+    let Asked {
+        ablation,
+        out,
+        has_images,
+    } = Asked::of(args, &grid)?;
+    show(&ablation, talk)?;
+    if has_images {
+        ablate::foresee(&ablation, &out, &mut Progress::new(talk))?;
     }
-    for misfit in ablation.misfits() {
-        progress.note(&format!("left out: {}: {}", misfit.name, misfit.reason));
+    Ok(())
+}
+
+/// What the arguments ask for.
+struct Asked {
+    ablation: Ablation,
+    out: PathBuf,
+    has_images: bool,
+}
+
+impl Asked {
+    fn of(args: &AblateArgs, grid: &Grid) -> anyhow::Result<Self> {
+        let overrides = overrides(args)?;
+        let data = match sources::data_path(args.data.as_deref(), &grid.base(&overrides)?) {
+            // Masks and sizes can be looked at without images.
+            Err(_) if args.dry_run => None,
+            path => Some(path?),
+        };
+        let ablation = Ablation::new(grid, &overrides, data.as_deref());
+        let default_out = || Path::new("runs").join(format!("ablation-{}", grid.name()));
+        Ok(Self {
+            ablation: ablation.inspect_err(tell_misfits)?,
+            out: args.out.clone().unwrap_or_else(default_out),
+            has_images: data.is_some(),
+        })
     }
-    let stop = interrupt::stop_flag(&progress)?;
-    let summary = ablate::ablate(&ablation, &out, &mut progress, &stop);
-    // Before an error is passed on, or it would be written beside the bar.
-    progress.finish();
-    report(&summary?, &progress, talk)
 }
 
 fn list(talk: Talk) -> anyhow::Result<()> {
@@ -260,5 +308,5 @@ fn report(summary: &Summary<RunResult>, progress: &Progress, talk: Talk) -> anyh
     } else {
         output::path(&summary.table)?;
     }
-    failure::require_finished(summary.is_finished())
+    Ok(())
 }

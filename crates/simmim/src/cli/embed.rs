@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use simmim_data::printable;
+use simmim_data::{DataSet, printable};
 use simmim_eval::embed::{EmbedSettings, Format, embed};
 use simmim_eval::features::{Choice, Extractor, Pool};
 use simmim_train::in_threads;
 
 use super::existing::OverwriteArgs;
 use super::failure::Usage;
+use super::ranks::{Opened, Ranks};
 use super::weights::ForeignArgs;
 use super::{Talk, output, sources, tell};
 
@@ -23,6 +24,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 ///
 /// Images are resized and cropped at the centre. Rows are in the order of the images, with their names. They are
 /// written as they are computed, so any number of images fits. An unreadable image gets a row of NaN and is listed.
+/// Several processes, started by mpirun or srun, share the images.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct EmbedArgs {
@@ -93,24 +95,48 @@ In FILE:
 Middle blocks are often better for a linear classifier or a search than the last one: `simmim knn` measures it.
 Prints one JSON line about the file to stdout.";
 
-pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
-    if args.batch_size == 0 {
-        return Err(Usage::new(
-            "--batch-size is 0",
-            "leave out --batch-size, or use 1 or more",
-        )
-        .into());
+/// An encoder, and images for it.
+struct Source {
+    extractor: Extractor,
+    data: Arc<DataSet>,
+}
+
+impl Source {
+    fn open(args: &EmbedArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<Self> {
+        if args.batch_size == 0 {
+            return Err(Usage::new(
+                "--batch-size is 0",
+                "leave out --batch-size, or use 1 or more",
+            )
+            .into());
+        }
+        // This and the block are proved before the images are computed, which may take hours.
+        Format::of(&args.out)?;
+        if ranks.is_first() {
+            args.overwrite.require_new(&args.out)?;
+        }
+        let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
+        extractor.width_of(args.feature.choice())?;
+        tell(talk, format!("weights: {}", printable(&extractor.shown())));
+        let only = extractor.config().only()?;
+        let data = Arc::new(sources::open(&args.data, only, talk)?);
+        sources::tell_pages(talk, &data, extractor.config());
+        Ok(Self { extractor, data })
     }
-    // This and the block are proved before the images are computed, which may take hours.
-    Format::of(&args.out)?;
-    args.overwrite.require_new(&args.out)?;
-    let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
-    let choice = args.feature.choice();
-    extractor.width_of(choice)?;
-    tell(talk, format!("weights: {}", printable(&extractor.shown())));
-    let only = extractor.config().only()?;
-    let data = Arc::new(sources::open(&args.data, only, talk)?);
-    sources::tell_pages(talk, &data, extractor.config());
+
+    fn opened(&self) -> Opened {
+        Opened {
+            device: self.extractor.config().train.device,
+            weights: self.extractor.fingerprint(),
+            images: self.data.fingerprint(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &EmbedArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
+    let own = Source::open(args, talk, ranks);
+    let Source { extractor, data } = ranks.opened(own, Source::opened)?;
+    let extractor = extractor.among(ranks.collective());
     let (begun, mut told) = (Instant::now(), Instant::now());
     let mut seen = |n_done: usize| {
         if told.elapsed() >= LINE_EVERY {
@@ -124,12 +150,15 @@ pub(crate) fn run(args: &EmbedArgs, talk: Talk) -> anyhow::Result<()> {
         }
     };
     let settings = EmbedSettings {
-        choice,
+        choice: args.feature.choice(),
         batch_size: args.batch_size,
     };
-    let written = in_threads(args.threads, || -> anyhow::Result<_> {
+    let written = in_threads(ranks.n_threads(args.threads), || -> anyhow::Result<_> {
         Ok(embed(&extractor, &data, settings, &args.out, &mut seen)?)
     })?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     // Even with --quiet: who uses the file has to know of rows without numbers.
     for image in &written.unreadable {
         output::say(format!(

@@ -14,6 +14,7 @@ use simmim_train::scores::{MultiLabelScores, Scores};
 
 use super::existing::OverwriteArgs;
 use super::failure::Usage;
+use super::ranks::{Opened, Ranks};
 use super::sources;
 use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
@@ -30,7 +31,7 @@ const MOST_DRAWN: usize = 1000;
 ///
 /// Prints top-1 and top-5 accuracy, balanced accuracy, calibration error, a line for each class, and which classes are
 /// confused with which. Every image counts exactly once; unreadable images are listed and not counted. For images with
-/// several labels it prints average precision, F1 and exact match.
+/// several labels it prints average precision, F1 and exact match. Several processes, started by mpirun or srun, share the images.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct EvaluateArgs {
@@ -65,41 +66,98 @@ Examples:
 With --json, and into a pipe, one JSON line with every figure goes to stdout; the table goes to stderr. The weights are the best ones
 on the held-out images of the training; runs/labels/checkpoints/last.safetensors has the last ones.";
 
-pub(crate) fn run(args: &EvaluateArgs, talk: Talk) -> anyhow::Result<()> {
-    if args.batch_size == 0 {
-        return Err(Usage::new(
-            "--batch-size is 0",
-            "leave out --batch-size, or use 1 or more",
-        )
-        .into());
+/// A model, and images to measure it on.
+struct Source {
+    model: FineTuned,
+    test: TestSet,
+}
+
+impl Source {
+    fn open(args: &EvaluateArgs, ranks: &Ranks) -> anyhow::Result<Self> {
+        if args.batch_size == 0 {
+            return Err(Usage::new(
+                "--batch-size is 0",
+                "leave out --batch-size, or use 1 or more",
+            )
+            .into());
+        }
+        if let Some(folder) = args.out.as_ref().filter(|_| ranks.is_first()) {
+            for name in [SCORES, CLASSES, CONFUSION, CONFUSION_PICTURE] {
+                args.overwrite.require_new(&folder.join(name))?;
+            }
+        }
+        let model = FineTuned::open_with(&args.from, &args.foreign.options())?;
+        let test = TestSet::open(&model, &args.data)?;
+        if test.is_empty() {
+            let message = format!("{}: all of these images were trained on", args.data);
+            return Err(Usage::new(message, "name images that the model has not seen").into());
+        }
+        Ok(Self { model, test })
     }
-    if let Some(folder) = &args.out {
-        for name in [SCORES, CLASSES, CONFUSION, CONFUSION_PICTURE] {
-            args.overwrite.require_new(&folder.join(name))?;
+
+    fn opened(&self) -> Opened {
+        Opened {
+            device: self.model.plan().config().train.device,
+            weights: self.model.fingerprint(),
+            images: self.test.data().fingerprint(),
         }
     }
-    let model = FineTuned::open_with(&args.from, &args.foreign.options())?;
-    let test = TestSet::open(&model, &args.data)?;
-    if test.is_empty() {
-        let message = format!("{}: all of these images were trained on", args.data);
-        return Err(Usage::new(message, "name images that the model has not seen").into());
-    }
-    tell(talk, format!("weights: {}", printable(&model.shown())));
-    tell(
-        talk,
-        format!("{} images: {}", test.len(), which(test.measured())),
-    );
-    tell_passed_over(talk, test.data());
-    sources::tell_pages(talk, test.data(), model.plan().config());
-    tell_remarks(talk, test.remarks());
-    // Even with --quiet, because the figures mean something else than they seem to.
-    if test.measured() == Measured::AllSinceChanged {
-        output::say(
-            "warning: the images of this source have changed since the run was trained on them: all are measured, those of \
-             the training too, so the figures are too good",
+
+    fn tell(&self, talk: Talk) {
+        let Self { model, test } = self;
+        tell(talk, format!("weights: {}", printable(&model.shown())));
+        tell(
+            talk,
+            format!("{} images: {}", test.len(), which(test.measured())),
         );
+        tell_passed_over(talk, test.data());
+        sources::tell_pages(talk, test.data(), model.plan().config());
+        tell_remarks(talk, test.remarks());
+        // Even with --quiet, because the figures mean something else than they seem to.
+        if test.measured() == Measured::AllSinceChanged {
+            output::say(
+                "warning: the images of this source have changed since the run was trained on them: all are measured, those of \
+                 the training too, so the figures are too good",
+            );
+        }
     }
-    let (summary, files) = in_threads(args.threads, || measure(&model, &test, args, talk))?;
+}
+
+pub(crate) fn run(args: &EvaluateArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
+    let source = ranks.opened(Source::open(args, ranks), Source::opened)?;
+    if ranks.is_first() {
+        source.tell(talk);
+    }
+    let Source { model, test } = source;
+    let model = model.among(ranks.collective());
+    let threads = ranks.n_threads(args.threads);
+    let found = in_threads(threads, || {
+        evaluate(&model, &test, args.batch_size, &mut |_| ())
+    })?;
+    if ranks.is_first() {
+        show(&model, &test, &found, Asked { args, talk })
+    } else {
+        Ok(())
+    }
+}
+
+/// What was asked for, and how it is talked of.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    args: &'a EvaluateArgs,
+    talk: Talk,
+}
+
+/// Tells and writes what was measured.
+fn show(
+    model: &FineTuned,
+    test: &TestSet,
+    found: &Evaluation,
+    asked: Asked<'_>,
+) -> anyhow::Result<()> {
+    let Asked { args, talk } = asked;
+    let classes = &model.network().classes().classes;
+    let (summary, files) = summary(found, classes, asked)?;
     let unreadable = test.unreadable();
     for image in &unreadable {
         output::say(format!("warning: unreadable image {image}"));
@@ -137,28 +195,26 @@ fn which(measured: Measured) -> &'static str {
 /// Files to write: their names and contents.
 type Files = Vec<(&'static str, Vec<u8>)>;
 
-fn measure(
-    model: &FineTuned,
-    test: &TestSet,
-    args: &EvaluateArgs,
-    talk: Talk,
+fn summary(
+    found: &Evaluation,
+    classes: &[String],
+    Asked { args, talk }: Asked<'_>,
 ) -> anyhow::Result<(Value, Files)> {
-    let classes = &model.network().classes().classes;
-    match evaluate(model, test, args.batch_size, &mut |_| ())? {
+    match found {
         Evaluation::Several(scores) => {
             let precision = 100.0 * scores.mean_average_precision();
             tell(talk, format!("mean average precision: {precision:.2} %"));
-            let table = report::labels_csv(&scores, classes).into_bytes();
-            Ok((of_several(&scores), vec![(CLASSES, table)]))
+            let table = report::labels_csv(scores, classes).into_bytes();
+            Ok((of_several(scores), vec![(CLASSES, table)]))
         }
         Evaluation::Single(scores) => {
-            tell_single(&scores, classes, talk);
+            tell_single(scores, classes, talk);
             // Without a folder nobody would see the picture, so it is not drawn.
             let files = match args.out {
-                Some(_) => files_of_single(&scores, classes, talk)?,
+                Some(_) => files_of_single(scores, classes, talk)?,
                 None => Vec::new(),
             };
-            Ok((of_single(&scores, classes), files))
+            Ok((of_single(scores, classes), files))
         }
     }
 }

@@ -13,6 +13,7 @@ use simmim_train::in_threads;
 
 use super::embed::FeatureArgs;
 use super::failure::Usage;
+use super::ranks::{Opened, Ranks};
 use super::sources::{Judged, open_judged, tell_pages};
 use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
@@ -21,6 +22,7 @@ use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 ///
 /// The labels of the training images vote for those of the held-out images, by the cosine of their features. Nothing is
 /// trained, so it is a quick first look at what a pre-training has learned. Beside it stands what neighbours among pixels tell.
+/// Several processes, started by mpirun or srun, share the images; the first one compares their features.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct KnnArgs {
@@ -67,26 +69,51 @@ Encoders of masked image modelling score low here: what tells classes apart lies
 features together, not in the largest ones. Compare encoders by a linear classifier or fine-tuning,
 which bring it out.";
 
-pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
-    check(args)?;
-    let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
-    let choice = args.feature.choice();
-    // Before any image is read: a block that does not exist is refused at once.
-    extractor.width_of(choice)?;
-    let set = labelled_set(args, &extractor)?;
+/// An encoder, and labelled images for it.
+struct Source {
+    extractor: Extractor,
+    set: LabelledSet,
+}
+
+impl Source {
+    fn open(args: &KnnArgs) -> anyhow::Result<Self> {
+        check(args)?;
+        let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
+        // Before any image is read: a block that does not exist is refused at once.
+        extractor.width_of(args.feature.choice())?;
+        let set = labelled_set(args, &extractor)?;
+        Ok(Self { extractor, set })
+    }
+
+    fn opened(&self) -> Opened {
+        Opened {
+            device: self.extractor.config().train.device,
+            weights: self.extractor.fingerprint(),
+            images: self.set.fingerprint(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &KnnArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
+    let Source { extractor, set } = ranks.opened(Source::open(args), Source::opened)?;
+    let extractor = extractor.among(ranks.collective());
     tell_remarks(talk, set.remarks());
     tell(talk, format!("weights: {}", printable(&extractor.shown())));
     tell_passed_over(talk, set.data());
     tell_pages(talk, set.data(), extractor.config());
     let reporter = Arc::new(Reporter::new(Reporter::default_limit(set.data().len())));
     let n_classes = set.labels().n_classes();
-    let found = in_threads(args.threads, || -> anyhow::Result<_> {
+    let found = in_threads(ranks.n_threads(args.threads), || -> anyhow::Result<_> {
         let of_images = LabelledImages {
             set: &set,
             reporter: &reporter,
             batch_size: args.batch_size,
         };
+        let choice = args.feature.choice();
         let features = extractor.labelled(&of_images, choice, &mut |_| ())?;
+        if !ranks.is_first() {
+            return Ok(None);
+        }
         let counts = Counts {
             n_train: features.train.labels.len(),
             n_queries: features.queries.labels.len(),
@@ -105,6 +132,9 @@ pub(crate) fn run(args: &KnnArgs, talk: Talk) -> anyhow::Result<()> {
         let on_pixels = knn_on_pixels(train, test, &extractor.pixels()?, &args.k, votes)?;
         Ok(Some((scores, on_pixels.unwrap_or_default(), counts)))
     })?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     let Some((scores, on_pixels, counts)) = found else {
         let message = "there are no held-out images, or none to vote";
         return Err(Usage::new(message, "hold some out with --val-share").into());

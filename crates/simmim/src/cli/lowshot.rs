@@ -1,7 +1,6 @@
 //! `simmim lowshot`: does the pre-training help where labels are few?
 
 use std::fs;
-use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,6 +13,7 @@ use simmim_sweep::lowshot::{LowShot, LowShotResult, foresee, lowshot, warnings};
 use super::failure::Usage;
 use super::finetune::{Below, Recipe, of_fresh_weights, set_layers};
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::sources::data_path;
 use super::weights::WeightsArgs;
 use super::{Talk, failure, interrupt, output};
@@ -24,6 +24,9 @@ use super::{Talk, failure, interrupt, output};
 /// labels. All runs are measured on the same test images, with their last weights. Beside them stands what costs nothing:
 /// logistic regression and nearest neighbours on pixels, with the same labels, and the majority class. Run the same command
 /// again to continue after a stop or a kill.
+///
+/// Started as several processes by mpirun or srun, each process does whole runs, side by side with the others; one run is
+/// never split. All machines need the folder on a disk that they share.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct LowShotArgs {
@@ -72,7 +75,29 @@ Examples:
 In FOLDER: lowshot.csv has a row a run, lowshot.md a row a share, lowshot.png the accuracy against the share of
 the labels. lowshot.md is shown on a terminal, and its path goes to stdout elsewhere; with --json every event does.";
 
-pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
+pub(crate) fn run(args: &LowShotArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
+    let mut progress = Progress::new(talk);
+    let comparison = ranks.agree(check(args).and_then(|()| comparison(args, &mut progress)))?;
+    if args.dry_run {
+        // One run is looked at, which one process does.
+        if ranks.is_first() {
+            foresee(&comparison, &mut progress)?;
+            progress.say_dry();
+        }
+        return Ok(());
+    }
+    ranks.note(&mut progress);
+    let stop = interrupt::stop_flag(&progress)?;
+    let summary = lowshot(&comparison, &ranks.collective(), &mut progress, &stop);
+    progress.finish();
+    let summary = summary?;
+    if ranks.is_first() {
+        report(&summary, &progress, talk)?;
+    }
+    failure::require_finished(summary.is_finished())
+}
+
+fn check(args: &LowShotArgs) -> anyhow::Result<()> {
     let bad_share = args
         .shares
         .iter()
@@ -85,17 +110,7 @@ pub(crate) fn run(args: &LowShotArgs, talk: Talk) -> anyhow::Result<()> {
     if args.seeds == 0 {
         return Err(Usage::new("--seeds is 0", "use at least one run for each share").into());
     }
-    let mut progress = Progress::new(talk);
-    let comparison = comparison(args, &mut progress)?;
-    if args.dry_run {
-        foresee(&comparison, &mut progress)?;
-        progress.say_dry();
-        return Ok(());
-    }
-    let stop = interrupt::stop_flag(&progress)?;
-    let summary = lowshot(&comparison, &mut progress, &stop);
-    progress.finish();
-    report(&summary?, &progress, talk)
+    Ok(())
 }
 
 /// The recipe of a comparison that was begun without one in this folder.
@@ -174,11 +189,11 @@ fn report(summary: &Summary<LowShotResult>, progress: &Progress, talk: Talk) -> 
             "csv": summary.csv,
             "plot": summary.plot,
         }))?;
-    } else if stdout().is_terminal() {
+    } else if output::has_reader() {
         // Whoever sits there wants to see it; a script reads where it is.
         output::data(fs::read_to_string(&summary.table)?.trim_end())?;
     } else {
         output::path(&summary.table)?;
     }
-    failure::require_finished(summary.is_finished())
+    Ok(())
 }

@@ -172,6 +172,7 @@ pub(crate) fn main() -> ExitCode {
     let ranks = match Ranks::join(cli.command.on_ranks()) {
         Ok(ranks) => ranks,
         Err(error) => {
+            tell_program(&error, talk);
             output::say(failure::message(&error));
             return ExitCode::from(failure::exit_code(&error));
         }
@@ -180,20 +181,33 @@ pub(crate) fn main() -> ExitCode {
     // A device that cannot go on leaves the command in the middle.
     let done = DeviceFailure::caught(|| run(&cli.command, talk, &ranks));
     let done = done.unwrap_or_else(|failure| Err(failure.into()));
-    if let Some(error) = done.as_ref().err().filter(|error| failure::is_told(error))
-        && talk == Talk::Json
-    {
+    if let Some(error) = done.as_ref().err() {
+        tell_program(error, talk);
+    }
+    ranks.leave(done)
+}
+
+/// Writes an error for the program that reads stdout, where there is one.
+fn tell_program(error: &anyhow::Error, talk: Talk) {
+    if talk == Talk::Json && failure::is_told(error) {
         // That its reader has gone changes nothing any more.
         let _ = output::data(json::error(error));
     }
-    ranks.leave(done)
 }
 
 impl Command {
     /// What the command makes of several processes.
     fn on_ranks(&self) -> OnRanks {
         match self {
-            Self::Pretrain(_) | Self::FineTune(_) => OnRanks::Together,
+            Self::Pretrain(_)
+            | Self::FineTune(_)
+            | Self::Evaluate(_)
+            | Self::Predict(_)
+            | Self::Embed(_)
+            | Self::Probe(_)
+            | Self::Knn(_)
+            | Self::LowShot(_)
+            | Self::Ablate(_) => OnRanks::Together,
             Self::Inspect(_) | Self::Recipes(_) | Self::Completions(_) | Self::Doctor(_) => {
                 OnRanks::Each
             }
@@ -201,14 +215,7 @@ impl Command {
             Self::Demo(_)
             | Self::Report(_)
             | Self::Features(_)
-            | Self::Probe(_)
-            | Self::Knn(_)
-            | Self::Embed(_)
-            | Self::Evaluate(_)
-            | Self::LowShot(_)
-            | Self::Predict(_)
             | Self::Reconstruct(_)
-            | Self::Ablate(_)
             | Self::Export(_)
             | Self::Survey(_)
             | Self::Mask(_)
@@ -222,16 +229,16 @@ fn run(command: &Command, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, talk),
         Command::Pretrain(args) => pretrain::run(args, talk, ranks),
         Command::FineTune(args) => finetune::run(args, talk, ranks),
-        Command::Probe(args) => probe::run(args, talk),
-        Command::Knn(args) => knn::run(args, talk),
-        Command::Embed(args) => embed::run(args, talk),
-        Command::Evaluate(args) => evaluate::run(args, talk),
-        Command::LowShot(args) => lowshot::run(args, talk),
-        Command::Predict(args) => predict::run(args, talk),
+        Command::Probe(args) => probe::run(args, talk, ranks),
+        Command::Knn(args) => knn::run(args, talk, ranks),
+        Command::Embed(args) => embed::run(args, talk, ranks),
+        Command::Evaluate(args) => evaluate::run(args, talk, ranks),
+        Command::LowShot(args) => lowshot::run(args, talk, ranks),
+        Command::Predict(args) => predict::run(args, talk, ranks),
         Command::Reconstruct(args) => reconstruct::run(args, talk),
         Command::Report(args) => report::run(args, talk),
         Command::Features(args) => features::run(args, talk),
-        Command::Ablate(args) => ablate::run(args, talk),
+        Command::Ablate(args) => ablate::run(args, talk, ranks),
         Command::Inspect(args) => inspect::run(args, talk),
         Command::Export(args) => export::run(args, talk),
         Command::Survey(args) => survey::run(args, talk),

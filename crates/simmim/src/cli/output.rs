@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
 use simmim_data::{printable, printable_lines};
+use simmim_mpi::Launch;
 
 use super::Talk;
 
@@ -25,9 +26,15 @@ pub(crate) fn data(lines: impl Display) -> Result<(), StdoutError> {
     write(&printable_lines(&lines.to_string()))
 }
 
+/// Whether somebody sits before stdout. Under a launcher nobody knows: `mpirun` of Open MPI makes a terminal of its own of it, whatever it
+/// hands on to.
+pub(crate) fn has_reader() -> bool {
+    io::stdout().is_terminal() && Launch::found().is_none()
+}
+
 /// Writes a line of figures where a program reads them: with `--json`, and into a pipe or a file. Who sits at a terminal has the table.
 pub(crate) fn figures(line: impl Display, talk: Talk) -> Result<(), StdoutError> {
-    if talk != Talk::Json && io::stdout().is_terminal() {
+    if talk != Talk::Json && has_reader() {
         return Ok(());
     }
     data(line)

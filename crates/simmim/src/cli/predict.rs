@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use simmim_data::printable;
+use simmim_data::{DataSet, printable};
 use simmim_eval::{FineTuned, PredictSettings, Prediction, predict};
 use simmim_train::in_threads;
 
 use super::failure::Usage;
+use super::ranks::{Opened, Ranks};
 use super::weights::ForeignArgs;
 use super::{Talk, output, sources, tell};
 
 /// Predict the labels of images with a fine-tuned model.
 ///
 /// Prints one JSON line for each image, in order: its file, and the most likely labels with their probabilities. An
-/// unreadable image gets a line with the reason, after the others, and the exit code is 1.
+/// unreadable image gets a line with the reason, after the others, and the exit code is 1. Several processes, started by mpirun
+/// or srun, share the images.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct PredictArgs {
@@ -46,19 +48,13 @@ Examples:
 
 A line: {\"file\":\"cat.jpg\",\"labels\":[{\"label\":\"cat\",\"probability\":0.93},...]}";
 
-pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
-    if args.top == 0 || args.batch_size == 0 {
-        return Err(Usage::new(
-            "--top or --batch-size is 0",
-            "use 1 or more, or leave it out",
-        )
-        .into());
-    }
-    let model = FineTuned::open_with(&args.from, &args.foreign.options())?;
-    tell(talk, format!("weights: {}", printable(&model.shown())));
-    let n_bad: usize = in_threads(args.threads, || {
+pub(crate) fn run(args: &PredictArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
+    let model = ranks.agree(open(args, talk))?;
+    let asked = Asked { args, talk, ranks };
+    let model = model.among(ranks.collective());
+    let n_bad: usize = in_threads(ranks.n_threads(args.threads), || {
         let each = args.images.iter();
-        each.map(|spec| write(&model, spec, args, talk))
+        each.map(|spec| ranks.agree(write(&model, spec, asked)))
             // Ends at the first error, of a source or of stdout; images that cannot be read are counted instead.
             .sum::<anyhow::Result<usize>>()
     })?;
@@ -69,11 +65,42 @@ pub(crate) fn run(args: &PredictArgs, talk: Talk) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a line for each image that `spec` names; returns how many could not be read.
-fn write(model: &FineTuned, spec: &str, args: &PredictArgs, talk: Talk) -> anyhow::Result<usize> {
-    let only = model.plan().config().only()?;
-    let data = Arc::new(sources::open(spec, only, talk)?);
-    sources::tell_pages(talk, &data, model.plan().config());
+/// What was asked for, how it is talked of, and who does it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    args: &'a PredictArgs,
+    talk: Talk,
+    ranks: &'a Ranks,
+}
+
+fn open(args: &PredictArgs, talk: Talk) -> anyhow::Result<FineTuned> {
+    if args.top == 0 || args.batch_size == 0 {
+        return Err(Usage::new(
+            "--top or --batch-size is 0",
+            "use 1 or more, or leave it out",
+        )
+        .into());
+    }
+    let model = FineTuned::open_with(&args.from, &args.foreign.options())?;
+    tell(talk, format!("weights: {}", printable(&model.shown())));
+    Ok(model)
+}
+
+fn images(model: &FineTuned, spec: &str, talk: Talk) -> anyhow::Result<Arc<DataSet>> {
+    let config = model.plan().config();
+    let data = Arc::new(sources::open(spec, config.only()?, talk)?);
+    sources::tell_pages(talk, &data, config);
+    Ok(data)
+}
+
+/// Writes a line for each image that `spec` names; returns how many could not be read. Of several processes the first writes.
+fn write(model: &FineTuned, spec: &str, asked: Asked<'_>) -> anyhow::Result<usize> {
+    let Asked { args, talk, ranks } = asked;
+    let data = ranks.opened(images(model, spec, talk), |data| Opened {
+        device: model.plan().config().train.device,
+        weights: model.fingerprint(),
+        images: data.fingerprint(),
+    })?;
     let settings = PredictSettings {
         n_labels: args.top,
         batch_size: args.batch_size,
@@ -81,6 +108,9 @@ fn write(model: &FineTuned, spec: &str, args: &PredictArgs, talk: Talk) -> anyho
     let unreadable = predict(model, &data, settings, &mut |found| {
         output::data(to_json(found)).map_err(anyhow::Error::from)
     })?;
+    if !ranks.is_first() {
+        return Ok(0);
+    }
     for image in &unreadable {
         output::data(json!({"file": image.name, "error": image.reason}))?;
     }

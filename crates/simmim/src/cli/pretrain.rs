@@ -104,9 +104,7 @@ impl PretrainArgs {
 pub(crate) fn run(args: &PretrainArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
     let job = ranks.job(|| job(args, &mut progress))?;
-    for line in ranks.describe() {
-        progress.note(&line);
-    }
+    ranks.note(&mut progress);
     if args.shortcuts.dry_run {
         foresee_pretrain(&job, &mut progress)?;
         progress.say_dry();

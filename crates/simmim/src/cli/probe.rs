@@ -17,6 +17,7 @@ use simmim_train::in_threads;
 
 use super::beside::tell_baselines;
 use super::failure::Usage;
+use super::ranks::{Opened, Ranks};
 use super::sources::{Judged, open_judged, tell_pages};
 use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
@@ -29,7 +30,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Computes the features of every block in one pass over the images and keeps them on disk for the next time. Tries
 /// every block and pooling with every penalty, judged on a fifth of the training images. Then fits the best to all
 /// training images and measures it once on the held-out ones. Beside it stands what costs nothing: logistic regression and
-/// nearest neighbours on pixels, with the same labels, and the majority class.
+/// nearest neighbours on pixels, with the same labels, and the majority class. Several processes, started by mpirun or srun,
+/// share the images to compute features of; the first one does the rest.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ProbeArgs {
@@ -110,25 +112,57 @@ fair measure for such encoders (arXiv 2506.10178). It takes minutes, and disk fo
 
 /// What is measured of an encoder.
 struct Measured {
-    features: FeatureSet,
+    /// The file of its features.
+    features: PathBuf,
     found: Probed,
     attended: Option<Attended>,
     baselines: Option<Baselines>,
 }
 
-pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
-    check(args)?;
-    let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
-    for block in &args.block {
-        // Before any image is read: a block that does not exist is refused at once.
-        extractor.width_of(Choice {
-            block: Some(*block),
-            pool: Pool::Mean,
-        })?;
+/// An encoder, and labelled images for it, divided.
+struct Source {
+    extractor: Extractor,
+    set: LabelledSet,
+    split: Split,
+}
+
+impl Source {
+    fn open(args: &ProbeArgs) -> anyhow::Result<Self> {
+        check(args)?;
+        let extractor = Extractor::open_with(&args.from, &args.foreign.options())?;
+        for block in &args.block {
+            // Before any image is read: a block that does not exist is refused at once.
+            extractor.width_of(Choice {
+                block: Some(*block),
+                pool: Pool::Mean,
+            })?;
+        }
+        let set = labelled_set(args, &extractor)?;
+        let split = set.subset(args.labels, args.seed)?;
+        Ok(Self {
+            extractor,
+            set,
+            split,
+        })
     }
-    let set = labelled_set(args, &extractor)?;
+
+    fn opened(&self) -> Opened {
+        Opened {
+            device: self.extractor.config().train.device,
+            weights: self.extractor.fingerprint(),
+            images: self.set.fingerprint(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &ProbeArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
+    let Source {
+        extractor,
+        set,
+        split,
+    } = ranks.opened(Source::open(args), Source::opened)?;
+    let extractor = extractor.among(ranks.collective());
     tell_remarks(talk, set.remarks());
-    let split = set.subset(args.labels, args.seed)?;
     tell(talk, format!("weights: {}", printable(&extractor.shown())));
     tell_passed_over(talk, set.data());
     tell_pages(talk, set.data(), extractor.config());
@@ -138,9 +172,24 @@ pub(crate) fn run(args: &ProbeArgs, talk: Talk) -> anyhow::Result<()> {
         reporter: &reporter,
         batch_size: args.batch_size,
     };
-    let measured = in_threads(args.threads, || {
-        measure(&extractor, &images, &split, Asked { args, talk })
+    let asked = Asked { args, talk };
+    let measured = in_threads(ranks.n_threads(args.threads), || {
+        let features = features(&extractor, &images, asked)?;
+        let frozen = Frozen {
+            extractor: &extractor,
+            images: &images,
+            split: &split,
+            features: &features,
+        };
+        if ranks.is_first() {
+            measure(frozen, asked)
+        } else {
+            Ok(None)
+        }
     })?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     for image in reporter.list() {
         output::say(format!("warning: left out the unreadable image {image}"));
     }
@@ -163,14 +212,14 @@ struct Asked<'a> {
     talk: Talk,
 }
 
-fn measure(
-    extractor: &Extractor,
-    images: &LabelledImages<'_>,
-    split: &Split,
-    asked: Asked<'_>,
-) -> anyhow::Result<Option<Measured>> {
+fn measure(frozen: Frozen<'_>, asked: Asked<'_>) -> anyhow::Result<Option<Measured>> {
     let Asked { args, talk } = asked;
-    let features = features(extractor, images, asked)?;
+    let Frozen {
+        extractor,
+        images,
+        split,
+        features,
+    } = frozen;
     let settings = ProbeSettings {
         lambdas: &args.lambda,
         solver: match args.solver {
@@ -196,24 +245,16 @@ fn measure(
         );
     };
     let labels = images.set.labels();
-    let Some(found) = probe(&features, labels, split, settings, &mut told) else {
+    let Some(found) = probe(features, labels, split, settings, &mut told) else {
         return Ok(None);
     };
     let attended = match args.pool {
         PoolArg::Mean => None,
-        PoolArg::Attentive => {
-            let frozen = Frozen {
-                extractor,
-                images,
-                split,
-                features: &features,
-            };
-            attended(frozen, &found, asked)?
-        }
+        PoolArg::Attentive => attended(frozen, &found, asked)?,
     };
     let baselines = Baselines::of_split(images.set, split, &extractor.pixels()?, args.seed)?;
     Ok(Some(Measured {
-        features,
+        features: features.file.clone(),
         found,
         attended,
         baselines,
@@ -331,7 +372,7 @@ fn report(measured: &Measured, talk: Talk) -> anyhow::Result<()> {
     let top1 = attended.as_ref().map_or(found.top1, |found| found.top1);
     let warning = baselines.map(|baselines| tell_beside(&baselines, found, top1, talk));
     let mut line = json!(found);
-    line["features"] = json!(features.file);
+    line["features"] = json!(features);
     line["attentive"] = json!(attended);
     line["baselines"] = json!(baselines);
     line["warning"] = json!(warning.flatten());

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simmim_collective::{Alone, Collective, Error as RankError};
+use simmim_collective::{Alone, Collective, Error as RankError, Fact, agree, require_same};
 use simmim_config::{Layer, RawConfig};
+use simmim_device::DeviceChoice;
 use simmim_mpi::{Launch, MpiRank};
-use simmim_train::{Job, Mode};
+use simmim_train::{Job, Mode, n_threads_of};
 
 use super::failure::Usage;
+use super::progress::Progress;
 use super::{Talk, failure, output};
 
 /// How long a rank that has failed waits for the others to have failed as well.
@@ -87,6 +89,43 @@ impl Ranks {
         Ok(job)
     }
 
+    /// One process's result where all have one; the error of one that has failed on all of them.
+    pub(crate) fn agree<T>(&self, own: anyhow::Result<T>) -> anyhow::Result<T> {
+        let Some(rank) = &self.0 else {
+            return own;
+        };
+        agree(&**rank, own.map_err(Own)).map_err(|Own(error)| error)
+    }
+
+    /// What each process has opened for itself, where all could, and all have opened the same by what `opened` tells of it.
+    pub(crate) fn opened<T>(
+        &self,
+        own: anyhow::Result<T>,
+        opened: impl FnOnce(&T) -> Opened,
+    ) -> anyhow::Result<T> {
+        let own = self.agree(own)?;
+        if let Some(rank) = &self.0 {
+            let Opened {
+                device,
+                weights,
+                images,
+            } = opened(&own);
+            let facts = [
+                Fact::new("a version of simmim", env!("CARGO_PKG_VERSION")),
+                Fact::new("weights", format!("fingerprint {weights:016x}")),
+                Fact::new("images", format!("fingerprint {images:016x}")),
+                Fact::new("instructions", simmim_backend::level(device)),
+            ];
+            require_same(&**rank, &facts)?;
+        }
+        Ok(own)
+    }
+
+    /// Threads that this process computes with, where so many were asked for.
+    pub(crate) fn n_threads(&self, asked: usize) -> usize {
+        n_threads_of(asked, &*self.collective())
+    }
+
     /// The processes, as a training sees them.
     pub(crate) fn collective(&self) -> Arc<dyn Collective> {
         match &self.0 {
@@ -95,10 +134,12 @@ impl Ranks {
         }
     }
 
-    /// What there is to say of several processes.
-    pub(crate) fn describe(&self) -> Vec<String> {
+    /// Says what there is to say of several processes.
+    pub(crate) fn note(&self, progress: &mut Progress) {
         let rank = self.0.as_ref();
-        rank.map(|rank| rank.describe()).unwrap_or_default()
+        for line in rank.map(|rank| rank.describe()).unwrap_or_default() {
+            progress.note(&line);
+        }
     }
 
     /// Ends the command, together with the others: an error is told once.
@@ -110,7 +151,7 @@ impl Ranks {
             say(&words);
             return ExitCode::from(code);
         };
-        if told.is_some_and(|error| is_of(error, are_gone)) {
+        if told.is_some_and(|error| is_of(error, RankError::are_gone)) {
             say(&words);
             rank.abort(code);
         }
@@ -132,6 +173,27 @@ impl Ranks {
         // All is done and said: there is nothing that could be lost.
         let _ = rank.finish();
         ExitCode::from(blamed.map_or(code, |blamed| blamed.code))
+    }
+}
+
+/// A trained model and images.
+pub(crate) struct Opened {
+    /// What the model computes on.
+    pub(crate) device: DeviceChoice,
+    /// The fingerprint of its weights.
+    pub(crate) weights: u64,
+    /// The fingerprint of the images.
+    pub(crate) images: u64,
+}
+
+/// An error of this process, on its way to the others.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", failure::causes(.0))]
+struct Own(anyhow::Error);
+
+impl From<RankError> for Own {
+    fn from(error: RankError) -> Self {
+        Self(error.into())
     }
 }
 
@@ -161,20 +223,36 @@ fn first_with_words(all: &[String], ranks: &dyn Collective) -> Option<Blamed> {
 }
 
 fn is_of(error: &anyhow::Error, is: fn(&RankError) -> bool) -> bool {
-    let found = match error.downcast_ref() {
-        // It speaks with the words of its cause, and is not told apart from it in a chain.
-        Some(simmim_train::Error::Ranks(found)) => Some(found),
-        _ => error.downcast_ref(),
-    };
+    // Errors that speak with the words of their cause are not told apart from it in a chain.
+    let of_train = error.downcast_ref().and_then(ranks_of_train);
+    let of_eval = error.downcast_ref().and_then(ranks_of_eval);
+    let of_sweep = error.downcast_ref().and_then(ranks_of_sweep);
+    let found = of_train.or(of_eval).or(of_sweep).or(error.downcast_ref());
     found.is_some_and(is)
 }
 
-/// Whether the others can no longer be reached.
-fn are_gone(error: &RankError) -> bool {
-    matches!(
-        error,
-        RankError::Left { .. } | RankError::Silent { .. } | RankError::Lost { .. }
-    )
+fn ranks_of_train(error: &simmim_train::Error) -> Option<&RankError> {
+    match error {
+        simmim_train::Error::Ranks(found) => Some(found),
+        _ => None,
+    }
+}
+
+fn ranks_of_sweep(error: &simmim_sweep::Error) -> Option<&RankError> {
+    match error {
+        simmim_sweep::Error::Ranks(found) => Some(found),
+        simmim_sweep::Error::Train(error) => ranks_of_train(error),
+        simmim_sweep::Error::Eval(error) => ranks_of_eval(error),
+        _ => None,
+    }
+}
+
+fn ranks_of_eval(error: &simmim_eval::Error) -> Option<&RankError> {
+    match error {
+        simmim_eval::Error::Ranks(found) => Some(found),
+        simmim_eval::Error::Train(error) => ranks_of_train(error),
+        _ => None,
+    }
 }
 
 /// Whether another rank has met the error, and tells it.

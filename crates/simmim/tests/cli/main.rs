@@ -35,6 +35,7 @@ mod report;
 mod resume;
 mod sandbox;
 mod sensors;
+mod shared_work;
 mod sources;
 mod stops;
 mod strace;

@@ -116,9 +116,7 @@ impl FineTuneArgs {
 pub(crate) fn run(args: &FineTuneArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     let mut progress = Progress::new(talk);
     let job = ranks.job(|| job(args, &mut progress))?;
-    for line in ranks.describe() {
-        progress.note(&line);
-    }
+    ranks.note(&mut progress);
     if args.shortcuts.dry_run {
         foresee_finetune(&job, &mut progress)?;
         progress.say_dry();
