@@ -60,6 +60,8 @@ pub use parameters::{
 };
 pub use scalar::Scalar;
 pub use schedule::{Decay, Schedule};
-pub use simmim_device::{Device, Heads, LabelLoss, Patches, PixelLoss, Precision, Rounding};
+pub use simmim_device::{
+    Device, Heads, LabelLoss, Patches, PixelLoss, Precision, Reading, Rounding,
+};
 pub use tape::{Tape, Var};
 pub use tensor::Tensor;

@@ -2,11 +2,10 @@
 
 use crate::parameters::{Gradients, ParameterId, Parameters};
 use crate::scalar::Scalar;
+use crate::storage::Storage;
 use crate::tensor::Tensor;
-use simmim_device::{AdamWStep, AdamWTensors};
-
-/// Keeps the division of the clip finite, as `torch.nn.utils.clip_grad_norm_` does.
-const CLIP_EPS: f64 = 1e-6;
+use simmim_device::{AdamWStep, AdamWTensors, Buffer, Clip};
+use std::sync::Arc;
 
 const HELD: &str = "no tape is alive while the optimiser steps";
 const ONE_GROUP: &str = "a parameter is in one group";
@@ -81,32 +80,49 @@ impl AdamW {
         gradients: &Gradients,
         rate: impl Fn(f64) -> f64,
     ) -> f64 {
-        // Waits for the device. Who has losses to read as well reads all of them at once and calls `apply`.
-        let norm = Scalar::read(&[gradients.norm()])[0];
-        if norm.is_finite() {
-            self.apply(parameters, gradients, norm, rate);
+        let norm = gradients.norm();
+        let clip = self.clip(gradients, &norm, &[]);
+        self.apply(parameters, gradients, &clip, rate);
+        // Waits for the device. Who has losses to read as well reads all of them at once.
+        let norm = Scalar::read(&[norm])[0];
+        if !norm.is_finite() {
+            self.not_done();
         }
         norm
     }
 
-    /// As [`AdamW::step_scaled`], where the caller has read the norm of the gradients.
+    /// What gradients of this norm are multiplied by. It stays on the device, and says there that the step is not done where the norm
+    /// or one of the losses is not finite.
+    pub fn clip(&self, gradients: &Gradients, norm: &Scalar, losses: &[Scalar]) -> Scalar {
+        let losses: Vec<&Buffer> = losses.iter().map(Scalar::buffer).collect();
+        let device = gradients.device();
+        let clip = device.clip(Clip {
+            norm: norm.buffer(),
+            losses: &losses,
+            max_norm: self.settings.clip_norm,
+        });
+        Scalar::new(Arc::new(Storage::new(device, clip)))
+    }
+
+    /// Takes back the count of the last step, for whom it turned out not to be done.
+    pub fn not_done(&mut self) {
+        self.steps -= 1;
+    }
+
+    /// As [`AdamW::step_scaled`], with the factor of the gradients that [`AdamW::clip`] gave: nothing is waited for. The step counts as
+    /// done; see [`AdamW::not_done`].
     ///
     /// # Panics
-    /// As [`AdamW::step`], and when the norm is not finite.
+    /// As [`AdamW::step`].
     pub fn apply(
         &mut self,
         parameters: &mut Parameters,
         gradients: &Gradients,
-        norm: f64,
+        clip: &Scalar,
         rate: impl Fn(f64) -> f64,
     ) {
-        assert!(norm.is_finite(), "a step by gradients that are no numbers");
         // First of all: the corrections count from 1, and at 0 they would divide by zero.
         self.steps += 1;
-        let clip = self
-            .settings
-            .clip_norm
-            .map_or(1.0, |max| (max / (norm + CLIP_EPS)).min(1.0));
         // In f64: near step 1 of a long average 1 − βᵗ is small, and f32 would lose half of its digits.
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
         // The two zeros stand until each group puts its own numbers there.
@@ -116,8 +132,6 @@ impl AdamW {
             eps: self.settings.eps,
             weight_decay: 0.0,
             corrections: self.settings.betas.map(correction),
-            // A factor within the step: the gradients need no pass of their own.
-            gradient_scale: clip as f32,
         };
         let both = parameters.tensors_mut().iter_mut().zip(&mut self.moments);
         // Each is taken out by the one group that it is in.
@@ -141,7 +155,7 @@ impl AdamW {
             });
             let mut members: Vec<_> = members.collect();
             // One call for all members: a model has hundreds of parameters, many of them a few values long.
-            gradients.device().adamw(&mut members, step);
+            gradients.device().adamw(&mut members, step, clip.buffer());
         }
     }
 

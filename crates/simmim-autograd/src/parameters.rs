@@ -254,14 +254,15 @@ impl Parameters {
         }
     }
 
-    /// Moves every value a part of the way to that of `other`: p ← p + weight · (q − p).
+    /// Moves every value a part of the way to that of `other`, if the step is done that [`AdamW::clip`](crate::AdamW::clip) gave `clip`
+    /// for: p ← p + weight · (q − p).
     ///
     /// # Panics
     /// When `other` is of another model, or a tape still holds the parameters.
-    pub fn lerp(&mut self, other: &Self, weight: f32) {
+    pub fn lerp(&mut self, other: &Self, weight: f32, clip: &Scalar) {
         assert_eq!(self.tensors.len(), other.tensors.len(), "another model");
         for (own, other) in self.tensors.iter_mut().zip(&other.tensors) {
-            own.lerp(other, weight);
+            own.lerp(other, weight, clip);
         }
     }
 
@@ -384,8 +385,12 @@ mod tests {
         let mut parameters = Parameters::allocate(specs, &CpuDevice::shared(), 1);
         let mut average = parameters.copy();
         parameters.set("w", &[3], &[1.0, 2.0, -3.0]).unwrap();
-        average.lerp(&parameters, 0.25);
-        assert_eq!(average.get(id).to_vec(), [1.0, 1.25, 0.0]);
+        // The second time for a step that is not done.
+        for scale in [1.0, f32::NAN] {
+            let clip = Tensor::from_slice(parameters.device(), &[1], &[scale]).scalar();
+            average.lerp(&parameters, 0.25, &clip);
+            assert_eq!(average.get(id).to_vec(), [1.0, 1.25, 0.0]);
+        }
         assert_eq!(parameters.get(id).to_vec(), [1.0, 2.0, -3.0]);
     }
 

@@ -1,6 +1,7 @@
 //! Single values that stay on their device until they are read together.
 
 use crate::storage::Storage;
+use simmim_device::{Buffer, Reading};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -13,14 +14,23 @@ impl Scalar {
         Self(storage)
     }
 
-    /// The values of some scalars of one device.
+    /// The values of some scalars of one device; waits for them.
     pub fn read(scalars: &[Self]) -> Vec<f64> {
+        Self::ask(scalars).wait()
+    }
+
+    /// Asks for the values of some scalars of one device, to be waited for later.
+    pub fn ask(scalars: &[Self]) -> Reading {
         // Without a scalar there is no device to ask.
         let Some(first) = scalars.first() else {
-            return Vec::new();
+            return Reading::new(Vec::new);
         };
         let buffers: Vec<_> = scalars.iter().map(|scalar| scalar.0.buffer()).collect();
-        first.0.device().download_scalars(&buffers)
+        first.0.device().read_scalars(&buffers)
+    }
+
+    pub(crate) fn buffer(&self) -> &Buffer {
+        self.0.buffer()
     }
 }
 

@@ -162,12 +162,13 @@ impl Tensor {
         self.build_like(|copy| self.device().copy(self.buffer(), copy))
     }
 
-    /// x ← x + weight · (y − x).
-    pub(crate) fn lerp(&mut self, other: &Self, weight: f32) {
+    /// x ← x + weight · (y − x), if the step is done that is clipped so.
+    pub(crate) fn lerp(&mut self, other: &Self, weight: f32, clip: &Scalar) {
         assert_eq!(self.shape(), other.shape(), "lerp: shapes differ");
         let buffer = self.buffer_mut().expect("no tape holds it");
         // The same device: its own is out of reach while its buffer is borrowed to write.
-        other.device().lerp(buffer, other.buffer(), weight);
+        let device = other.device();
+        device.lerp(buffer, other.buffer(), weight, clip.buffer());
     }
 
     /// self += other, in place where no clone shares the buffer.

@@ -4,8 +4,8 @@ use crate::attention::{PADDING, softmax_rows};
 use crate::device::CpuDevice;
 use crate::peak;
 use simmim_device::{
-    AdamWStep, AdamWTensors, Affine, AttentionPattern, Buffer, Device, Element, Heads, Linear,
-    LinearDims, LinearGradients, NormDims, OpCost, Peaks, Precision, ProfilingDevice,
+    AdamWStep, AdamWTensors, Affine, AttentionPattern, Buffer, Clip, Device, Element, Heads,
+    Linear, LinearDims, LinearGradients, NormDims, OpCost, Peaks, Precision, ProfilingDevice,
     SavedAttention, SavedNorm,
 };
 use std::fmt::{self, Debug};
@@ -390,15 +390,18 @@ fn adamw(timer: &Timer) -> OpCost {
     });
     timer.repeat(|device| {
         let total = device.global_norm(&[&gradient]);
-        let norm = device.download_scalars(&[&total])[0];
-        device.release(total);
+        let clip = Clip {
+            norm: &total,
+            losses: &[],
+            max_norm: Some(5.0),
+        };
+        let scale = device.clip(clip);
         let step = AdamWStep {
             lr: 1e-4,
             betas: [0.9, 0.999],
             eps: 1e-8,
             weight_decay: 0.05,
             corrections: [0.5, 0.5],
-            gradient_scale: (5.0 / norm).min(1.0) as f32,
         };
         let tensors = AdamWTensors {
             parameter: &mut parameter,
@@ -406,7 +409,9 @@ fn adamw(timer: &Timer) -> OpCost {
             second: &mut second,
             gradient: &gradient,
         };
-        device.adamw(&mut [tensors], step);
+        device.adamw(&mut [tensors], step, &scale);
+        device.release(total);
+        device.release(scale);
     })
 }
 

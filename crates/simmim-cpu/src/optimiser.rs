@@ -17,11 +17,11 @@ pub struct Moments<'a> {
     pub second: &'a mut [f32],
 }
 
-/// Updates a parameter and its moments in place.
+/// Updates a parameter and its moments in place, by the gradient times `scale`.
 ///
 /// # Shapes
 /// All slices of the same length.
-pub fn adamw(state: Moments<'_>, gradient: &[f32], step: AdamWStep) {
+pub fn adamw(state: Moments<'_>, gradient: &[f32], step: AdamWStep, scale: f32) {
     assert_eq!(
         state.parameter.len(),
         gradient.len(),
@@ -43,7 +43,7 @@ pub fn adamw(state: Moments<'_>, gradient: &[f32], step: AdamWStep) {
                 first,
                 second,
             };
-            update(state, gradient, step);
+            update(state, gradient, step, scale);
         });
 }
 
@@ -58,7 +58,7 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
 }
 
 for_each_level! {
-    fn update(state: Moments<'_>, gradient: &[f32], step: AdamWStep) {
+    fn update(state: Moments<'_>, gradient: &[f32], step: AdamWStep, scale: f32) {
         let [beta1, beta2] = step.betas;
         let shrink = 1.0 - step.lr * step.weight_decay;
         let step_size = step.lr / step.corrections[0];
@@ -66,7 +66,7 @@ for_each_level! {
         let Moments { parameter, first, second } = state;
         let values = parameter.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut());
         for (((p, g), m), v) in values {
-            let g = g * step.gradient_scale;
+            let g = g * scale;
             // In the form of PyTorch, which calls it a lerp: the sum β m + (1 − β) g rounds otherwise.
             *m += (1.0 - beta1) * (g - *m);
             *v = beta2 * *v + (1.0 - beta2) * g * g;
@@ -95,14 +95,13 @@ mod tests {
             eps: 1e-8,
             weight_decay: 0.5,
             corrections: [0.1, 0.001],
-            gradient_scale: 1.0,
         };
         let state = Moments {
             parameter: &mut parameter,
             first: &mut first,
             second: &mut second,
         };
-        adamw(state, &[3.0, -0.5], step);
+        adamw(state, &[3.0, -0.5], step, 1.0);
         assert!(
             (parameter[0] - (1.0 * 0.995 - 0.01)).abs() < 1e-6,
             "{}",

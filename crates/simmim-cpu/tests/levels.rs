@@ -69,14 +69,13 @@ fn of_elements() -> Results {
         eps: 1e-8,
         weight_decay: 0.05,
         corrections: [0.271, 0.142_625],
-        gradient_scale: 0.7,
     };
     let state = Moments {
         parameter: &mut parameter,
         first: &mut first,
         second: &mut second,
     };
-    adamw(state, &dy, step);
+    adamw(state, &dy, step, 0.7);
     named([
         ("gelu", y),
         ("gelu_backward", dx),

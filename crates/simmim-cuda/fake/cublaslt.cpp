@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
-extern "C" void fake_cuda_ask(void (*work)(void *), void *what);
+extern "C" void fake_cuda_ask(void *stream, void (*work)(void *), void *what);
 extern "C" int fake_cuda_holds(const void *at, size_t n);
 
 namespace {
@@ -138,11 +138,11 @@ API cublasLtMatmulAlgoGetHeuristic(void *, Description *of, Layout *a, Layout *b
   return SUCCESS;
 }
 API cublasLtMatmul(void *, Description *of, const float *alpha, const void *a_at, Layout *a, const void *b_at, Layout *b,
-                   const float *beta, const void *, Layout *, void *d_at, Layout *d, const void *, void *, size_t, void *) {
+                   const float *beta, const void *, Layout *, void *d_at, Layout *d, const void *, void *, size_t, void *stream) {
   if (!fits(*of, *a, *b, *d) || *alpha != 1.f || *beta != 0.f) return INVALID_VALUE;
   bool are_there = fake_cuda_holds(a_at, a->bytes()) && fake_cuda_holds(b_at, b->bytes()) && fake_cuda_holds(d_at, d->bytes());
   if (!are_there) return INVALID_VALUE;
   uint64_t k = of->transa ? a->rows : a->columns;
-  fake_cuda_ask(multiply, new Work{*of, *a, *b, *d, a_at, b_at, d_at, k});
+  fake_cuda_ask(stream, multiply, new Work{*of, *a, *b, *d, a_at, b_at, d_at, k});
   return SUCCESS;
 }

@@ -44,6 +44,16 @@ KERNEL(THREADS, root_of_sum, (const double *sums, double *norm, size_t n)) {
   if (threadIdx.x == 0) *norm = sqrt(sum);
 }
 
+// What gradients are multiplied by; NaN, and no step, where the norm or a loss is not finite.
+KERNEL(32, clip, (const double *norm, const unsigned long long *losses, unsigned n, double most, double eps, float *scale)) {
+  if (threadIdx.x) return;
+  double sum = 0.0;
+  for (unsigned i = 0; i < n; i++) sum += double(*reinterpret_cast<const float *>(losses[i]));
+  // A value minus itself is not a number where it is not finite.
+  double none = *norm - *norm + (sum - sum), factor = most / (*norm + eps);
+  *scale = float((factor < 1.0 ? factor : 1.0) + none);
+}
+
 struct Rates {
   float shrink, step_size, inverse_root, beta1, beta2, eps, gradient_scale;
 };
@@ -54,7 +64,9 @@ __device__ __forceinline__ void update(float &p, float &m, float &v, float g, co
   p = p * rates.shrink - rates.step_size * m / (sqrtf(v) * rates.inverse_root + rates.eps);
 }
 KERNEL(THREADS, adamw, (const unsigned long long *table, unsigned n, float shrink, float step_size, float inverse_root,
-                        float beta1, float beta2, float eps, float gradient_scale)) {
+                        float beta1, float beta2, float eps, const float *scale)) {
+  float gradient_scale = *scale;
+  if (gradient_scale != gradient_scale) return;
   Piece piece = piece_of(table, n, 5);
   float *p = reinterpret_cast<float *>(piece.row[0]), *m = reinterpret_cast<float *>(piece.row[1]);
   float *v = reinterpret_cast<float *>(piece.row[2]);

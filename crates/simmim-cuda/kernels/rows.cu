@@ -24,7 +24,8 @@ FOR_EACH_KIND(DEFINE)
 FOR_EACH_PAIR(DEFINE)
 #undef DEFINE
 
-KERNEL(THREADS, lerp, (float *x, const float *y, float weight, size_t n)) {
+KERNEL(THREADS, lerp, (float *x, const float *y, float weight, const float *scale, size_t n)) {
+  if (*scale != *scale) return;  // the step is not done
   for_quads(n, [&](size_t i, bool whole) {
     float4 a = load4(x, i, n, whole), b = load4(y, i, n, whole);
     store4(x, i, n, whole, zip4(a, b, [&](float a, float b) { return a + weight * (b - a); }));

@@ -1,4 +1,4 @@
-//! An open device: one stream of work, and kernels by their names.
+//! An open device: a stream of work and one of uploads, and kernels by their names.
 
 use crate::error::{Asked, Error};
 use crate::found::{Found, attribute, describe, device_of};
@@ -56,7 +56,7 @@ impl Grid {
     }
 }
 
-/// An open device. All work goes to one stream, in the order in which it was asked for.
+/// An open device. All work goes to one stream, in the order in which it was asked for, and uploads to another.
 pub(crate) struct Driver {
     pub(crate) found: Found,
     /// Bytes of shared memory that a block can have.
@@ -64,6 +64,7 @@ pub(crate) struct Driver {
     device: sys::CUdevice,
     context: sys::CUcontext,
     pub(crate) stream: sys::CUstream,
+    pub(crate) uploads: sys::CUstream,
     module: sys::CUmodule,
     functions: Mutex<HashMap<String, Function>>,
 }
@@ -105,12 +106,15 @@ impl Driver {
             device,
             context,
             stream: std::ptr::null_mut(),
+            uploads: std::ptr::null_mut(),
             module: std::ptr::null_mut(),
             functions: Mutex::default(),
         };
         driver.bind()?;
-        driver.stream =
-            result::stream::create(result::stream::StreamKind::NonBlocking).asked("a stream")?;
+        for stream in [&mut driver.stream, &mut driver.uploads] {
+            *stream = result::stream::create(result::stream::StreamKind::NonBlocking)
+                .asked("a stream")?;
+        }
         // SAFETY: the bytes are an image of machine code, whole as its checksum says.
         driver.module = unsafe { result::module::load_data(code.as_ptr().cast()) }
             .asked("to load the kernels")?;
@@ -123,7 +127,7 @@ impl Driver {
         unsafe { result::ctx::set_current(self.context) }.asked("a context")
     }
 
-    /// Waits until all work is done.
+    /// Waits until all work is done, uploads too: each of them is waited for by the stream of work.
     pub(crate) fn wait(&self) -> Result<(), Error> {
         self.bind()?;
         // SAFETY: the stream is live.
@@ -204,8 +208,10 @@ impl Drop for Driver {
             if !self.module.is_null() {
                 let _ = result::module::unload(self.module);
             }
-            if !self.stream.is_null() {
-                let _ = result::stream::destroy(self.stream);
+            for stream in [self.stream, self.uploads] {
+                if !stream.is_null() {
+                    let _ = result::stream::destroy(stream);
+                }
             }
             let _ = result::primary_ctx::release(self.device);
         }

@@ -1,9 +1,9 @@
-//! Memory of the device, which is kept to be handed out again, and memory of the host that the device reads by itself.
+//! Memory of the device, which is kept to be handed out again.
 
 use crate::driver::Driver;
 use crate::error::{Asked, Error, OrRaise};
 use cudarc::driver::{result, sys};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const UNIT: usize = 512;
 
 /// Memory of one device. What is given back is kept: all work is done in the order of one stream, so that whoever gets it next
-/// writes to it after its last reader.
+/// writes to it after its last reader. Uploads alone have another stream: they get memory whose last reader is done.
 #[derive(Debug)]
 pub(crate) struct Pool {
     driver: Arc<Driver>,
@@ -22,8 +22,17 @@ pub(crate) struct Pool {
 struct Kept {
     /// Addresses that wait to be handed out again, by size.
     waiting: BTreeMap<usize, Vec<u64>>,
+    /// The same for uploads, the one that was given back first at the front.
+    to_fill: BTreeMap<usize, VecDeque<ToFill>>,
     /// Bytes that are handed out.
     in_use: usize,
+}
+
+/// Memory for uploads that was given back.
+#[derive(Debug)]
+struct ToFill {
+    address: u64,
+    last_use: Event,
 }
 
 impl Pool {
@@ -39,27 +48,47 @@ impl Pool {
     /// Memory of at least so many bytes.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Memory, Error> {
         let bytes = bytes.next_multiple_of(UNIT);
-        let reused = {
-            let mut kept = self.lock();
-            let reused = kept.waiting.get_mut(&bytes).and_then(Vec::pop);
-            if reused.is_some() || bytes == 0 {
-                kept.in_use += bytes;
-            }
-            reused.or((bytes == 0).then_some(0))
-        };
+        let waiting = |kept: &mut Kept| kept.waiting.get_mut(&bytes).and_then(Vec::pop);
+        let reused = waiting(&mut self.lock());
         let address = match reused {
             Some(address) => address,
             None => self.ask(bytes)?,
         };
-        Ok(Memory {
+        Ok(self.hand_out(address, bytes, None))
+    }
+
+    /// The same, which uploads may write to at once: nothing that was asked for before uses it any more.
+    pub(crate) fn take_to_fill(self: &Arc<Self>, bytes: usize) -> Result<Memory, Error> {
+        self.driver.bind()?;
+        let bytes = bytes.next_multiple_of(UNIT);
+        let is_done = |first: &mut ToFill| first.last_use.is_done();
+        let waiting = |kept: &mut Kept| kept.to_fill.get_mut(&bytes)?.pop_front_if(is_done);
+        let reused = waiting(&mut self.lock());
+        let ToFill { address, last_use } = match reused {
+            Some(reused) => reused,
+            None => ToFill {
+                address: self.ask(bytes)?,
+                last_use: Event::new()?,
+            },
+        };
+        Ok(self.hand_out(address, bytes, Some(last_use)))
+    }
+
+    fn hand_out(self: &Arc<Self>, address: u64, bytes: usize, last_use: Option<Event>) -> Memory {
+        self.lock().in_use += bytes;
+        Memory {
             pool: Arc::clone(self),
             address,
             bytes,
-        })
+            last_use,
+        }
     }
 
     /// Asks the driver, a second time after all that waits was given back to it.
     fn ask(&self, bytes: usize) -> Result<u64, Error> {
+        if bytes == 0 {
+            return Ok(0);
+        }
         self.driver.bind()?;
         // SAFETY: what is allocated is freed once, by `give_back`.
         let ask = || unsafe { result::malloc_sync(bytes) };
@@ -79,18 +108,28 @@ impl Pool {
                 total,
             });
         }
-        let address = got.asked("memory")?;
-        self.lock().in_use += bytes;
-        Ok(address)
+        got.asked("memory")
     }
 
     fn give_back(&self) {
-        let waiting = std::mem::take(&mut self.lock().waiting);
-        for address in waiting.into_values().flatten() {
+        let (waiting, to_fill) = {
+            let mut kept = self.lock();
+            let Kept {
+                waiting, to_fill, ..
+            } = &mut *kept;
+            (std::mem::take(waiting), std::mem::take(to_fill))
+        };
+        let to_fill = to_fill.into_values().flatten().map(|it| it.address);
+        for address in waiting.into_values().flatten().chain(to_fill) {
             // SAFETY: the driver gave this address, and nobody has it any more. It waits for the work that may use it. What
             // fails leaves memory with a device that is lost.
             let _ = unsafe { result::free_sync(address) };
         }
+    }
+
+    /// As [`Pool::take`], in the middle of an operation.
+    pub(crate) fn memory(self: &Arc<Self>, bytes: usize) -> Memory {
+        self.take(bytes).or_raise()
     }
 }
 
@@ -106,7 +145,9 @@ impl Drop for Pool {
 pub(crate) struct Memory {
     pool: Arc<Pool>,
     pub(crate) address: u64,
-    bytes: usize,
+    pub(crate) bytes: usize,
+    /// Of memory that uploads write to: what tells that nothing uses it any more.
+    last_use: Option<Event>,
 }
 
 impl Debug for Memory {
@@ -117,160 +158,70 @@ impl Debug for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        let Self { address, bytes, .. } = *self;
+        let driver = &self.pool.driver;
+        let last_use = self.last_use.take().map(|event| {
+            // Where it fails the device is lost, and the memory with it.
+            let recorded = driver.bind().and_then(|()| event.record(driver.stream));
+            recorded.map(|()| event)
+        });
         let mut kept = self.pool.lock();
-        kept.in_use -= self.bytes;
-        if self.bytes > 0 {
-            kept.waiting
-                .entry(self.bytes)
-                .or_default()
-                .push(self.address);
-        }
-    }
-}
-
-/// Blocks that values pass through between host and device.
-const LEAST_BLOCK: usize = 64 << 10;
-/// Blocks on their way at one time: more than a step uploads, so that none is waited for.
-const MOST_BLOCKS: usize = 16;
-
-/// Memory of the host that the device reads and writes by itself, while the host goes on.
-#[derive(Debug)]
-pub(crate) struct Staging {
-    driver: Arc<Driver>,
-    // The oldest first.
-    blocks: Mutex<Vec<Block>>,
-}
-
-/// A block, and what tells that the device is done with it.
-#[derive(Debug)]
-struct Block {
-    address: *mut u8,
-    bytes: usize,
-    done: sys::CUevent,
-}
-
-// SAFETY: a block is memory that its owner alone uses, and an event is a name that the driver takes from any thread.
-unsafe impl Send for Block {}
-
-impl Staging {
-    pub(crate) fn new(driver: Arc<Driver>) -> Self {
-        let blocks = Mutex::default();
-        Self { driver, blocks }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Block>> {
-        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A block that the device is done with.
-    fn take(&self, bytes: usize) -> Result<Block, Error> {
-        self.driver.bind()?;
-        let mut blocks = self.lock();
-        let fits = |block: &Block| block.bytes >= bytes;
-        // SAFETY: the event is live.
-        let is_done = |block: &Block| unsafe { result::event::query(block.done) }.is_ok();
-        if let Some(at) = blocks
-            .iter()
-            .position(|block| fits(block) && is_done(block))
-        {
-            return Ok(blocks.remove(at));
-        }
-        if blocks.len() >= MOST_BLOCKS {
-            let oldest = blocks.remove(0);
-            drop(blocks);
-            // SAFETY: the event is live.
-            unsafe { result::event::synchronize(oldest.done) }.asked("to wait for a copy")?;
-            if fits(&oldest) {
-                return Ok(oldest);
+        kept.in_use -= bytes;
+        match last_use {
+            _ if bytes == 0 => (),
+            None => kept.waiting.entry(bytes).or_default().push(address),
+            Some(Ok(last_use)) => {
+                let to_fill = ToFill { address, last_use };
+                kept.to_fill.entry(bytes).or_default().push_back(to_fill);
             }
-            free(oldest);
+            Some(Err(_)) => (),
         }
-        let bytes = bytes.max(LEAST_BLOCK).next_power_of_two();
-        // SAFETY: what is allocated is freed once, by `free`.
-        let address = unsafe { result::malloc_host(bytes, 0) }.asked("memory of the host")?;
+    }
+}
+
+/// A place in a stream of work, which is passed or not.
+#[derive(Debug)]
+pub(crate) struct Event(sys::CUevent);
+
+// SAFETY: an event is a name that the driver takes from any thread.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}
+
+impl Event {
+    pub(crate) fn new() -> Result<Self, Error> {
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
-        Ok(Block {
-            address: address.cast(),
-            bytes,
-            done: result::event::create(flags).asked("an event")?,
-        })
+        Ok(Self(result::event::create(flags).asked("an event")?))
     }
 
-    /// Writes values to memory of the device that has room for them; they need not live on.
-    pub(crate) fn upload<T: Copy>(&self, values: &[T], to: &Memory) -> Result<(), Error> {
-        let bytes = size_of_val(values);
-        assert!(bytes <= to.bytes, "upload: too many values");
-        if bytes == 0 {
-            return Ok(());
-        }
-        let block = self.take(bytes)?;
-        // SAFETY: the block has room for these bytes, is not part of `values`, and the device is done with it. It is not used
-        // again before the event that is recorded after the copy.
-        unsafe {
-            values
-                .as_ptr()
-                .cast::<u8>()
-                .copy_to_nonoverlapping(block.address, bytes);
-            let staged = std::slice::from_raw_parts(block.address, bytes);
-            result::memcpy_htod_async(to.address, staged, self.driver.stream)
-                .asked("a copy to it")?;
-            result::event::record(block.done, self.driver.stream).asked("an event")?;
-        }
-        self.lock().push(block);
-        Ok(())
+    /// Moves it to the end of what was asked of a stream.
+    pub(crate) fn record(&self, stream: sys::CUstream) -> Result<(), Error> {
+        // SAFETY: event and stream are live.
+        unsafe { result::event::record(self.0, stream) }.asked("an event")
     }
 
-    /// Reads so many bytes of each of some places, after all work before; waits for it.
-    pub(crate) fn download(&self, places: &[Place]) -> Result<Vec<u8>, Error> {
-        let total = places.iter().map(|place| place.bytes).sum();
-        if total == 0 {
-            return Ok(Vec::new());
-        }
-        let block = self.take(total)?;
-        let mut at = 0;
-        for place in places {
-            // SAFETY: the block has room for all places after each other, and the device is done with it.
-            let staged =
-                unsafe { std::slice::from_raw_parts_mut(block.address.add(at), place.bytes) };
-            // SAFETY: the place holds as many bytes, and the block lives until the wait below.
-            unsafe { result::memcpy_dtoh_async(staged, place.address, self.driver.stream) }
-                .asked("a copy from it")?;
-            at += place.bytes;
-        }
-        self.driver.wait()?;
-        // SAFETY: the copies have written so many bytes, and are done.
-        let values = unsafe { std::slice::from_raw_parts(block.address, total) }.to_vec();
-        self.lock().push(block);
-        Ok(values)
+    pub(crate) fn is_done(&self) -> bool {
+        // SAFETY: the event is live.
+        unsafe { result::event::query(self.0) }.is_ok()
+    }
+
+    /// Waits until its place is passed.
+    pub(crate) fn wait(&self) -> Result<(), Error> {
+        // SAFETY: the event is live.
+        unsafe { result::event::synchronize(self.0) }.asked("to finish its work")
+    }
+
+    /// Lets what a stream is asked for from now on wait until its place is passed.
+    pub(crate) fn hold(&self, stream: sys::CUstream) -> Result<(), Error> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: event and stream are live.
+        unsafe { result::stream::wait_event(stream, self.0, flags) }.asked("to wait for an event")
     }
 }
 
-/// Bytes of the device.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) address: u64,
-    pub(crate) bytes: usize,
-}
-
-fn free(block: Block) {
-    // SAFETY: each was made by the driver, and nothing uses it any more.
-    let _ = unsafe { result::event::destroy(block.done) };
-    // SAFETY: as above.
-    let _ = unsafe { result::free_host(block.address.cast()) };
-}
-
-impl Drop for Staging {
+impl Drop for Event {
     fn drop(&mut self) {
-        // The device may still read.
-        if self.driver.wait().is_ok() {
-            self.lock().drain(..).for_each(free);
-        }
-    }
-}
-
-impl Pool {
-    /// As [`Pool::take`], in the middle of an operation.
-    pub(crate) fn memory(self: &Arc<Self>, bytes: usize) -> Memory {
-        self.take(bytes).or_raise()
+        // SAFETY: the driver made it, and nothing uses it any more; it keeps what it needs of one that a stream still waits for.
+        let _ = unsafe { result::event::destroy(self.0) };
     }
 }

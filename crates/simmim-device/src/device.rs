@@ -10,7 +10,8 @@ use crate::layers::{
 use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
 };
-use crate::optimiser::{AdamWStep, AdamWTensors};
+use crate::optimiser::{AdamWStep, AdamWTensors, Clip};
+use crate::reading::Reading;
 use std::fmt::Debug;
 
 /// Hardware that runs the fused operations.
@@ -32,6 +33,8 @@ pub trait Device: Debug + Send + Sync {
     /// What values within a residual branch, and their gradients, are best kept in: [`Element::Bf16`] where products round to it
     /// anyway, as PyTorch's autocast keeps the results of linear layers, else [`Element::F32`].
     fn branch_element(&self) -> Element;
+    /// Whether operations return before they are done, so that a step can be asked for while the one before it is computed.
+    fn runs_ahead(&self) -> bool;
     /// A buffer of `len` values that are not defined yet.
     fn allocate(&self, len: usize, element: Element) -> Buffer;
     /// Takes a buffer back, to be handed out again.
@@ -47,16 +50,17 @@ pub trait Device: Debug + Send + Sync {
     fn download_index(&self, buffer: &Buffer) -> Vec<u32>;
     /// The values of a buffer, as f32.
     fn download(&self, buffer: &Buffer) -> Vec<f32>;
-    /// The one value of each of some buffers, read at one time: losses and norms.
-    fn download_scalars(&self, buffers: &[&Buffer]) -> Vec<f64>;
+    /// The one value of each of some buffers, read at one time: losses and norms, as they are after all that was asked for before.
+    /// Whoever looks at the reading waits for that, and for nothing that was asked for since.
+    fn read_scalars(&self, buffers: &[&Buffer]) -> Reading;
     /// Sets every value.
     fn fill(&self, buffer: &mut Buffer, value: f32);
     /// to = from, rounded to the nearest where `to` is `Bf16` and `from` is not.
     fn copy(&self, from: &Buffer, to: &mut Buffer);
     /// sum += values, both of one element.
     fn add_assign(&self, sum: &mut Buffer, values: &Buffer);
-    /// x ← x + weight · (y − x).
-    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32);
+    /// x ← x + weight · (y − x), if the step is done that [`Device::clip`] gave `scale` for.
+    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32, scale: &Buffer);
 
     /// y `[R, out]` = x `[R, in]` wᵀ + bias; w `[out, in]`, bias `[out]`.
     fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer);
@@ -234,6 +238,9 @@ pub trait Device: Debug + Send + Sync {
 
     /// √(Σ x²) over the values of all buffers as one vector, in one value of [`Element::F64`]; not a number where a value is none.
     fn global_norm(&self, buffers: &[&Buffer]) -> Buffer;
-    /// One AdamW step of parameters that share its numbers.
-    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep);
+    /// What gradients are multiplied by before use, in one value: min(1, `max_norm`/(norm + ε)). It is not a number, and the step is
+    /// not to be done, where the norm or a loss is not finite.
+    fn clip(&self, clip: Clip<'_>) -> Buffer;
+    /// One AdamW step of parameters that share its numbers, by their gradients times `scale`; none where that is not a number.
+    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep, scale: &Buffer);
 }

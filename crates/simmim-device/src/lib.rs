@@ -5,8 +5,9 @@
 //! - [`Device`]: the fused operations, over [`Buffer`]s that belong to the device, of some [`Element`].
 //! - Descriptions of operations: of layers ([`Linear`], [`Affine`], [`Heads`], [`AttentionPattern`], [`RowScale`]), of images
 //!   ([`Patches`], [`PlaneDims`]), of losses ([`PixelLoss`], [`CountedRows`], [`CountedClasses`], [`Labelled`]), of the optimiser
-//!   ([`AdamWStep`]); what a backward needs of a forward begins with `Saved`.
+//!   ([`AdamWStep`], [`Clip`]); what a backward needs of a forward begins with `Saved`.
 //! - [`Precision`] and [`DeviceChoice`]: what a run asks of a device.
+//! - [`Reading`]: losses and norms on their way to the host.
 //! - [`DeviceFailure`]: what a device says when it cannot go on.
 //! - [`ProfilingDevice`]: times the operations of another device; [`Peaks`] are what they are held against.
 //! - `contract`, with the feature of that name: what every device must give, for the tests of its crate.
@@ -44,6 +45,7 @@ mod losses;
 mod optimiser;
 mod precision;
 mod profiling;
+mod reading;
 
 pub use buffer::{Buffer, Element};
 pub use choice::DeviceChoice;
@@ -59,6 +61,7 @@ pub use losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, LabelLoss, Labelled, LossGradient,
     PixelLoss, SavedLogits,
 };
-pub use optimiser::{AdamWStep, AdamWTensors};
+pub use optimiser::{AdamWStep, AdamWTensors, Clip};
 pub use precision::{Precision, Rounding};
 pub use profiling::{OpCost, Peaks, ProfilingDevice};
+pub use reading::Reading;

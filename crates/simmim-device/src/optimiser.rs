@@ -19,8 +19,22 @@ pub struct AdamWStep {
     pub weight_decay: f32,
     /// 1 − β₁ᵗ and 1 − β₂ᵗ at step t, counted from 1.
     pub corrections: [f32; 2],
-    /// What the gradient is multiplied by before use: the clip of the global norm.
-    pub gradient_scale: f32,
+}
+
+/// What decides whether a step is done, and by how much its gradients are scaled.
+#[derive(Debug, Clone, Copy)]
+pub struct Clip<'a> {
+    /// The L2 norm of all gradients, of [`Element::F64`](crate::Element::F64).
+    pub norm: &'a Buffer,
+    /// The losses of the step's parts, one value each.
+    pub losses: &'a [&'a Buffer],
+    /// The norm that gradients are scaled down to; `None` for no clip.
+    pub max_norm: Option<f64>,
+}
+
+impl Clip<'_> {
+    /// Keeps the division of the clip finite, as `torch.nn.utils.clip_grad_norm_` does.
+    pub const EPS: f64 = 1e-6;
 }
 
 /// A parameter that is updated, its moments and its gradient, all of one length.

@@ -11,7 +11,8 @@ use crate::layers::{
 use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
 };
-use crate::optimiser::{AdamWStep, AdamWTensors};
+use crate::optimiser::{AdamWStep, AdamWTensors, Clip};
+use crate::reading::Reading;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -174,6 +175,10 @@ macro_rules! timed {
                 self.inner.branch_element()
             }
 
+            fn runs_ahead(&self) -> bool {
+                self.inner.runs_ahead()
+            }
+
             fn allocate(&self, len: usize, element: Element) -> Buffer {
                 self.inner.allocate(len, element)
             }
@@ -205,11 +210,11 @@ timed! {
     fn upload_index(values: &[u32]) -> Buffer = moved([2 * values.len()]);
     fn download_index(buffer: &Buffer) -> Vec<u32> = moved([2 * buffer.len()]);
     fn download(buffer: &Buffer) -> Vec<f32> = moved([2 * buffer.len()]);
-    fn download_scalars(buffers: &[&Buffer]) -> Vec<f64> = moved([2 * buffers.len()]);
+    fn read_scalars(buffers: &[&Buffer]) -> Reading = moved([2 * buffers.len()]);
     fn fill(buffer: &mut Buffer, value: f32) = moved([buffer.len()]);
     fn copy(from: &Buffer, to: &mut Buffer) = moved([2 * from.len()]);
     fn add_assign(sum: &mut Buffer, values: &Buffer) = moved([3 * values.len()]);
-    fn lerp(x: &mut Buffer, y: &Buffer, weight: f32) = moved([3 * y.len()]);
+    fn lerp(x: &mut Buffer, y: &Buffer, weight: f32, scale: &Buffer) = moved([3 * y.len()]);
 
     fn linear(x: &Buffer, layer: Linear<'_>, y: &mut Buffer) = product(layer.dims);
     fn linear_gelu(x: &Buffer, layer: Linear<'_>, hidden: &mut Buffer, y: &mut Buffer) =
@@ -293,7 +298,8 @@ timed! {
         moved([3 * dlogits.len()]);
 
     fn global_norm(buffers: &[&Buffer]) -> Buffer = moved([buffers.iter().map(|buffer| buffer.len()).sum()]);
+    fn clip(clip: Clip<'_>) -> Buffer = moved([clip.losses.len()]);
     // Reads four values and writes three.
-    fn adamw(tensors: &mut [AdamWTensors<'_>], step: AdamWStep) =
+    fn adamw(tensors: &mut [AdamWTensors<'_>], step: AdamWStep, scale: &Buffer) =
         moved([7 * tensors.iter().map(|tensor| tensor.gradient.len()).sum::<usize>()]);
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use simmim_autograd::{AdamW, DropPath, Gradients, Parameters, Scalar, Tape, Var};
+use simmim_autograd::{AdamW, DropPath, Gradients, Parameters, Reading, Scalar, Tape, Var};
 use simmim_checkpoint::{Archive, Entry};
 use simmim_collective::{Alone, Collective, agree};
 use simmim_config::RawConfig;
@@ -32,8 +32,8 @@ pub trait Task: Debug + Send {
     /// The share of a batch in the loss of a step of `n_parts` such batches.
     fn loss<'a>(&'a self, tape: &mut Tape<'a>, batch: &Batch, n_parts: usize) -> Var;
 
-    /// Called after each optimiser step.
-    fn stepped(&mut self) {}
+    /// Called after each optimiser step that was asked for. `clip` says on the device whether it is done ([`AdamW::clip`]).
+    fn stepped(&mut self, _clip: &Scalar) {}
 
     /// How good it is on the images of all ranks' loaders, the same on every rank; `None` without an image.
     ///
@@ -108,6 +108,14 @@ pub struct StepResult {
     pub wait_secs: f64,
 }
 
+/// A step that the device was asked for, and may still be at.
+#[derive(Debug)]
+pub struct Underway {
+    /// The losses of its parts, and the norm of all gradients.
+    shown: Reading,
+    wait_secs: f64,
+}
+
 impl<T: Task> Learner<T> {
     /// A task with a fresh optimiser, trained as `config` says.
     pub(crate) fn new(task: T, optimiser: AdamW, config: &RawConfig) -> Self {
@@ -134,19 +142,19 @@ impl<T: Task> Learner<T> {
         self
     }
 
-    /// One optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
+    /// Asks for one optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
     /// result is that of one batch of all their images. `rate` gives the learning rate of a group from its scale.
     ///
-    /// A loss or gradient that is not finite is returned as it is and changes no weight.
+    /// A loss or gradient that is not finite changes no weight.
     ///
     /// # Errors
     /// [`Error::Data`] when the loader has met too many unreadable images.
-    pub(crate) fn step(
+    pub(crate) fn ask(
         &mut self,
         loader: &mut Loader,
         n_parts: usize,
         rate: impl Fn(f64) -> f64,
-    ) -> Result<StepResult, Error> {
+    ) -> Result<Underway, Error> {
         self.gradients.clear();
         // Losses stay on the device: reading one here would wait for its part before the next is queued.
         let (mut losses, mut wait_secs) = (Vec::with_capacity(n_parts), 0.0);
@@ -163,10 +171,37 @@ impl<T: Task> Learner<T> {
             // Its buffers go back to the loader's threads, so that a batch takes no new memory.
             loader.recycle(batch);
         }
+        let shown = self.update(losses, rate);
+        Ok(Underway { shown, wait_secs })
+    }
+
+    /// What a step showed, when it is done; waits for it, and not for one that was asked for after it.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`]; none without other ranks.
+    pub fn see(&mut self, step: Underway) -> Result<StepResult, Error> {
+        let mut read = step.shown.wait();
+        // The last that was asked for.
+        let norm = read.pop().unwrap_or(f64::NAN);
+        let mut all = [read.iter().sum()];
+        // The gradients are sums over all ranks already; the loss is still this rank's share.
+        self.collective.all_reduce_f64(&mut all)?;
+        let [loss] = all;
+        // A loss that is not finite takes the norm's place, as it has stopped the update too.
+        let grad_norm = if loss.is_finite() { norm } else { loss };
+        if !grad_norm.is_finite() {
+            self.optimiser.not_done();
+        }
         Ok(StepResult {
-            wait_secs,
-            ..self.update(losses, rate)?
+            loss,
+            grad_norm,
+            wait_secs: step.wait_secs,
         })
+    }
+
+    /// Whether a step can be asked for while the device is at the one before it.
+    pub fn runs_ahead(&self) -> bool {
+        self.task.parameters().device().runs_ahead()
     }
 
     /// Who trains together.
@@ -194,6 +229,15 @@ impl<T: Task> Learner<T> {
     /// # Errors
     /// [`Error::Ranks`]; none without other ranks.
     pub fn step_on(&mut self, batch: &Batch, lr: f64) -> Result<StepResult, Error> {
+        let step = self.ask_on(batch, lr)?;
+        self.see(step)
+    }
+
+    /// Asks for the same, to be looked at by [`Learner::see`].
+    ///
+    /// # Errors
+    /// As [`Learner::step_on`].
+    pub fn ask_on(&mut self, batch: &Batch, lr: f64) -> Result<Underway, Error> {
         self.gradients.clear();
         let part = Part {
             places: (0..batch.len()).collect(),
@@ -201,35 +245,23 @@ impl<T: Task> Learner<T> {
             is_last: true,
         };
         let loss = self.accumulate(batch, part)?;
-        self.update(vec![loss], |scale| lr * scale)
-    }
-
-    /// Moves the weights by the gradients of all parts, if these and the loss are finite.
-    fn update(
-        &mut self,
-        losses: Vec<Scalar>,
-        rate: impl Fn(f64) -> f64,
-    ) -> Result<StepResult, Error> {
-        // The one time in a step that the device is waited for.
-        let mut read = Scalar::read(&[losses, vec![self.gradients.norm()]].concat());
-        let norm = read.pop().expect("the norm was asked for");
-        let mut all = [read.iter().sum()];
-        // The gradients are sums over all ranks already; the loss is still this rank's share.
-        self.collective.all_reduce_f64(&mut all)?;
-        let [loss] = all;
-        // A loss that is not finite takes the norm's place, so that it stops the update too.
-        let grad_norm = if loss.is_finite() { norm } else { loss };
-        if grad_norm.is_finite() {
-            let parameters = self.task.parameters_mut();
-            self.optimiser
-                .apply(parameters, &self.gradients, norm, rate);
-            self.task.stepped();
-        }
-        Ok(StepResult {
-            loss,
-            grad_norm,
+        Ok(Underway {
+            shown: self.update(vec![loss], |scale| lr * scale),
             wait_secs: 0.0,
         })
+    }
+
+    /// Moves the weights by the gradients of all parts, if these and the losses turn out to be finite; gives the losses and the norm.
+    fn update(&mut self, losses: Vec<Scalar>, rate: impl Fn(f64) -> f64) -> Reading {
+        let norm = self.gradients.norm();
+        let clip = self.optimiser.clip(&self.gradients, &norm, &losses);
+        // Before the update, which need not be waited for to see them.
+        let shown = Scalar::ask(&[losses, vec![norm]].concat());
+        let parameters = self.task.parameters_mut();
+        self.optimiser
+            .apply(parameters, &self.gradients, &clip, rate);
+        self.task.stepped(&clip);
+        shown
     }
 
     /// Adds the gradients of one part of a step, the last time those of all ranks; returns this rank's share of the step's

@@ -18,10 +18,10 @@ use crate::{
 };
 use simmim_device::{
     AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
-    Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
+    Clip, Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
     GeluBackward, Labelled, Linear, LinearDims, LinearGradients, LossGradient, NormDims,
     NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, Precision, QueryValueGradients,
-    RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
+    Reading, RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -89,6 +89,10 @@ impl Device for CpuDevice {
         self.precision.branch_element()
     }
 
+    fn runs_ahead(&self) -> bool {
+        false
+    }
+
     fn allocate(&self, len: usize, element: Element) -> Buffer {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = pool.get_mut(&(element, len)).and_then(Vec::pop);
@@ -129,8 +133,9 @@ impl Device for CpuDevice {
         })
     }
 
-    fn download_scalars(&self, buffers: &[&Buffer]) -> Vec<f64> {
-        buffers.iter().map(|buffer| scalar(buffer)).collect()
+    fn read_scalars(&self, buffers: &[&Buffer]) -> Reading {
+        let values: Vec<f64> = buffers.iter().map(|buffer| scalar(buffer)).collect();
+        Reading::new(|| values)
     }
 
     fn fill(&self, buffer: &mut Buffer, value: f32) {
@@ -152,8 +157,10 @@ impl Device for CpuDevice {
         }
     }
 
-    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32) {
-        rows::lerp(values_mut(x), values(y), weight);
+    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32, scale: &Buffer) {
+        if !scalar(scale).is_nan() {
+            rows::lerp(values_mut(x), values(y), weight);
+        }
     }
 
     fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer) {
@@ -529,14 +536,30 @@ impl Device for CpuDevice {
         norm
     }
 
-    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep) {
+    fn clip(&self, clip: Clip<'_>) -> Buffer {
+        let norm = scalar(clip.norm);
+        let losses = clip.losses.iter().map(|loss| scalar(loss));
+        let is_done = norm.is_finite() && losses.sum::<f64>().is_finite();
+        let factor = match clip.max_norm {
+            _ if !is_done => f64::NAN,
+            Some(max) => (max / (norm + Clip::EPS)).min(1.0),
+            None => 1.0,
+        };
+        self.upload(&[factor as f32])
+    }
+
+    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep, scale: &Buffer) {
+        let scale = values(scale)[0];
+        if scale.is_nan() {
+            return;
+        }
         for tensor in tensors {
             let state = Moments {
                 parameter: values_mut(tensor.parameter),
                 first: values_mut(tensor.first),
                 second: values_mut(tensor.second),
             };
-            optimiser::adamw(state, values(tensor.gradient), step);
+            optimiser::adamw(state, values(tensor.gradient), step, scale);
         }
     }
 }

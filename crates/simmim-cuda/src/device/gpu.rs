@@ -4,8 +4,9 @@ use super::storage::{Storage, memory};
 use crate::driver::{Driver, Grid};
 use crate::error::{Error, OrRaise};
 use crate::found::Found;
-use crate::memory::{Memory, Place, Pool, Staging};
+use crate::memory::{Memory, Pool};
 use crate::products::Products;
+use crate::staging::{Place, Staging};
 use simmim_device::{Buffer, Element, Precision, Rounding};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub struct CudaDevice {
     pub(super) precision: Precision,
     // In the order in which they are taken down: each uses those below it.
     pub(super) products: Products,
-    pub(super) staging: Staging,
+    pub(super) staging: Arc<Staging>,
     pool: Arc<Pool>,
     pub(super) driver: Arc<Driver>,
 }
@@ -32,7 +33,7 @@ impl CudaDevice {
         Ok(Self {
             precision,
             products: Products::new(&driver, &pool, tf32)?,
-            staging: Staging::new(Arc::clone(&driver)),
+            staging: Arc::new(Staging::new(Arc::clone(&driver))),
             pool,
             driver,
         })
@@ -61,14 +62,15 @@ impl CudaDevice {
     }
 
     pub(super) fn uploaded<T: Copy>(&self, values: &[T], element: Element) -> Buffer {
-        let buffer = self.buffer(values.len(), element);
-        self.staging.upload(values, memory(&buffer)).or_raise();
-        buffer
+        let memory = self.pool.take_to_fill(size_of_val(values)).or_raise();
+        self.staging.upload(values, &memory).or_raise();
+        Storage::buffer(memory, values.len(), element)
     }
 
     /// The bytes of a buffer.
     pub(super) fn bytes_of(&self, buffer: &Buffer) -> Vec<u8> {
-        self.staging.download(&[place(buffer)]).or_raise()
+        let coming = Staging::ask(&self.staging, &[place(buffer)]).or_raise();
+        coming.wait().or_raise()
     }
 }
 

@@ -10,14 +10,14 @@ mod rows;
 mod storage;
 
 use crate::error::OrRaise;
-use crate::memory::Place;
+use crate::staging::{Place, Staging};
 use gpu::place;
 use simmim_device::{
     AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
-    Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
+    Clip, Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
     GeluBackward, Labelled, Linear, LinearDims, LinearGradients, LossGradient, NormDims,
-    NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, QueryValueGradients, RowScale,
-    SavedAttention, SavedLogits, SavedNorm, TokenDims,
+    NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, QueryValueGradients, Reading,
+    RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
 };
 
 pub use gpu::CudaDevice;
@@ -38,9 +38,23 @@ fn scalar(element: Element, bytes: &[u8]) -> f64 {
     }
 }
 
+/// One value of each of some elements, from their bytes one after the other.
+fn scalars(elements: &[Element], mut bytes: &[u8]) -> Vec<f64> {
+    let mut next = |element: &Element| {
+        let (value, after) = bytes.split_at(element.bytes());
+        bytes = after;
+        scalar(*element, value)
+    };
+    elements.iter().map(&mut next).collect()
+}
+
 impl Device for CudaDevice {
     fn branch_element(&self) -> Element {
         self.precision.branch_element()
+    }
+
+    fn runs_ahead(&self) -> bool {
+        true
     }
 
     fn allocate(&self, len: usize, element: Element) -> Buffer {
@@ -79,7 +93,7 @@ impl Device for CudaDevice {
         words(&bytes).map(f32::from_le_bytes).collect()
     }
 
-    fn download_scalars(&self, buffers: &[&Buffer]) -> Vec<f64> {
+    fn read_scalars(&self, buffers: &[&Buffer]) -> Reading {
         let places: Vec<Place> = buffers
             .iter()
             .map(|buffer| Place {
@@ -87,14 +101,9 @@ impl Device for CudaDevice {
                 ..place(buffer)
             })
             .collect();
-        let bytes = self.staging.download(&places).or_raise();
-        let mut rest = &bytes[..];
-        let mut next = |buffer: &&Buffer| {
-            let (value, after) = rest.split_at(buffer.element().bytes());
-            rest = after;
-            scalar(buffer.element(), value)
-        };
-        buffers.iter().map(&mut next).collect()
+        let elements: Vec<Element> = buffers.iter().map(|buffer| buffer.element()).collect();
+        let coming = Staging::ask(&self.staging, &places).or_raise();
+        Reading::new(move || scalars(&elements, &coming.wait().or_raise()))
     }
 
     fn fill(&self, buffer: &mut Buffer, value: f32) {
@@ -109,8 +118,8 @@ impl Device for CudaDevice {
         self.add_to(sum, added);
     }
 
-    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32) {
-        self.mix(x, y, weight);
+    fn lerp(&self, x: &mut Buffer, y: &Buffer, weight: f32, scale: &Buffer) {
+        self.mix(x, y, weight, scale);
     }
 
     fn linear(&self, x: &Buffer, layer: Linear<'_>, y: &mut Buffer) {
@@ -400,7 +409,11 @@ impl Device for CudaDevice {
         self.norm_of(buffers)
     }
 
-    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep) {
-        self.step(tensors, step);
+    fn clip(&self, clip: Clip<'_>) -> Buffer {
+        self.factor(clip)
+    }
+
+    fn adamw(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep, scale: &Buffer) {
+        self.step(tensors, step, scale);
     }
 }

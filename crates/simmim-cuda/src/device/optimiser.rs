@@ -5,7 +5,7 @@ use super::storage::{bits, memory, values, values_mut};
 use crate::driver::Grid;
 use crate::error::OrRaise;
 use crate::memory::Memory;
-use simmim_device::{AdamWStep, AdamWTensors, Buffer, Element};
+use simmim_device::{AdamWStep, AdamWTensors, Buffer, Clip, Element};
 
 /// `PIECE` of the kernels: values of a block.
 const PIECE: usize = 8192;
@@ -28,10 +28,8 @@ impl CudaDevice {
         }
         words.push(n_blocks as u64);
         words.extend(rows.iter().flatten());
-        let memory = self.scratch(words.len() * size_of::<u64>());
-        self.staging.upload(&words, &memory).or_raise();
         Table {
-            memory,
+            memory: self.words(&words),
             n_tensors: rows.len(),
             n_blocks,
         }
@@ -53,7 +51,35 @@ impl CudaDevice {
         norm
     }
 
-    pub(super) fn step(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep) {
+    pub(super) fn factor(&self, clip: Clip<'_>) -> Buffer {
+        let losses: Vec<u64> = clip.losses.iter().map(|loss| values(loss)).collect();
+        let addresses = self.words(&losses);
+        let mut scale = self.floats(1);
+        let most = clip.max_norm.unwrap_or(f64::INFINITY);
+        let arguments = [
+            memory(clip.norm).address,
+            addresses.address,
+            losses.len() as u64,
+            most.to_bits(),
+            Clip::EPS.to_bits(),
+            values_mut(&mut scale),
+        ];
+        let one_warp = Grid {
+            threads: 32,
+            ..Grid::blocks(1)
+        };
+        self.launch("clip", one_warp, &arguments);
+        scale
+    }
+
+    /// Words that a kernel reads, for the time of an operation.
+    fn words(&self, words: &[u64]) -> Memory {
+        let memory = self.scratch(size_of_val(words));
+        self.staging.stage(words, &memory).or_raise();
+        memory
+    }
+
+    pub(super) fn step(&self, tensors: &mut [AdamWTensors<'_>], step: AdamWStep, scale: &Buffer) {
         let row = |tensor: &mut AdamWTensors<'_>| {
             let n = tensor.gradient.len();
             let lens =
@@ -81,10 +107,10 @@ impl CudaDevice {
             beta1,
             beta2,
             step.eps,
-            step.gradient_scale,
         ];
         let arguments = [table.memory.address, table.n_tensors as u64];
-        let arguments = [&arguments[..], &numbers.map(bits)].concat();
+        let numbers = numbers.map(bits);
+        let arguments = [&arguments[..], &numbers, &[values(scale)]].concat();
         self.launch("adamw", Grid::blocks(table.n_blocks), &arguments);
     }
 }

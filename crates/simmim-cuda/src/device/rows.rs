@@ -84,10 +84,15 @@ impl CudaDevice {
         self.launch(&name, Grid::quads(n), &arguments);
     }
 
-    pub(super) fn mix(&self, x: &mut Buffer, y: &Buffer, weight: f32) {
+    pub(super) fn mix(&self, x: &mut Buffer, y: &Buffer, weight: f32, scale: &Buffer) {
         same_len("lerp", [x, y]);
-        let arguments = [values_mut(x), values(y), bits(weight), y.len() as u64];
-        self.launch("lerp", Grid::quads(y.len()), &arguments);
+        let n = y.len();
+        let given = [values(y), bits(weight), values(scale), n as u64];
+        self.launch(
+            "lerp",
+            Grid::quads(n),
+            &[&[values_mut(x)][..], &given].concat(),
+        );
     }
 
     /// A kernel that takes rows one by one: its arguments, then how many, then what describes them.

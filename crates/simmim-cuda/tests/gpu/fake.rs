@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Set in the process that runs on the fake.
 const INSIDE: &str = "SIMMIM_FAKE_CUDA";
@@ -85,6 +86,9 @@ pub(crate) fn run(command: &mut Command) -> String {
 
 /// Compiles what `make` asks for into a folder that is kept for the next run.
 pub(crate) fn built(name: &str, flags: &[&str], make: impl FnOnce(&str, &Path)) -> PathBuf {
+    // Tests of one process want the same at one time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let compiler = compiler().expect("whoever calls this has asked for a compiler");
     let program = std::env::current_exe().unwrap();
     // target/release/deps/test or target/release/examples/fake.

@@ -72,5 +72,9 @@ fn the_fake_driver_does_nothing_before_somebody_waits() {
         command.arg(fake::crate_folder().join("fake/waits.cpp"));
         fake::run(command.arg("-L").arg(&libraries).arg("-lcuda"));
     });
-    fake::run(Command::new(folder.join("waits")).env("LD_LIBRARY_PATH", &libraries));
+    for early in [None, Some("1")] {
+        let mut command = Command::new(folder.join("waits"));
+        command.env("LD_LIBRARY_PATH", &libraries);
+        fake::run(command.envs(early.map(|early| ("FAKE_CUDA_EARLY", early))));
+    }
 }

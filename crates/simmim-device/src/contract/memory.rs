@@ -68,9 +68,16 @@ fn scalars_are_read_together(subject: &mut Subject<'_>) {
     let (loss, x) = (device.upload(&[0.3]), device.upload(&[3.0, 4.0]));
     // Of 64 bits, where a loss has 32: one read has to take both.
     let norm = device.global_norm(&[&x]);
-    let found = device.download_scalars(&[&loss, &norm, &loss]);
-    let loss = f64::from(0.3_f32);
-    compare("download_scalars", &found, &[loss, 5.0, loss], 1e-12);
+    let reading = device.read_scalars(&[&loss, &norm, &loss]);
+    // What is asked for meanwhile, in memory that is given back, must not reach it.
+    let values = f64::from(0.3_f32);
+    for buffer in [loss, norm] {
+        device.release(buffer);
+    }
+    let mut other = device.allocate(1, Element::F32);
+    device.fill(&mut other, 7.0);
+    let found = reading.wait();
+    compare("read_scalars", &found, &[values, 5.0, values], 1e-12);
 }
 
 fn values_are_mixed(subject: &mut Subject<'_>) {
@@ -83,7 +90,10 @@ fn values_are_mixed(subject: &mut Subject<'_>) {
     let expected: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
     subject.compare_buffer("add_assign", &sum, &expected, F32);
     let mut mixed = subject.up(&x);
-    device.lerp(&mut mixed, &other, 0.25);
+    // Whatever the scale, if it is one.
+    device.lerp(&mut mixed, &other, 0.25, &device.upload(&[0.3]));
     let expected: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x + 0.25 * (y - x)).collect();
     subject.compare_buffer("lerp", &mixed, &expected, F32);
+    device.lerp(&mut mixed, &other, 0.25, &device.upload(&[f32::NAN]));
+    subject.compare_buffer("lerp of no step", &mixed, &expected, F32);
 }

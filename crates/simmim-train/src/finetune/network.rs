@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use simmim_autograd::{Device, LabelLoss, Parameters, Tape, Tensor, Var};
+use simmim_autograd::{Device, LabelLoss, Parameters, Scalar, Tape, Tensor, Var};
 use simmim_checkpoint::{Archive, Entry};
 use simmim_collective::{Collective, agree};
 use simmim_config::{ClassList, FineTunePlan};
@@ -278,10 +278,10 @@ impl Task for LabelNetwork {
         self.label_loss(tape, &logits, &targets, batch.len() * n_parts)
     }
 
-    fn stepped(&mut self) {
+    fn stepped(&mut self, clip: &Scalar) {
         if let Some(ema) = &mut self.ema {
             let share = 1.0 - ema.decay;
-            ema.parameters.lerp(&self.parameters, share);
+            ema.parameters.lerp(&self.parameters, share, clip);
         }
     }
 
@@ -437,7 +437,8 @@ mod tests {
             .parameters
             .set("head.bias", &[2], &[2.0, -4.0])
             .unwrap();
-        network.stepped();
+        let done = Tensor::from_slice(&network.device, &[1], &[1.0]);
+        network.stepped(&done.scalar());
         let optimiser = plan.optimiser(network.model.encoder(), &network.parameters);
         let learner = Learner::new(network, optimiser, &config);
         let origin = Origin {

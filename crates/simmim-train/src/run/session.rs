@@ -21,7 +21,7 @@ use super::voice::unix_secs;
 use crate::checkpoint::{self, Origin, Progress};
 use crate::digest::ImagesDigest;
 use crate::error::Error;
-use crate::learner::{Learner, StepResult, Task, Validation};
+use crate::learner::{Learner, StepResult, Task, Underway, Validation};
 use crate::metrics::Record;
 use crate::observer::{Event, Observer};
 use crate::run_folder::{RunFolder, last_of};
@@ -63,6 +63,10 @@ pub(crate) struct Session<'o, T> {
     needs: Needs,
     schedule: Schedule,
     learner: Learner<T>,
+    /// The step that the device is at, while the next one is asked for.
+    underway: Option<Step>,
+    /// When the last step was done.
+    concluded: Option<Instant>,
     origin: Origin,
     first_val_loss: Option<f64>,
     last_val_loss: Option<f64>,
@@ -117,6 +121,8 @@ impl<'o, T: Task> Session<'o, T> {
             out: job.out.clone(),
             output,
             schedule: config.schedule(images.steps_per_epoch),
+            underway: None,
+            concluded: None,
             first_val_loss: None,
             rise: Rise::of_records(kept.as_deref().unwrap_or_default()),
             // A resumed run that ends before its next validation still reports one.
@@ -186,7 +192,7 @@ impl<'o, T: Task> Session<'o, T> {
             Pass::Train { first_step },
             self.images.n_workers,
         )?;
-        while self.origin.progress.step < total_steps && !self.has_stalled() {
+        while self.n_asked() < total_steps && !self.has_stalled() {
             self.step(&mut loader, &clock)?;
             let every = self.origin.config.train.save_every_minutes * 60.0;
             // Each rank has its own clock and its own signals: one that asks is enough.
@@ -199,6 +205,8 @@ impl<'o, T: Task> Session<'o, T> {
                 || self.has_stalled()
                 || self.at_epoch(self.origin.config.train.save_every_epochs)
             {
+                // A checkpoint is of steps that were seen to be sound.
+                self.conclude(&clock)?;
                 self.save()?;
                 saved = Instant::now();
             }
@@ -293,16 +301,59 @@ impl<'o, T: Task> Session<'o, T> {
         patience > 0 && self.origin.progress.n_stalled >= patience
     }
 
-    /// One optimiser step, the validation after it if it is due, and the record of both.
+    /// One optimiser step. A device that runs ahead is asked for it before the one before it is looked at; at the end of an epoch nothing
+    /// is left to look at.
     fn step(&mut self, loader: &mut Loader, clock: &Clock) -> Result<(), Error> {
-        let train = &self.origin.config.train;
-        let (step, schedule) = (self.origin.progress.step, &self.schedule);
-        let (lr, batch_size) = (schedule.lr(step), train.batch_size);
-        let start = Instant::now();
+        let asked = self.ask(loader);
+        // First, so that an error of the next step loses nothing of it.
+        self.conclude(clock)?;
+        self.underway = Some(asked?);
+        if !self.learner.runs_ahead() || self.at_epoch(1) {
+            self.conclude(clock)?;
+        }
+        Ok(())
+    }
+
+    /// Steps that are done or under way.
+    fn n_asked(&self) -> u64 {
+        self.origin.progress.step + u64::from(self.underway.is_some())
+    }
+
+    fn ask(&mut self, loader: &mut Loader) -> Result<Step, Error> {
+        let begun = Instant::now();
+        let (step, schedule) = (self.n_asked(), &self.schedule);
         let rate = |scale| schedule.lr_scaled(step, scale);
-        let result = self.learner.step(loader, train.accumulation, rate)?;
+        let n_parts = self.origin.config.train.accumulation;
+        Ok(Step {
+            underway: self.learner.ask(loader, n_parts, rate)?,
+            lr: schedule.lr(step),
+            begun,
+        })
+    }
+
+    /// The end of the step that is under way, if there is one, the validation after it if it is due, and the record of both.
+    fn conclude(&mut self, clock: &Clock) -> Result<(), Error> {
+        let Some(Step {
+            underway,
+            lr,
+            begun,
+        }) = self.underway.take()
+        else {
+            return Ok(());
+        };
+        let result = self.learner.see(underway)?;
+        let now = Instant::now();
+        // Of a step that was asked for while another one was computed, what came after that.
+        let begun = self
+            .concluded
+            .replace(now)
+            .map_or(begun, |it| it.max(begun));
         // Not nothing: a clock that stands still or was set back must not end a run by a rate without an end.
-        let secs = start.elapsed().as_secs_f64().max(LEAST_SECS);
+        let secs = now
+            .saturating_duration_since(begun)
+            .as_secs_f64()
+            .max(LEAST_SECS);
+        let batch_size = self.origin.config.train.batch_size;
         // Before the count goes up: a step that changed no weight is not done.
         self.require_finite(result)?;
         self.origin.progress.step += 1;
@@ -356,9 +407,9 @@ impl<'o, T: Task> Session<'o, T> {
         }
     }
 
-    /// Whether this step ends the run, or an epoch whose number is a multiple of `every`.
+    /// Whether the last step that was asked for ends the run, or an epoch whose number is a multiple of `every`.
     fn at_epoch(&self, every: usize) -> bool {
-        let (step, per_epoch) = (self.origin.progress.step, self.images.steps_per_epoch);
+        let (step, per_epoch) = (self.n_asked(), self.images.steps_per_epoch);
         step == self.schedule.total_steps || step.is_multiple_of(per_epoch * every as u64)
     }
 
@@ -429,6 +480,13 @@ impl<'o, T: Task> Session<'o, T> {
         }
         self.on_first(Output::save)
     }
+}
+
+/// An optimiser step that was asked for.
+struct Step {
+    underway: Underway,
+    lr: f64,
+    begun: Instant,
 }
 
 /// What a rank asks all ranks to do after a step.

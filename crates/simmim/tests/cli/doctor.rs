@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::gpu::fake_gpu;
 use crate::sandbox::Sandbox;
 
 fn told(sandbox: &Sandbox, libraries: Option<&str>) -> Value {
@@ -65,21 +66,9 @@ fn the_mpi_library_is_named_where_there_is_one() {
     }
 }
 
-/// The folder of the fake driver, if it was built by the tests of the GPU's crate: it comes and goes with them.
-fn fake() -> Option<String> {
-    let program = std::env::current_exe().unwrap();
-    let built = program.ancestors().nth(2)?.join("fake-cuda");
-    let mut folders = std::fs::read_dir(built).ok()?.flatten();
-    let whole = folders.find(|folder| folder.file_name().to_string_lossy().starts_with("none-"))?;
-    Some(whole.path().display().to_string())
-}
-
 #[test]
 fn a_gpu_is_described_with_its_libraries() {
-    let Some(folder) = fake() else {
-        println!(
-            "skipped: a_gpu_is_described_with_its_libraries: the fake driver is not built (cargo test -p simmim-cuda)"
-        );
+    let Some(folder) = fake_gpu("a_gpu_is_described_with_its_libraries") else {
         return;
     };
     let found = told(&Sandbox::new(), Some(&folder));

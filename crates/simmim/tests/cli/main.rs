@@ -19,6 +19,7 @@ mod export;
 mod features;
 mod finetune;
 mod folders;
+mod gpu;
 mod help;
 mod hosts;
 mod json;

@@ -128,14 +128,7 @@ impl Sandbox {
 
     /// Starts `simmim` with `--json`, and reads its events.
     pub(crate) fn start(&self, words: &str) -> Running {
-        let mut command = self.command(words);
-        let command = command
-            .arg("--json")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Running { child, lines }
+        Running::of(self.command(words))
     }
 }
 
@@ -192,6 +185,17 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a command of `simmim` with `--json`.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let command = command
+            .arg("--json")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
     /// Waits for an event of that kind.
     pub(crate) fn wait_for(&mut self, event: &str) {
         let wanted = format!("\"event\":\"{event}\"");

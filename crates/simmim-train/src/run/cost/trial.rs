@@ -249,7 +249,8 @@ mod tests {
         let pass = Pass::Train { first_step: 0 };
         let mut loader = Loader::start(Arc::clone(&images.batches), pass, 2).unwrap();
         let steps = (0..3).map(|_| {
-            let result = learner.step(&mut loader, 2, |scale| 0.01 * scale).unwrap();
+            let asked = learner.ask(&mut loader, 2, |scale| 0.01 * scale).unwrap();
+            let result = learner.see(asked).unwrap();
             [result.loss, result.grad_norm]
         });
         let steps = steps.collect();

@@ -11,7 +11,7 @@ use simmim_data::Batch;
 use simmim_device::Device;
 use simmim_random::{Purpose, Stream};
 use simmim_train::finetune::LabelNetwork;
-use simmim_train::learner::Learner;
+use simmim_train::learner::{self, Learner, Underway};
 use simmim_train::pretrain::Network;
 
 /// Classes of a fine-tuning: those of ImageNet, which the paper fine-tunes on.
@@ -30,9 +30,48 @@ pub(super) enum Task {
 
 /// A model, the batch that it is given, and what is done with it.
 pub(super) enum Work {
-    Pretrain(Box<Learner<Network>>, Batch, f64),
-    Finetune(Box<Learner<LabelNetwork>>, Batch, f64),
+    Pretrain(Box<Training<Network>>),
+    Finetune(Box<Training<LabelNetwork>>),
     Embed(Box<Network>, Tensor),
+}
+
+/// A model in training on one batch.
+pub(super) struct Training<T> {
+    learner: Learner<T>,
+    batch: Batch,
+    lr: f64,
+    /// The step that the device may still be at.
+    underway: Option<Underway>,
+}
+
+impl<T: learner::Task> Training<T> {
+    fn new(learner: Learner<T>, batch: Batch, lr: f64) -> Box<Self> {
+        Box::new(Self {
+            learner,
+            batch,
+            lr,
+            underway: None,
+        })
+    }
+
+    fn among(self, ranks: Arc<dyn Collective>) -> Box<Self> {
+        let learner = self.learner.among(ranks);
+        Box::new(Self { learner, ..self })
+    }
+
+    /// One step; whether its loss is a number. As a run does, a device that runs ahead is asked for it before the one before it is looked
+    /// at, and the answer is of that.
+    fn run(&mut self, step: u64) -> anyhow::Result<bool> {
+        self.batch.step = step;
+        let asked = self.learner.ask_on(&self.batch, self.lr)?;
+        let done = if self.learner.runs_ahead() {
+            self.underway.replace(asked)
+        } else {
+            Some(asked)
+        };
+        let result = done.map(|done| self.learner.see(done)).transpose()?;
+        Ok(result.is_none_or(|it| it.loss.is_finite() && it.grad_norm.is_finite()))
+    }
 }
 
 impl Work {
@@ -43,12 +82,12 @@ impl Work {
             // No codebook: a plan that needs one was refused before.
             Task::Pretrain => {
                 let learner = Learner::pretraining(plan, None, device)?;
-                Self::Pretrain(Box::new(learner), masked(plan), lr)
+                Self::Pretrain(Training::new(learner, masked(plan), lr))
             }
             Task::Finetune => {
                 let plan = fine_tuning(plan)?;
                 let learner = Learner::fine_tuning(&plan, device);
-                Self::Finetune(Box::new(learner), labelled(plan.config()), lr)
+                Self::Finetune(Training::new(learner, labelled(plan.config()), lr))
             }
             Task::Embed => {
                 let batch = noise(plan.config());
@@ -63,44 +102,33 @@ impl Work {
     /// The same as one of several ranks, which do each step of a training together.
     pub(super) fn among(self, ranks: Arc<dyn Collective>) -> Self {
         match self {
-            Self::Pretrain(learner, batch, lr) => {
-                Self::Pretrain(Box::new(learner.among(ranks)), batch, lr)
-            }
-            Self::Finetune(learner, batch, lr) => {
-                Self::Finetune(Box::new(learner.among(ranks)), batch, lr)
-            }
+            Self::Pretrain(training) => Self::Pretrain(training.among(ranks)),
+            Self::Finetune(training) => Self::Finetune(training.among(ranks)),
             embed @ Self::Embed(..) => embed,
         }
     }
 
     /// Does it once; whether what came out are numbers.
     pub(super) fn run(&mut self, step: u64) -> anyhow::Result<bool> {
-        let result = match self {
-            Self::Pretrain(learner, batch, lr) => {
-                batch.step = step;
-                learner.step_on(batch, *lr)?
-            }
-            Self::Finetune(learner, batch, lr) => {
-                batch.step = step;
-                learner.step_on(batch, *lr)?
-            }
+        match self {
+            Self::Pretrain(training) => training.run(step),
+            Self::Finetune(training) => training.run(step),
             Self::Embed(network, images) => {
                 let mut tape = Tape::inference(network.parameters());
                 let encoder = network.model().encoder();
                 let tokens = encoder.embed(&mut tape, images);
                 let features = encoder.encode(&mut tape, tokens);
                 let vectors = tape.mean_tokens(&features).tensor().to_vec();
-                return Ok(vectors.iter().all(|value| value.is_finite()));
+                Ok(vectors.iter().all(|value| value.is_finite()))
             }
-        };
-        Ok(result.loss.is_finite() && result.grad_norm.is_finite())
+        }
     }
 
     /// Values of the model's parameters.
     pub(super) fn n_parameters(&self) -> usize {
         let parameters = match self {
-            Self::Pretrain(learner, ..) => learner.parameters(),
-            Self::Finetune(learner, ..) => learner.parameters(),
+            Self::Pretrain(training) => training.learner.parameters(),
+            Self::Finetune(training) => training.learner.parameters(),
             Self::Embed(network, _) => network.parameters(),
         };
         parameters.iter().map(|(_, spec, _)| spec.len()).sum()
