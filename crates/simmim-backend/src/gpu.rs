@@ -3,11 +3,11 @@
 #[cfg(feature = "cuda")]
 pub use with::{gpus, passed_over, resolve};
 #[cfg(feature = "cuda")]
-pub(crate) use with::{level, open};
+pub(crate) use with::{level, memory_bytes, open};
 #[cfg(not(feature = "cuda"))]
 pub use without::{gpus, passed_over, resolve};
 #[cfg(not(feature = "cuda"))]
-pub(crate) use without::{level, open};
+pub(crate) use without::{level, memory_bytes, open};
 
 #[cfg(feature = "cuda")]
 mod with {
@@ -87,6 +87,11 @@ mod with {
         }
     }
 
+    pub(crate) fn memory_bytes(number: usize) -> Option<u64> {
+        let found = simmim_cuda::usable(number).ok()?;
+        Some(found.memory_bytes as u64)
+    }
+
     pub(crate) fn level(number: usize) -> String {
         match simmim_cuda::usable(number) {
             Ok(Found { capability, .. }) => format!("sm_{}{}", capability.0, capability.1),
@@ -126,6 +131,10 @@ mod without {
     pub(crate) fn open(number: usize, _: Rounding) -> Result<Arc<dyn Device>, Error> {
         let choice = DeviceChoice::Cuda { number };
         Err(Error::NotBuilt { choice })
+    }
+
+    pub(crate) fn memory_bytes(_: usize) -> Option<u64> {
+        None
     }
 
     pub(crate) fn level(_: usize) -> String {

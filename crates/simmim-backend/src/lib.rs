@@ -3,7 +3,7 @@
 //! - [`open`]: a device to compute on; [`Error`]: why there is none of that name.
 //! - [`resolve`]: what `auto` stands for; [`passed_over`]: why it is no GPU where there is one.
 //! - [`gpus`]: which GPUs a machine has, and the libraries for them.
-//! - [`peaks`], [`cases`], [`level`], [`fastest_precision`], [`is_on_cores`]: what a device can do.
+//! - [`peaks`], [`cases`], [`level`], [`memory_bytes`], [`fastest_precision`], [`is_on_cores`]: what a device can do.
 //!
 //! **Not done here, on purpose:** no device. Each is a crate of its own, and only this one knows them.
 //!
@@ -56,6 +56,14 @@ pub fn peaks(choice: DeviceChoice, precision: Precision) -> Result<Peaks, Error>
         DeviceChoice::Cuda { number } => {
             Ok(peaks::measured(&*gpu::open(number, precision.into())?))
         }
+    }
+}
+
+/// The memory of the device's own, in bytes; none of the cores, which have the machine's, and where there is no such device.
+pub fn memory_bytes(choice: DeviceChoice) -> Option<u64> {
+    match resolve(choice) {
+        DeviceChoice::Auto | DeviceChoice::Cpu => None,
+        DeviceChoice::Cuda { number } => gpu::memory_bytes(number),
     }
 }
 

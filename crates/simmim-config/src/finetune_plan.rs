@@ -18,7 +18,7 @@ use crate::keys::{ClassWeights, FineTune};
 use crate::plan::require_addressable;
 use crate::raw::RawConfig;
 use crate::setting::Words;
-use crate::size::{Disk, Memory, copies};
+use crate::size::{Disk, Memory, copies, of_device};
 
 /// What there is to tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +193,7 @@ impl FineTunePlan {
             .adamw(parameters, groups.into_values().collect())
     }
 
-    /// About how much memory training takes, in bytes: parameters, gradients and moments, the average of the weights if
+    /// About how much memory training takes, in bytes, of a GPU's where that computes: parameters, gradients and moments, the average of the weights if
     /// there is one, and what a step holds of one part of a batch. Saving takes no more.
     pub fn memory_bytes(&self) -> u64 {
         let has_average = self.config.of_fine_tuning().ema > 0.0;
@@ -206,6 +206,7 @@ impl FineTunePlan {
             kept_values: self.encoder.kept_values(n_images, self.config.keeping()),
         }
         .bytes()
+            + of_device(train)
     }
 
     /// Bytes that a run writes at its peak: the checkpoints that are kept, the best weights, one more in the making.

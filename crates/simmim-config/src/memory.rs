@@ -9,11 +9,28 @@ use std::path::Path;
 pub struct Memory {
     /// How much.
     pub bytes: u64,
-    /// Whether a control group allows less than the machine has, as in a container or a job of a cluster.
-    pub is_limited: bool,
+    /// Whose it is.
+    pub whose: Whose,
+}
+
+/// What has, or allows, so much memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The machine.
+    Machine,
+    /// A control group that allows less than the machine has, as in a container or a job of a cluster.
+    ControlGroup,
+    /// A GPU, which has a memory of its own.
+    Gpu,
 }
 
 impl Memory {
+    /// That of a GPU.
+    pub fn of_gpu(bytes: u64) -> Self {
+        let whose = Whose::Gpu;
+        Self { bytes, whose }
+    }
+
     /// What this process may take, where the system tells.
     pub fn found() -> Option<Self> {
         #[cfg(target_os = "linux")]
@@ -33,7 +50,7 @@ impl Memory {
         let limit = limit.filter(|limit| *limit < total);
         Self {
             bytes: limit.unwrap_or(total),
-            is_limited: limit.is_some(),
+            whose: limit.map_or(Whose::Machine, |_| Whose::ControlGroup),
         }
     }
 }
@@ -41,10 +58,10 @@ impl Memory {
 impl Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gib = self.bytes as f64 / 2f64.powi(30);
-        if self.is_limited {
-            write!(f, "the {gib:.1} GiB that the control group allows")
-        } else {
-            write!(f, "the {gib:.1} GiB of the machine")
+        match self.whose {
+            Whose::Machine => write!(f, "the {gib:.1} GiB of the machine"),
+            Whose::ControlGroup => write!(f, "the {gib:.1} GiB that the control group allows"),
+            Whose::Gpu => write!(f, "the {gib:.1} GiB of the GPU"),
         }
     }
 }
@@ -214,13 +231,21 @@ mod tests {
         ];
         assert_eq!(limit_of(&none), None);
         let memory = |limit| Memory::within(16 << 30, limit);
-        assert!(!memory(None).is_limited && memory(None).bytes == 16 << 30);
-        assert!(!memory(Some(9_223_372_036_854_771_712)).is_limited);
+        let whole = Memory {
+            bytes: 16 << 30,
+            whose: Whose::Machine,
+        };
+        assert_eq!(memory(None), whole);
+        assert_eq!(memory(Some(9_223_372_036_854_771_712)), whole);
         assert_eq!(
             memory(Some(1 << 30)).to_string(),
             "the 1.0 GiB that the control group allows"
         );
         assert_eq!(memory(None).to_string(), "the 16.0 GiB of the machine");
+        assert_eq!(
+            Memory::of_gpu(80 << 30).to_string(),
+            "the 80.0 GiB of the GPU"
+        );
         assert!(Memory::found().unwrap().bytes > 0);
     }
 }

@@ -12,7 +12,7 @@ use crate::encoder::encoder_config;
 use crate::error::Error;
 use crate::objective::{self, Geometry};
 use crate::raw::RawConfig;
-use crate::size::{Disk, Memory, copies};
+use crate::size::{Disk, Memory, batches_ahead, copies, of_device};
 
 /// A configuration that is proved to fit together.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,17 +164,15 @@ impl Plan {
         self.config.schedule(steps_per_epoch)
     }
 
-    /// About how much memory training takes, in bytes: parameters, gradients and moments, what a step holds of one part
-    /// of a batch, position biases, predictions, and batches of images ahead of the step. Saving takes no more.
+    /// About how much memory training takes, in bytes, of a GPU's where that computes: parameters, gradients and moments, what a step
+    /// holds of one part of a batch, position biases, predictions, and batches of images ahead of the step. Saving takes no more.
     pub fn memory_bytes(&self) -> u64 {
         let train = &self.config.train;
         let n_images = train.batch_size / train.accumulation;
         let kept = self.encoder.kept_values(n_images, self.config.keeping());
         let [height, width] = self.encoder.image_size();
-        let workers = self.config.n_workers();
-        // Each worker makes one batch and may be two ahead.
-        let ahead =
-            (n_images * height * width * self.encoder.channels()) as f64 * 3.0 * workers as f64;
+        let n_ahead = batches_ahead(train, self.config.n_workers());
+        let ahead = (n_images * height * width * self.encoder.channels()) as f64 * n_ahead as f64;
         let (_, specs) = self.model();
         let Geometry { grid, .. } = self.geometry();
         let (head, features) = (self.objective.head, self.encoder.features());
@@ -186,6 +184,7 @@ impl Plan {
             kept_values: kept + predictions + ahead,
         }
         .bytes()
+            + of_device(train)
     }
 
     /// Bytes that a run writes at its peak: the checkpoints that are kept, the best weights, one more in the making; the

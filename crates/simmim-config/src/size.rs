@@ -1,6 +1,8 @@
 //! What a run takes of the memory and of the disk.
 
+use crate::keys::Train;
 use simmim_autograd::Precision;
+use simmim_device::DeviceChoice;
 
 /// Bytes of a value.
 const VALUE_BYTES: u64 = 4;
@@ -10,6 +12,29 @@ pub(crate) fn copies(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 4.0,
         Precision::Bf16 => 5.0,
+    }
+}
+
+/// What a GPU holds besides, in bytes: the workspace of products, and a guess of what the driver and the kernels take, which no real one
+/// has shown yet.
+const GPU_BYTES: u64 = 512 << 20;
+/// Batches of images that lie on a GPU: the one in work, and the one that comes.
+const GPU_BATCHES: usize = 2;
+
+/// Batches of images that lie in the memory which a training computes in, of so many threads that make them.
+pub(crate) fn batches_ahead(train: &Train, n_workers: usize) -> usize {
+    match train.device {
+        // Each makes one and may be two ahead.
+        DeviceChoice::Auto | DeviceChoice::Cpu => 3 * n_workers,
+        DeviceChoice::Cuda { .. } => GPU_BATCHES,
+    }
+}
+
+/// Bytes that the device holds whatever the model is.
+pub(crate) fn of_device(train: &Train) -> u64 {
+    match train.device {
+        DeviceChoice::Auto | DeviceChoice::Cpu => 0,
+        DeviceChoice::Cuda { .. } => GPU_BYTES,
     }
 }
 

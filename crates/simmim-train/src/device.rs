@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use simmim_autograd::{Device, Precision, Rounding};
-use simmim_config::RawConfig;
+use simmim_config::keys::Train;
+use simmim_config::{Memory, RawConfig};
 
 use crate::error::Error;
 
@@ -18,6 +19,12 @@ pub fn device_of(config: &RawConfig) -> Result<Arc<dyn Device>, Error> {
 /// The level of instructions that a run by this configuration computes with.
 pub fn level_of(config: &RawConfig) -> String {
     simmim_backend::level(config.train.device)
+}
+
+/// The memory that a run with these keys computes in, where that can be known.
+pub fn memory_of(train: &Train) -> Option<Memory> {
+    let own = simmim_backend::memory_bytes(train.device).map(Memory::of_gpu);
+    own.or_else(Memory::found)
 }
 
 /// The same device at another precision.

@@ -15,7 +15,7 @@
 //! * [`metrics`]: the log of a run, one JSON line a record, exact across resumptions.
 //! * [`tensorboard`]: the same numbers as TensorBoard event files.
 //! * [`scores`]: how good predictions are: accuracy, balance, calibration.
-//! * [`device_of`]: what a run computes on. [`level_of`]: with which instructions.
+//! * [`device_of`]: what a run computes on. [`level_of`]: with which instructions. [`memory_of`]: in which memory.
 //!
 //! Not here: what a configuration may say (`simmim-config`), what is done with a trained model (`simmim-eval`), and
 //! several runs beside each other (`simmim-sweep`). A run has no callbacks that change it: an observer only watches, so that
@@ -72,7 +72,7 @@ pub mod source;
 pub mod stop;
 pub mod tensorboard;
 
-pub use device::{device_of, level_of};
+pub use device::{device_of, level_of, memory_of};
 pub use digest::ImagesDigest;
 pub use error::Error;
 pub use estimate::Estimate;

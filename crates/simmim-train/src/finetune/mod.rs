@@ -164,7 +164,11 @@ fn prepare(job: &Job, goes_on: bool) -> Result<Prepared<LabelNetwork>, Error> {
         .parameters
         .iter()
         .map(|(_, spec, _)| spec.len());
-    notes.extend(images.describe(config, n_parameters.sum(), plan.memory_bytes()));
+    let needed = |config| {
+        let plan = FineTunePlan::new(config, plan.classes().clone());
+        Some(plan.ok()?.memory_bytes())
+    };
+    notes.extend(images.describe(config, n_parameters.sum(), needed));
     Ok(Prepared {
         config: config.clone(),
         images,

@@ -96,7 +96,9 @@ fn prepare_alone(
     let plan = Plan::with_codebook(config, codebook.as_ref().map(Codebook::shape))?;
     let images = open_images(&plan, &*job.collective, data, reporter)?;
     let n_parameters = plan.model().1.n_values();
-    notes.extend(images.describe(plan.config(), n_parameters, plan.memory_bytes()));
+    let shape = codebook.as_ref().map(Codebook::shape);
+    let needed = |config| Some(Plan::with_codebook(config, shape).ok()?.memory_bytes());
+    notes.extend(images.describe(plan.config(), n_parameters, needed));
     notes.push(auto::describe_masks(&plan, auto::N_MASKS));
     // Now, so that a file that does not fit is refused before the run folder is touched.
     let given = given(job, &plan, codebook.as_ref(), &mut notes)?;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use simmim_collective::Collective;
 use simmim_config::auto::{self, WARMUP_SHARE};
 use simmim_config::keys::Train;
-use simmim_config::{Memory, RawConfig};
+use simmim_config::{RawConfig, what_fits};
 use simmim_data::{
     BatchPlan, BatchSettings, DataSet, ImageSample, Normalisation, Reporter, Survey,
 };
 
 use super::found::Found;
 use super::range::resolve_range;
+use crate::device::memory_of;
 use crate::error::Error;
 
 /// Images that a data set's range, mean and standard deviation are measured on, at most.
@@ -186,13 +187,14 @@ impl Images {
         })
     }
 
-    /// What the run is going to take: images, parameters, memory.
+    /// What the run is going to take: images, parameters, memory. `needed` says how many bytes a configuration needs.
     pub(crate) fn describe(
         &self,
         config: &RawConfig,
         n_parameters: usize,
-        memory_bytes: u64,
+        needed: impl Fn(RawConfig) -> Option<u64>,
     ) -> Vec<String> {
+        let memory_bytes = needed(config.clone()).unwrap_or_default();
         let split = self.batches.split();
         let mut notes = vec![format!(
             "{} training images in steps of {}, {} held out; {:.1} million parameters, about {:.1} GiB of memory",
@@ -203,11 +205,10 @@ impl Images {
             memory_bytes as f64 / 2f64.powi(30),
         )];
         notes.extend(simmim_backend::passed_over(config.train.device));
-        if let Some(memory) = Memory::found().filter(|memory| memory_bytes > memory.bytes) {
-            notes.push(format!(
-                "this needs more than {memory}: raise `train.accumulation`, set `train.checkpointing = true`, or choose a \
-                 smaller variant"
-            ));
+        if let Some(memory) = memory_of(&config.train).filter(|memory| memory_bytes > memory.bytes)
+        {
+            let advice = what_fits(config, memory.bytes, needed);
+            notes.push(format!("this needs more than {memory}: {advice}"));
         }
         notes
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use simmim_backend::{Gpus, Library};
 use simmim_checkpoint::free_bytes;
-use simmim_config::{Memory, RawConfig, Words};
+use simmim_config::{Memory, RawConfig, Whose, Words};
 use simmim_data::printable;
 use simmim_device::{DeviceChoice, Precision};
 
@@ -171,7 +171,7 @@ impl Machine {
             "level": self.level,
             "instructions": instructions(&self.level),
             "memory_bytes": self.memory.map(|it| it.bytes),
-            "memory_limited": self.memory.map(|it| it.is_limited),
+            "memory_limited": self.memory.map(|it| it.whose == Whose::ControlGroup),
             "disk_free_bytes": self.free_bytes,
             "gpus": gpus.collect::<Vec<_>>(),
             "no_gpu": self.gpus.why_none,

@@ -6,14 +6,15 @@ use std::thread::available_parallelism;
 
 use simmim_backend::fastest_precision;
 use simmim_config::auto::Choice;
-use simmim_config::{Layer, Memory, RawConfig, auto};
+use simmim_config::keys::Train;
+use simmim_config::{Layer, RawConfig, auto};
 use simmim_data::{
     DataSet, HeldOut, ImageSample, LabelSettings, LabelledSet, Only, Opening, Reporter, Survey,
     absolute_spec,
 };
-use simmim_device::DeviceChoice;
 use simmim_train::checkpoint::Origin;
 use simmim_train::finetune::open_labelled;
+use simmim_train::memory_of;
 use simmim_train::observer::tell_looking;
 use simmim_train::source::Source;
 
@@ -61,9 +62,10 @@ pub(crate) fn configuration(
     }
     // Only now: given weights have a geometry of their own, and what is set may take more memory than what was chosen.
     let is_free = set_last(&args.settings(), "train.accumulation").is_none();
+    let memory_bytes = memory_bytes(&config.train);
     if is_chosen
         && is_free
-        && let Some(reason) = auto::divide_batch(&mut config, memory_bytes())
+        && let Some(reason) = auto::divide_batch(&mut config, memory_bytes)
     {
         progress.note(&format!("  {reason}"));
     }
@@ -248,7 +250,7 @@ fn chosen(
     config.data.path = Some(data_path(args.images()?, &config)?);
     let mut told = |n_files| tell_looking(progress, n_files);
     let data = config.open_data(Some(&mut told))?;
-    let choice = choose(&data, &config, &set, None)?;
+    let choice = choose(&data, &config, &set, |_| None)?;
     progress.note("no --recipe: chosen from the images and this machine:");
     for reason in choice.encoder.iter().chain(&choice.training) {
         progress.note(&format!("  {reason}"));
@@ -268,7 +270,7 @@ pub(crate) fn chosen_encoder(
     let mut config = RawConfig::from_fine_tuning(&keys_to_look_by(set)?)?;
     config.data.path = Some(data_path(data, &config)?);
     let labelled = open_labelled(&config)?;
-    let choice = choose(labelled.data(), &config, set, memory_bytes())?;
+    let choice = choose(labelled.data(), &config, set, memory_bytes)?;
     progress.note("from scratch: the network is chosen from the images and this machine:");
     for reason in &choice.encoder {
         progress.note(&format!("  {reason}"));
@@ -295,22 +297,22 @@ pub(crate) fn choose(
     data: &DataSet,
     config: &RawConfig,
     set: &[String],
-    memory_bytes: Option<u64>,
+    memory_bytes: fn(&Train) -> Option<u64>,
 ) -> anyhow::Result<Choice> {
     // The run itself counts unreadable images and holds them against its limit.
     let reporter = Reporter::new(usize::MAX);
     let survey = Survey::of(data, SURVEYED, &config.decode_settings(), &reporter)?;
-    let machine = auto::Machine {
-        cores: available_parallelism().map_or(1, NonZero::get),
-        memory_bytes,
-        precision: fastest_precision(DeviceChoice::Auto),
-    };
     let over: Vec<Layer> = set
         .iter()
         .map(|it| Layer::set(it))
         .collect::<Result<_, _>>()?;
     // As the settings read it: `data.image_size` may be one number or two.
     let own = RawConfig::overlaid(&over)?;
+    let machine = auto::Machine {
+        cores: available_parallelism().map_or(1, NonZero::get),
+        memory_bytes: memory_bytes(&own.train),
+        precision: fastest_precision(own.train.device),
+    };
     let is_set = |key: &str| set_last(set, key).is_some();
     let given = auto::Given {
         variant: set_value(set, "model.variant"),
@@ -321,8 +323,8 @@ pub(crate) fn choose(
     Ok(auto::choose(&survey, machine, given))
 }
 
-pub(crate) fn memory_bytes() -> Option<u64> {
-    Memory::found().map(|memory| memory.bytes)
+pub(crate) fn memory_bytes(train: &Train) -> Option<u64> {
+    memory_of(train).map(|memory| memory.bytes)
 }
 
 /// The last `--set` of a key.

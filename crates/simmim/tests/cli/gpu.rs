@@ -163,8 +163,9 @@ fn a_run_on_a_gpu_has_the_numbers_of_one_on_the_cores_and_a_line_for_each_step()
 }
 
 #[test]
-fn a_run_on_a_gpu_that_is_stopped_goes_on_to_the_same_bits() {
-    let test = "a_run_on_a_gpu_that_is_stopped_goes_on_to_the_same_bits";
+fn a_run_on_a_gpu_that_is_stopped_and_finds_too_little_memory_goes_on_to_the_same_bits() {
+    let test =
+        "a_run_on_a_gpu_that_is_stopped_and_finds_too_little_memory_goes_on_to_the_same_bits";
     let Some(machine) = Machine::with_photos(test, 24) else {
         return;
     };
@@ -174,6 +175,14 @@ fn a_run_on_a_gpu_that_is_stopped_goes_on_to_the_same_bits() {
     running.wait_for("step");
     running.signal("TERM");
     running.end().stopped();
+    let last = machine.sandbox.path("parts/checkpoints/last.safetensors");
+    let before = fs::read(&last).unwrap();
+    // Another program has taken what it needs: the workspace of products alone fits.
+    let mut crowded = machine.command("pretrain --resume parts");
+    crowded.env("FAKE_CUDA_MEMORY", "34000000");
+    let says = ["the GPU is out of memory", "hint: ", "train.accumulation"];
+    Ran::of(crowded.output().unwrap()).fails(1, &says);
+    assert!(fs::read(&last).unwrap() == before, "the checkpoint changed");
     machine.simmim("pretrain --resume parts").ok();
     let [whole, parts] = ["whole", "parts"].map(|run| machine.sandbox.path(run));
     are_equal(&whole, &parts);
@@ -210,4 +219,28 @@ fn a_loss_that_is_no_number_ends_a_run_on_a_gpu_at_its_step_and_the_checkpoint_s
             .iter()
             .all(|(_, values)| values.iter().all(is_sound))
     );
+}
+
+#[test]
+fn a_gpu_that_is_too_small_is_told_before_the_first_step_with_what_would_fit() {
+    let test = "a_gpu_that_is_too_small_is_told_before_the_first_step_with_what_would_fit";
+    let Some(machine) = Machine::with_photos(test, 90) else {
+        return;
+    };
+    // Kernels do nothing: what is allocated counts.
+    let told = |more: &str| {
+        let large = "--set data.image_size=224 --set model.depth=12 --set model.width=192 --set model.patch_px=16 \
+                     --set mask.cell_px=32 --set train.batch_size=64 --set data.held_out=0.1";
+        let mut command = machine.command(&format!("{RUN} {large} --out run --dry-run {more}"));
+        command.env("FAKE_CUDA_MEMORY", (1_u64 << 30).to_string());
+        command.env("FAKE_CUDA_IDLE", "1");
+        Ran::of(command.output().unwrap())
+    };
+    let said = told("").stderr;
+    let advice = "this needs more than the 1.0 GiB of the GPU: `train.accumulation = ";
+    let (_, advice) = said.split_once(advice).unwrap_or_else(|| panic!("{said}"));
+    assert!(advice.contains("`train.checkpointing = true`"), "{said}");
+    let (n_parts, _) = advice.split_once('`').unwrap();
+    let fits = told(&format!("--set train.accumulation={n_parts}")).ok();
+    assert!(!fits.stderr.contains("needs more"), "{fits:?}");
 }

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &SurveyArgs, talk: Talk) -> anyhow::Result<()> {
         &found.sets[0].data,
         &config,
         &args.set,
-        sources::memory_bytes(),
+        sources::memory_bytes,
     )?;
     if talk == Talk::Json {
         output::data(to_json::of(&found, &choice))?;
