@@ -2,7 +2,8 @@
 
 The models are those of the transformers library, the precision is that of the device's autocast, the optimiser is the
 fused AdamW, the gradient is clipped to norm 5. Images are random and made once; two steps go before those that are timed.
-Prints one line of JSON.
+Prints one line of JSON. Started by torchrun, several processes train together (DistributedDataParallel over Gloo), each on a batch of its
+own: the peer of `simmim bench scaling`.
 """
 
 import argparse
@@ -103,7 +104,11 @@ def main():
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
     images = torch.randn(options.batch, 3, options.image_size, options.image_size).to(options.device)
     others = inputs(options)
-    run = torch.compile(model, mode=options.compile_mode) if options.compile else model
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        torch.distributed.init_process_group("gloo")
+    run = torch.nn.parallel.DistributedDataParallel(model) if world > 1 else model
+    run = torch.compile(run, mode=options.compile_mode) if options.compile else run
 
     def autocast():
         return torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.precision == "bf16")
@@ -122,6 +127,8 @@ def main():
 
     secs = []
     for number in range(2 + options.steps):
+        if world > 1:
+            torch.distributed.barrier()
         wait(options)
         begun = time.perf_counter()
         step()
@@ -137,12 +144,15 @@ def main():
         "threads": torch.get_num_threads(),
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "step_secs": median,
-        "images_per_sec": options.batch / median,
+        "images_per_sec": options.batch * world / median,
         "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    print(json.dumps(line))
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(json.dumps(line))
+    if world > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
