@@ -43,6 +43,7 @@ mod parameters;
 mod scalar;
 mod schedule;
 mod storage;
+mod summing;
 mod tape;
 mod tensor;
 
@@ -61,7 +62,8 @@ pub use parameters::{
 pub use scalar::Scalar;
 pub use schedule::{Decay, Schedule};
 pub use simmim_device::{
-    Device, Heads, LabelLoss, Patches, PixelLoss, Precision, Reading, Rounding,
+    Device, Heads, LabelLoss, Patches, Peers, PixelLoss, Precision, Reading, Rounding, Seat,
 };
+pub use summing::Summing;
 pub use tape::{Tape, Var};
 pub use tensor::Tensor;

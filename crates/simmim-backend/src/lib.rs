@@ -1,6 +1,7 @@
 //! The one place that knows which devices there are: everything else asks for one by its name.
 //!
 //! - [`open`]: a device to compute on; [`Error`]: why there is none of that name.
+//! - [`of_process`]: the device of one of several processes.
 //! - [`resolve`]: what `auto` stands for; [`passed_over`]: why it is no GPU where there is one.
 //! - [`gpus`]: which GPUs a machine has, and the libraries for them.
 //! - [`peaks`], [`cases`], [`level`], [`memory_bytes`], [`fastest_precision`], [`is_on_cores`]: what a device can do.
@@ -43,6 +44,19 @@ pub fn open(choice: DeviceChoice, rounding: impl Into<Rounding>) -> Result<Arc<d
             Ok(Arc::new(CpuDevice::with_precision(rounding.precision)))
         }
         DeviceChoice::Cuda { number } => gpu::open(number, rounding),
+    }
+}
+
+/// The device of a process that is one of several on its machine, by its place among them: each has a GPU of its own, if there are as
+/// many as it sees.
+pub fn of_process(choice: DeviceChoice, place: usize) -> DeviceChoice {
+    match resolve(choice) {
+        DeviceChoice::Auto | DeviceChoice::Cpu => choice,
+        DeviceChoice::Cuda { number } => {
+            let n_seen = gpus().devices.len().max(1);
+            let number = (number + place) % n_seen;
+            DeviceChoice::Cuda { number }
+        }
     }
 }
 

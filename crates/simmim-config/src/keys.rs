@@ -328,7 +328,7 @@ section! {
         checkpointing: bool = false,
         /// Seed of every random decision.
         seed: u64 = 0,
-        /// What computes: "cpu", "cuda" (a GPU of NVIDIA's) or "cuda:1" (the second one); "auto" = the cores, as long as no real GPU has been tried.
+        /// What computes: "cpu", "cuda" (a GPU of NVIDIA's; not yet run on a real GPU) or "cuda:1" (the second one); "auto" = the cores, as long as that is so.
         @free device: DeviceChoice = DeviceChoice::Auto,
         /// Threads of the computation; 0 = one for each core, of which the processes of one training on a machine (mpirun, srun) each take their share.
         threads: usize = 0,

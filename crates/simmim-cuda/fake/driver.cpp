@@ -10,6 +10,7 @@
 // each call that waits, allocates, copies or launches; one that waits says whether work was left to the device meanwhile.
 #include "../kernels/all.cu"
 #include <deque>
+#include <unistd.h>
 #include <set>
 
 namespace {
@@ -37,6 +38,7 @@ struct Event {
 struct Work {
   std::function<void()> run;
   Event needs;
+  std::function<bool()> go_on;  // in place of `run`, of what other processes have a part in: whether it is done
 };
 struct Stream {
   bool is_first = false;
@@ -71,8 +73,27 @@ void finish(Stream &stream, unsigned long until) {
     Work work = std::move(stream.waiting.front());
     stream.waiting.pop_front();
     finish(work.needs);
-    work.run();
+    if (work.go_on)
+      while (!work.go_on()) usleep(100);
+    else
+      work.run();
     stream.done++;
+  }
+}
+// Where processes sum with each other, a device goes on while it is looked at: what others wait for has to be done some time.
+bool has_sums = false;
+void go_on_all() {
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (Stream &stream : streams)
+      while (!stream.waiting.empty() && stream.waiting.front().needs.is_done()) {
+        Work &work = stream.waiting.front();
+        if (work.go_on && !work.go_on()) break;
+        if (!work.go_on) work.run();
+        stream.waiting.pop_front();
+        stream.done++;
+        moved = true;
+      }
   }
 }
 void finish_all() {
@@ -146,7 +167,7 @@ API cuStreamSynchronize(void *stream) {
 }
 API cuStreamWaitEvent(void *stream, void *event, unsigned) {
   GUARD;
-  ask(stream, {[] {}, *static_cast<Event *>(event)});
+  ask(stream, {[] {}, *static_cast<Event *>(event), {}});
   return SUCCESS;
 }
 API cuEventCreate(void **event, unsigned) { *event = new Event; return SUCCESS; }
@@ -156,7 +177,11 @@ API cuEventRecord(void *event, void *stream) {
   *static_cast<Event *>(event) = {&named(stream), named(stream).asked};
   return SUCCESS;
 }
-API cuEventQuery(void *event) { GUARD; return static_cast<Event *>(event)->is_done() ? SUCCESS : NOT_READY; }
+API cuEventQuery(void *event) {
+  GUARD;
+  if (has_sums) go_on_all();
+  return static_cast<Event *>(event)->is_done() ? SUCCESS : NOT_READY;
+}
 API cuEventSynchronize(void *event) {
   GUARD;
   finish(*static_cast<Event *>(event));
@@ -208,19 +233,19 @@ API cuMemcpyHtoDAsync_v2(void *to, const void *from, size_t n, void *stream) {
   note("cuMemcpyHtoDAsync");
   if (!holds(of_device, to, n)) return INVALID_VALUE;
   if (holds(of_host, from, n)) {
-    ask(stream, {[=] { std::memcpy(to, from, n); }, {}});
+    ask(stream, {[=] { std::memcpy(to, from, n); }, {}, {}});
     return SUCCESS;
   }
   // The driver keeps a copy of what the device cannot read by itself.
   std::string copy(static_cast<const char *>(from), n);
-  ask(stream, {[=] { std::memcpy(to, copy.data(), n); }, {}});
+  ask(stream, {[=] { std::memcpy(to, copy.data(), n); }, {}, {}});
   return SUCCESS;
 }
 API cuMemcpyDtoHAsync_v2(void *to, const void *from, size_t n, void *stream) {
   GUARD;
   note("cuMemcpyDtoHAsync");
   if (!holds(of_device, from, n)) return INVALID_VALUE;
-  ask(stream, {[=] { std::memcpy(to, from, n); }, {}});
+  ask(stream, {[=] { std::memcpy(to, from, n); }, {}, {}});
   if (!holds(of_host, to, n)) finish(named(stream), named(stream).asked);
   return SUCCESS;
 }
@@ -260,7 +285,7 @@ API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
     for (const auto &word : words) places.push_back(const_cast<unsigned long long *>(&word));
     shim::launch({{gx, gy, gz}, {bx, by, bz}, shared, [&] { run(places.data()); }});
   };
-  if (!setting("FAKE_CUDA_IDLE", 0)) ask(stream, {launch, {}});
+  if (!setting("FAKE_CUDA_IDLE", 0)) ask(stream, {launch, {}, {}});
   return SUCCESS;
 }
 API cuGetErrorName(int, const char **name) { *name = "CUDA_ERROR"; return SUCCESS; }
@@ -273,8 +298,15 @@ API cuGetErrorString(int error, const char **text) {
 extern "C" __attribute__((visibility("default"))) void fake_cuda_ask(void *stream, void (*work)(void *), void *what) {
   GUARD;
   note("cublasLtMatmul");
-  if (!setting("FAKE_CUDA_IDLE", 0)) ask(stream, {[=] { work(what); }, {}});
+  if (!setting("FAKE_CUDA_IDLE", 0)) ask(stream, {[=] { work(what); }, {}, {}});
 }
+// For the fake of NCCL: work that is gone on with until it is done.
+extern "C" __attribute__((visibility("default"))) void fake_cuda_try(void *stream, bool (*work)(void *), void *what) {
+  GUARD;
+  has_sums = true;
+  ask(stream, {{}, {}, [=] { return work(what); }});
+}
+extern "C" __attribute__((visibility("default"))) void fake_cuda_note(const char *call) { GUARD; note(call); }
 extern "C" __attribute__((visibility("default"))) int fake_cuda_holds(const void *at, size_t n) {
   GUARD;
   return holds(of_device, at, n);

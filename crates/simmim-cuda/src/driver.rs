@@ -1,13 +1,18 @@
 //! An open device: a stream of work and one of uploads, and kernels by their names.
 
 use crate::error::{Asked, Error};
+use crate::event::Event;
 use crate::found::{Found, attribute, describe, device_of};
 use crate::machine_code;
+use crate::nccl::{Communicator, Summed};
 use cudarc::driver::{result, sys};
+use simmim_device::{Element, Seat};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::fmt::{self, Debug};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What a block may have of shared memory without being asked for.
 const PLAIN_SHARED: usize = 48 << 10;
@@ -67,6 +72,19 @@ pub(crate) struct Driver {
     pub(crate) uploads: sys::CUstream,
     module: sys::CUmodule,
     functions: Mutex<HashMap<String, Function>>,
+    group: OnceLock<Group>,
+}
+
+/// The pause between two looks at an event that other processes have a part in.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The GPUs of several processes.
+struct Group {
+    communicator: Communicator,
+    /// Of sums alone, which run beside the work.
+    stream: sys::CUstream,
+    /// How long nothing may come.
+    patience: Duration,
 }
 
 /// A kernel, and the dynamic shared memory that it has been granted.
@@ -109,6 +127,7 @@ impl Driver {
             uploads: std::ptr::null_mut(),
             module: std::ptr::null_mut(),
             functions: Mutex::default(),
+            group: OnceLock::new(),
         };
         driver.bind()?;
         for stream in [&mut driver.stream, &mut driver.uploads] {
@@ -130,8 +149,68 @@ impl Driver {
     /// Waits until all work is done, uploads too: each of them is waited for by the stream of work.
     pub(crate) fn wait(&self) -> Result<(), Error> {
         self.bind()?;
+        if self.group.get().is_some() {
+            let all = Event::new()?;
+            all.record(self.stream)?;
+            return self.wait_for(&all);
+        }
         // SAFETY: the stream is live.
         unsafe { result::stream::synchronize(self.stream) }.asked("to finish its work")
+    }
+
+    /// Waits until the place of an event is passed: where other processes have a part in it, no longer than they may be silent.
+    pub(crate) fn wait_for(&self, event: &Event) -> Result<(), Error> {
+        let Some(group) = self.group.get() else {
+            return event.wait();
+        };
+        let begun = Instant::now();
+        while !event.is_done() {
+            let mut seen = group.communicator.look();
+            if begun.elapsed() > group.patience {
+                let secs = group.patience.as_secs();
+                seen = seen.and(Err(Error::Silent { secs }));
+            }
+            if seen.is_err() {
+                // Ends what waits for the others on this device, which nobody could take down otherwise.
+                group.communicator.give_up();
+                return seen;
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Joins the GPUs of other processes.
+    pub(crate) fn join(&self, seat: Seat<'_>) -> Result<(), Error> {
+        self.bind()?;
+        let communicator = Communicator::join(seat.rank, seat.world, seat.meeting)?;
+        let stream =
+            result::stream::create(result::stream::StreamKind::NonBlocking).asked("a stream")?;
+        let group = Group {
+            communicator,
+            stream,
+            patience: seat.patience,
+        };
+        self.group.set(group).map_err(|_| Error::Peers {
+            what: "to join",
+            reason: "this GPU has joined already".to_owned(),
+        })
+    }
+
+    /// Asks for sums over the GPUs of all processes, of what is there after all work before; the event says when they are there.
+    pub(crate) fn sum(&self, all: &[Summed], element: Element) -> Result<Event, Error> {
+        self.bind()?;
+        let group = self.group.get().ok_or(Error::Peers {
+            what: "a sum",
+            reason: "this GPU has not joined".to_owned(),
+        })?;
+        let (given, there) = (Event::new()?, Event::new()?);
+        given.record(self.stream)?;
+        given.hold(group.stream)?;
+        // SAFETY: whoever asks holds the addresses until the event has passed.
+        unsafe { group.communicator.sum(all, element, group.stream) }?;
+        there.record(group.stream)?;
+        Ok(there)
     }
 
     /// Bytes that are free, and all of the device.
@@ -203,6 +282,10 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // Nothing can be done about what fails here: the process may be ending, and the driver with it.
         let _ = self.wait();
+        if let Some(group) = self.group.take() {
+            // SAFETY: nothing is asked of it any more.
+            let _ = unsafe { result::stream::destroy(group.stream) };
+        }
         // SAFETY: each was made by this driver and nothing uses it any more: all work is done, and memory was given back before.
         unsafe {
             if !self.module.is_null() {

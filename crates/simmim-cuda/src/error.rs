@@ -99,6 +99,25 @@ pub enum Error {
         /// Bytes of the device.
         found: usize,
     },
+    /// No library of sums.
+    #[error("no NCCL: libnccl.so.2 is not on this machine")]
+    NoNccl,
+    /// NCCL refused a call, or has lost another process.
+    #[error("NCCL refused {what}: {reason}")]
+    Peers {
+        /// What was asked for.
+        what: &'static str,
+        /// What it says.
+        reason: String,
+    },
+    /// The GPUs of other processes bring nothing.
+    #[error(
+        "the GPU has waited for {secs} s for those of the other processes, and nothing has come"
+    )]
+    Silent {
+        /// For how long.
+        secs: u64,
+    },
     /// The driver refused a call.
     #[error("the NVIDIA driver refused {what}: {text}")]
     Driver {
@@ -140,6 +159,15 @@ impl Error {
             ),
             Self::OutOfMemory { .. } => Some(
                 "a larger train.accumulation, train.checkpointing = true or a smaller train.batch_size need less; other programs on the GPU take some too",
+            ),
+            Self::NoNccl => Some(
+                "install it (pip install nvidia-nccl-cu12) and name its folder in LD_LIBRARY_PATH",
+            ),
+            Self::Peers { .. } => Some(
+                "NCCL_DEBUG=INFO says more; each process needs a GPU of its own; go on from the last checkpoint with --resume",
+            ),
+            Self::Silent { .. } => Some(
+                "another process may have ended: its output says why; go on from the last checkpoint with --resume",
             ),
             Self::WideHead { .. } => Some("a model of more heads has narrower ones"),
             Self::Compile { .. } | Self::Damaged { .. } | Self::Products { .. } => None,

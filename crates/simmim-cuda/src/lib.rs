@@ -24,10 +24,12 @@
 mod device;
 mod driver;
 mod error;
+mod event;
 mod found;
 mod libraries;
 mod machine_code;
 mod memory;
+mod nccl;
 mod products;
 mod staging;
 mod usable;

@@ -3,6 +3,9 @@
 use libloading::Library as Loaded;
 use std::ffi::c_int;
 
+/// Names of the library of sums over several GPUs.
+pub(crate) const NCCL: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
+
 /// A library that is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Library {
@@ -31,7 +34,7 @@ pub fn libraries() -> Libraries {
             &["libcublasLt.so", "libcublasLt.so.13", "libcublasLt.so.12"],
             |library| returned(library, b"cublasLtGetVersion").map(of_cublas),
         ),
-        nccl: find(&["libnccl.so.2", "libnccl.so"], |library| {
+        nccl: find(&NCCL, |library| {
             asked(library, b"ncclGetVersion").map(of_nccl)
         }),
     }

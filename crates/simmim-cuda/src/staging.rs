@@ -2,7 +2,8 @@
 
 use crate::driver::Driver;
 use crate::error::{Asked, Error};
-use crate::memory::{Event, Memory};
+use crate::event::Event;
+use crate::memory::Memory;
 use cudarc::driver::{result, sys};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -63,7 +64,7 @@ impl Staging {
         if blocks.len() >= MOST_BLOCKS {
             let oldest = blocks.remove(0);
             drop(blocks);
-            oldest.done.wait()?;
+            self.driver.wait_for(&oldest.done)?;
             if oldest.bytes >= bytes {
                 return Ok(oldest);
             }
@@ -169,7 +170,7 @@ impl Coming {
             return Ok(Vec::new());
         };
         self.staging.driver.bind()?;
-        block.done.wait()?;
+        self.staging.driver.wait_for(&block.done)?;
         // SAFETY: the copies have written so many bytes, and are done.
         Ok(unsafe { std::slice::from_raw_parts(block.address, self.bytes) }.to_vec())
     }

@@ -11,6 +11,7 @@ use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
 };
 use crate::optimiser::{AdamWStep, AdamWTensors, Clip};
+use crate::peers::Peers;
 use crate::reading::Reading;
 use std::fmt::Debug;
 
@@ -35,6 +36,8 @@ pub trait Device: Debug + Send + Sync {
     fn branch_element(&self) -> Element;
     /// Whether operations return before they are done, so that a step can be asked for while the one before it is computed.
     fn runs_ahead(&self) -> bool;
+    /// The device as one that sums with those of other processes by itself; none where it cannot.
+    fn peers(&self) -> Option<&dyn Peers>;
     /// A buffer of `len` values that are not defined yet.
     fn allocate(&self, len: usize, element: Element) -> Buffer;
     /// Takes a buffer back, to be handed out again.

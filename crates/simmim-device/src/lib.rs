@@ -8,6 +8,7 @@
 //!   ([`AdamWStep`], [`Clip`]); what a backward needs of a forward begins with `Saved`.
 //! - [`Precision`] and [`DeviceChoice`]: what a run asks of a device.
 //! - [`Reading`]: losses and norms on their way to the host.
+//! - [`Peers`]: devices of other processes that sum with one's own.
 //! - [`DeviceFailure`]: what a device says when it cannot go on.
 //! - [`ProfilingDevice`]: times the operations of another device; [`Peaks`] are what they are held against.
 //! - `contract`, with the feature of that name: what every device must give, for the tests of its crate.
@@ -43,6 +44,7 @@ mod images;
 mod layers;
 mod losses;
 mod optimiser;
+mod peers;
 mod precision;
 mod profiling;
 mod reading;
@@ -62,6 +64,7 @@ pub use losses::{
     PixelLoss, SavedLogits,
 };
 pub use optimiser::{AdamWStep, AdamWTensors, Clip};
+pub use peers::{Peers, Seat, Sums};
 pub use precision::{Precision, Rounding};
 pub use profiling::{OpCost, Peaks, ProfilingDevice};
 pub use reading::Reading;

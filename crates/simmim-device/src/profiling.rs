@@ -12,6 +12,7 @@ use crate::losses::{
     Compared, CountedClasses, CountedRows, CrossEntropy, Labelled, LossGradient, SavedLogits,
 };
 use crate::optimiser::{AdamWStep, AdamWTensors, Clip};
+use crate::peers::Peers;
 use crate::reading::Reading;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -177,6 +178,10 @@ macro_rules! timed {
 
             fn runs_ahead(&self) -> bool {
                 self.inner.runs_ahead()
+            }
+
+            fn peers(&self) -> Option<&dyn Peers> {
+                self.inner.peers()
             }
 
             fn allocate(&self, len: usize, element: Element) -> Buffer {

@@ -98,6 +98,12 @@ impl MpiRank {
         Ok(rank)
     }
 
+    /// The place of this rank among those of its machine.
+    pub fn place_on_machine(&self) -> usize {
+        let (before, own) = (&self.hosts[..self.rank], &self.hosts[self.rank]);
+        before.iter().filter(|host| *host == own).count()
+    }
+
     /// Finds out where the others are.
     fn look_around(&mut self) -> Result<(), Error> {
         let host = rustix::system::uname()

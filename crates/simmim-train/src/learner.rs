@@ -10,7 +10,7 @@ use simmim_config::RawConfig;
 use simmim_data::{Batch, Loader, Normalisation};
 
 use crate::error::Error;
-use crate::reduce::{Ranks, Travel, backward_and_reduce};
+use crate::reduce::{Ranks, Travel, Way, backward_and_reduce, meet};
 use simmim_picture::Picture;
 
 /// A network in training: its parameters, its loss, and how good it is.
@@ -94,6 +94,7 @@ pub struct Learner<T> {
     seed: u64,
     checkpointing: bool,
     travel: Travel,
+    way: Way,
     collective: Arc<dyn Collective>,
 }
 
@@ -126,6 +127,7 @@ impl<T: Task> Learner<T> {
             seed: config.train.seed,
             checkpointing: config.train.checkpointing,
             travel: Travel::new(&config.train),
+            way: Way::Hosts,
             collective: Arc::new(Alone),
         }
     }
@@ -136,10 +138,22 @@ impl<T: Task> Learner<T> {
     }
 
     /// The same as one of several ranks, which do each step together.
-    #[must_use]
-    pub fn among(mut self, collective: Arc<dyn Collective>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Ranks`].
+    pub fn among(mut self, collective: Arc<dyn Collective>) -> Result<Self, Error> {
+        let device = self.task.parameters().device();
+        self.way = meet(&*collective, &**device, self.travel)?;
         self.collective = collective;
-        self
+        Ok(self)
+    }
+
+    /// What is to be said of how gradients travel: where a device has to send them through its host.
+    pub(crate) fn way_note(&self) -> Option<&'static str> {
+        let is_slow = self.way == Way::Hosts && self.runs_ahead() && !self.collective.is_alone();
+        is_slow.then_some(
+            "gradients of the GPUs are summed through the processors, as not every process has NCCL (pip install nvidia-nccl-cu12)",
+        )
     }
 
     /// Asks for one optimiser step on the next `n_parts` batches of the loader, whose gradients are added up: the
@@ -286,6 +300,7 @@ impl<T: Task> Learner<T> {
                 collective: &*self.collective,
                 parameters,
                 travel: self.travel,
+                way: self.way,
             };
             backward_and_reduce(tape, loss, &mut self.gradients, ranks)?;
         } else {

@@ -20,8 +20,8 @@ use simmim_device::{
     AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
     Clip, Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
     GeluBackward, Labelled, Linear, LinearDims, LinearGradients, LossGradient, NormDims,
-    NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, Precision, QueryValueGradients,
-    Reading, RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
+    NormTargetDims, Patches, Peers, PlaneDims, PoolGradients, PoolInputs, Precision,
+    QueryValueGradients, Reading, RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -91,6 +91,10 @@ impl Device for CpuDevice {
 
     fn runs_ahead(&self) -> bool {
         false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        None
     }
 
     fn allocate(&self, len: usize, element: Element) -> Buffer {

@@ -37,7 +37,7 @@ impl CudaDevice {
         }
     }
 
-    fn round(&self, from: u64, to: u64, n: usize) {
+    pub(super) fn round(&self, from: u64, to: u64, n: usize) {
         self.launch("convert_fb", Grid::quads(n), &[from, to, n as u64]);
     }
 

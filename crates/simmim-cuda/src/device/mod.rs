@@ -6,18 +6,20 @@ mod images;
 mod layers;
 mod losses;
 mod optimiser;
+mod peers;
 mod rows;
 mod storage;
 
 use crate::error::OrRaise;
+use crate::nccl;
 use crate::staging::{Place, Staging};
 use gpu::place;
 use simmim_device::{
     AdamWStep, AdamWTensors, Affine, AffineGradients, AttentionPattern, Buffer, ChannelAffine,
     Clip, Compared, CosineInputs, CountedClasses, CountedRows, CrossEntropy, Device, Element,
     GeluBackward, Labelled, Linear, LinearDims, LinearGradients, LossGradient, NormDims,
-    NormTargetDims, Patches, PlaneDims, PoolGradients, PoolInputs, QueryValueGradients, Reading,
-    RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
+    NormTargetDims, Patches, Peers, PlaneDims, PoolGradients, PoolInputs, QueryValueGradients,
+    Reading, RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
 };
 
 pub use gpu::CudaDevice;
@@ -55,6 +57,10 @@ impl Device for CudaDevice {
 
     fn runs_ahead(&self) -> bool {
         true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        nccl::is_there().then_some(self as &dyn Peers)
     }
 
     fn allocate(&self, len: usize, element: Element) -> Buffer {

@@ -131,6 +131,7 @@ pub(crate) fn libraries(sanitizer: Sanitizer) -> PathBuf {
         };
         compile(sanitizer.flags(), "driver.cpp", "libcuda.so");
         compile(&["-O3", "-march=native"], "cublaslt.cpp", "libcublasLt.so");
+        compile(&["-O2"], "nccl.cpp", "libnccl.so");
     })
 }
 

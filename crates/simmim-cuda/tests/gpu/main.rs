@@ -12,4 +12,5 @@ mod contract;
 mod fake;
 mod missing;
 mod mistakes;
+mod peers;
 mod twins;

@@ -152,10 +152,13 @@ fn the_libraries_of_the_machine_are_told_with_their_versions() {
     };
     within_a(name, driver, || {
         let Libraries {
-            driver, cublaslt, ..
+            driver,
+            cublaslt,
+            nccl,
         } = libraries();
         let version = |library: Option<simmim_cuda::Library>| library.and_then(|it| it.version);
         assert_eq!(version(driver).as_deref(), Some("12.8"));
         assert_eq!(version(cublaslt).as_deref(), Some("13.0.2"));
+        assert!(version(nccl).is_some());
     });
 }

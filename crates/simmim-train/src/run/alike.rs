@@ -6,8 +6,9 @@ use simmim_config::RawConfig;
 use crate::device::level_of;
 use crate::error::Error;
 
-/// Keys that may differ between ranks: where a machine has its images, and how many threads it decodes them with.
-const OWN_KEYS: [&str; 3] = ["path = ", "from = ", "workers = "];
+/// Keys that may differ between ranks: where a machine has its images, how many threads it decodes them with, and which of its GPUs
+/// a rank has.
+const OWN_KEYS: [&str; 4] = ["path = ", "from = ", "workers = ", "device = "];
 
 /// Refuses ranks of another version, configuration or data set than rank 0, on all ranks.
 ///

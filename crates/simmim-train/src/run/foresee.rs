@@ -33,7 +33,7 @@ pub(crate) fn foresee<T: Task>(
         observer.see(&Event::Note(note));
     }
     // Fresh weights take as long as those of the checkpoint.
-    let mut learner = begin(None)?.among(Arc::clone(&job.collective));
+    let mut learner = begin(None)?.among(Arc::clone(&job.collective))?;
     let ahead = Ahead {
         config: &config,
         images: &images,

@@ -101,8 +101,8 @@ impl<'o, T: Task> Session<'o, T> {
         };
         let opened = on_first(collective, || Opened::open(job, preface, observer))?;
         let folder = opened.as_ref().map(Opened::folder);
-        let learner = begin(folder).map(|learner| learner.among(Arc::clone(&job.collective)));
-        let mut learner = agree(collective, learner)?;
+        let learner = agree(collective, begin(folder))?;
+        let mut learner = learner.among(Arc::clone(&job.collective))?;
         let newest = agree(collective, folder.map_or(Ok(None), newest_checkpoint))?;
         // Only rank 0 has the run folder; the others get a copy of its checkpoint.
         let progress = match SharedFile::of(collective, newest.as_deref())? {
@@ -165,6 +165,9 @@ impl<'o, T: Task> Session<'o, T> {
 
     /// Trains until all steps are done or `stop` is raised; whether it ended early because nothing got better.
     fn train(&mut self, stop: &StopFlag) -> Result<bool, Error> {
+        if let Some(note) = self.learner.way_note() {
+            self.tell(&Event::Note(note));
+        }
         self.estimate()?;
         let clock = Clock {
             earlier_secs: self.origin.progress.seconds,

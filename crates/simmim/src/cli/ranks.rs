@@ -85,6 +85,8 @@ impl Ranks {
             None => from_bytes(&sent, &**rank)?,
         };
         rank.set_timeout(job.config.train.rank_timeout_secs as u64);
+        let train = &mut job.config.train;
+        train.device = simmim_backend::of_process(train.device, rank.place_on_machine());
         job.collective = Arc::clone(rank) as Arc<dyn Collective>;
         Ok(job)
     }

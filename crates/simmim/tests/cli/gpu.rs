@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
 use std::process::Command;
 
+use crate::launchers::{here, say_skipped};
+use crate::ranks::require_same_curve;
 use crate::resume::{are_equal, metrics};
 use crate::sandbox::{Ran, Running, Sandbox, tensors};
 
@@ -21,9 +22,10 @@ pub(crate) fn fake_gpu(test: &str) -> Option<String> {
     // Those of other sources may be left.
     let newest = whole.max_by_key(|folder| folder.metadata().unwrap().modified().unwrap());
     if newest.is_none() {
-        let line =
-            format!("skipped: {test}: the fake driver is not built (cargo test -p simmim-cuda)\n");
-        io::stderr().write_all(line.as_bytes()).unwrap();
+        say_skipped(
+            test,
+            "the fake driver is not built (cargo test -p simmim-cuda)",
+        );
     }
     Some(newest?.path().display().to_string())
 }
@@ -243,4 +245,32 @@ fn a_gpu_that_is_too_small_is_told_before_the_first_step_with_what_would_fit() {
     let (n_parts, _) = advice.split_once('`').unwrap();
     let fits = told(&format!("--set train.accumulation={n_parts}")).ok();
     assert!(!fits.stderr.contains("needs more"), "{fits:?}");
+}
+
+#[test]
+fn two_processes_with_a_gpu_each_train_as_one_does_and_sum_by_nccl() {
+    let test = "two_processes_with_a_gpu_each_train_as_one_does_and_sum_by_nccl";
+    let Some(machine) = Machine::with_photos(test, 24) else {
+        return;
+    };
+    let parts = format!("{RUN} --set train.accumulation=2 --set train.epochs=2");
+    machine.simmim(&format!("{parts} --out one")).ok();
+    for mpi in here(test) {
+        let words = format!("{parts} --set train.bucket_mb=1 --out {}", mpi.name);
+        let mut command = mpi.simmim(&machine.sandbox, 2, &words);
+        let calls = machine.sandbox.path(&format!("{}.calls", mpi.name));
+        command.env("LD_LIBRARY_PATH", &machine.folder);
+        command.env("FAKE_CUDA_DEVICES", "2");
+        command.env("FAKE_CUDA_CALLS", &calls);
+        let ran = Ran::of(command.output().unwrap()).ok();
+        assert!(!ran.stderr.contains("through the processors"), "{ran:?}");
+        let runs = ["one", mpi.name].map(|run| machine.sandbox.path(run));
+        require_same_curve(&runs[0], &runs[1]);
+        // Of each gradient in each step, by both.
+        let n_sums = fs::read_to_string(calls)
+            .unwrap()
+            .matches("ncclAllReduce")
+            .count();
+        assert!(n_sums > 100, "{n_sums}");
+    }
 }

@@ -183,7 +183,7 @@ fn measure(
         ranks: Arc::clone(ranks),
         nanos: AtomicU64::new(0),
     });
-    let mut work = work.among(Arc::<Timed>::clone(&timed));
+    let mut work = work.among(Arc::<Timed>::clone(&timed))?;
     steps(&mut work, &**ranks, N_WARM_UP)?;
     timed.take_secs();
     let together = steps(&mut work, &**ranks, args.steps)?;

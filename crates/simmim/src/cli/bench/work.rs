@@ -54,9 +54,9 @@ impl<T: learner::Task> Training<T> {
         })
     }
 
-    fn among(self, ranks: Arc<dyn Collective>) -> Box<Self> {
-        let learner = self.learner.among(ranks);
-        Box::new(Self { learner, ..self })
+    fn among(self, ranks: Arc<dyn Collective>) -> anyhow::Result<Box<Self>> {
+        let learner = self.learner.among(ranks)?;
+        Ok(Box::new(Self { learner, ..self }))
     }
 
     /// One step; whether its loss is a number. As a run does, a device that runs ahead is asked for it before the one before it is looked
@@ -100,12 +100,12 @@ impl Work {
     }
 
     /// The same as one of several ranks, which do each step of a training together.
-    pub(super) fn among(self, ranks: Arc<dyn Collective>) -> Self {
-        match self {
-            Self::Pretrain(training) => Self::Pretrain(training.among(ranks)),
-            Self::Finetune(training) => Self::Finetune(training.among(ranks)),
+    pub(super) fn among(self, ranks: Arc<dyn Collective>) -> anyhow::Result<Self> {
+        Ok(match self {
+            Self::Pretrain(training) => Self::Pretrain(training.among(ranks)?),
+            Self::Finetune(training) => Self::Finetune(training.among(ranks)?),
             embed @ Self::Embed(..) => embed,
-        }
+        })
     }
 
     /// Does it once; whether what came out are numbers.
