@@ -98,22 +98,26 @@ KERNEL(THREADS, gather, (const float *x, const unsigned *index, float *y, size_t
   size_t row = warp_row();
   if (row < rows) copy_row(x + size_t(index[row]) * width, y + row * width, width);
 }
-// A warp takes a row of dx and looks for it in the whole index: the gradients of a row are added in the order of the index.
-KERNEL(THREADS, gather_backward, (const float *dy, const unsigned *index, float *dx, size_t rows, size_t n, unsigned width)) {
+// The places of an index that name a row are order[firsts[row]] and so on, in their order.
+struct Places {
+  const unsigned *from, *end;
+};
+__device__ __forceinline__ Places places_of(size_t row, const unsigned *firsts, const unsigned *order, size_t n_rows) {
+  if (row >= n_rows) return {order, order};
+  return {order + firsts[row], order + firsts[row + 1]};
+}
+// A warp takes a row of dx: its gradients are added in the order of the index.
+KERNEL(THREADS, gather_backward, (const float *dy, const unsigned *firsts, const unsigned *order, float *dx, size_t rows,
+                                  size_t n_rows, unsigned width)) {
   size_t row = warp_row();
   if (row >= rows) return;
-  for_columns(width, [&](unsigned c, bool whole) { store4(dx + row * width, c, width, whole, {0.f, 0.f, 0.f, 0.f}); });
-  for (size_t from = 0; from < n; from += 32) {
-    size_t i = from + lane();
-    unsigned found = __ballot_sync(ALL, i < n && index[i] == row);
-    for (; found; found &= found - 1) {
-      const float *given = dy + (from + __ffs(found) - 1) * width;
-      for_columns(width, [&](unsigned c, bool whole) {
-        float4 a = load4(dx + row * width, c, width, whole), b = load4(given, c, width, whole);
-        store4(dx + row * width, c, width, whole, zip4(a, b, [](float a, float b) { return a + b; }));
-      });
-    }
-  }
+  Places places = places_of(row, firsts, order, n_rows);
+  for_columns(width, [&](unsigned c, bool whole) {
+    float4 sum = {0.f, 0.f, 0.f, 0.f};
+    for (const unsigned *i = places.from; i < places.end; i++)
+      sum = zip4(sum, load4(dy + size_t(*i) * width, c, width, whole), [](float a, float b) { return a + b; });
+    store4(dx + row * width, c, width, whole, sum);
+  });
 }
 
 // bias [N, n] = columns of table [R, N]; a block's y is a head.
@@ -122,12 +126,13 @@ KERNEL(THREADS, gather_columns, (const float *table, const unsigned *index, floa
   unsigned head = blockIdx.y;
   if (i < n) bias[head * n + i] = table[size_t(index[i]) * heads + head];
 }
-// A block takes a row of the table and a head. Its warps look through parts of the index.
-KERNEL(THREADS, gather_columns_backward, (const float *dbias, const unsigned *index, float *dtable, size_t n, unsigned heads)) {
+// A block takes a row of the table and a head.
+KERNEL(THREADS, gather_columns_backward, (const float *dbias, const unsigned *firsts, const unsigned *order, float *dtable, size_t n,
+                                          size_t n_rows, unsigned heads)) {
   unsigned row = blockIdx.x, head = blockIdx.y;
+  Places places = places_of(row, firsts, order, n_rows);
   float sum = 0.f;
-  for (size_t i = threadIdx.x; i < n; i += THREADS)
-    if (index[i] == row) sum += dbias[head * n + i];
+  for (const unsigned *i = places.from + threadIdx.x; i < places.end; i += THREADS) sum += dbias[head * n + *i];
   double total = block_sum(sum);
   if (threadIdx.x == 0) dtable[size_t(row) * heads + head] = float(total);
 }

@@ -9,8 +9,8 @@
 //! family, each beside its plain twin in `simmim-cpu`; `fake/` is a driver and a cuBLASLt that run them on the processor, so that every test
 //! of a device runs on every machine. `docs/guide/gpu.md` says how a kernel is written and tested.
 //!
-//! All work goes to one stream, in the order in which it was asked for, but for uploads, which have a stream of their own: the next
-//! batch arrives while a step is computed. Nothing waits but what reads values, and that for no more than it reads. No sum depends on
+//! All work goes to one stream, in the order in which it was asked for, but for two others: uploads, so that the next
+//! batch arrives while a step is computed, and sums over the GPUs of several processes, which run beside the backward pass. Nothing waits but what reads values, and that for no more than it reads. No sum depends on
 //! which thread comes first: the same run gives the same bits.
 //!
 //! **Not done here, on purpose:** no graphs of whole steps, no peer copies, no managed memory. Shapes are checked by the tape before; here lengths

@@ -21,7 +21,8 @@ use simmim_autograd::{
     LayerVars, ParameterId, ParameterSpecs, Parameters, Permutation, PixelLoss, Tape, Tensor, Var,
     Windows,
 };
-use simmim_device::{DeviceChoice, Precision};
+use simmim_device::Precision;
+use simmim_device::contract::named_device;
 use simmim_random::{Draws, Purpose, Stream};
 use std::sync::Arc;
 
@@ -40,11 +41,7 @@ const FEW: usize = 24;
 
 /// The device that is named by `SIMMIM_TEST_DEVICE`, else what this machine computes on.
 fn device() -> Arc<dyn Device> {
-    let named = std::env::var("SIMMIM_TEST_DEVICE");
-    let choice = named.map_or(DeviceChoice::Auto, |name| {
-        DeviceChoice::of_name(&name).expect("a device's name")
-    });
-    simmim_backend::open(choice, Precision::F32).expect("a device")
+    simmim_backend::open(named_device(), Precision::F32).expect("a device")
 }
 
 /// Parameters of these shapes with values spread over about ±1.

@@ -62,9 +62,14 @@ impl CudaDevice {
     }
 
     pub(super) fn uploaded<T: Copy>(&self, values: &[T], element: Element) -> Buffer {
+        Storage::buffer(self.filled(values), values.len(), element)
+    }
+
+    /// Memory with these values.
+    pub(super) fn filled<T: Copy>(&self, values: &[T]) -> Memory {
         let memory = self.pool.take_to_fill(size_of_val(values)).or_raise();
         self.staging.upload(values, &memory).or_raise();
-        Storage::buffer(memory, values.len(), element)
+        memory
     }
 
     /// The bytes of a buffer.

@@ -21,6 +21,7 @@ use simmim_device::{
     NormTargetDims, Patches, Peers, PlaneDims, PoolGradients, PoolInputs, QueryValueGradients,
     Reading, RowScale, SavedAttention, SavedLogits, SavedNorm, TokenDims,
 };
+use storage::Storage;
 
 pub use gpu::CudaDevice;
 
@@ -81,7 +82,7 @@ impl Device for CudaDevice {
     }
 
     fn upload_index(&self, values: &[u32]) -> Buffer {
-        self.uploaded(values, Element::U32)
+        Storage::index(self.filled(values), values)
     }
 
     fn download_index(&self, buffer: &Buffer) -> Vec<u32> {

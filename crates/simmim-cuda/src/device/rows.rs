@@ -1,9 +1,11 @@
 //! Moving, mixing and adding up values and rows.
 
 use super::gpu::CudaDevice;
-use super::storage::{bits, floats, floats_mut, memory, name_of, numbers, values, values_mut};
+use super::storage::{
+    Inverse, bits, floats, floats_mut, inverse, memory, name_of, numbers, values, values_mut,
+};
 use crate::driver::{Grid, THREADS};
-use simmim_device::{Buffer, Element, QueryValueGradients, TokenDims};
+use simmim_device::{Buffer, Device, Element, QueryValueGradients, TokenDims};
 
 /// Columns of a block of a sum of rows.
 const COLUMNS: usize = 32;
@@ -31,6 +33,25 @@ pub(super) struct ColumnSums<'a> {
     pub(super) name: &'a str,
     pub(super) rows: usize,
     pub(super) width: usize,
+}
+
+/// Where the places of each row begin, and the end; and the places, row by row, each in their order.
+fn places_of_rows(numbers: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let n_rows = numbers.iter().max().map_or(0, |most| *most as usize + 1);
+    let mut firsts = vec![0_u32; n_rows + 1];
+    for &row in numbers {
+        firsts[row as usize + 1] += 1;
+    }
+    for row in 0..n_rows {
+        firsts[row + 1] += firsts[row];
+    }
+    let (mut next, mut order) = (firsts.clone(), vec![0; numbers.len()]);
+    for (place, &row) in numbers.iter().enumerate() {
+        let at = &mut next[row as usize];
+        order[*at as usize] = place as u32;
+        *at += 1;
+    }
+    (firsts, order)
 }
 
 impl CudaDevice {
@@ -202,9 +223,28 @@ impl CudaDevice {
         let width = dy.len() / index.len();
         assert_eq!(dy.len(), index.len() * width, "gather: lengths differ");
         let rows = rows_of(dx, width);
-        let before = [values(dy), numbers(index), values_mut(dx)];
-        let after = [index.len() as u64, width as u64];
+        let Inverse {
+            firsts,
+            order,
+            n_rows,
+        } = self.inverse(index);
+        let before = [values(dy), firsts.address, order.address, values_mut(dx)];
+        let after = [*n_rows as u64, width as u64];
         self.by_rows("gather_backward", rows, &before, &after);
+    }
+
+    /// Which places of an index name a row, so that a sum over them need not look through all of it. The host finds them, by counting,
+    /// the first time: of an index that it made itself. One that the device made is waited for.
+    fn inverse<'a>(&self, index: &'a Buffer) -> &'a Inverse {
+        inverse(index, |numbers| {
+            let read = numbers.is_none().then(|| self.download_index(index));
+            let (firsts, order) = places_of_rows(numbers.or(read.as_deref()).unwrap_or_default());
+            Inverse {
+                firsts: self.filled(&firsts),
+                order: self.filled(&order),
+                n_rows: firsts.len() - 1,
+            }
+        })
     }
 
     pub(super) fn columns_of(&self, table: &Buffer, index: &Buffer, bias: &mut Buffer) {
@@ -227,9 +267,18 @@ impl CudaDevice {
             blocks_y: heads,
             ..Grid::blocks(rows_of(dtable, heads))
         };
-        let to = values_mut(dtable);
-        let arguments = [values(dbias), numbers(index), to, n as u64, heads as u64];
-        self.launch("gather_columns_backward", grid, &arguments);
+        let Inverse {
+            firsts,
+            order,
+            n_rows,
+        } = self.inverse(index);
+        let read = [values(dbias), firsts.address, order.address];
+        let then = [values_mut(dtable), n as u64, *n_rows as u64, heads as u64];
+        self.launch(
+            "gather_columns_backward",
+            grid,
+            &[&read[..], &then].concat(),
+        );
     }
 
     /// The mean of the rows of each sample, of all of them or, in f64, of those from one on.
@@ -289,5 +338,18 @@ impl CudaDevice {
         let found = self.buffer(len, Element::U32);
         write(memory(&found).address);
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::places_of_rows;
+
+    #[test]
+    fn the_places_of_a_row_are_in_their_order() {
+        let (firsts, order) = places_of_rows(&[3, 1, 3, 0, 1, 3]);
+        assert_eq!(firsts, [0, 1, 3, 3, 6]);
+        assert_eq!(order, [3, 1, 4, 0, 2, 5]);
+        assert_eq!(places_of_rows(&[]), (vec![0], Vec::new()));
     }
 }

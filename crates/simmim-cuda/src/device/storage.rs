@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use simmim_device::{Buffer, Element};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 const FOREIGN: &str = "the buffer was made by this device";
 
@@ -12,6 +12,18 @@ pub(super) struct Storage {
     memory: Memory,
     /// A weight rounded to bf16 for products, until it is written.
     rounded: Mutex<Rounded>,
+    /// Row numbers as the host gave them. Nothing writes over them.
+    numbers: Option<Box<[u32]>>,
+    inverse: OnceLock<Inverse>,
+}
+
+/// Of each row the places of an index that name it: `order` from `firsts[row]` to `firsts[row + 1]`.
+#[derive(Debug)]
+pub(super) struct Inverse {
+    pub(super) firsts: Memory,
+    pub(super) order: Memory,
+    /// Rows that have places.
+    pub(super) n_rows: usize,
 }
 
 #[derive(Debug, Default)]
@@ -23,8 +35,22 @@ struct Rounded {
 impl Storage {
     /// A buffer of this memory.
     pub(super) fn buffer(memory: Memory, len: usize, element: Element) -> Buffer {
-        let rounded = Mutex::default();
-        Buffer::new(Self { memory, rounded }, len, element)
+        Buffer::new(Self::of(memory, None), len, element)
+    }
+
+    /// A buffer of these row numbers.
+    pub(super) fn index(memory: Memory, numbers: &[u32]) -> Buffer {
+        let storage = Self::of(memory, Some(numbers.into()));
+        Buffer::new(storage, numbers.len(), Element::U32)
+    }
+
+    fn of(memory: Memory, numbers: Option<Box<[u32]>>) -> Self {
+        Self {
+            memory,
+            rounded: Mutex::default(),
+            numbers,
+            inverse: OnceLock::new(),
+        }
     }
 }
 
@@ -78,6 +104,13 @@ pub(super) fn optional(buffer: Option<&Buffer>) -> u64 {
 pub(super) fn numbers(buffer: &Buffer) -> u64 {
     assert_eq!(buffer.element(), Element::U32, "row numbers");
     memory(buffer).address
+}
+
+/// The inverse of an index, which `make` makes of the numbers that the host gave, the first time.
+pub(super) fn inverse(index: &Buffer, make: impl FnOnce(Option<&[u32]>) -> Inverse) -> &Inverse {
+    let storage = storage(index);
+    let numbers = storage.numbers.as_deref();
+    storage.inverse.get_or_init(|| make(numbers))
 }
 
 /// A float as an argument of a kernel.

@@ -1,6 +1,7 @@
 //! Builds the fake driver and cuBLASLt, and runs tests on them.
 
 use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -161,6 +162,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) only: &'a str,
     /// What the environment says of the fake.
     pub(crate) settings: &'a [(&'a str, &'a str)],
+    /// A folder with libraries besides.
+    pub(crate) besides: Option<OsString>,
 }
 
 impl Driver<'_> {
@@ -170,6 +173,7 @@ impl Driver<'_> {
             sanitizer,
             only: "",
             settings: &[],
+            besides: None,
         }
     }
 }
@@ -193,7 +197,9 @@ pub(crate) fn within_a(test: &str, driver: Driver<'_>, body: impl FnOnce()) {
     };
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
-    command.env(INSIDE, "1").env("LD_LIBRARY_PATH", folder);
+    let folders = [folder.into_os_string()].into_iter().chain(driver.besides);
+    command.env(INSIDE, "1");
+    command.env("LD_LIBRARY_PATH", std::env::join_paths(folders).unwrap());
     command.envs(driver.settings.iter().copied());
     if let Some(library) = driver.sanitizer.library() {
         command.env("LD_PRELOAD", file_of(&compiler, library));

@@ -3,7 +3,8 @@
 use crate::contract::open;
 use crate::fake::{Driver, Sanitizer, within_a};
 use simmim_cuda::{CudaDevice, Error, Libraries, devices, libraries, usable};
-use simmim_device::{DeviceFailure, Element, Precision};
+use simmim_device::{AttentionPattern, Device, DeviceFailure, Element, Heads, Precision};
+use std::ffi::OsString;
 
 /// The errors of looking for the first device and of opening it, which are the same.
 fn refused() -> Error {
@@ -103,6 +104,100 @@ fn a_missing_library_of_products_is_told() {
             }
         },
     );
+}
+
+/// Opens a GPU of a family that this program holds no machine code for.
+fn of_another_family(
+    test: &str,
+    compiler: Option<OsString>,
+    check: impl FnOnce(Result<CudaDevice, Error>),
+) {
+    let driver = Driver {
+        settings: &[("FAKE_CUDA_CHIP", "120")],
+        besides: compiler,
+        ..Driver::fake(Sanitizer::None)
+    };
+    within_a(&format!("missing::{test}"), driver, || {
+        check(CudaDevice::open(0, Precision::F32));
+    });
+}
+
+#[test]
+fn a_chip_without_machine_code_needs_a_compiler() {
+    let name = "a_chip_without_machine_code_needs_a_compiler";
+    of_another_family(name, None, |opened| match opened {
+        Err(error) => {
+            assert!(
+                matches!(
+                    error,
+                    Error::NoCompiler {
+                        major: 12,
+                        minor: 0,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+            assert!(
+                error
+                    .hint()
+                    .is_some_and(|hint| hint.contains("nvidia-cuda-nvrtc"))
+            );
+        }
+        Ok(_) => println!("skipped: {name}: this machine has one"),
+    });
+}
+
+#[test]
+fn a_chip_without_machine_code_has_the_kernels_compiled_when_it_is_met() {
+    let name = "a_chip_without_machine_code_has_the_kernels_compiled_when_it_is_met";
+    let Some(folder) = std::env::var_os("SIMMIM_TEST_NVRTC") else {
+        println!(
+            "skipped: {name}: SIMMIM_TEST_NVRTC names no folder with libnvrtc.so (pip install nvidia-cuda-nvrtc)"
+        );
+        return;
+    };
+    of_another_family(name, Some(folder), |opened| {
+        // The fake takes machine code alone, and runs its own in place of it.
+        let device = opened.expect("it was compiled");
+        let values = device.upload(&[1.0, 2.0]);
+        assert_eq!(device.download(&values), [1.0, 2.0]);
+    });
+}
+
+#[test]
+fn a_head_that_no_tile_has_room_for_is_told() {
+    let name = "missing::a_head_that_no_tile_has_room_for_is_told";
+    within_a(name, Driver::fake(Sanitizer::None), || {
+        let device = open(Precision::F32);
+        let (tokens, head_dim) = (2, 16_384);
+        let dims = Heads {
+            heads: 1,
+            tokens,
+            head_dim,
+            scale: 1.0,
+        };
+        let pattern = AttentionPattern {
+            dims,
+            bias: None,
+            windows: None,
+        };
+        let qkv = device.allocate(3 * tokens * head_dim, Element::F32);
+        let mut out = device.allocate(tokens * head_dim, Element::F32);
+        let failed = DeviceFailure::caught(|| device.attention(&qkv, pattern, &mut out));
+        let failure = failed.expect_err("it does not fit");
+        assert!(
+            failure.to_string().contains("heads of 16384 values"),
+            "{failure}"
+        );
+        assert!(
+            failure
+                .hint()
+                .is_some_and(|hint| hint.contains("more heads"))
+        );
+        // Nothing was asked of the GPU, which goes on.
+        assert_eq!(device.download(&device.upload(&[3.0])), [3.0]);
+    });
 }
 
 #[test]

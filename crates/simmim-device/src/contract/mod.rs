@@ -23,11 +23,23 @@ mod optimiser;
 mod subject;
 mod tokens;
 
+use crate::choice::DeviceChoice;
 use crate::device::Device;
 use crate::precision::Precision;
 use crate::profiling::ProfilingDevice;
 use std::sync::Arc;
 use subject::Subject;
+
+/// The device that `SIMMIM_TEST_DEVICE` names for tests that run on any, else `auto`.
+///
+/// # Panics
+/// Where that is no name of a device.
+pub fn named_device() -> DeviceChoice {
+    let named = std::env::var("SIMMIM_TEST_DEVICE");
+    named.map_or(DeviceChoice::Auto, |name| {
+        DeviceChoice::of_name(&name).expect("a device's name")
+    })
+}
 
 /// Shapes that each operation is checked on.
 const N_SHAPES: usize = 8;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use simmim_autograd::{Device, ParameterSpecs, Parameters, PixelLoss, Precision, Tensor};
 use simmim_checkpoint::{Archive, Array};
-use simmim_device::DeviceChoice;
+use simmim_device::contract::named_device;
 use simmim_model::{
     EncoderConfig, MaskedImageModel, Objective, Role, SwinConfig, SwinVersion, Target, VitConfig,
 };
@@ -41,12 +41,7 @@ impl Golden {
     /// The file at `path`, to compare with what matrix products of that precision give.
     pub(crate) fn open(path: &Path, precision: Precision) -> Self {
         let archive = Archive::open(path).unwrap_or_else(|e| panic!("{e}"));
-        // Else what this machine computes on.
-        let named = std::env::var("SIMMIM_TEST_DEVICE");
-        let choice = named.map_or(DeviceChoice::Auto, |name| {
-            DeviceChoice::of_name(&name).expect("a device's name")
-        });
-        let device = simmim_backend::open(choice, precision).expect("a device");
+        let device = simmim_backend::open(named_device(), precision).expect("a device");
         Self {
             archive,
             device,
