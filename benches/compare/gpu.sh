@@ -46,7 +46,7 @@ require_alike() {
     local one=$1 other=$2 n=$3
     paste <(sed -n "1,${n}s/.*\"loss\":\([0-9.]*\).*/\1/p" "$one/metrics.jsonl") \
         <(sed -n "1,${n}s/.*\"loss\":\([0-9.]*\).*/\1/p" "$other/metrics.jsonl") |
-        awk -v n="$n" '{ d = $1 / $2 - 1; if (d < 0) d = -d; if (d > most) most = d; lines++ } END { print lines " losses, at most " most " apart"; exit !(lines == n && most < 1e-3) }'
+        awk -v n="$n" '{ d = $1 / $2 - 1; if (d < 0) d = -d; if (d > most) most = d; lines++ } END { print lines " losses, at most " most + 0 " apart"; exit !(lines == n && most < 1e-3) }'
 }
 
 # The same weights are trained on by both devices.

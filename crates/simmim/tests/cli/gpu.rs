@@ -9,25 +9,26 @@ use crate::ranks::require_same_curve;
 use crate::resume::{are_equal, metrics};
 use crate::sandbox::{Ran, Running, Sandbox, tensors};
 
-/// Eighteen steps of an epoch on the second device of all tests.
+/// An epoch on the fake GPU, which has eighteen steps on 90 photographs.
 const RUN: &str =
     "pretrain --config tiny.toml --data photos --set train.device=cuda --set train.epochs=1";
 
-/// The folder of the fake driver, if it was built by the tests of the GPU's crate: it comes and goes with them. Says so where it was not.
+#[allow(
+    dead_code,
+    clippy::print_stdout,
+    reason = "the module is that of the tests of the GPU's crate"
+)]
+#[path = "../../../simmim-cuda/tests/gpu/fake.rs"]
+mod fake;
+
+/// The folder of the fake driver, which is built if it is not there. Says so where it cannot be.
 pub(crate) fn fake_gpu(test: &str) -> Option<String> {
-    let program = std::env::current_exe().unwrap();
-    let built = program.ancestors().nth(2)?.join("fake-cuda");
-    let folders = fs::read_dir(built).into_iter().flatten().flatten();
-    let whole = folders.filter(|folder| folder.file_name().to_string_lossy().starts_with("none-"));
-    // Those of other sources may be left.
-    let newest = whole.max_by_key(|folder| folder.metadata().unwrap().modified().unwrap());
-    if newest.is_none() {
-        say_skipped(
-            test,
-            "the fake driver is not built (cargo test -p simmim-cuda)",
-        );
+    if fake::compiler().is_none() {
+        say_skipped(test, "there is no C++ compiler (apt-get install g++)");
+        return None;
     }
-    Some(newest?.path().display().to_string())
+    let folder = fake::libraries(fake::Sanitizer::None);
+    Some(folder.display().to_string())
 }
 
 /// A machine with the fake GPU.
