@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use simmim_autograd::{AdamW, AdamWSettings, Decay, Group, ParameterSpec, Parameters, Schedule};
 use simmim_data::{
     BatchSettings, CropSettings, DataSet, DecodeSettings, HeldOut, LabelSettings, Normalisation,
-    Only, Opening, Range, Watch,
+    Only, Opening, Range, Shuffle, Watch,
 };
 use simmim_model::{Encoder, Keeping, exempt_from_decay};
 
@@ -45,7 +45,11 @@ impl RawConfig {
     pub fn open_data(&self, watch: Option<Watch<'_>>) -> Result<DataSet, Error> {
         let path = self.data.path.as_deref().unwrap_or_default();
         let only = self.only()?;
-        Ok(DataSet::open_with(path, Opening { only, watch })?)
+        let data = DataSet::open_with(path, Opening { only, watch })?;
+        Ok(match self.data.shuffle {
+            Shuffle::Images => data,
+            Shuffle::Shards => data.with_closed_archives()?,
+        })
     }
 
     /// Which files of folders and archives are taken.

@@ -4,7 +4,7 @@
 //! `simmim recipes keys` prints, the reading and the writing all come from these lines.
 
 use simmim_autograd::{PixelLoss, Precision};
-use simmim_data::{Exif, MaskKind, Pages};
+use simmim_data::{Exif, MaskKind, Pages, Shuffle};
 use simmim_device::DeviceChoice;
 use simmim_model::{DecayRule, InitRule, Pooling, Scope};
 use toml::Value;
@@ -144,6 +144,8 @@ section! {
         held_out: f64 = 0.05,
         /// The most images that are held out.
         held_out_max: usize = 2000,
+        /// What an epoch shuffles: all images, or archives, dealt out among the places of a batch, so that each of several processes opens only some.
+        shuffle: Shuffle = Shuffle::Images,
         /// Threads that decode images; 0 = as many as the computation has.
         @free workers: usize = 0,
         /// Share of the images that may be unreadable before the run stops; always ten, unless it is 0.
@@ -443,6 +445,7 @@ words! {
     }
 }
 
+words_of! { Shuffle { Images = "images", Shards = "shards" } }
 words_of! {
     InitRule { Standard = "standard", Paper = "paper", Width = "width" }
 }

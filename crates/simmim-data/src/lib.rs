@@ -103,7 +103,7 @@ pub use loader::{Loader, Pass, Turn};
 pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};
 pub use mix::{Mix, Mixing, smooth};
 pub use normalise::Normalisation;
-pub use order::{HeldOut, Split};
+pub use order::{HeldOut, Shuffle, Split};
 pub use plan::BatchPlan;
 pub use printable::{printable, printable_lines};
 pub use report::{BadImage, Reporter};

@@ -1,8 +1,9 @@
 //! Which images are trained on, and in which order.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use simmim_random::{Purpose, Stream};
+use simmim_random::{Draws, Purpose, Stream};
 
 /// How many images are held out to measure the loss on images that were never trained on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,16 +89,62 @@ impl Split {
     }
 }
 
+/// What is shuffled in each epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shuffle {
+    /// The images, all of them among each other.
+    #[default]
+    Images,
+    /// The archives, which are dealt out among the places of a batch; then the images that each place has got. So a process
+    /// opens only the archives of its own places, and a batch has images of as many archives as it can.
+    Shards,
+}
+
 /// How many epochs' orders are kept: workers ahead of the step may be in the next epoch.
 const N_KEPT: usize = 2;
 
 type EpochOrder = Arc<Vec<usize>>;
+
+/// Training images by the archives that they lie in.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    /// Images that follow each other in the data set and lie in one archive.
+    pub(crate) runs: Vec<Range<usize>>,
+    /// Images of a step.
+    pub(crate) batch_size: usize,
+}
+
+impl Shards {
+    /// The order of an epoch: step by step, and within a step place by place.
+    ///
+    /// The archives in an order that is drawn, one behind the other, are cut into as many equal parts as a batch has places;
+    /// each place gets the images of its part, in an order that is drawn. What is left over comes last.
+    fn deal(&self, draws: &mut Draws) -> Vec<usize> {
+        let runs = draws.permutation(self.runs.len());
+        let mut dealt: Vec<usize> = runs
+            .into_iter()
+            .flat_map(|run| self.runs[run].clone())
+            .collect();
+        let n_steps = dealt.len() / self.batch_size;
+        let (parts, left_over) = dealt.split_at_mut(self.batch_size * n_steps);
+        if n_steps > 0 {
+            for part in parts.chunks_mut(n_steps) {
+                draws.shuffle(part);
+            }
+        }
+        let places = 0..self.batch_size;
+        let steps = (0..n_steps).flat_map(|step| places.clone().map(move |at| at * n_steps + step));
+        let order = steps.map(|at| parts[at]).collect::<Vec<_>>().into_iter();
+        order.chain(left_over.iter().copied()).collect()
+    }
+}
 
 /// The order of the training images in each epoch, a pure function of the seed and the epoch.
 #[derive(Debug)]
 pub(crate) struct Order {
     seed: u64,
     n: usize,
+    shards: Option<Shards>,
     /// The last orders asked for, because every batch of an epoch needs the whole of it.
     kept: Mutex<Vec<(u64, EpochOrder)>>,
 }
@@ -107,7 +154,17 @@ impl Order {
         Self {
             seed,
             n,
+            shards: None,
             kept: Mutex::default(),
+        }
+    }
+
+    /// The same with shards dealt out.
+    pub(crate) fn of_shards(self, shards: Shards) -> Self {
+        Self {
+            shards: Some(shards),
+            kept: Mutex::default(),
+            ..self
         }
     }
 
@@ -119,7 +176,11 @@ impl Order {
             return Arc::clone(order);
         }
         let mut draws = Stream::new(self.seed, Purpose::Order).at(epoch, 0);
-        let order = Arc::new(draws.permutation(self.n));
+        let order = match &self.shards {
+            None => draws.permutation(self.n),
+            Some(shards) => shards.deal(&mut draws),
+        };
+        let order = Arc::new(order);
         // The oldest goes: workers are in one epoch, or at the border of two.
         if kept.len() == N_KEPT {
             kept.remove(0);
@@ -161,6 +222,59 @@ mod tests {
         let split = |seed| Split::new(500, HeldOut::default(), seed);
         assert_eq!(split(1), split(1));
         assert_ne!(split(1), split(2));
+    }
+
+    #[test]
+    fn dealt_shards_are_a_permutation_in_which_a_place_keeps_to_its_own() {
+        // Twelve archives of 20 images, of which some are held out, and batches of 8.
+        let lens = [20, 17, 20, 19, 20, 20, 3, 20, 20, 20, 18, 20];
+        let mut runs = Vec::new();
+        let mut n = 0;
+        for len in lens {
+            runs.push(n..n + len);
+            n += len;
+        }
+        let shard_of = |image: usize| runs.iter().position(|run| run.contains(&image)).unwrap();
+        let of_shards = |epoch| {
+            let runs = runs.clone();
+            let shards = Shards {
+                runs,
+                batch_size: 8,
+            };
+            Order::new(n, 9).of_shards(shards).epoch(epoch)
+        };
+        let order = of_shards(0);
+        let mut sorted = order.to_vec();
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..n));
+        assert_eq!(order, of_shards(0));
+        let mut of_first = Vec::new();
+        for epoch in 0..3 {
+            let order = of_shards(epoch);
+            let n_steps = n / 8;
+            for at in 0..8 {
+                let images = (0..n_steps).map(|step| order[8 * step + at]);
+                let mut shards: Vec<usize> = images.map(shard_of).collect();
+                // Mixed: not one archive after the other.
+                assert!(!shards.is_sorted() || shards[0] == shards[n_steps - 1]);
+                shards.sort_unstable();
+                shards.dedup();
+                // A part is no longer than two archives; the short one may lie between.
+                assert!(shards.len() <= 4, "{shards:?}");
+                if at == 0 {
+                    of_first.push(shards);
+                }
+            }
+        }
+        of_first.dedup();
+        assert!(of_first.len() > 1, "dealt anew in each epoch");
+        // Fewer images than a batch: an order all the same, of which no step is made.
+        let few = Shards {
+            runs: vec![0..2, 2..3],
+            batch_size: 8,
+        };
+        let few = Order::new(3, 9).of_shards(few).epoch(0);
+        assert_eq!(few.len(), 3);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::batch::{Batch, FIXED_EPOCH};
 use crate::division::{BatchSettings, Division, Sharing};
 use crate::label::{LabelledSet, Labels};
 use crate::mix::{Mix, Mixing};
-use crate::order::{Order, Split};
+use crate::order::{Order, Shards, Shuffle, Split};
 use crate::report::Reporter;
 use crate::resize::Scratch;
 use crate::sample::{SampleSource, View, Views};
@@ -124,6 +124,36 @@ impl BatchPlan {
         Ok(Self {
             division: self.division.with_sharing(Sharing::Mirrored),
             mixing: Some(mixing),
+            ..self
+        })
+    }
+
+    /// The same plan with another thing shuffled in each epoch.
+    ///
+    /// # Errors
+    /// [`Error::NoShard`] for images in no archive, where archives are to be shuffled.
+    pub fn with_shuffle(self, shuffle: Shuffle) -> Result<Self, Error> {
+        if shuffle == Shuffle::Images {
+            return Ok(self);
+        }
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut last = None;
+        for (train_idx, entry_idx) in self.split.train().iter().enumerate() {
+            let name = || self.data().name(*entry_idx).to_owned();
+            let archive = self.data().archive_of(*entry_idx);
+            let archive = archive.ok_or_else(|| Error::NoShard { name: name() })?;
+            match runs.last_mut() {
+                Some(run) if last == Some(archive) => run.end += 1,
+                _ => runs.push(train_idx..train_idx + 1),
+            }
+            last = Some(archive);
+        }
+        let shards = Shards {
+            runs,
+            batch_size: self.settings().batch_size,
+        };
+        Ok(Self {
+            order: self.order.of_shards(shards),
             ..self
         })
     }

@@ -88,6 +88,12 @@ impl Error {
                     (n_sources + 100).next_power_of_two()
                 ));
             }
+            Self::ArchiveChanged { .. } => {
+                "leave archives alone while a run reads from them, and start the run again"
+            }
+            Self::NoShard { .. } => {
+                "pack the images into archives (`simmim pack`), or leave `data.shuffle` at \"images\""
+            }
             Self::NotText { .. } => "save the file as UTF-8",
             Self::NoMatch { pattern } if pattern.contains('[') => {
                 "in a pattern, [2024] stands for one of these characters; a folder whose name has brackets is taken as it is where \

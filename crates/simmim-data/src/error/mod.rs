@@ -64,6 +64,18 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Another file stands in the place of an archive, or it has changed, since it was indexed.
+    #[error("{path} has changed while it was in use")]
+    ArchiveChanged {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// Images that lie in no archive, of which whole archives are to be dealt out.
+    #[error("{name} lies in no archive, and `data.shuffle = \"shards\"` deals out archives")]
+    NoShard {
+        /// The first such image.
+        name: String,
+    },
     /// A list or a table that is no text in a known encoding.
     #[error("line {line} of {path} is not text in UTF-8 or UTF-16")]
     NotText {

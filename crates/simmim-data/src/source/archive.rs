@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::file::{SharedFile, is_one_too_many, unreadable};
 use super::gzip::Gunzip;
 use super::index::Index;
 use super::members::{Members, damaged, require_whole};
+use super::on_demand::{Identity, OpenArchives};
 use super::passed_over::Reason;
 use crate::Error;
 use crate::content::{Content, MAX_MAGIC};
@@ -19,8 +21,16 @@ const BLOCK_BYTES: usize = 512;
 #[derive(Debug)]
 pub(super) struct Archive {
     path: PathBuf,
-    file: SharedFile,
+    bytes: Bytes,
     unpacked_bytes: u64,
+}
+
+/// Where the bytes of an archive are.
+#[derive(Debug)]
+enum Bytes {
+    Open(SharedFile),
+    /// In the file at its path, which is opened when it is read.
+    OnDemand(Identity),
 }
 
 impl Archive {
@@ -28,7 +38,7 @@ impl Archive {
     pub(super) fn new(path: &Path, file: SharedFile, unpacked_bytes: u64) -> Self {
         Self {
             path: path.to_owned(),
-            file,
+            bytes: Bytes::Open(file),
             unpacked_bytes,
         }
     }
@@ -37,11 +47,33 @@ impl Archive {
         self.unpacked_bytes
     }
 
-    pub(super) fn read(&self, offset: u64, size_bytes: u64) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; size_bytes as usize];
-        self.file
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|source| unreadable(&self.path, source))?;
+    /// Closes it until it is read. What was unpacked lies in a file without a name, which stays open.
+    pub(super) fn close(&mut self) -> Result<(), Error> {
+        if let Bytes::Open(file) = &self.bytes
+            && self.unpacked_bytes == 0
+        {
+            let found = file.metadata().map_err(|e| unreadable(&self.path, e))?;
+            self.bytes = Bytes::OnDemand(Identity::of(&found));
+        }
+        Ok(())
+    }
+
+    /// The bytes of a piece of the archive of that number.
+    pub(super) fn read(
+        &self,
+        number: u32,
+        piece: Range<u64>,
+        open: &OpenArchives,
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; (piece.end - piece.start) as usize];
+        let read = match &self.bytes {
+            Bytes::Open(file) => file.read_exact_at(&mut bytes, piece.start),
+            Bytes::OnDemand(identity) => {
+                let file = open.get(number, &self.path, identity)?;
+                file.read_exact_at(&mut bytes, piece.start)
+            }
+        };
+        read.map_err(|source| unreadable(&self.path, source))?;
         Ok(bytes)
     }
 }
@@ -197,7 +229,7 @@ fn block_behind(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
 /// Whether a block is the header of a member: its checksum is right.
 fn is_header(block: &[u8]) -> bool {
     /// Where the checksum stands, which counts as blanks in the sum.
-    const CHECKSUM: std::ops::Range<usize> = 148..156;
+    const CHECKSUM: Range<usize> = 148..156;
     if block.len() != BLOCK_BYTES {
         return false;
     }

@@ -96,6 +96,10 @@ impl SharedFile {
         Self { file }
     }
 
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
+    }
+
     pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(&self.file, bytes, offset)
     }
@@ -107,6 +111,12 @@ impl SharedFile {
         Self {
             file: std::sync::Mutex::new(file),
         }
+    }
+
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        let file = self.file.lock();
+        file.unwrap_or_else(std::sync::PoisonError::into_inner)
+            .metadata()
     }
 
     pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {

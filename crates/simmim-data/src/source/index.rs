@@ -73,7 +73,7 @@ impl Refusal {
 
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) name: String,
+    pub(super) name: Box<str>,
     /// Where in `name` the part begins that does not depend on where the data set lies.
     pub(super) relative_from: usize,
     pub(super) size_bytes: u64,
@@ -189,7 +189,7 @@ impl<'w> Index<'w> {
         let relative = relative.trim_start_matches(is_separator);
         self.entries.push(Entry {
             relative_from: name.len() - relative.len(),
-            name,
+            name: name.into_boxed_str(),
             size_bytes,
             place,
         });

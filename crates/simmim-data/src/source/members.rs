@@ -202,7 +202,7 @@ impl<'a, 'w> Members<'a, 'w> {
         let prefix = format!("{}:", self.path.display());
         self.index.entries.push(Entry {
             relative_from: prefix.len(),
-            name: prefix + inner_name,
+            name: (prefix + inner_name).into_boxed_str(),
             size_bytes,
             place,
         });

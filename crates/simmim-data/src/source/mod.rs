@@ -10,6 +10,7 @@ mod inside;
 mod list;
 mod members;
 mod named;
+mod on_demand;
 mod only;
 mod packed;
 mod passed_over;
@@ -33,6 +34,7 @@ pub use index::Watch;
 use index::{Entry, Index, Place, extension};
 pub use index::{has_image_ending, why_skipped};
 pub use named::ListFault;
+use on_demand::OpenArchives;
 pub use only::Only;
 pub(crate) use packed::table as packed_table;
 pub use packed::{MANIFEST, TABLE};
@@ -52,6 +54,8 @@ pub struct DataSet {
     spec: String,
     entries: Vec<Entry>,
     archives: Vec<Archive>,
+    /// Those of the archives that are opened when they are read.
+    open: OpenArchives,
     passed_over: PassedOver,
 }
 
@@ -148,8 +152,18 @@ impl DataSet {
             spec,
             entries: index.entries,
             archives: index.archives,
+            open: OpenArchives::default(),
             passed_over: index.passed_over,
         }
+    }
+
+    /// The same set, of which an archive is open only while it is read from, and some hundreds at most.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn with_closed_archives(mut self) -> Result<Self, Error> {
+        self.archives.iter_mut().try_for_each(Archive::close)?;
+        Ok(self)
     }
 
     /// The specification that was opened.
@@ -195,18 +209,21 @@ impl DataSet {
         // Before anything is allocated for it.
         if entry.size_bytes > MAX_IMAGE_FILE_BYTES {
             return Err(Error::FileTooLarge {
-                name: entry.name.clone(),
+                name: entry.name.to_string(),
                 found_bytes: entry.size_bytes,
                 limit_bytes: MAX_IMAGE_FILE_BYTES,
             });
         }
         match &entry.place {
-            Place::Named => read_image_file(Path::new(&entry.name)),
+            Place::Named => read_image_file(Path::new(&*entry.name)),
             Place::Path(path) => read_image_file(path),
             Place::Piece {
                 archive_idx,
                 offset,
-            } => self.archives[*archive_idx as usize].read(*offset, entry.size_bytes),
+            } => {
+                let piece = *offset..*offset + entry.size_bytes;
+                self.archives[*archive_idx as usize].read(*archive_idx, piece, &self.open)
+            }
             Place::Refused(refusal) => Err(refusal.error()),
         }
     }
@@ -288,6 +305,14 @@ impl DataSet {
     pub(crate) fn is_archived(&self) -> bool {
         let mut places = self.entries.iter().map(|entry| &entry.place);
         places.all(|place| matches!(place, Place::Piece { .. }))
+    }
+
+    /// The number of the archive that an image lies in; none of one in a file of its own.
+    pub(crate) fn archive_of(&self, entry_idx: usize) -> Option<u32> {
+        match self.entries[entry_idx].place {
+            Place::Piece { archive_idx, .. } => Some(archive_idx),
+            _ => None,
+        }
     }
 
     /// The part of an image's name that does not depend on where the data set lies.

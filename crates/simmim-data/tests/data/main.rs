@@ -16,6 +16,7 @@ mod lists;
 mod masks;
 mod parts;
 mod resizing;
+mod shards;
 mod sharing;
 mod sources;
 mod tables;

@@ -114,6 +114,7 @@ pub fn labelled_images(
     };
     let batches = divide(config, collective);
     let batches = BatchPlan::labelled(set, views, split, batches, reporter)?;
+    let batches = batches.with_shuffle(config.data.shuffle)?;
     let batches = batches.with_mixing(plan.mixing())?;
     Images::new(batches, config, set.fingerprint())
 }

@@ -233,5 +233,6 @@ pub fn open_images(
     let split = plan.split(data.len());
     let batches = divide(config, collective);
     let batches = BatchPlan::new(data, views, split, batches, reporter)?;
+    let batches = batches.with_shuffle(config.data.shuffle)?;
     Images::new(batches, config, fingerprint)
 }

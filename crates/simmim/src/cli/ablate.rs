@@ -102,6 +102,9 @@ pub(crate) fn run(args: &AblateArgs, talk: Talk, ranks: &Ranks) -> anyhow::Resul
     let own = name
         .map(|name| Asked::of(args, &Grid::open(name)?))
         .transpose();
+    if let Some(error) = own.as_ref().err().filter(|_| ranks.is_first()) {
+        tell_misfits(error);
+    }
     let Some(Asked { ablation, out, .. }) = ranks.agree(own)? else {
         return Ok(());
     };
@@ -135,7 +138,7 @@ fn look(name: Option<&str>, args: &AblateArgs, talk: Talk) -> anyhow::Result<()>
         ablation,
         out,
         has_images,
-    } = Asked::of(args, &grid)?;
+    } = Asked::of(args, &grid).inspect_err(tell_misfits)?;
     show(&ablation, talk)?;
     if has_images {
         ablate::foresee(&ablation, &out, &mut Progress::new(talk))?;
@@ -161,7 +164,7 @@ impl Asked {
         let ablation = Ablation::new(grid, &overrides, data.as_deref());
         let default_out = || Path::new("runs").join(format!("ablation-{}", grid.name()));
         Ok(Self {
-            ablation: ablation.inspect_err(tell_misfits)?,
+            ablation: ablation?,
             out: args.out.clone().unwrap_or_else(default_out),
             has_images: data.is_some(),
         })
@@ -207,8 +210,8 @@ fn overrides(args: &AblateArgs) -> anyhow::Result<Vec<Layer>> {
 }
 
 /// Says what does not fit, a line a point: more than an error can say.
-fn tell_misfits(error: &simmim_sweep::Error) {
-    if let simmim_sweep::Error::Misfits { misfits, .. } = error {
+fn tell_misfits(error: &anyhow::Error) {
+    if let Some(simmim_sweep::Error::Misfits { misfits, .. }) = error.downcast_ref() {
         for misfit in misfits {
             output::say(format_args!(
                 "does not fit: {}: {}",

@@ -205,6 +205,7 @@ fn is_setting(error: &simmim_data::Error) -> bool {
             | E::ErasingRange { .. }
             | E::MixAlpha { .. }
             | E::SubsetShare { .. }
+            | E::NoShard { .. }
     )
 }
 

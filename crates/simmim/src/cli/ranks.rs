@@ -96,6 +96,13 @@ impl Ranks {
         let Some(rank) = &self.0 else {
             return own;
         };
+        // Nobody is there to agree with.
+        if own
+            .as_ref()
+            .is_err_and(|error| is_of(error, RankError::are_gone))
+        {
+            return own;
+        }
         agree(&**rank, own.map_err(Own)).map_err(|Own(error)| error)
     }
 
@@ -162,6 +169,8 @@ impl Ranks {
             None => String::new(),
         };
         // Whoever has failed has said so to the others, who then come as well; where they do not, nobody can go on.
+        // Without an error there is no limit: the first process may still draw a report or fit a classifier, and a launcher
+        // notices when it is gone.
         let patience = told.map(|_| PATIENCE);
         let all = rank.farewell(&own, patience).unwrap_or_else(|error| {
             say(&words);

@@ -52,9 +52,15 @@ impl Running {
         Self::begun(child, &sandbox.path(mpi.name))
     }
 
-    /// Waits until the run in a folder has done some steps.
+    /// A run in a folder, which has done some steps.
     pub(crate) fn begun(child: Child, out: &Path) -> Self {
         let started = Self(child);
+        Self::wait_for_steps(out);
+        started
+    }
+
+    /// Waits until the run in a folder has done some steps.
+    pub(crate) fn wait_for_steps(out: &Path) {
         let begun = Instant::now();
         while fs::metadata(out.join("metrics.jsonl")).map_or(0, |file| file.len()) < 5000 {
             assert!(
@@ -64,7 +70,6 @@ impl Running {
             );
             sleep(Duration::from_millis(20));
         }
-        started
     }
 
     /// The process of a rank in a folder, by what the launcher has told it; none where it has ended.

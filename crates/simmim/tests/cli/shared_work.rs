@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::launchers::{Mpi, here};
-use crate::ranks::{Running, SECONDS, folder_of};
+use crate::ranks::{Running, SECONDS, folder_of, require_same_curve};
 use crate::sandbox::{Ran, Sandbox};
 
 const FINETUNE: &str = "finetune --from scratch --recipe finetune --data labelled --set data.image_size=32 \
@@ -296,6 +296,7 @@ fn a_grid_is_shared_and_a_signal_to_one_rank_stops_all() {
         let child = mpi.simmim(&sandbox, 2, &long).spawn().unwrap();
         let first = sandbox.path("long/runs/mask.ratio=0.4,seed=0");
         let running = Running::begun(child, &first);
+        Running::wait_for_steps(&sandbox.path("long/runs/mask.ratio=0.5,seed=0"));
         let ran = running.end_by("USR1", 1, &sandbox).stopped();
         assert!(ran.stderr.contains("saved; 0 of 4 runs"), "{ran:?}");
         // Both had begun one, and have saved it.
@@ -305,4 +306,32 @@ fn a_grid_is_shared_and_a_signal_to_one_rank_stops_all() {
         }
         fs::remove_dir_all(sandbox.path("long")).unwrap();
     }
+}
+
+#[test]
+fn archives_that_are_dealt_out_give_the_curve_of_one_process() {
+    let sandbox = Sandbox::with_photos(24);
+    fs::create_dir(sandbox.path("shards")).unwrap();
+    for shard in 0..8 {
+        let mut command = Command::new("tar");
+        let tar = sandbox.path(&format!("shards/{shard}.tar"));
+        command.current_dir(sandbox.path("photos")).arg("-cf");
+        command.arg(tar);
+        for n in 3 * shard..3 * shard + 3 {
+            command.arg(format!("{n:03}.png"));
+        }
+        assert!(command.status().unwrap().success());
+    }
+    let run = |out: &str| {
+        format!(
+            "pretrain --config tiny.toml --data shards/*.tar --set data.shuffle=shards --out {out}"
+        )
+    };
+    sandbox.simmim(&run("one")).ok();
+    for mpi in here("archives on several ranks") {
+        on_ranks(&mpi, &sandbox, 2, &run(mpi.name)).ok();
+        require_same_curve(&sandbox.path("one"), &sandbox.path(mpi.name));
+    }
+    let refused = sandbox.simmim(&run("two").replace("shards/*.tar", "photos"));
+    refused.fails(2, &["lies in no archive", "simmim pack"]);
 }
