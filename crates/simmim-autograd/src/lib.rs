@@ -42,6 +42,7 @@ mod optimiser;
 mod parameters;
 mod scalar;
 mod schedule;
+mod seen_attention;
 mod storage;
 mod summing;
 mod tape;
@@ -61,6 +62,7 @@ pub use parameters::{
 };
 pub use scalar::Scalar;
 pub use schedule::{Decay, Schedule};
+pub use seen_attention::SeenAttention;
 pub use simmim_device::{
     Device, Heads, LabelLoss, Patches, Peers, PixelLoss, Precision, Reading, Rounding, Seat,
 };

@@ -2,6 +2,7 @@
 
 use crate::drop_path::DropPath;
 use crate::parameters::{Gradients, ParameterId, Parameters};
+use crate::seen_attention::SeenAttention;
 use crate::tensor::Tensor;
 use simmim_device::Device;
 use std::cell::RefCell;
@@ -77,6 +78,14 @@ impl Sink<'_> {
     }
 }
 
+/// Whether attentions are kept to be looked at.
+enum Watch {
+    /// They are not.
+    Off,
+    /// The last one is.
+    Last(Option<SeenAttention>),
+}
+
 /// Runs forward code and, when recording, remembers how to compute gradients.
 ///
 /// `'a` is the life of the parameters and of the model whose code runs.
@@ -86,6 +95,7 @@ pub struct Tape<'a> {
     records: bool,
     checkpoints: bool,
     drop_path: Option<DropPath>,
+    watch: Watch,
     /// How often each parameter was used, checkpointed parts included: its gradient is complete after as many additions.
     uses: Rc<RefCell<Vec<u32>>>,
 }
@@ -105,6 +115,7 @@ impl<'a> Tape<'a> {
             records: true,
             checkpoints: false,
             drop_path: None,
+            watch: Watch::Off,
             uses: Rc::new(RefCell::new(vec![0; parameters.iter().len()])),
         }
     }
@@ -129,6 +140,27 @@ impl<'a> Tape<'a> {
     pub fn with_checkpointing(mut self, checkpoints: bool) -> Self {
         self.checkpoints = checkpoints;
         self
+    }
+
+    /// Each attention is kept until the next one, for [`Tape::take_attention`].
+    #[must_use]
+    pub fn watching_attention(mut self) -> Self {
+        self.watch = Watch::Last(None);
+        self
+    }
+
+    /// The last attention that was run; none on a tape that does not watch.
+    pub fn take_attention(&mut self) -> Option<SeenAttention> {
+        match &mut self.watch {
+            Watch::Off => None,
+            Watch::Last(seen) => seen.take(),
+        }
+    }
+
+    pub(crate) fn see_attention(&mut self, seen: impl FnOnce() -> SeenAttention) {
+        if let Watch::Last(last) = &mut self.watch {
+            *last = Some(seen());
+        }
     }
 
     /// The device of the parameters.

@@ -348,8 +348,12 @@ section! {
         @free save_every_epochs: usize = 1,
         /// Minutes of training after which a checkpoint is written in any case; 0 = only by epochs.
         @free save_every_minutes: f64 = 15.0,
-        /// Newest checkpoints that are kept; 0 = all.
+        /// Newest checkpoints that are kept while the run goes on; 0 = all.
         @free keep: usize = 3,
+        /// Newest checkpoints that are kept once all steps are done, beside the best weights; 0 = all.
+        @free keep_at_end: usize = 1,
+        /// Whether the last checkpoint keeps the optimiser's state once all steps are done: two thirds of the file, which nothing reads any more, since a finished run cannot be made longer.
+        @free state_at_end: bool = true,
         /// Epochs between two validations on the held-out images; 0 = never.
         validate_every_epochs: usize = 1,
         /// Held-out images in the picture of reconstructions; 0 = no picture.

@@ -1,5 +1,7 @@
 //! Samples to the numbers a model sees, and back.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
 use crate::decode::{DecodeSettings, Image, Samples, decode};
 use crate::report::Reporter;
@@ -183,7 +185,7 @@ fn to_planes<T: Copy>(
 }
 
 /// The sums of a channel's values and of their squares over some images, full brightness being 1.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Moments {
     first: f64,
     second: f64,

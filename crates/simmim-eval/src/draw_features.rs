@@ -8,15 +8,20 @@ use simmim_picture::{Grid, Picture, Titles};
 use crate::error::Error;
 use crate::features::Extractor;
 use crate::one_image::sample_of;
-use crate::patches::Patches;
+use crate::patches::{Patches, attention_levels};
 
 /// What stands over the columns.
-const TITLES: [&str; 3] = ["image", "patches in colours", "like the middle patch"];
+const TITLES: [&str; 4] = [
+    "image",
+    "patches in colours",
+    "like the middle patch",
+    "the middle patch attends to",
+];
 /// The colour of the patch that others are compared with.
 const MARK: [u8; 3] = [230, 120, 0];
 
-/// Draws three pictures of each image: itself, its patches in colours (alike where the encoder sees alike), and how much each patch is
-/// like the one in the middle, which is orange.
+/// Draws four pictures of each image: itself, its patches in colours (alike where the encoder sees alike), how much each patch is like the
+/// one in the middle, which is orange, and how much that one attends to each in the last block, as the mean of its heads.
 ///
 /// # Errors
 /// [`Error::Image`] for one that cannot be used, [`Error::Picture`].
@@ -32,6 +37,10 @@ pub fn draw_features(extractor: &Extractor, images: &[PathBuf]) -> Result<Pictur
         batch.entry_idx.push(idx);
     }
     let patches = Patches::of(extractor, &batch)?;
+    let ([rows, columns], n) = (patches.grid(), patches.n_patches());
+    let middle = rows / 2 * columns + columns / 2;
+    let attention = extractor.attention(&batch, middle..middle + 1);
+    let attention = attention_levels(&attention, n);
     let samples = batch.images.chunks(views.transform.sample_len());
     let cells = samples.enumerate().flat_map(|(idx, sample)| {
         let original = views.transform.normalisation().to_rgb8(sample);
@@ -39,7 +48,8 @@ pub fn draw_features(extractor: &Extractor, images: &[PathBuf]) -> Result<Pictur
         [
             original,
             enlarge(&patches.colours(idx)),
-            enlarge(&like_the_middle(&patches, idx)),
+            enlarge(&around(&patches, middle, &patches.likeness_to(idx, middle))),
+            enlarge(&around(&patches, middle, &attention[idx * n..][..n])),
         ]
     });
     let grid = Grid {
@@ -51,22 +61,16 @@ pub fn draw_features(extractor: &Extractor, images: &[PathBuf]) -> Result<Pictur
     Ok(grid.draw()?)
 }
 
-/// A pixel for each patch: the brighter, the more it is like the middle one.
-fn like_the_middle(patches: &Patches, image_idx: usize) -> Picture {
-    let ([rows, columns], n) = (patches.grid(), patches.n_patches());
-    let middle = rows / 2 * columns + columns / 2;
-    let likeness = patches.likeness_to(image_idx, middle);
-    let pixel = |patch: usize| {
-        if patch == middle {
-            MARK
-        } else {
-            [likeness[patch]; 3]
-        }
+/// A pixel for each patch, as bright as its level; the patch that the levels are about is marked.
+fn around(patches: &Patches, marked: usize, levels: &[u8]) -> Picture {
+    let [rows, columns] = patches.grid();
+    let pixel = |(patch, level): (usize, &u8)| {
+        if patch == marked { MARK } else { [*level; 3] }
     };
     Picture {
         width: columns,
         height: rows,
-        pixels: (0..n).flat_map(pixel).collect(),
+        pixels: levels.iter().enumerate().flat_map(pixel).collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a frozen encoder makes of images: one vector an image.
 
 use std::fmt::{self, Display};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -294,6 +295,23 @@ impl Extractor {
             found = output.tensor().to_vec();
         }
         found
+    }
+
+    /// How much some patches of each image attend to each of its patches in the last block, as the mean of the heads. What goes to a class
+    /// token is left out.
+    ///
+    /// # Shapes
+    /// `queries` are Q of the L patches of [`Extractor::grid_of_features`]; the result `[B, Q, L]`.
+    pub(crate) fn attention(&self, batch: &Batch, queries: Range<usize>) -> Vec<f32> {
+        let encoder = self.encoder();
+        let mut tape = Tape::inference(self.parameters()).watching_attention();
+        let tokens = encoder.embed(&mut tape, &self.images(batch));
+        encoder.encode(&mut tape, tokens);
+        let seen = tape.take_attention().expect("an encoder has a block");
+        let (n_class, [rows, columns]) = (encoder.class_tokens(), self.grid_of_features());
+        let weights = seen.weights(n_class + queries.start..n_class + queries.end);
+        let rows = weights.chunks(n_class + rows * columns);
+        rows.flat_map(|row| &row[n_class..]).copied().collect()
     }
 
     /// Some images of a labelled set in order, all of them on this process, as the encoder is to see them: resized and cropped at the centre.

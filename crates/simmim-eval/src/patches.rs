@@ -103,6 +103,19 @@ fn levels(cosines: &[f64]) -> Vec<u8> {
     cosines.iter().map(level).collect()
 }
 
+/// Rows of attention as levels: 255 for the patch that is attended to most, 0 for one that is not attended to.
+///
+/// # Shapes
+/// `weights` and the result `[Q, L]`.
+pub(crate) fn attention_levels(weights: &[f32], n_patches: usize) -> Vec<u8> {
+    let of_row = |row: &[f32]| {
+        let most = row.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+        let level = move |weight: &f32| (255.0 * weight / most).round() as u8;
+        row.iter().map(level).collect::<Vec<_>>()
+    };
+    weights.chunks(n_patches).flat_map(of_row).collect()
+}
+
 /// Each direction from its lower end to its upper one as 0 to 255; a few patches far out do not squeeze the others together.
 fn coloured(places: &[f64]) -> Vec<u8> {
     let ends: Vec<(f64, f64)> = (0..COLOURS)
@@ -154,6 +167,13 @@ mod tests {
         let likeness = patches().likeness(0);
         assert_eq!(likeness[..4], [255, 255, 128, 0]);
         assert!((0..4).all(|patch| likeness[patch * 5] == 255));
+    }
+
+    #[test]
+    fn attention_is_shown_up_to_the_patch_that_is_attended_to_most() {
+        let weights = [0.5, 0.25, 0.0, 0.0, 0.0, 0.0];
+        let levels = attention_levels(&weights, 3);
+        assert_eq!(levels, [255, 128, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -134,6 +134,8 @@ pub struct Look {
     pub grid: [usize; 2],
     /// How much each patch is like each, from 0 to 255, row by row: that many squared. Empty where there are too many.
     pub likeness: Vec<u8>,
+    /// How much each patch attends to each in the last block, in the same way: 255 for what it attends to most.
+    pub attention: Vec<u8>,
 }
 
 /// An image with those that are most like it.

@@ -74,6 +74,15 @@ pub struct Origin {
     pub images: Option<ImagesDigest>,
 }
 
+/// Whether a file has the optimiser's moments, without which no training goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moments {
+    /// It has.
+    Kept,
+    /// It has not: the run is finished.
+    Left,
+}
+
 /// Writes a whole state, from which a run can go on: beside, synced, renamed. One tensor at a time is fetched from its
 /// device, so that saving takes no memory beside that of a step.
 ///
@@ -84,9 +93,33 @@ pub fn save_state<T: Task>(
     learner: &Learner<T>,
     origin: &Origin,
 ) -> Result<(), Error> {
+    save(path, learner, Moments::Kept, origin)
+}
+
+/// Writes the state of a finished run, from which none goes on: that of [`save_state`] without the moments.
+///
+/// # Errors
+/// As [`save_state`].
+pub fn save_finished<T: Task>(
+    path: &Path,
+    learner: &Learner<T>,
+    origin: &Origin,
+) -> Result<(), Error> {
+    save(path, learner, Moments::Left, origin)
+}
+
+fn save<T: Task>(
+    path: &Path,
+    learner: &Learner<T>,
+    moments: Moments,
+    origin: &Origin,
+) -> Result<(), Error> {
     let mut entries = Vec::new();
     for (id, spec, tensor) in learner.task.parameters().iter() {
         entries.push(entry(&spec.name, tensor));
+        if moments == Moments::Left {
+            continue;
+        }
         let [first, second] = learner.optimiser.moments(id);
         entries.push(entry(&format!("{FIRST}{}", spec.name), first));
         entries.push(entry(&format!("{SECOND}{}", spec.name), second));
@@ -264,6 +297,23 @@ pub fn load_weights(
     Ok(())
 }
 
+/// Whether [`save_finished`] wrote a file.
+pub(crate) fn is_finished(archive: &Archive) -> bool {
+    !archive.names().any(|name| name.starts_with(FIRST))
+}
+
+/// Reads what [`save_finished`] wrote into a learner.
+///
+/// # Errors
+/// As [`load_state`].
+pub(crate) fn load_finished<T: Task>(
+    archive: &Archive,
+    learner: &mut Learner<T>,
+) -> Result<(), Error> {
+    load_weights(archive, "", learner.task.parameters_mut())?;
+    learner.task.restore_arrays(archive)
+}
+
 /// Reads weights, moments and the count of steps into a learner, one tensor after the other. After an error some of them
 /// are those of the file.
 ///
@@ -274,8 +324,7 @@ pub fn load_state<T: Task>(
     learner: &mut Learner<T>,
     steps: u64,
 ) -> Result<(), Error> {
-    load_weights(archive, "", learner.task.parameters_mut())?;
-    learner.task.restore_arrays(archive)?;
+    load_finished(archive, learner)?;
     let Learner {
         task, optimiser, ..
     } = learner;

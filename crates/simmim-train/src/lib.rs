@@ -44,7 +44,7 @@
 //! #     Layer::set("model.depth=1")?,
 //! ])?;
 //! let (mode, collective) = (Mode::New, Arc::new(Alone)); // one process
-//! let job = Job { recipe: "demo".to_owned(), config, out, mode, collective };
+//! let job = Job { recipe: "demo".to_owned(), config, out, mode, collective, chosen: Vec::new() };
 //! let outcome = pretrain(&job, &mut (), &StopFlag::new())?; // `()` watches without a word
 //! assert!(outcome.is_finished());
 //! # Ok(())

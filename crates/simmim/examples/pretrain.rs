@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         out: RunFolder::default_path("example", SystemTime::now()),
         mode: Mode::New,
         collective: Arc::new(Alone),
+        chosen: Vec::new(),
     };
     // `()` watches in silence; an `Observer` of your own sees every step.
     let outcome = pretrain(&job, &mut (), &StopFlag::new())?;

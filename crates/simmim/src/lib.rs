@@ -101,7 +101,7 @@
 //!     Layer::set("train.max_steps=2")?, // a taste
 //! #     Layer::set("model.depth=1")?,
 //! ])?;
-//! let job = Job { recipe: "demo".to_owned(), config, out: out.clone(), mode: Mode::New, collective: Arc::new(Alone) };
+//! let job = Job { recipe: "demo".to_owned(), config, out: out.clone(), mode: Mode::New, collective: Arc::new(Alone), chosen: Vec::new() };
 //! let outcome = pretrain(&job, &mut (), &StopFlag::new())?; // `()` watches without a word
 //! assert!(outcome.is_finished());
 //!

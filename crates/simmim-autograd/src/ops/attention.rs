@@ -1,10 +1,12 @@
 //! Multi-head self-attention with a position bias, and what goes before it.
 
 use crate::ops::index::Index;
+use crate::seen_attention::SeenAttention;
 use crate::storage::Storage;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 use simmim_device::{AttentionPattern, CosineInputs, Device, Heads, SavedAttention, TokenWindows};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Windows of the tokens of an image, kept on a device. Clones share them.
@@ -81,6 +83,94 @@ impl Attend {
     }
 }
 
+/// What came of an attention.
+struct Ran {
+    dims: Heads,
+    /// `[B, L, D]`.
+    out: Tensor,
+    /// What the device wants kept for going back: the processor keeps nothing and computes the weights again.
+    stats: Option<Storage>,
+}
+
+/// The forward pass of [`Tape::attention`].
+///
+/// # Shapes
+/// As there.
+///
+/// # Panics
+/// As there.
+fn run(qkv: &Tensor, bias: Option<&Var>, attend: &Attend) -> Ran {
+    let &[batch, tokens, width] = qkv.shape() else {
+        panic!("attention: qkv is {:?}", qkv.shape())
+    };
+    let (width, heads) = (width / 3, attend.heads);
+    assert_eq!(
+        width % heads,
+        0,
+        "attention: {heads} heads of width {width}"
+    );
+    let dims = attend.dims(tokens, width);
+    let device = qkv.device();
+    let mut stats = None;
+    let out = Tensor::build_of(qkv.element(), device, &[batch, tokens, width], |out| {
+        stats = device.attention(qkv.buffer(), attend.pattern(dims, bias), out);
+    });
+    Ran {
+        dims,
+        out,
+        stats: stats.map(|stats| Storage::new(device, stats)),
+    }
+}
+
+/// What [`SeenAttention::weights`] gives.
+///
+/// The attention itself computes it: of values that are 1 at one token and 0 elsewhere the weighted sum is the weight of that token, and a
+/// head has room for as many tokens as it is wide.
+///
+/// # Shapes
+/// `qkv` and `bias` as in [`Tape::attention`], `queries` are Q of the L tokens; the result `[B, Q, L]`.
+///
+/// # Panics
+/// When there are no such queries.
+fn weights(qkv: &Tensor, bias: Option<&Var>, attend: &Attend, queries: Range<usize>) -> Vec<f32> {
+    let &[batch, tokens, width] = qkv.shape() else {
+        panic!("attention: qkv is {:?}", qkv.shape())
+    };
+    assert!(
+        queries.end <= tokens,
+        "queries to {} of {tokens}",
+        queries.end
+    );
+    let width = width / 3;
+    let head_dim = width / attend.heads;
+    let mut values = qkv.to_vec();
+    let mut weights = vec![0.0; batch * queries.len() * tokens];
+    for first in (0..tokens).step_by(head_dim) {
+        for (row_idx, row) in values.chunks_mut(3 * width).enumerate() {
+            let values = &mut row[2 * width..];
+            values.fill(0.0);
+            // Of a token before the first it is larger than any head.
+            let place = (row_idx % tokens).wrapping_sub(first);
+            if place < head_dim {
+                let of_heads = values.iter_mut().skip(place).step_by(head_dim);
+                of_heads.for_each(|value| *value = 1.0);
+            }
+        }
+        let ones = Tensor::from_slice(qkv.device(), qkv.shape(), &values);
+        let out = run(&ones, bias, attend).out.to_vec(); // [B, L, N, d]
+        let n_here = head_dim.min(tokens - first);
+        for (row_idx, row) in weights.chunks_mut(tokens).enumerate() {
+            let (image, query) = (row_idx / queries.len(), row_idx % queries.len());
+            let own = &out[(image * tokens + queries.start + query) * width..][..width];
+            for (place, weight) in row[first..][..n_here].iter_mut().enumerate() {
+                let of_heads = own.iter().skip(place).step_by(head_dim);
+                *weight = of_heads.sum::<f32>() / attend.heads as f32;
+            }
+        }
+    }
+    weights
+}
+
 impl Tape<'_> {
     /// softmax(s q kᵀ + bias) v for each head, among all tokens of an image or those of a window. The weights
     /// are never kept.
@@ -91,24 +181,12 @@ impl Tape<'_> {
     /// # Panics
     /// When the shapes do not fit or the number of heads does not divide D.
     pub fn attention(&mut self, qkv: &Var, bias: Option<&Var>, attend: &Attend) -> Var {
-        let &[batch, tokens, width] = qkv.shape() else {
-            panic!("attention: qkv is {:?}", qkv.shape())
-        };
-        let (width, heads) = (width / 3, attend.heads);
-        assert_eq!(
-            width % heads,
-            0,
-            "attention: {heads} heads of width {width}"
-        );
-        let dims = attend.dims(tokens, width);
-        let device = Arc::clone(self.device());
-        // What to keep is the affair of the device: the processor keeps nothing and computes the weights again.
-        let mut stats = None;
-        let element = qkv.tensor().element();
-        let out = Tensor::build_of(element, &device, &[batch, tokens, width], |out| {
-            stats = device.attention(qkv.tensor().buffer(), attend.pattern(dims, bias), out);
+        let Ran { dims, out, stats } = run(qkv.tensor(), bias, attend);
+        self.see_attention(|| {
+            let (qkv, bias, attend) = (qkv.tensor().clone(), bias.cloned(), attend.clone());
+            SeenAttention::new(move |queries| weights(&qkv, bias.as_ref(), &attend, queries))
         });
-        let stats = stats.map(|stats| Storage::new(&device, stats));
+        let device = Arc::clone(self.device());
         // The result is kept too: with its gradient it gives the sums of rows that the softmax needs to go back.
         let (qkv, bias, result) = (qkv.clone(), bias.cloned(), out.clone());
         let attend = attend.clone();

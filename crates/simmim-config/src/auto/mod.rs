@@ -1,9 +1,11 @@
 //! Chooses a configuration from the images and the machine, and says why.
 
+mod describe;
+mod reason;
 mod sides;
 
 use simmim_autograd::{ParameterSpecs, Precision};
-use simmim_data::{Exif, MaskKind, Pages, Survey};
+use simmim_data::{MaskKind, Survey};
 use simmim_model::InitRule;
 
 use crate::encoder::encoder_config;
@@ -13,6 +15,9 @@ use crate::layer::Layer;
 use crate::plan::Plan;
 use crate::raw::RawConfig;
 use sides::{Sides, choose_sides};
+
+pub use describe::{describe, describe_pages};
+pub use reason::Reason;
 
 /// The range of AvgDist in which the paper's fine-tuning accuracy is best, in pixels of a 192 px image.
 ///
@@ -32,10 +37,17 @@ pub const WARMUP_SHARE: f64 = 0.05;
 pub struct Choice {
     /// The configuration, `data.path` not set.
     pub config: RawConfig,
-    /// A line for each choice about images and encoder.
-    pub encoder: Vec<String>,
-    /// A line for each choice about the training.
-    pub training: Vec<String>,
+    /// Of images and encoder.
+    pub encoder: Vec<Reason>,
+    /// Of the training.
+    pub training: Vec<Reason>,
+}
+
+impl Choice {
+    /// All reasons.
+    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
+        self.encoder.iter().chain(&self.training)
+    }
 }
 
 /// What the user has set already, and the choice has to follow.
@@ -95,7 +107,7 @@ pub fn choose(survey: &Survey, machine: Machine, given: Given<'_>) -> Choice {
     }
 }
 
-fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<String>) {
+fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<Reason>) {
     // A mix of kinds is read as colour: the default of three channels stays. An alpha is dropped.
     let mut kinds = survey.colours.keys();
     if let (Some(&channels), None) = (kinds.next(), kinds.next())
@@ -103,9 +115,8 @@ fn choose_channels(config: &mut RawConfig, survey: &Survey, reasons: &mut Vec<St
     {
         config.data.channels = channels;
         config.data.normalise = Normalise::Dataset;
-        reasons.push(format!(
-            "{channels} channels, normalised by their own statistics: all images have these"
-        ));
+        let text = format!("{channels}, normalised by their own statistics: all images have these");
+        reasons.push(Reason::new("channels", text));
     }
 }
 
@@ -141,14 +152,15 @@ impl Network {
         }
     }
 
-    fn why(&self, n_images: usize, cores: usize, image_px: usize) -> String {
+    fn why(&self, n_images: usize, cores: usize, image_px: usize) -> Reason {
         let depth = self
             .depth
             .map_or_else(String::new, |depth| format!(" of {depth} blocks"));
-        format!(
+        let text = format!(
             "{}{depth}: {n_images} images of {image_px} px and {cores} cores",
             self.variant
-        )
+        );
+        Reason::new("network", text)
     }
 }
 
@@ -193,7 +205,7 @@ fn network(n_images: usize, cores: usize, sides: &Sides) -> Network {
     }
 }
 
-fn choose_model(config: &mut RawConfig, network: &Network, reasons: &mut Vec<String>) {
+fn choose_model(config: &mut RawConfig, network: &Network, reasons: &mut Vec<Reason>) {
     let model = &mut config.model;
     model.variant.clone_from(&network.variant);
     model.depth = network.depth;
@@ -205,11 +217,11 @@ fn choose_model(config: &mut RawConfig, network: &Network, reasons: &mut Vec<Str
     model.init = InitRule::Width;
     model.positions = Some(Positions::RelativeAbsolute);
     model.layer_scale = Some(0.0);
-    reasons.push(
-        "a narrow network: first weights larger than the authors' (model.init), absolute positions besides relative ones, \
-         no layer scale"
-            .to_owned(),
-    );
+    reasons.push(Reason::new(
+        "settings",
+        "first weights larger than the authors' (model.init), absolute positions besides relative ones, no layer scale: the \
+         network is narrow",
+    ));
 }
 
 fn choose_steps(
@@ -217,16 +229,17 @@ fn choose_steps(
     n_images: usize,
     network: &Network,
     given: Given<'_>,
-    reasons: &mut Vec<String>,
+    reasons: &mut Vec<Reason>,
 ) {
     // With the fewest epochs and the most, an epoch has 8 to 16 steps.
     let suitable = (n_images / 16).next_power_of_two().clamp(8, network.batch);
     config.train.batch_size = given.batch_size.unwrap_or(suitable);
     config.train.base_lr = network.base_lr;
-    reasons.push(format!(
-        "steps of {} images, learning rate {} for 512 of them",
+    let text = format!(
+        "{} images each, learning rate {} for 512 of them",
         config.train.batch_size, network.base_lr
-    ));
+    );
+    reasons.push(Reason::new("steps", text));
 }
 
 /// The epochs that are wanted; without, enough to see some million images, as far as 800 epochs.
@@ -235,7 +248,7 @@ fn choose_length(
     n_images: usize,
     wanted: Option<usize>,
     network: &Network,
-    reasons: &mut Vec<String>,
+    reasons: &mut Vec<Reason>,
 ) {
     const MAX_EPOCHS: usize = 800;
     let enough = (network.images_seen / n_images.max(1)).clamp(20, MAX_EPOCHS);
@@ -243,15 +256,17 @@ fn choose_length(
     config.train.epochs = epochs;
     config.train.warmup_epochs = epochs as f64 * WARMUP_SHARE;
     if wanted.is_none() {
-        reasons.push(format!(
-            "{epochs} epochs: {} images seen, 20 to {MAX_EPOCHS} epochs; longer is better (train.epochs)",
+        let text = format!(
+            "{epochs}: {} images seen, in 20 to {MAX_EPOCHS} epochs; longer is better (train.epochs)",
             about(epochs * n_images)
-        ));
+        );
+        reasons.push(Reason::new("epochs", text));
     }
     if n_images < FEW_IMAGES {
-        reasons.push(format!(
-            "a doubt: {n_images} images are few to learn from. More of the same kind, with labels or without, help more than epochs"
-        ));
+        let text = format!(
+            "{n_images} images are few to learn from: more of the same kind, with labels or without, help more than epochs"
+        );
+        reasons.push(Reason::new("a doubt", text));
     }
 }
 
@@ -268,7 +283,7 @@ fn about(n: usize) -> String {
 }
 
 /// Takes a batch in so few parts that one fits into half the memory, and says so where it is not whole.
-pub fn divide_batch(config: &mut RawConfig, memory_bytes: Option<u64>) -> Option<String> {
+pub fn divide_batch(config: &mut RawConfig, memory_bytes: Option<u64>) -> Option<Reason> {
     let memory_bytes = memory_bytes?;
     let fits = |n_parts: &usize| {
         let mut config = config.clone();
@@ -282,9 +297,10 @@ pub fn divide_batch(config: &mut RawConfig, memory_bytes: Option<u64>) -> Option
     let n_parts = parts.find(fits).unwrap_or(batch);
     config.train.accumulation = n_parts.max(1);
     (n_parts > 1).then(|| {
-        format!(
-            "each batch in {n_parts} parts: the whole one would take more than half the memory (train.accumulation)"
-        )
+        let text = format!(
+            "{n_parts} for each step: the whole would take more than half the memory (train.accumulation)"
+        );
+        Reason::new("parts", text)
     })
 }
 
@@ -295,8 +311,8 @@ pub struct FineTuneChoice {
     pub recipe: &'static str,
     /// What lies over the recipe: the precision.
     pub layer: Layer,
-    /// A line for each choice.
-    pub reasons: Vec<String>,
+    /// The reasons for both.
+    pub reasons: Vec<Reason>,
 }
 
 /// The recipes of fine-tuning that are chosen from: for small networks, and for those of the authors' sizes.
@@ -322,9 +338,8 @@ pub fn choose_fine_tuning(
     } else {
         (large, "network of the authors' sizes")
     };
-    let mut reasons = vec![format!(
-        "no --recipe: `{recipe}`, for a {what} ({millions:.1} million parameters in the encoder)"
-    )];
+    let text = format!("{recipe}, for a {what} ({millions:.1} million parameters in the encoder)");
+    let mut reasons = vec![Reason::new("recipe", text)];
     reasons.extend(why(precision));
     let mut asked = RawConfig::default();
     asked.train.precision = precision;
@@ -336,76 +351,9 @@ pub fn choose_fine_tuning(
 }
 
 /// Why a precision is chosen; nothing of the one that needs no reason.
-fn why(precision: Precision) -> Option<String> {
+fn why(precision: Precision) -> Option<Reason> {
     let text = "bf16: this machine multiplies it itself, and about twice as fast as fp32";
-    (precision == Precision::Bf16).then(|| text.to_owned())
-}
-
-/// What there is to know of a data set, a line each.
-pub fn describe(survey: &Survey, config: &RawConfig) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{} images ({}), median size {} x {} px",
-        survey.n_images,
-        describe_formats(survey),
-        survey.median_px[0],
-        survey.median_px[1]
-    )];
-    if survey.n_turned > 0 {
-        let done = match config.data.exif {
-            Exif::Stored => {
-                "they are read as they are stored, as torchvision reads them; data.exif = \"upright\" turns them"
-            }
-            Exif::Upright => "they are turned upright (data.exif)",
-        };
-        lines.push(format!(
-            "{} of {} images carry an EXIF tag that turns or mirrors them: {done}",
-            survey.n_turned,
-            of_sample(survey)
-        ));
-    }
-    lines.extend(describe_pages(survey, config.data.pages));
-    lines
-}
-
-/// The formats; of several, how many images have each.
-fn describe_formats(survey: &Survey) -> String {
-    if let [(only, _)] = survey.formats.iter().collect::<Vec<_>>()[..] {
-        return only.to_string();
-    }
-    let each = survey
-        .formats
-        .iter()
-        .map(|(format, n)| format!("{n} {format}"));
-    let each = each.collect::<Vec<_>>().join(", ");
-    if survey.n_sampled == survey.n_images {
-        each
-    } else {
-        format!("of {}: {each}", of_sample(survey))
-    }
-}
-
-/// How many images were looked at.
-fn of_sample(survey: &Survey) -> String {
-    if survey.n_sampled == survey.n_images {
-        survey.n_images.to_string()
-    } else {
-        format!("{} looked at", survey.n_sampled)
-    }
-}
-
-/// A line where images have pages that are not read.
-pub fn describe_pages(survey: &Survey, pages: Pages) -> Option<String> {
-    let stacks = survey.pages.iter().filter(|(n_pages, _)| **n_pages > 1);
-    let n_images: usize = stacks.map(|(_, n_images)| n_images).sum();
-    let (most, _) = survey.pages.last_key_value()?;
-    if n_images == 0 || pages == Pages::Channels {
-        return None;
-    }
-    Some(format!(
-        "{n_images} of {} images have several pages, up to {most}: the first page is read and the others are not; \
-         data.pages=\"channels\" reads all as the channels of one image",
-        of_sample(survey)
-    ))
+    (precision == Precision::Bf16).then(|| Reason::new("precision", text))
 }
 
 /// The range of AvgDist that the paper found best, in pixels of images of this size (`[H, W]`).
@@ -525,10 +473,17 @@ mod tests {
         assert!(Plan::new(config).unwrap().memory_bytes() <= 4 << 30);
         // Patches and cells divide the size.
         for (size, patch, cell) in [
+            ([32, 32], 4, 4),
+            ([48, 48], 4, 8),
             ([64, 64], 8, 8),
-            ([100, 100], 10, 10),
+            ([96, 96], 8, 16),
+            ([100, 100], 10, 20),
+            ([128, 128], 16, 16),
+            ([192, 192], 16, 32),
             ([192, 320], 16, 32),
-            ([200, 200], 10, 20),
+            ([200, 200], 10, 40),
+            ([224, 224], 16, 32),
+            ([384, 384], 16, 64),
         ] {
             let config = chosen(Given {
                 image_size: Some(size),
@@ -537,7 +492,11 @@ mod tests {
             let variant = &config.model.variant;
             assert!(variant.ends_with(&format!("/{patch}")), "{variant}");
             assert_eq!((config.data.image_size, config.mask.cell_px), (size, cell));
-            Plan::new(config).unwrap();
+            let masks = describe_masks(&Plan::new(config).unwrap(), 20);
+            assert!(
+                masks.contains("within the paper's good range"),
+                "{size:?} {masks}"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 use simmim_data::Survey;
 
+use super::reason::Reason;
 use crate::raw::RawConfig;
 
 /// Sides in pixels.
@@ -17,7 +18,7 @@ pub(super) fn choose_sides(
     config: &mut RawConfig,
     survey: &Survey,
     given: Option<[usize; 2]>,
-    reasons: &mut Vec<String>,
+    reasons: &mut Vec<Reason>,
 ) -> Sides {
     let [height, width] = survey.median_px;
     let Some(size) = given else {
@@ -26,34 +27,43 @@ pub(super) fn choose_sides(
         let Sides { image, patch, cell } = sides;
         config.data.image_size = [image; 2];
         config.mask.cell_px = cell;
-        reasons.push(format!(
-            "images of {image} px in patches of {patch}, hidden in cells of {cell}: the median image is {height} x {width} px"
-        ));
+        let text = format!(
+            "{image} px in patches of {patch}, hidden in cells of {cell}: the median image is {height} x {width} px"
+        );
+        reasons.push(Reason::new("images", text));
         return sides;
     };
     let sides = sides_within(size);
     config.data.image_size = size;
     config.mask.cell_px = sides.cell;
-    reasons.push(format!(
-        "patches of {} px, hidden in cells of {}: images of {} x {} px are asked for",
+    let text = format!(
+        "patches of {} px, hidden in cells of {}: {} x {} px are asked for",
         sides.patch, sides.cell, size[0], size[1]
-    ));
+    );
+    reasons.push(Reason::new("images", text));
     sides
 }
 
-/// Patch and cell for images of a given size: the usual ones, or the next smaller that divide both sides.
+/// Patch and cell for images of a given size, which both divide: the usual patch or the next smaller, and the cell that is nearest to
+/// its usual share of the shorter side.
 fn sides_within([height, width]: [usize; 2]) -> Sides {
     const LEAST_PATCH_PX: usize = 4;
-    let usual = sides(height.min(width));
+    // Cells of an eighth to a fifth of the side have AvgDist in the paper's good range.
+    const CELLS_A_SIDE: f64 = 6.5;
+    let image = height.min(width);
+    let usual = sides(image);
     let divides = |side: &usize| height.is_multiple_of(*side) && width.is_multiple_of(*side);
     let patches = (LEAST_PATCH_PX..=usual.patch).rev();
     // Of sizes that nothing divides, the plan itself says what would.
     let patch = { patches }.find(divides).unwrap_or(usual.patch);
-    let cells = (1..=usual.cell / patch).rev().map(|n| n * patch);
+    let cells = (1..=image / patch).map(|n| n * patch).filter(divides);
+    let distance = |cell: &usize| (*cell as f64 - image as f64 / CELLS_A_SIDE).abs();
     Sides {
-        image: height.min(width),
+        image,
         patch,
-        cell: { cells }.find(divides).unwrap_or(patch),
+        cell: { cells }
+            .min_by(|one, other| distance(one).total_cmp(&distance(other)))
+            .unwrap_or(patch),
     }
 }
 

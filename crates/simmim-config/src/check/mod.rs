@@ -296,6 +296,7 @@ impl Train {
             ("train.step_epochs", self.step_epochs),
             ("train.max_steps", self.max_steps),
             ("train.keep", self.keep),
+            ("train.keep_at_end", self.keep_at_end),
             ("train.save_every_epochs", self.save_every_epochs),
             ("train.validate_every_epochs", self.validate_every_epochs),
         ];

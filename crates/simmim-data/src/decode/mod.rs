@@ -18,6 +18,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::metadata::Orientation;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::content::Content;
@@ -28,7 +29,7 @@ pub(crate) use range::extent;
 pub use range::{Extent, Range};
 
 /// A format that can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Format {
     /// Baseline, progressive and lossless, with Huffman or arithmetic coding, 8 bits.
@@ -135,7 +136,7 @@ impl DecodeSettings {
 }
 
 /// What an image says of itself before it is decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// The format, from the first bytes.
     pub format: Format,

@@ -71,6 +71,7 @@ impl Error {
                 "give the same `simmim pack` once more: it goes on where it stopped; or give its shards themselves, as in \
                  'FOLDER/*.tar'"
             }
+            Self::SurveyLine { .. } => "name another file, or remove this one to look at all images again",
             Self::PackManifest { .. } => {
                 "give the shards themselves, as in 'FOLDER/*.tar', or pack the images again with --overwrite"
             }

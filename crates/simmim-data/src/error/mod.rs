@@ -323,6 +323,25 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file that keeps what a survey finds cannot be read or written.
+    #[error("cannot keep what is found of the images in {path}")]
+    SurveyKept {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file that is to keep what a survey finds holds something else.
+    #[error("line {line} of {path} is not of a survey of images read as these are: {reason}")]
+    SurveyLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An image that a source holds twice.
     #[error("the image {name} is named twice")]
     DuplicateImage {

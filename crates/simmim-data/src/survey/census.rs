@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{ScopedJoinHandle, available_parallelism};
 
+use super::kept::Kept;
 use super::look::{Look, Looker};
 use super::twins::Twins;
 use super::{ImageSample, Survey};
@@ -24,6 +26,8 @@ pub struct Looking<'a> {
     pub settings: &'a DecodeSettings,
     /// Threads; 0 is one for each core.
     pub n_threads: usize,
+    /// The file that keeps what is found of each image, of an earlier survey too.
+    pub kept: Option<&'a Path>,
     /// Told how many are done, from any thread, now and then.
     pub watch: &'a (dyn Fn(usize) + Sync),
 }
@@ -72,7 +76,8 @@ impl Census {
     /// Looks at the images. Unreadable ones are listed, however many they are.
     ///
     /// # Errors
-    /// [`Error::NoReadableImage`], [`Error::Zero`] for a sample of no image.
+    /// [`Error::NoReadableImage`], [`Error::Zero`] for a sample of no image; [`Error::SurveyKept`] and [`Error::SurveyLine`] where the file of
+    /// [`Looking::kept`] cannot be used.
     pub fn of(data: &DataSet, looking: &Looking<'_>) -> Result<Self, Error> {
         let mut entries = looking.sample.entries(data.len())?;
         entries.sort_unstable();
@@ -128,6 +133,8 @@ fn look_at(
         0 => cores(),
         n => n,
     };
+    let kept = looking.kept.map(|path| Kept::open(path, looking.settings));
+    let kept = kept.transpose()?;
     let next = AtomicUsize::new(0);
     let looks = Mutex::new(vec![None; entries.len()]);
     let work = || -> Result<(), Error> {
@@ -137,11 +144,21 @@ fn look_at(
             let Some(&entry_idx) = entries.get(at) else {
                 return Ok(());
             };
-            match data.read(entry_idx).and_then(|bytes| looker.look(&bytes)) {
+            let (name, size) = (data.name(entry_idx), data.size_bytes(entry_idx));
+            let before = kept.as_ref().and_then(|kept| kept.look(name, size));
+            let is_new = before.is_none();
+            let look = before.map_or_else(
+                || data.read(entry_idx).and_then(|bytes| looker.look(&bytes)),
+                Ok,
+            );
+            match look {
                 Ok(look) => {
+                    if let Some(kept) = kept.as_ref().filter(|_| is_new) {
+                        kept.add(name, size, &look)?;
+                    }
                     looks.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(look);
                 }
-                Err(error) => reporter.record(entry_idx, data.name(entry_idx), &error)?,
+                Err(error) => reporter.record(entry_idx, name, &error)?,
             }
             if (at + 1).is_multiple_of(TOLD_EVERY) {
                 (looking.watch)(at + 1);
@@ -153,6 +170,7 @@ fn look_at(
         let mut joined = threads.into_iter().map(ScopedJoinHandle::join);
         joined.try_for_each(|done| done.expect("what decoders do is guarded"))
     })?;
+    kept.map_or(Ok(()), |kept| kept.finish())?;
     Ok(looks.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

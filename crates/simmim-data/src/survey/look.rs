@@ -2,6 +2,7 @@
 
 use image::GrayImage;
 use image_hasher::{HashAlg, Hasher, HasherConfig};
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::decode::{DecodeSettings, Header, Image, Samples, decode, is_turned_by_exif, probe};
@@ -23,7 +24,7 @@ const NEAR_LEVELS_MOST: u8 = 24;
 const LEAST_CONTRAST: u8 = 8;
 
 /// What one image is like.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Look {
     pub(super) header: Header,
     /// Whether an EXIF tag turns or mirrors it.
@@ -39,12 +40,34 @@ pub(super) struct Look {
 }
 
 /// What an image looks like, in a few bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Likeness {
     /// Of images that look alike, most bits are the same.
     pub(super) hash: u64,
     /// The image in grey, very small.
-    pub(super) thumb: [u8; THUMB_PX * THUMB_PX],
+    pub(super) thumb: Thumb,
+}
+
+/// Greys of `THUMB_PX` rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+pub(super) struct Thumb(pub(super) [u8; THUMB_PX * THUMB_PX]);
+
+impl TryFrom<Vec<u8>> for Thumb {
+    type Error = String;
+
+    fn try_from(levels: Vec<u8>) -> Result<Self, String> {
+        let levels = levels.try_into();
+        levels
+            .map(Self)
+            .map_err(|levels: Vec<u8>| format!("{} greys", levels.len()))
+    }
+}
+
+impl From<Thumb> for Vec<u8> {
+    fn from(thumb: Thumb) -> Self {
+        thumb.0.to_vec()
+    }
 }
 
 impl Likeness {
@@ -53,12 +76,12 @@ impl Likeness {
         if (self.hash ^ other.hash).count_ones() > NEAR_BITS {
             return false;
         }
-        let both = self.thumb.iter().zip(&other.thumb);
+        let both = self.thumb.0.iter().zip(&other.thumb.0);
         let differences = both.map(|(one, other)| one.abs_diff(*other));
         // A small thing on a plain ground is few of the greys, and no frequency of the hash.
         let most = differences.clone().max().unwrap_or_default();
         let sum: usize = differences.map(usize::from).sum();
-        most <= NEAR_LEVELS_MOST && sum <= NEAR_LEVELS * self.thumb.len()
+        most <= NEAR_LEVELS_MOST && sum <= NEAR_LEVELS * self.thumb.0.len()
     }
 }
 
@@ -130,7 +153,7 @@ impl<'a> Looker<'a> {
         let hash = self.hasher.hash_image(&picture).into_inner();
         Some(Likeness {
             hash: u64::from_le_bytes(hash),
-            thumb,
+            thumb: Thumb(thumb),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What the images of a data set are like: from their headers, or from all of them ([`Census`]).
 
 mod census;
+mod kept;
 mod look;
 mod twins;
 

@@ -136,13 +136,14 @@ impl Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::survey::look::Thumb;
 
     const BASE: u64 = 0x0123_4567_89ab_cdef;
 
     fn shown(idx: usize, flips: u64, level: u8) -> Shown {
         let likeness = Likeness {
             hash: BASE ^ flips,
-            thumb: [level; 64],
+            thumb: Thumb([level; 64]),
         };
         Shown { idx, likeness }
     }
@@ -165,9 +166,9 @@ mod tests {
         assert_eq!(near(&all), [[7, 10, 13]]);
         // The same but for one spot.
         all.push(shown(15, 0, 100));
-        all[5].likeness.thumb[9] = 130;
+        all[5].likeness.thumb.0[9] = 130;
         assert_eq!(near(&all), [[7, 10, 13]]);
-        all[5].likeness.thumb[9] = 120;
+        all[5].likeness.thumb.0[9] = 120;
         assert_eq!(near(&all), [[7, 10, 13, 15]]);
     }
 

@@ -9,7 +9,7 @@ use super::samples::{self, GALLERY_PX, MAP_PX, Seen};
 use super::told::because;
 use crate::features::{Choice, Extractor, Pool};
 use crate::knn::nearest;
-use crate::patches::Patches;
+use crate::patches::{Patches, attention_levels};
 use crate::pca::directions;
 
 /// The features that are looked at.
@@ -110,11 +110,18 @@ fn looks(extractor: &Extractor, images: &Images) -> Part<Vec<Look>> {
     if seen.is_empty() {
         return Part::Missing("none of the images could be read".to_owned());
     }
-    let patches = match Patches::of(extractor, &samples::batch(&seen, &images.views)) {
+    let batch = samples::batch(&seen, &images.views);
+    let patches = match Patches::of(extractor, &batch) {
         Ok(patches) => patches,
         Err(error) => return Part::Missing(because(&error)),
     };
-    let compared = patches.n_patches() <= MOST_COMPARED;
+    let n = patches.n_patches();
+    let compared = n <= MOST_COMPARED;
+    let attention = if compared {
+        attention_levels(&extractor.attention(&batch, 0..n), n)
+    } else {
+        Vec::new()
+    };
     let look = |(idx, seen): (usize, &Seen)| Look {
         image: images.sample(
             seen.entry_idx,
@@ -124,6 +131,11 @@ fn looks(extractor: &Extractor, images: &Images) -> Part<Vec<Look>> {
         grid: patches.grid(),
         likeness: if compared {
             patches.likeness(idx)
+        } else {
+            Vec::new()
+        },
+        attention: if compared {
+            attention[idx * n * n..][..n * n].to_vec()
         } else {
             Vec::new()
         },

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::content::{Look, Map, MapPoint, Neighbours, Part, Report};
+use crate::content::{Look, Map, MapPoint, Neighbours, Part, Report, Sample};
 use crate::escape;
 use crate::page::data::figure;
 use crate::page::parts::part;
@@ -26,23 +26,34 @@ pub(super) fn tab(report: &Report) -> String {
 }
 
 fn of_looks(looks: &[Look]) -> String {
-    let mut html = "<p class=\"hint\">Left the image, right its patches: the three directions in which the features of all these \
-        images vary most, as red, green and blue. Click a patch of the left one: the brighter another is then, the more alike its \
-        features are (cosine).</p>\n<div class=\"looks\">"
+    let mut html = "<p class=\"hint\">Click a patch of an image. In the first picture the others are then the brighter, the more alike \
+        their features are (cosine); in the second, the more it attends to them (last block, mean of its heads). The third has the \
+        patches in colours: the three directions in which the features of all these images vary most, as red, green and blue.</p>\n\
+        <div class=\"looks\">"
         .to_owned();
     for (idx, look) in looks.iter().enumerate() {
         let [width, height] = look.image.image.size();
         let name = escape::text(&look.image.name);
         let _ = write!(
             html,
-            "<div class=\"look\" title=\"{name}\"><div class=\"patches\" data-look=\"{idx}\"><img src=\"{}\" width=\"{width}\" \
-             height=\"{height}\" alt=\"{name}\"></div><img src=\"{}\" width=\"{width}\" height=\"{height}\" alt=\"its patches in \
-             colours\"></div>",
-            look.image.image.address(),
+            "<div class=\"look\" title=\"{name}\" data-look=\"{idx}\">{}{}<img src=\"{}\" width=\"{width}\" height=\"{height}\" \
+             alt=\"its patches in colours\"></div>",
+            clicked("likeness", &look.image),
+            clicked("attention", &look.image),
             look.colours.address()
         );
     }
     html + "</div>\n"
+}
+
+/// An image whose patches are clicked to see that of them.
+fn clicked(what: &str, sample: &Sample) -> String {
+    let [width, height] = sample.image.size();
+    format!(
+        "<div class=\"patches\" data-shows=\"{what}\"><img src=\"{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\"></div>",
+        sample.image.address(),
+        escape::text(&sample.name)
+    )
 }
 
 /// What the script shows of a clicked patch.
@@ -50,8 +61,11 @@ pub(super) fn data(looks: &Part<Vec<Look>>) -> Vec<Value> {
     let Part::Found(looks) = looks else {
         return Vec::new();
     };
-    let of_look =
-        |look: &Look| json!({"grid": look.grid, "likeness": STANDARD.encode(&look.likeness)});
+    let of_look = |look: &Look| {
+        let [likeness, attention] =
+            [&look.likeness, &look.attention].map(|levels| STANDARD.encode(levels));
+        json!({"grid": look.grid, "likeness": likeness, "attention": attention})
+    };
     looks.iter().map(of_look).collect()
 }
 

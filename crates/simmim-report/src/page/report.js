@@ -222,30 +222,33 @@
     show();
   }
 
-  // Which patches are like the one that is clicked.
-  for (const host of document.querySelectorAll("[data-look]")) {
-    const { grid: [rows, columns], likeness } = data.looks[Number(host.dataset.look)];
-    if (!likeness) continue;
-    const alike = Uint8Array.from(atob(likeness), (letter) => letter.charCodeAt(0));
-    const canvas = document.createElement("canvas");
-    canvas.width = columns;
-    canvas.height = rows;
-    host.append(canvas);
-    const show = (event) => {
+  // Which patches are like the one that is clicked, and which it attends to.
+  for (const look of document.querySelectorAll("[data-look]")) {
+    const { grid: [rows, columns], ...levels } = data.looks[Number(look.dataset.look)];
+    const n = rows * columns;
+    const shown = [...look.querySelectorAll("[data-shows]")].filter((host) => levels[host.dataset.shows]).map((host) => {
+      const canvas = document.createElement("canvas");
+      canvas.width = columns;
+      canvas.height = rows;
+      host.append(canvas);
+      return { host, canvas, of: Uint8Array.from(atob(levels[host.dataset.shows]), (letter) => letter.charCodeAt(0)) };
+    });
+    const show = (event, host) => {
       const box = host.getBoundingClientRect();
-      const place = (at, size, n) => Math.max(0, Math.min(n - 1, Math.floor((at / size) * n)));
+      const place = (at, size, count) => Math.max(0, Math.min(count - 1, Math.floor((at / size) * count)));
       const row = place(event.clientY - box.top, box.height, rows), column = place(event.clientX - box.left, box.width, columns);
-      const first = (row * columns + column) * rows * columns;
-      const image = new ImageData(columns, rows);
-      for (let k = 0; k < rows * columns; k++) {
-        const own = k === row * columns + column;
-        // What is unlike is covered; the patch itself is marked.
-        image.data.set(own ? [255, 120, 0, 170] : [10, 12, 20, 235 - (alike[first + k] * 235) / 255], k * 4);
+      const own = row * columns + column;
+      for (const { canvas, of } of shown) {
+        const image = new ImageData(columns, rows);
+        // What has a low level is covered; the patch itself is marked.
+        for (let k = 0; k < n; k++) image.data.set(k === own ? [255, 120, 0, 170] : [10, 12, 20, 235 - (of[own * n + k] * 235) / 255], k * 4);
+        canvas.getContext("2d").putImageData(image, 0, 0);
       }
-      canvas.getContext("2d").putImageData(image, 0, 0);
     };
-    host.addEventListener("click", show);
-    host.addEventListener("pointermove", (event) => { if (event.buttons) show(event); });
+    for (const { host } of shown) {
+      host.addEventListener("click", (event) => show(event, host));
+      host.addEventListener("pointermove", (event) => { if (event.buttons) show(event, host); });
+    }
   }
 
   // What is told of what is pointed at.

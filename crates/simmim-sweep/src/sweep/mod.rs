@@ -192,6 +192,7 @@ impl<'a, T: Task> Sweep<'a, T> {
             out,
             mode: Mode::New,
             collective: on_ranks::beside(&*self.ranks),
+            chosen: Vec::new(),
         })
     }
 
@@ -239,6 +240,7 @@ pub(crate) fn foresee<T: Task>(
             out: run,
             mode: Mode::New,
             collective: Arc::new(Alone),
+            chosen: Vec::new(),
         }
     };
     task.foresee(&job, &mut Together::new(observer, lengths?))

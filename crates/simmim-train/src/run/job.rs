@@ -26,6 +26,8 @@ pub struct Job {
     pub mode: Mode,
     /// The processes that train together: [`Alone`] for one. Each has the same job.
     pub collective: Arc<dyn Collective>,
+    /// What was chosen for the run before it, and why, a line each: stands in the log of a new run.
+    pub chosen: Vec<String>,
 }
 
 impl Job {
@@ -48,6 +50,7 @@ impl Job {
             out: out.to_owned(),
             mode: Mode::Resume,
             collective: Arc::new(Alone),
+            chosen: Vec::new(),
         })
     }
 }

@@ -9,6 +9,7 @@ mod found;
 mod images;
 mod job;
 mod output;
+mod pictures;
 mod place;
 mod range;
 mod rise;

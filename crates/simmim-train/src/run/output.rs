@@ -68,6 +68,10 @@ impl<'o> Opened<'o> {
             write_bytes_atomic(&folder.config(), text.as_bytes())?;
         }
         let mut voice = Voice::open(observer, &folder)?;
+        if job.mode != Mode::Resume {
+            // Told already, by whoever chose.
+            job.chosen.iter().for_each(|line| voice.write(line));
+        }
         for note in folder.warning().iter().chain(preface.notes) {
             voice.note(note);
         }
@@ -172,6 +176,24 @@ impl Output<'_> {
             self.voice.tell(&Event::Saved(&last));
         }
         Ok(())
+    }
+
+    /// Removes what nobody needs of a run that is finished: older checkpoints, and the moments where they are not wanted.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn finish<T: Task>(
+        &mut self,
+        learner: &Learner<T>,
+        origin: &Origin,
+    ) -> Result<(), Error> {
+        let train = &origin.config.train;
+        if !train.state_at_end {
+            let last = self.folder.last();
+            checkpoint::save_finished(&last, learner, origin)?;
+            keep_numbered(&last, &self.folder.checkpoint(origin.progress.step))?;
+        }
+        self.folder.prune_checkpoints(train.keep_at_end)
     }
 
     /// Writes the weights that are better than any before.

@@ -15,6 +15,7 @@ use super::cost::{self, Ahead, Needs};
 use super::images::Images;
 use super::job::{Job, Outcome};
 use super::output::{Opened, Output, Preface};
+use super::pictures::Pictures;
 use super::rise::Rise;
 use super::shared_file::SharedFile;
 use super::voice::unix_secs;
@@ -224,6 +225,9 @@ impl<'o, T: Task> Session<'o, T> {
             let note = format!("{n} validations without a better accuracy: the run ends here");
             self.tell(&Event::Note(&note));
         }
+        if self.has_stalled() || self.origin.progress.step >= total_steps {
+            self.on_first(Output::finish)?;
+        }
         Ok(stopped_early)
     }
 
@@ -299,9 +303,7 @@ impl<'o, T: Task> Session<'o, T> {
     /// Whether the last `finetune.patience` validations were no better than the best before them, by
     /// [`Validation::is_better_than`].
     fn has_stalled(&self) -> bool {
-        let finetune = self.origin.config.finetune.as_ref();
-        let patience = finetune.map_or(0, |finetune| finetune.patience as u64);
-        patience > 0 && self.origin.progress.n_stalled >= patience
+        has_stalled(&self.origin.config, &self.origin.progress)
     }
 
     /// One optimiser step. A device that runs ahead is asked for it before the one before it is looked at; at the end of an epoch nothing
@@ -416,7 +418,7 @@ impl<'o, T: Task> Session<'o, T> {
         step == self.schedule.total_steps || step.is_multiple_of(per_epoch * every as u64)
     }
 
-    /// Validates on the held-out images, and draws the first of them.
+    /// Validates on the held-out images, and draws some of them where a picture is due.
     fn validate(&mut self) -> Result<Option<Validation>, Error> {
         let batches = &self.images.batches;
         let found = if batches.n_held_out_batches() > 0 {
@@ -425,7 +427,10 @@ impl<'o, T: Task> Session<'o, T> {
         } else {
             None
         };
-        self.draw()?;
+        let pictures = Pictures::of(&self.origin.config, self.images.steps_per_epoch);
+        if pictures.is_due(self.origin.progress.step) {
+            self.draw()?;
+        }
         if let Some(Validation { loss, .. }) = found {
             self.last_val_loss = Some(loss);
             if !loss.is_finite() {
@@ -492,6 +497,12 @@ struct Step {
     begun: Instant,
 }
 
+fn has_stalled(config: &RawConfig, progress: &Progress) -> bool {
+    let finetune = config.finetune.as_ref();
+    let patience = finetune.map_or(0, |finetune| finetune.patience as u64);
+    patience > 0 && progress.n_stalled >= patience
+}
+
 /// What a rank asks all ranks to do after a step.
 #[derive(Debug, Clone, Copy)]
 struct Wishes {
@@ -553,7 +564,13 @@ fn go_on<T: Task>(
     require_same_images(&before, images)?;
     require_same(&before.config, now)?;
     let progress = before.progress;
-    checkpoint::load_state(&archive, learner, progress.step)?;
+    let total_steps = now.schedule(images.steps_per_epoch).total_steps;
+    let is_over = progress.step >= total_steps || has_stalled(now, &progress);
+    if is_over && checkpoint::is_finished(&archive) {
+        checkpoint::load_finished(&archive, learner)?;
+    } else {
+        checkpoint::load_state(&archive, learner, progress.step)?;
+    }
     Ok(progress)
 }
 

@@ -74,6 +74,7 @@ impl Sandbox {
             out: self.root().join(out),
             mode: Mode::New,
             collective: Arc::new(Alone),
+            chosen: Vec::new(),
         }
     }
 }

@@ -8,11 +8,12 @@ use clap::{Args, Command, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use simmim_config::{RawConfig, recipe};
 
+use super::existing::OverwriteArgs;
 use super::output;
 
 /// Print completions for a shell, or write manual pages.
 ///
-/// Tab completes subcommands and options, the names of recipes, keys behind --set, and paths where one is expected.
+/// Tab completes subcommands and options, the names of recipes, keys behind --set, folders where a run is expected, and other paths.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct CompletionsArgs {
@@ -22,6 +23,8 @@ pub(crate) struct CompletionsArgs {
     /// The folder for the manual pages.
     #[arg(long, value_name = "FOLDER", default_value = "man/man1")]
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
 }
 
 /// What is written.
@@ -52,6 +55,7 @@ pub(crate) fn run(args: &CompletionsArgs, command: Command) -> anyhow::Result<()
         Kind::PowerShell => Shell::PowerShell,
         Kind::Zsh => Shell::Zsh,
         Kind::Man => {
+            args.overwrite.require_new(&args.out.join("simmim.1"))?;
             fs::create_dir_all(&args.out)?;
             clap_mangen::generate_to(command, &args.out)?;
             output::path(&args.out)?;
@@ -83,9 +87,9 @@ fn with_values(command: Command) -> Command {
     command.mut_args(|arg| match arg.get_id().as_str() {
         "recipe" => arg.value_parser(PossibleValuesParser::new(names())),
         "set" | "set_scratch" => arg.value_parser(PossibleValuesParser::new(keys())),
-        "data" | "from" | "out" | "resume" | "test" | "path" | "config" => {
-            arg.value_hint(ValueHint::AnyPath)
-        }
+        "data" | "from" | "out" | "test" | "path" | "config" => arg.value_hint(ValueHint::AnyPath),
+        // Runs are folders.
+        "resume" | "runs" => arg.value_hint(ValueHint::DirPath),
         _ => arg,
     })
 }

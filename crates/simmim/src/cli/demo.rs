@@ -87,6 +87,7 @@ pub(crate) fn run(args: &DemoArgs, talk: Talk) -> anyhow::Result<()> {
         out: out.join("run"),
         mode: Mode::New,
         collective: Arc::new(Alone),
+        chosen: Vec::new(),
     };
     let mut progress = Progress::new(talk);
     progress.note(&format!(

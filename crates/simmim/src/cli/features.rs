@@ -18,7 +18,8 @@ use super::{Talk, n_threads, output, reconstruct, tell};
 ///
 /// Beside each image stand its patches in colours: the three directions in which the features of all patches vary most, as red,
 /// green and blue, so that patches of one colour look alike to the encoder. The third column shows how much each patch is like
-/// the one in the middle, which is orange: the brighter, the more alike.
+/// the one in the middle, which is orange: the brighter, the more alike. In the fourth those are bright that the middle one attends
+/// to, in the last block, as the mean of its heads.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct FeaturesArgs {

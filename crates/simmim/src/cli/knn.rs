@@ -14,7 +14,7 @@ use simmim_train::in_threads;
 use super::embed::FeatureArgs;
 use super::failure::Usage;
 use super::ranks::{Opened, Ranks};
-use super::sources::{Judged, open_judged, tell_pages};
+use super::sources::{HELD_OUT, Judged, open_judged, tell_pages};
 use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
@@ -40,8 +40,9 @@ pub(crate) struct KnnArgs {
     temperature: f64,
     #[command(flatten)]
     feature: FeatureArgs,
-    /// Hold out this share of each class if the images are not divided already.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    /// Hold out this share of each class, and at most 10,000 images, if they are not divided already: by default those that `simmim finetune`
+    /// holds out.
+    #[arg(long, value_name = "SHARE", default_value_t = HELD_OUT.share)]
     val_share: f64,
     /// Seed of that division.
     #[arg(long, value_name = "N", default_value_t = 0)]

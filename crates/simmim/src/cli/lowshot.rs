@@ -127,8 +127,9 @@ fn comparison(args: &LowShotArgs, progress: &mut Progress) -> anyhow::Result<Low
     };
     let source = args.weights.open(&args.from, &args.set)?;
     let below = recipe.over(vec![source.encoder_layer()])?;
-    for reason in &below.reasons {
-        progress.note(reason);
+    if !below.reasons.is_empty() {
+        progress.note("no --recipe: chosen from the encoder and this machine:");
+        progress.tell_choices(&below.reasons);
     }
     let Below {
         name, mut layers, ..

@@ -154,6 +154,7 @@ fn new_job(args: &PretrainArgs, progress: &mut Progress) -> anyhow::Result<Job> 
         recipe,
         config,
         collective: Arc::new(Alone),
+        chosen: progress.chosen(),
     })
 }
 

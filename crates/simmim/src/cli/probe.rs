@@ -18,7 +18,7 @@ use simmim_train::in_threads;
 use super::beside::tell_baselines;
 use super::failure::Usage;
 use super::ranks::{Opened, Ranks};
-use super::sources::{Judged, open_judged, tell_pages};
+use super::sources::{HELD_OUT, Judged, open_judged, tell_pages};
 use super::weights::ForeignArgs;
 use super::{Talk, output, tell, tell_passed_over, tell_remarks};
 
@@ -56,8 +56,9 @@ pub(crate) struct ProbeArgs {
     /// Penalties on the squared weights; the strongest first saves time.
     #[arg(long, value_name = "L", value_delimiter = ',', default_values_t = [1e-1, 1e-2, 1e-3, 1e-4])]
     lambda: Vec<f64>,
-    /// Hold out this share of each class if the images are not divided already.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    /// Hold out this share of each class, and at most 10,000 images, if they are not divided already: by default those that `simmim finetune`
+    /// holds out.
+    #[arg(long, value_name = "SHARE", default_value_t = HELD_OUT.share)]
     val_share: f64,
     /// Fit to this share of each class's training images.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]

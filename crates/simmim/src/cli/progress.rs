@@ -4,10 +4,12 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use simmim_config::auto::Reason;
 use simmim_data::{BadImage, printable};
 use simmim_train::metrics::Record;
 use simmim_train::{Event, Observer, lasting};
 
+use super::table::{self, Fact, Stream};
 use super::{Talk, json, output};
 
 /// Between two lines where there is no terminal.
@@ -47,6 +49,8 @@ pub(crate) struct Progress {
     begun: (Instant, u64),
     last_line: Option<Instant>,
     n_bad: usize,
+    /// What was chosen, for the log of the run.
+    chosen: Vec<String>,
 }
 
 impl Progress {
@@ -68,6 +72,7 @@ impl Progress {
             begun: (Instant::now(), 0),
             last_line: None,
             n_bad: 0,
+            chosen: Vec::new(),
         }
     }
 
@@ -84,6 +89,27 @@ impl Progress {
     /// Says a choice or a fact.
     pub(crate) fn note(&mut self, text: &str) {
         self.see(&Event::Note(text));
+    }
+
+    /// Says what was chosen and why: a table for a person, a note each for a program.
+    pub(crate) fn tell_choices(&mut self, reasons: &[Reason]) {
+        self.chosen.extend(reasons.iter().map(Reason::to_string));
+        if self.as_json {
+            for reason in reasons {
+                self.note(&reason.to_string());
+            }
+            return;
+        }
+        let rows = reasons
+            .iter()
+            .map(|reason| Fact::new(format!("  {}", reason.about), &reason.text));
+        self.voice
+            .say(&table::facts_to(Stream::Talk, &rows.collect::<Vec<_>>()));
+    }
+
+    /// What [`Progress::tell_choices`] has said so far, a line each.
+    pub(crate) fn chosen(&self) -> Vec<String> {
+        self.chosen.clone()
     }
 
     /// Shows how many images were looked at, where there is a terminal; from any thread.

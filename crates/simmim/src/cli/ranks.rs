@@ -324,5 +324,6 @@ fn from_bytes(bytes: &[u8], ranks: &dyn Collective) -> anyhow::Result<Job> {
             Mode::New
         },
         collective: Arc::new(Alone),
+        chosen: Vec::new(),
     })
 }

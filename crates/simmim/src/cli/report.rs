@@ -9,6 +9,8 @@ use simmim_device::DeviceFailure;
 use simmim_eval::gather::{compare, report};
 use simmim_train::{Outcome, in_threads, run_folder};
 
+use super::existing::OverwriteArgs;
+use super::failure::Usage;
 use super::{Talk, n_threads, output, tell};
 
 /// Put a run on one page: an HTML file that needs nothing else.
@@ -26,6 +28,8 @@ pub(crate) struct ReportArgs {
     /// The page to write [default: report.html in the run's folder; of several runs comparison.html].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Threads to compute with [default: one for each core].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = n_threads())]
     threads: usize,
@@ -40,11 +44,7 @@ Examples:
 Where the images are gone, the page says so and has the rest. Prints the path of the page to stdout.";
 
 pub(crate) fn run(args: &ReportArgs, talk: Talk) -> anyhow::Result<()> {
-    let out = match (&args.out, &args.runs[..]) {
-        (Some(out), _) => out.clone(),
-        (None, [run]) => run_folder::report_of(run),
-        (None, _) => PathBuf::from("comparison.html"),
-    };
+    let out = out(args)?;
     let page = match &args.runs[..] {
         [run] => page(run, args.threads, talk)?,
         runs => compare(runs)?.to_html(),
@@ -56,6 +56,17 @@ pub(crate) fn run(args: &ReportArgs, talk: Talk) -> anyhow::Result<()> {
         output::path(&out)?;
     }
     Ok(())
+}
+
+/// The page to write. That in a run's folder is the run's own, written anew as the run goes on.
+fn out(args: &ReportArgs) -> Result<PathBuf, Usage> {
+    let out = match (&args.out, &args.runs[..]) {
+        (None, [run]) => return Ok(run_folder::report_of(run)),
+        (Some(out), _) => out.clone(),
+        (None, _) => PathBuf::from("comparison.html"),
+    };
+    args.overwrite.require_new(&out)?;
+    Ok(out)
 }
 
 /// Writes the page of a run into its folder, and gives its path; none for a run that was stopped, whose user waits for it to end. The run is

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use simmim_backend::fastest_precision;
-use simmim_config::auto::Choice;
+use simmim_config::auto::{Choice, Reason};
 use simmim_config::keys::Train;
 use simmim_config::{Layer, RawConfig, auto};
 use simmim_data::{
@@ -67,7 +67,7 @@ pub(crate) fn configuration(
         && is_free
         && let Some(reason) = auto::divide_batch(&mut config, memory_bytes)
     {
-        progress.note(&format!("  {reason}"));
+        progress.tell_choices(&[reason]);
     }
     config.data.path = Some(data_path(args.images()?, &config)?);
     Ok((name, config))
@@ -184,6 +184,12 @@ pub(crate) fn open(spec: &str, only: Only, talk: Talk) -> anyhow::Result<DataSet
     Ok(data)
 }
 
+/// The images that a fine-tuning holds out by its recipe. A frozen encoder is judged on the same, so that the two compare.
+pub(crate) const HELD_OUT: HeldOut = HeldOut {
+    share: 0.1,
+    max: 10_000,
+};
+
 /// Which images with labels a frozen encoder is judged on.
 pub(crate) struct Judged<'a> {
     /// Where they are.
@@ -203,8 +209,7 @@ pub(crate) fn open_judged(
     let settings = LabelSettings {
         held_out: HeldOut {
             share: judged.val_share,
-            // Held-out images are what is asked about, so all of the share is wanted.
-            max: usize::MAX,
+            ..HELD_OUT
         },
         seed: judged.seed,
         max_classes: judged.max_classes,
@@ -252,9 +257,8 @@ fn chosen(
     let data = config.open_data(Some(&mut told))?;
     let choice = choose(&data, &config, &set, |_| None)?;
     progress.note("no --recipe: chosen from the images and this machine:");
-    for reason in choice.encoder.iter().chain(&choice.training) {
-        progress.note(&format!("  {reason}"));
-    }
+    let reasons: Vec<Reason> = choice.reasons().cloned().collect();
+    progress.tell_choices(&reasons);
     Ok(Layer::text(
         "the automatic choice",
         &choice.config.to_toml(),
@@ -272,9 +276,7 @@ pub(crate) fn chosen_encoder(
     let labelled = open_labelled(&config)?;
     let choice = choose(labelled.data(), &config, set, memory_bytes)?;
     progress.note("from scratch: the network is chosen from the images and this machine:");
-    for reason in &choice.encoder {
-        progress.note(&format!("  {reason}"));
-    }
+    progress.tell_choices(&choice.encoder);
     Ok(choice.config.encoder_layer("the automatic choice"))
 }
 
@@ -354,4 +356,21 @@ pub(crate) fn data_path(data: Option<&str>, config: &RawConfig) -> anyhow::Resul
     };
     let path = data.or(config.data.path.as_deref()).ok_or_else(missing)?;
     Ok(absolute_spec(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simmim_config::recipe::find;
+
+    #[test]
+    fn a_frozen_encoder_is_judged_on_the_images_that_a_fine_tuning_holds_out() {
+        for recipe in auto::FINE_TUNING_RECIPES {
+            let layers = ["finetune", recipe].map(|name| find(name).unwrap().layer().unwrap());
+            let config = RawConfig::from_fine_tuning(&layers).unwrap();
+            let found = config.held_out();
+            assert_eq!((found.share, found.max), (HELD_OUT.share, HELD_OUT.max));
+            assert_eq!(config.train.seed, 0, "as --seed of knn and probe");
+        }
+    }
 }

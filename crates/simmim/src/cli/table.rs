@@ -1,6 +1,6 @@
 //! Tables for a terminal of any width.
 
-use std::io::stdout;
+use std::io::{stderr, stdout};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use simmim_data::printable;
@@ -27,9 +27,23 @@ impl Fact {
     }
 }
 
-/// Facts below each other, their texts broken where the terminal ends.
+/// What is written to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stream {
+    /// Stdout.
+    Data,
+    /// Stderr.
+    Talk,
+}
+
+/// Facts below each other for stdout, their texts broken where the terminal ends.
 pub(crate) fn facts(facts: &[Fact]) -> String {
-    facts_within(facts, width())
+    facts_to(Stream::Data, facts)
+}
+
+/// Facts below each other, their texts broken where the terminal ends.
+pub(crate) fn facts_to(stream: Stream, facts: &[Fact]) -> String {
+    facts_within(facts, width_of(stream))
 }
 
 fn facts_within(facts: &[Fact], width: u16) -> String {
@@ -52,10 +66,14 @@ fn facts_within(facts: &[Fact], width: u16) -> String {
     table.trim_fmt()
 }
 
-/// The columns of the terminal that stdout is; where it is none, those that `COLUMNS` says, or the usual ones.
-pub(crate) fn width() -> u16 {
+/// The columns of the terminal that the stream is; where it is none, those that `COLUMNS` says, or the usual ones.
+fn width_of(stream: Stream) -> u16 {
     let asked = || std::env::var("COLUMNS").ok()?.parse().ok();
-    let found = terminal_size_of(stdout()).map(|(width, _)| width.0);
+    let found = match stream {
+        Stream::Data => terminal_size_of(stdout()),
+        Stream::Talk => terminal_size_of(stderr()),
+    };
+    let found = found.map(|(width, _)| width.0);
     found.or_else(asked).unwrap_or(USUAL_WIDTH).max(LEAST_WIDTH)
 }
 

@@ -430,7 +430,7 @@ fn without_a_recipe_a_small_network_gets_the_one_for_small_networks_and_steps_en
     let ran = sandbox.simmim(words).ok();
     assert!(
         ran.stderr
-            .contains("no --recipe: `finetune-small`, for a small network"),
+            .contains("\n  recipe    finetune-small, for a small network"),
         "{ran:?}"
     );
     // 54 images, four steps an epoch, ten epochs would do: the recipe's twenty stay.
@@ -458,7 +458,8 @@ fn from_scratch_the_network_is_chosen_from_the_images() {
     for text in [
         "from scratch: the network is chosen from the images and this machine:",
         "vit-t/4 of 6 blocks: 24 images of 32 px",
-        "no --recipe: `finetune-small`",
+        "no --recipe: chosen from the encoder",
+        "\n  recipe    finetune-small",
     ] {
         assert!(ran.stderr.contains(text), "{text}: {ran:?}");
     }

@@ -243,7 +243,7 @@ fn a_run_of_ranks_goes_on_in_one_process_and_back() {
     let sandbox = Sandbox::with_photos(24);
     sandbox.simmim(&format!("{RUN} --out one")).ok();
     for mpi in here("another number of ranks") {
-        let words = format!("{RUN} --out {}", mpi.name);
+        let words = format!("{RUN} --set train.keep_at_end=0 --out {}", mpi.name);
         Ran::of(mpi.simmim(&sandbox, 2, &words).output().unwrap()).ok();
         let run = sandbox.path(mpi.name);
         // As if it had ended after its first epoch.

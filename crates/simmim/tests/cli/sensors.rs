@@ -173,7 +173,7 @@ fn grey_with_an_alpha_is_chosen_to_be_one_channel_and_colour_goes_with_it() {
     let ran = sandbox
         .simmim("pretrain --data scans --out run --set train.max_steps=1 --set train.batch_size=4 --threads 1")
         .ok();
-    assert!(ran.stderr.contains("1 channels"), "{ran:?}");
+    assert!(ran.stderr.contains("\n  channels  1, "), "{ran:?}");
     fs::create_dir(sandbox.path("colour")).unwrap();
     fs::write(sandbox.path("colour/bands.tif"), COLOURS).unwrap();
     let ran = sandbox

@@ -126,11 +126,19 @@ fn without_a_recipe_the_choice_is_told_with_its_reasons() {
     let ran = sandbox.simmim(words).ok();
     for text in [
         "chosen from the images",
-        "hidden in cells of",
-        "vit-t/4 of 6 blocks: 6 images",
-        "steps of 8 images",
+        "\n  images    32 px in patches of 4, hidden in cells of 4",
+        "\n  network   vit-t/4 of 6 blocks: 6 images",
+        "\n  steps     8 images each",
     ] {
         assert!(ran.stderr.contains(text), "no `{text}` in {ran:?}");
+    }
+    // The log keeps the reasons, whole and without the columns.
+    let log = fs::read_to_string(sandbox.path("run/log.txt")).unwrap();
+    for text in [
+        "Z images: 32 px in patches of 4",
+        "Z a doubt: 6 images are few",
+    ] {
+        assert!(log.contains(text), "no `{text}` in {log}");
     }
     let config = fs::read_to_string(sandbox.path("run/config.toml")).unwrap();
     assert!(

@@ -58,7 +58,7 @@ fn twins_unreadable_images_and_the_choice_are_told() {
         "1 groups, 1 images too many: photos/003.png = photos/same.png",
         "photos/005.png = photos/alike.jpg",
         "first photos/short.png",
-        "pretrain      images of",
+        "pretrain      images: ",
     ] {
         let flat: String = told.split_whitespace().collect::<Vec<_>>().join(" ");
         let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -132,4 +132,40 @@ fn the_sheet_is_drawn_and_replaced_only_when_that_is_asked_for() {
         .simmim("survey photos --out sheet.png --overwrite")
         .ok();
     sandbox.simmim("survey nothing").fails(1, &["nothing"]);
+}
+
+#[test]
+fn what_is_kept_of_a_survey_is_what_a_later_one_says_and_new_images_are_looked_at() {
+    let sandbox = sandbox();
+    let whole = surveyed(&sandbox, "photos");
+    assert_eq!(surveyed(&sandbox, "photos --keep kept"), whole);
+    // As after a kill: some of the images, and half a line.
+    let kept = fs::read(sandbox.path("kept")).unwrap();
+    let ends = kept.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let half = ends.map(|(at, _)| at).nth(5).unwrap() + 20;
+    fs::write(sandbox.path("kept"), &kept[..half]).unwrap();
+    assert_eq!(surveyed(&sandbox, "photos --keep kept"), whole);
+    assert_eq!(fs::read(sandbox.path("kept")).unwrap().len(), kept.len());
+    // Images that are kept are not read again: this one's bytes are others, its size is not.
+    let one = sandbox.path("photos/002.png");
+    let mut bytes = fs::read(&one).unwrap();
+    bytes.fill(0);
+    fs::write(&one, &bytes).unwrap();
+    assert_eq!(surveyed(&sandbox, "photos --keep kept"), whole);
+    bytes.push(0);
+    fs::write(&one, &bytes).unwrap();
+    let now = surveyed(&sandbox, "photos --keep kept");
+    assert_eq!(now["sets"][0]["unreadable"].as_array().unwrap().len(), 2);
+    sandbox
+        .simmim("survey photos --keep kept --set data.exif=upright")
+        .fails(1, &["line 1 of kept", "Upright", "hint:"]);
+    fs::write(sandbox.path("mine.txt"), "my notes\n").unwrap();
+    sandbox
+        .simmim("survey photos --keep mine.txt")
+        .fails(1, &["line 1 of mine.txt", "hint:"]);
+    let notes = fs::read_to_string(sandbox.path("mine.txt")).unwrap();
+    assert_eq!(notes, "my notes\n");
+    sandbox
+        .simmim("survey photos --keep nowhere/kept")
+        .fails(1, &["nowhere/kept"]);
 }

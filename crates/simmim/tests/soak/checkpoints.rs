@@ -52,6 +52,7 @@ fn whole() -> (TempDir, PathBuf) {
         out: folder.path().join("run"),
         mode: Mode::New,
         collective: Arc::new(Alone),
+        chosen: Vec::new(),
     };
     pretrain(&job, &mut (), &StopFlag::new()).unwrap();
     let last = folder.path().join("run/checkpoints/last.safetensors");

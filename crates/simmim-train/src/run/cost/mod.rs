@@ -11,6 +11,7 @@ use simmim_config::RawConfig;
 use simmim_config::shorter::{LONG_SECS, shorter};
 
 use super::images::Images;
+use super::pictures::Pictures;
 use crate::error::Error;
 use crate::estimate::Estimate;
 use crate::learner::{Learner, Task};
@@ -68,7 +69,8 @@ impl Ahead<'_> {
         };
         let [height, width] = self.config.data.image_size;
         let pixel_bytes = n_images * N_COLUMNS * height * width * 3;
-        (2.0 * PNG_SHARE * pixel_bytes as f64) as u64 * self.n_validations()
+        let pictures = Pictures::of(self.config, self.images.steps_per_epoch);
+        (2.0 * PNG_SHARE * pixel_bytes as f64) as u64 * pictures.n_after(self.done_steps)
     }
 
     /// Seconds of a step, by what was measured.

@@ -226,6 +226,7 @@ mod tests {
             out: folder.join("run"),
             mode: Mode::New,
             collective: Arc::new(Alone),
+            chosen: Vec::new(),
         };
         prepare(&job, &mut ()).unwrap()
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use simmim_backend::fastest_precision;
+use simmim_config::auto::Reason;
 use simmim_config::recipe::find;
 use simmim_config::{Layer, RawConfig, auto};
 use simmim_device::DeviceChoice;
@@ -20,7 +21,7 @@ pub(crate) struct Below {
     /// The lowest first.
     pub(crate) layers: Vec<Layer>,
     /// What was chosen, where no recipe was named.
-    pub(crate) reasons: Vec<String>,
+    pub(crate) reasons: Vec<Reason>,
 }
 
 /// Which recipe of fine-tuning is wanted.

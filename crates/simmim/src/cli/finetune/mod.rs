@@ -238,8 +238,9 @@ fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> 
     };
     let recipe = Recipe::of_option(args.recipe.as_deref());
     let below = recipe_over(encoder.into_iter().collect(), &recipe, args)?;
-    for reason in &below.reasons {
-        progress.note(reason);
+    if !below.reasons.is_empty() {
+        progress.note("no --recipe: chosen from the encoder and this machine:");
+        progress.tell_choices(&below.reasons);
     }
     let Below {
         name, mut layers, ..
@@ -259,6 +260,7 @@ fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> 
         recipe: name,
         config,
         collective: Arc::new(Alone),
+        chosen: progress.chosen(),
     })
 }
 

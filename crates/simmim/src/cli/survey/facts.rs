@@ -20,9 +20,9 @@ pub(super) fn of(found: &Found, choice: &Choice) -> Vec<Fact> {
     if parts.len() > 1 {
         facts.push(across(found));
     }
-    let lines = choice.encoder.iter().chain(&choice.training);
     let names = ["pretrain"].into_iter().chain(std::iter::repeat(""));
-    facts.extend(names.zip(lines).map(|(name, line)| Fact::new(name, line)));
+    let reasons = names.zip(choice.reasons());
+    facts.extend(reasons.map(|(name, reason)| Fact::new(name, reason.to_string())));
     facts
 }
 

@@ -167,6 +167,7 @@ fn census(
             sample,
             settings: &config.decode_settings(),
             n_threads: args.threads,
+            kept: args.keep.as_deref(),
             watch: &|n_done| progress.show_looking(n_done, total),
         },
     )?)

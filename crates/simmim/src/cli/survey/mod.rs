@@ -31,6 +31,10 @@ pub(crate) struct SurveyArgs {
     /// Look at so many images of each PATH, drawn at random [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sample: Option<u64>,
+    /// Keep what is found of each image in this file: a survey that was stopped goes on from there, and a later one looks at new images
+    /// alone.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
     /// Draw images from all parts of the first PATH into this file, a PNG or a JPEG by its ending.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -50,6 +54,7 @@ Examples:
   simmim survey labelled/ --out sheet.png
   simmim survey train/ val/ --json
   simmim survey 'shards/*.tar' --sample 10000
+  simmim survey millions/ --keep millions.survey
 
 Images look the same where the signs of their low frequencies do (a perceptual hash of 64 bits, up to 3 of them another) and
 their greys: copies of another size, quality or format. A turned or mirrored copy is another image.";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use simmim_config::auto::Choice;
+use simmim_config::auto::{Choice, Reason};
 use simmim_data::ASPECTS;
 
 use super::facts::kind_of;
@@ -24,7 +24,7 @@ pub(super) fn of(found: &Found, choice: &Choice) -> Value {
         "across_parts": groups(&found.across),
         "pretrain": {
             "toml": choice.config.to_toml(),
-            "why": choice.encoder.iter().chain(&choice.training).collect::<Vec<_>>(),
+            "why": choice.reasons().map(Reason::to_string).collect::<Vec<_>>(),
         },
     })
 }

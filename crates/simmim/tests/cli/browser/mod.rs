@@ -154,8 +154,10 @@ fn slider(browser: &mut Chromium) {
 fn features(browser: &mut Chromium) {
     let at = browser.place(".patches", (0.2, 0.2));
     browser.click(at);
-    let covered = "(() => { const c = document.querySelector('.patches canvas'); \
-        return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0); })()";
+    // Of the likeness and of the attention: one click shows both, and they differ.
+    let covered = "(() => { const all = [...document.querySelector('.look').querySelectorAll('canvas')].map((c) => \
+        c.getContext('2d').getImageData(0, 0, c.width, c.height).data); \
+        return all.length === 2 && all.every((c) => c.some((v) => v > 0)) && String(all[0]) !== String(all[1]); })()";
     browser.wait_until(covered);
     let at = browser.place(".map image", (0.5, 0.5));
     browser.mouse("mouseMoved", at, 0);
