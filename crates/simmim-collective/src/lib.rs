@@ -7,6 +7,7 @@
 //! * [`Alone`]: a training of one process, which has nobody to talk to; [`Beside`]: one that shares its cores with others.
 //! * [`agree`]: an error of one rank ends all of them. [`on_first`]: the same of what rank 0 alone does.
 //! * [`require_same`]: ranks that would not do the same are refused.
+//! * [`Launched`]: a rank that is a process; [`Neighbours`]: which machines and cores such ranks have.
 //! * [`ThreadRank`]: ranks that are threads of one process, for tests and for programs that bring their own threads.
 //!
 //! **Not done here, on purpose:** nothing is sent from one rank to one other, and nothing returns before it is done. Data
@@ -31,8 +32,11 @@
 mod agree;
 mod alone;
 mod collective;
+mod cores;
 mod error;
+mod launched;
 mod member;
+mod neighbours;
 mod same;
 mod threads;
 mod wire;
@@ -41,7 +45,9 @@ pub use agree::{agree, on_first};
 pub use alone::{Alone, Beside};
 pub use collective::Collective;
 pub use error::Error;
+pub use launched::Launched;
 pub use member::Member;
+pub use neighbours::Neighbours;
 pub use same::{Fact, require_same};
 pub use threads::ThreadRank;
 pub use wire::Wire;

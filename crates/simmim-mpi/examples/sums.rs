@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use simmim_collective::{Collective, Error, ThreadRank, Wire};
+use simmim_collective::{Collective, Error, Launched, ThreadRank, Wire};
 use simmim_mpi::{Launch, MpiRank};
 
 /// Values of the sums that are timed: the gradients of a ViT-S.

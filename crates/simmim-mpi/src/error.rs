@@ -6,17 +6,6 @@ use crate::launch::Launcher;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The launcher brings no MPI.
-    #[error(
-        "{launcher} has started {world} processes, which cannot talk to each other without MPI"
-    )]
-    NoMpi {
-        /// The launcher.
-        launcher: Launcher,
-        /// How many it has started.
-        world: usize,
-    },
-
     /// There is no MPI library.
     #[error(
         "{launcher} has started {world} processes, and no MPI library is found by which they could talk to each other ({tried})"
@@ -63,9 +52,6 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::NoMpi { .. } => {
-                "start them with mpirun or srun; SIMMIM_MPI=none makes each process a run of its own"
-            }
             Self::NoLibrary { .. } => {
                 "load the MPI that the launcher belongs to (on clusters often: module load openmpi), or name the file of its \
                  library: SIMMIM_MPI=/path/to/libmpi.so.40; SIMMIM_MPI=none makes each process a run of its own"

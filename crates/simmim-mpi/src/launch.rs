@@ -16,8 +16,6 @@ pub enum Launcher {
     Mpich,
     /// `srun` of Slurm.
     Slurm,
-    /// `torchrun` of PyTorch, which brings no MPI.
-    Torchrun,
 }
 
 impl Display for Launcher {
@@ -26,7 +24,6 @@ impl Display for Launcher {
             Self::OpenMpi => "mpirun of Open MPI",
             Self::Mpich => "mpiexec",
             Self::Slurm => "srun",
-            Self::Torchrun => "torchrun",
         })
     }
 }
@@ -39,7 +36,7 @@ struct Variables {
 }
 
 /// In this order: `mpirun` may itself use `srun`, which leaves its own variables.
-const VARIABLES: [Variables; 5] = [
+const VARIABLES: [Variables; 4] = [
     Variables {
         launcher: Launcher::OpenMpi,
         world: "OMPI_COMM_WORLD_SIZE",
@@ -61,11 +58,6 @@ const VARIABLES: [Variables; 5] = [
         world: "SLURM_STEP_NUM_TASKS",
         rank: "SLURM_PROCID",
     },
-    Variables {
-        launcher: Launcher::Torchrun,
-        world: "WORLD_SIZE",
-        rank: "RANK",
-    },
 ];
 
 /// One of several processes that a launcher has started.
@@ -77,6 +69,11 @@ pub struct Launch {
     pub world: usize,
     /// Which one this is.
     pub rank: usize,
+}
+
+/// Whether this process was told to take no notice of others, by `SIMMIM_MPI=none`, whatever has started it.
+pub fn is_told_to_be_alone() -> bool {
+    std::env::var(LIBRARY_VARIABLE).is_ok_and(|value| value == ALONE)
 }
 
 impl Launch {

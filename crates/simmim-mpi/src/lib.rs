@@ -13,7 +13,7 @@
 //! whichever library moves them, and values can travel in a precision that MPI has no name for.
 //!
 //! **Not done here, on purpose:** no communicators, no types, no messages from one rank to one other; nothing that MPI starts by
-//! itself. A launch by `torchrun`, which brings no MPI, is known, and refused.
+//! itself. A launch by `torchrun`, which brings no MPI, is that of another crate, `simmim-tcp`.
 //!
 //! ```
 //! use simmim_collective::{Alone, Collective};
@@ -35,13 +35,12 @@
 )]
 
 mod calls;
-mod cores;
 mod error;
 mod launch;
 mod rank;
 mod search;
 
 pub use error::Error;
-pub use launch::{Launch, Launcher};
+pub use launch::{Launch, Launcher, is_told_to_be_alone};
 pub use rank::MpiRank;
 pub use search::library;

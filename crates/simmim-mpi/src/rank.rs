@@ -1,17 +1,15 @@
 //! A process as one rank of a training.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use simmim_collective::{Collective, Error as RankError, Member, Wire};
+use simmim_collective::{Collective, Error as RankError, Launched, Member, Neighbours, Wire};
 
 use crate::calls::{self, Done, Mpi, Pending};
-use crate::cores;
 use crate::error::Error;
-use crate::launch::{Launch, Launcher};
+use crate::launch::Launch;
 use crate::search;
 
 /// Values that are summed at a time, at most: what MPI counts in stays far below its largest number.
@@ -38,35 +36,22 @@ pub struct MpiRank {
     mpi: Mpi,
     rank: usize,
     world: usize,
-    hosts: Vec<String>,
-    cores: Cores,
+    neighbours: Neighbours,
     timeout_secs: AtomicU64,
     /// Held during a call: one thread calls at a time.
     memory: Mutex<Done>,
-}
-
-/// The cores of the ranks of a machine.
-#[derive(Debug)]
-struct Cores {
-    /// How many ranks may use the same ones as this.
-    n_ranks: usize,
-    /// What the user should know of them.
-    note: Option<String>,
 }
 
 impl MpiRank {
     /// Joins the other processes of a launch.
     ///
     /// # Errors
-    /// [`Error::NoMpi`], [`Error::NoLibrary`], [`Error::Unusable`]; [`Error::OtherWorld`] where the library finds other
+    /// [`Error::NoLibrary`], [`Error::Unusable`]; [`Error::OtherWorld`] where the library finds other
     /// ranks than the launcher has started; [`Error::Ranks`].
     pub fn join(launch: Launch) -> Result<Self, Error> {
         let Launch {
             launcher, world, ..
         } = launch;
-        if launcher == Launcher::Torchrun {
-            return Err(Error::NoMpi { launcher, world });
-        }
         let mpi = search::load(launch)?;
         let unusable = |reason| Error::Unusable {
             library: mpi.version().to_owned(),
@@ -86,121 +71,12 @@ impl MpiRank {
             rank: mpi.rank().map_err(unusable)?,
             world,
             mpi,
-            hosts: Vec::new(),
-            cores: Cores {
-                n_ranks: 1,
-                note: None,
-            },
+            neighbours: Neighbours::default(),
             timeout_secs: AtomicU64::new(TIMEOUT_SECS),
             memory: Mutex::default(),
         };
-        rank.look_around()?;
+        rank.neighbours = Neighbours::found(&rank)?;
         Ok(rank)
-    }
-
-    /// The place of this rank among those of its machine.
-    pub fn place_on_machine(&self) -> usize {
-        let (before, own) = (&self.hosts[..self.rank], &self.hosts[self.rank]);
-        before.iter().filter(|host| *host == own).count()
-    }
-
-    /// Finds out where the others are.
-    fn look_around(&mut self) -> Result<(), Error> {
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        let own = format!("{host}\n{}", cores::allowed());
-        let all = self.all_gather(own.as_bytes())?;
-        let all: Vec<String> = all
-            .iter()
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-            .collect();
-        let split = |text: &String| {
-            let (host, cores) = text.split_once('\n').unwrap_or((text, ""));
-            (host.to_owned(), cores::numbers(cores))
-        };
-        let places: Vec<(String, BTreeSet<u32>)> = all.iter().map(split).collect();
-        let here = places.iter().filter(|(at, _)| *at == host);
-        let used: BTreeSet<u32> = here.flat_map(|(_, cores)| cores.iter().copied()).collect();
-        let given = cores::numbers(&cores::of_launcher());
-        self.cores = Cores {
-            n_ranks: all.iter().filter(|other| **other == own).count(),
-            note: (given.len() > used.len()).then(|| {
-                format!(
-                    "warning: the launcher lets its processes use {} of the {} cores of {host}; `mpirun --bind-to none` or \
-                     `srun --cpus-per-task=N` gives them more",
-                    used.len(),
-                    given.len(),
-                )
-            }),
-        };
-        self.hosts = places.into_iter().map(|(host, _)| host).collect();
-        Ok(())
-    }
-
-    /// How many ranks there are, and which library speaks between them; and what the user should know of the cores.
-    pub fn describe(&self) -> Vec<String> {
-        let n_hosts = self.hosts.iter().collect::<BTreeSet<_>>().len();
-        let own = format!(
-            "{} ranks on {n_hosts} {}, by {}",
-            self.world,
-            if n_hosts == 1 { "machine" } else { "machines" },
-            self.mpi.version(),
-        );
-        [own].into_iter().chain(self.cores.note.clone()).collect()
-    }
-
-    /// Sets how long the others are waited for.
-    pub fn set_timeout(&self, secs: u64) {
-        self.timeout_secs.store(secs, Ordering::Relaxed);
-    }
-
-    /// Waits until all ranks have come to their end, and hands each one's last words to all. Only [`MpiRank::finish`] and
-    /// [`MpiRank::abort`] may follow.
-    ///
-    /// # Errors
-    /// [`RankError::Silent`] where the others have not come within `patience`, which none is without an end.
-    pub fn farewell(
-        &self,
-        words: &str,
-        patience: Option<Duration>,
-    ) -> Result<Vec<String>, RankError> {
-        self.meet(patience)?;
-        let all = self.all_gather(words.as_bytes())?;
-        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-        Ok(all.iter().map(text).collect())
-    }
-
-    /// Waits for all ranks, for as long as that.
-    fn meet(&self, patience: Option<Duration>) -> Result<(), RankError> {
-        let _one_at_a_time = self.lock();
-        let begun = Instant::now();
-        let mut pending = self.mpi.barrier().map_err(|reason| self.lost(reason))?;
-        while !self.is_done(&mut pending)? {
-            let waited = begun.elapsed();
-            if patience.is_some_and(|patience| waited > patience) {
-                return Err(self.silent(waited));
-            }
-            thread::sleep(PAUSE_AT_END);
-        }
-        Ok(())
-    }
-
-    /// Ends MPI, on the thread that joined; all ranks do.
-    ///
-    /// # Errors
-    /// [`RankError::Lost`].
-    pub fn finish(&self) -> Result<(), RankError> {
-        self.mpi.finalize().map_err(|reason| self.lost(reason))
-    }
-
-    /// Ends all ranks, this process with `code`.
-    pub fn abort(self: Arc<Self>, code: u8) -> ! {
-        // On a thread of its own: it may wait for a rank that is gone.
-        thread::spawn(move || self.mpi.abort(i32::from(code)));
-        thread::sleep(ABORT);
-        calls::end_process(i32::from(code))
     }
 
     fn lost(&self, reason: String) -> RankError {
@@ -406,13 +282,49 @@ impl Collective for MpiRank {
     }
 
     fn member(&self, rank: usize) -> Member {
-        Member {
-            rank,
-            host: self.hosts.get(rank).cloned(),
-        }
+        self.neighbours.member(rank)
     }
 
     fn n_on_these_cores(&self) -> usize {
-        self.cores.n_ranks
+        self.neighbours.n_on_these_cores()
+    }
+}
+
+impl Launched for MpiRank {
+    fn place_on_machine(&self) -> usize {
+        self.neighbours.place(self.rank)
+    }
+
+    fn describe(&self) -> Vec<String> {
+        self.neighbours.describe(self.mpi.version())
+    }
+
+    fn set_timeout(&self, secs: u64) {
+        self.timeout_secs.store(secs, Ordering::Relaxed);
+    }
+
+    fn meet(&self, patience: Option<Duration>) -> Result<(), RankError> {
+        let _one_at_a_time = self.lock();
+        let begun = Instant::now();
+        let mut pending = self.mpi.barrier().map_err(|reason| self.lost(reason))?;
+        while !self.is_done(&mut pending)? {
+            let waited = begun.elapsed();
+            if patience.is_some_and(|patience| waited > patience) {
+                return Err(self.silent(waited));
+            }
+            thread::sleep(PAUSE_AT_END);
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), RankError> {
+        self.mpi.finalize().map_err(|reason| self.lost(reason))
+    }
+
+    fn abort(self: Arc<Self>, code: u8) -> ! {
+        // On a thread of its own: it may wait for a rank that is gone.
+        thread::spawn(move || self.mpi.abort(i32::from(code)));
+        thread::sleep(ABORT);
+        calls::end_process(i32::from(code))
     }
 }

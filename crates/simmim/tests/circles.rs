@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates without a circle.
-const CRATES: [&str; 19] = [
+const CRATES: [&str; 20] = [
     "simmim-autograd",
     "simmim-backend",
     "simmim-collective",
@@ -28,6 +28,7 @@ const CRATES: [&str; 19] = [
     "simmim-random",
     "simmim-report",
     "simmim-sweep",
+    "simmim-tcp",
     "simmim-train",
     "simmim-weights",
 ];

@@ -16,8 +16,8 @@ const BACKEND: &str = "simmim-backend";
 /// Crates of devices.
 const DEVICES: [&str; 2] = ["simmim-cpu", "simmim-cuda"];
 
-/// The crate that speaks MPI, and the only one that may use it.
-const MPI: &str = "simmim-mpi";
+/// The crates of processes that a launcher has started, and the only one that may use them.
+const LAUNCHED: [&str; 2] = ["simmim-mpi", "simmim-tcp"];
 const COMMAND_LINE: &str = "simmim";
 
 /// The only folders with `unsafe` code: devices, and a library that is found when the program runs.
@@ -62,14 +62,16 @@ fn one_crate_alone_knows_the_devices() {
 }
 
 #[test]
-fn the_command_line_alone_knows_of_mpi() {
+fn the_command_line_alone_knows_of_launchers() {
     let arrows = arrows_of_the_workspace();
-    let users: Vec<&String> = arrows
-        .iter()
-        .filter(|(_, uses)| uses.contains(MPI))
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(users, [COMMAND_LINE]);
+    for launched in LAUNCHED {
+        let users: Vec<&String> = arrows
+            .iter()
+            .filter(|(_, uses)| uses.contains(launched))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(users, [COMMAND_LINE], "{launched}");
+    }
 }
 
 #[test]

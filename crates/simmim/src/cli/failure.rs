@@ -269,6 +269,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<simmim_mpi::Error>() {
         return error.hint();
     }
+    if let Some(error) = cause.downcast_ref::<simmim_tcp::Error>() {
+        return error.hint();
+    }
     if let Some(error) = cause.downcast_ref::<simmim_collective::Error>() {
         return error.hint();
     }

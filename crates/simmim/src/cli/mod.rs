@@ -37,6 +37,7 @@ mod ranks;
 mod resume;
 mod shortcuts;
 mod sources;
+mod start;
 mod table;
 mod weights;
 

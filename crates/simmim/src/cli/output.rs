@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
 use simmim_data::{printable, printable_lines};
-use simmim_mpi::Launch;
 
 use super::Talk;
+use super::start::Start;
 
 /// Stdout could not be written to.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub(crate) fn data(lines: impl Display) -> Result<(), StdoutError> {
 /// Whether somebody sits before stdout. Under a launcher nobody knows: `mpirun` of Open MPI makes a terminal of its own of it, whatever it
 /// hands on to.
 pub(crate) fn has_reader() -> bool {
-    io::stdout().is_terminal() && Launch::found().is_none()
+    io::stdout().is_terminal() && !Start::is_one_of_several()
 }
 
 /// Writes a line of figures where a program reads them: with `--json`, and into a pipe or a file. Who sits at a terminal has the table.

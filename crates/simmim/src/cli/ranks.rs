@@ -1,4 +1,4 @@
-//! The processes that this one was started with, by `mpirun` or `srun`.
+//! The processes that this one was started with, by `mpirun`, `srun` or `torchrun`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simmim_collective::{Alone, Collective, Error as RankError, Fact, agree, require_same};
+use simmim_collective::{
+    Alone, Collective, Error as RankError, Fact, Launched, agree, require_same,
+};
 use simmim_config::{Layer, RawConfig};
 use simmim_device::DeviceChoice;
-use simmim_mpi::{Launch, MpiRank};
 use simmim_train::{Job, Mode, n_threads_of};
 
 use super::failure::Usage;
 use super::progress::Progress;
+use super::start::Start;
 use super::{Talk, failure, output};
 
 /// How long a rank that has failed waits for the others to have failed as well.
@@ -32,28 +34,25 @@ pub(crate) enum OnRanks {
 
 /// The processes that do one training together; one in the usual case.
 #[derive(Debug)]
-pub(crate) struct Ranks(Option<Arc<MpiRank>>);
+pub(crate) struct Ranks(Option<Arc<dyn Launched>>);
 
 impl Ranks {
     /// Joins the others, if there are some.
     pub(crate) fn join(on_ranks: OnRanks) -> anyhow::Result<Self> {
-        let launch = match (Launch::found(), on_ranks) {
-            (None, _) | (_, OnRanks::Each) => return Ok(Self(None)),
-            (Some(launch), OnRanks::Together) => launch,
-            (
-                Some(Launch {
-                    launcher, world, ..
-                }),
-                OnRanks::Refused,
-            ) => {
-                return Err(Usage::new(
-                    format!("{launcher} has started {world} processes, and this command runs in one"),
-                    "start it without mpirun or srun, or with one process; SIMMIM_MPI=none makes each process a run of its own",
-                )
-                .into());
-            }
+        if on_ranks == OnRanks::Each {
+            return Ok(Self(None));
+        }
+        let Some(start) = Start::found()? else {
+            return Ok(Self(None));
         };
-        let rank = Arc::new(MpiRank::join(launch)?);
+        if on_ranks == OnRanks::Refused {
+            return Err(Usage::new(
+                format!("{}, and this command runs in one", start.describe()),
+                "start it without mpirun, srun or torchrun, or with one process; SIMMIM_MPI=none makes each process a run of its own",
+            )
+            .into());
+        }
+        let rank = start.join()?;
         require_same_arguments(&*rank)?;
         Ok(Self(Some(rank)))
     }

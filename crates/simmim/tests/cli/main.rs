@@ -10,6 +10,7 @@ mod bad_images;
 mod bad_settings;
 mod bench;
 mod browser;
+mod by_tcp;
 mod clocks;
 mod commands;
 mod cost;
