@@ -1,14 +1,17 @@
 // libnccl.so for tests: sums over processes of this machine, in memory that they share, asked for through the fake of the driver.
 //
 // A sum goes piece by piece. Each rank counts what it has done: an odd number says that its piece is there to be read, an even one that
-// it has read those of all. FAKE_CUDA_CALLS has a line for each sum.
+// it has read those of all. FAKE_CUDA_CALLS has a line for each sum. The process of rank FAKE_NCCL_DIES_JOINING is killed when another one
+// has come to join, that of FAKE_NCCL_DIES_SUMMING in the middle of a sum.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <atomic>
 #include <bit>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 extern "C" void fake_cuda_try(void *stream, bool (*work)(void *), void *what);
@@ -19,6 +22,13 @@ enum : int { SUCCESS = 0, SYSTEM_ERROR = 2, INVALID_ARGUMENT = 4, REMOTE_ERROR =
 enum : int { FLOAT32 = 7, BFLOAT16 = 9, SUM = 0 };
 constexpr int MOST_RANKS = 8;
 constexpr size_t PIECE_BYTES = 64 << 10;
+// A step in which a rank has put its piece and not read those of all, some sums after the first.
+constexpr long MIDDLE = 41;
+
+bool is_to_die(const char *variable, int rank) {
+  const char *named = std::getenv(variable);
+  return named && std::atoi(named) == rank;
+}
 
 struct Shared {
   std::atomic<int> joined, is_lost;
@@ -64,6 +74,7 @@ bool go_on(void *what) {
   Communicator &all = *work->all;
   size_t size = work->type == FLOAT32 ? 4 : 2;
   while (work->at < work->bytes && !all.shared->is_lost) {
+    if (all.step == MIDDLE && is_to_die("FAKE_NCCL_DIES_SUMMING", all.rank)) raise(SIGKILL);
     if (!all.are_all_there()) return false;
     size_t n = work->bytes - work->at < PIECE_BYTES ? work->bytes - work->at : PIECE_BYTES;
     if (all.step % 2 == 0) {
@@ -109,6 +120,11 @@ API ncclCommInitRank(Communicator **all, int world, Meeting meeting, int rank) {
   close(file);
   if (memory == MAP_FAILED) return SYSTEM_ERROR;
   Shared *shared = static_cast<Shared *>(memory);
+  if (is_to_die("FAKE_NCCL_DIES_JOINING", rank)) {
+    while (!shared->joined) usleep(1000);
+    shm_unlink(meeting.name);
+    raise(SIGKILL);
+  }
   shared->joined++;
   while (shared->joined < world) usleep(1000);
   if (rank == 0) shm_unlink(meeting.name);

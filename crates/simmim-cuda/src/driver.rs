@@ -10,7 +10,8 @@ use simmim_device::{Element, Seat};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::fmt::{self, Debug};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -180,10 +181,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Joins the GPUs of other processes.
-    pub(crate) fn join(&self, seat: Seat<'_>) -> Result<(), Error> {
+    /// Joins the GPUs of other processes, which are waited for no longer than they may be silent.
+    pub(crate) fn join(self: &Arc<Self>, seat: Seat<'_>) -> Result<(), Error> {
         self.bind()?;
-        let communicator = Communicator::join(seat.rank, seat.world, seat.meeting)?;
+        let communicator = self.communicator(seat)?;
         let stream =
             result::stream::create(result::stream::StreamKind::NonBlocking).asked("a stream")?;
         let group = Group {
@@ -194,6 +195,40 @@ impl Driver {
         self.group.set(group).map_err(|_| Error::Peers {
             what: "to join",
             reason: "this GPU has joined already".to_owned(),
+        })
+    }
+
+    /// Waits for the others on a thread of its own, which is left behind where one of them does not come: NCCL's call has no end then.
+    fn communicator(self: &Arc<Self>, seat: Seat<'_>) -> Result<Communicator, Error> {
+        let (driver, meeting) = (Arc::clone(self), seat.meeting.to_vec());
+        let Seat {
+            rank,
+            world,
+            patience,
+            ..
+        } = seat;
+        let (sender, receiver) = mpsc::channel();
+        let failed = |reason: String| Error::Peers {
+            what: "to join the GPUs of the other processes",
+            reason,
+        };
+        let join = move || {
+            let bound = driver.bind();
+            let joined = bound.and_then(|()| Communicator::join(rank, world, &meeting));
+            // Nobody listens any more where it has taken too long.
+            let _ = sender.send(joined);
+        };
+        let named = thread::Builder::new().name("nccl-join".to_owned());
+        named
+            .spawn(join)
+            .map_err(|error| failed(error.to_string()))?;
+        receiver.recv_timeout(patience).unwrap_or_else(|why| {
+            Err(match why {
+                RecvTimeoutError::Timeout => Error::Silent {
+                    secs: patience.as_secs(),
+                },
+                RecvTimeoutError::Disconnected => failed("its thread has ended".to_owned()),
+            })
         })
     }
 

@@ -118,7 +118,7 @@ pub(crate) struct Summed {
 }
 
 impl Communicator {
-    /// Joins the others at a meeting, on the current device. Waits for them.
+    /// Joins the others at a meeting, on the current device. Waits for them, without an end where one of them has ended.
     pub(crate) fn join(rank: usize, world: usize, meeting: &[u8]) -> Result<Self, Error> {
         let nccl = Nccl::load().ok_or(Error::NoNccl)?;
         let meeting = meeting.try_into().map_err(|_| Error::Peers {

@@ -3,11 +3,12 @@
 use crate::fake::{Driver, Sanitizer, within_a};
 use simmim_cuda::CudaDevice;
 use simmim_device::{Buffer, Device, DeviceFailure, Element, Precision, Seat};
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `check` on each of two GPUs that have joined; nothing may come for so long.
-fn on_two(test: &str, patience: Duration, check: impl Fn(usize, &CudaDevice) + Sync) {
+/// Runs `check` on each of two GPUs, with what they join by.
+fn with_two(test: &str, check: impl Fn(usize, &CudaDevice, &[u8]) + Sync) {
     let driver = Driver {
         settings: &[("FAKE_CUDA_DEVICES", "2")],
         ..Driver::fake(Sanitizer::None)
@@ -19,17 +20,27 @@ fn on_two(test: &str, patience: Duration, check: impl Fn(usize, &CudaDevice) + S
         thread::scope(|scope| {
             for (rank, device) in devices.iter().enumerate() {
                 let (meeting, check) = (&meeting, &check);
-                scope.spawn(move || {
-                    device.peers().unwrap().join(Seat {
-                        rank,
-                        world: 2,
-                        meeting,
-                        patience,
-                    });
-                    check(rank, device);
-                });
+                scope.spawn(move || check(rank, device, meeting));
             }
         });
+    });
+}
+
+/// Takes the place of a rank; nothing may come for so long.
+fn join(rank: usize, device: &CudaDevice, meeting: &[u8], patience: Duration) {
+    device.peers().unwrap().join(Seat {
+        rank,
+        world: 2,
+        meeting,
+        patience,
+    });
+}
+
+/// Runs `check` on each of two GPUs that have joined; nothing may come for so long.
+fn on_two(test: &str, patience: Duration, check: impl Fn(usize, &CudaDevice) + Sync) {
+    with_two(test, |rank, device, meeting| {
+        join(rank, device, meeting, patience);
+        check(rank, device);
     });
 }
 
@@ -90,5 +101,26 @@ fn a_gpu_that_waits_for_one_that_brings_nothing_gives_up_in_time() {
         assert!(failure.to_string().contains("waited for 1 s"), "{failure}");
         assert!(failure.hint().is_some_and(|hint| hint.contains("--resume")));
         assert!(begun.elapsed() < Duration::from_secs(30));
+    });
+}
+
+#[test]
+fn a_gpu_that_waits_for_one_that_does_not_join_gives_up_in_time() {
+    let name = "a_gpu_that_waits_for_one_that_does_not_join_gives_up_in_time";
+    let has_given_up = Barrier::new(2);
+    with_two(name, |rank, device, meeting| {
+        if rank == 1 {
+            has_given_up.wait();
+            // Now the call that was left behind comes to its end as well.
+            return join(rank, device, meeting, Duration::from_mins(1));
+        }
+        let begun = Instant::now();
+        let joined = DeviceFailure::caught(|| join(rank, device, meeting, Duration::from_secs(1)));
+        let took = begun.elapsed();
+        has_given_up.wait();
+        let failure = joined.expect_err("the other has not come");
+        assert!(failure.to_string().contains("waited for 1 s"), "{failure}");
+        assert!(failure.hint().is_some_and(|hint| hint.contains("--resume")));
+        assert!(took < Duration::from_secs(30), "{took:?}");
     });
 }

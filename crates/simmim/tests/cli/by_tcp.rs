@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::gpu::fake_gpu;
 use crate::launchers::here;
 use crate::ranks::{LONG, RUN, Running, SECONDS, require_same_curve};
 use crate::resume::are_equal;
@@ -240,4 +241,62 @@ fn ranks_that_cannot_meet_are_told_why() {
             .unwrap(),
     );
     ran.fails(2, &["there are 2 processes, and this command runs in one"]);
+}
+
+/// A training on two fake GPUs, of which ranks wait for each other for two seconds.
+const ON_GPUS: &str = "pretrain --config tiny.toml --data photos --set train.device=cuda --set train.epochs=2 \
+    --set train.rank_timeout_secs=2";
+
+#[test]
+fn gpus_of_processes_without_mpi_meet_and_sum_by_nccl() {
+    let Some(folder) = fake_gpu("GPUs of processes without MPI") else {
+        return;
+    };
+    let sandbox = Sandbox::with_photos(24);
+    sandbox
+        .simmim("pretrain --config tiny.toml --data photos --set train.epochs=2 --out one")
+        .ok();
+    let calls = sandbox.path("calls");
+    let ranks = Ranks::new(&sandbox, 2);
+    let start = |rank| {
+        let mut command = ranks.command(rank, &format!("{ON_GPUS} --out two"));
+        command.env("LD_LIBRARY_PATH", &folder);
+        command.env("FAKE_CUDA_DEVICES", "2");
+        command.env("FAKE_CUDA_CALLS", &calls);
+        command.spawn().unwrap()
+    };
+    for ran in [0, 1].map(start).map(end) {
+        ran.ok();
+    }
+    require_same_curve(&sandbox.path("one"), &sandbox.path("two"));
+    assert!(fs::read_to_string(calls).unwrap().contains("ncclAllReduce"));
+}
+
+#[test]
+fn a_process_that_dies_while_gpus_join_or_sum_ends_the_others() {
+    let Some(folder) = fake_gpu("a process that dies while GPUs join or sum") else {
+        return;
+    };
+    let sandbox = Sandbox::with_photos(24);
+    for variable in ["FAKE_NCCL_DIES_JOINING", "FAKE_NCCL_DIES_SUMMING"] {
+        for dies in [0, 1] {
+            let ranks = Ranks::new(&sandbox, 2);
+            let out = format!("{variable}-{dies}");
+            let start = |rank| {
+                let mut command = ranks.command(rank, &format!("{ON_GPUS} --out {out}"));
+                command.env("LD_LIBRARY_PATH", &folder);
+                command.env("FAKE_CUDA_DEVICES", "2");
+                command.env(variable, dies.to_string());
+                command.spawn().unwrap()
+            };
+            let begun = Instant::now();
+            let mut ran = [0, 1].map(start).map(end);
+            assert!(begun.elapsed() < 2 * SECONDS, "{:?}", begun.elapsed());
+            assert_eq!(ran[dies].code, None, "{ran:?}");
+            let says = format!("rank {dies} on {} of the training has ended", host());
+            ran.swap(0, dies);
+            let [_, other] = ran;
+            other.fails(1, &[&says, "--resume"]);
+        }
+    }
 }
