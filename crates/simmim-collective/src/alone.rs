@@ -15,64 +15,45 @@ pub struct Beside {
     pub n_on_these_cores: usize,
 }
 
+/// What there is to say to others where there are none.
+macro_rules! without_others {
+    () => {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn world(&self) -> usize {
+            1
+        }
+
+        fn all_reduce(&self, _: &mut [f32], _: Wire) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn all_reduce_f64(&self, _: &mut [f64]) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn broadcast(&self, _: &mut Vec<u8>) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+            Ok(vec![bytes.to_vec()])
+        }
+
+        fn barrier(&self) -> Result<(), Error> {
+            Ok(())
+        }
+    };
+}
+
 impl Collective for Alone {
-    fn rank(&self) -> usize {
-        0
-    }
-
-    fn world(&self) -> usize {
-        1
-    }
-
-    fn all_reduce(&self, _: &mut [f32], _: Wire) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn all_reduce_f64(&self, _: &mut [f64]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn broadcast(&self, _: &mut Vec<u8>) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-        Ok(vec![bytes.to_vec()])
-    }
-
-    fn barrier(&self) -> Result<(), Error> {
-        Ok(())
-    }
+    without_others!();
 }
 
 impl Collective for Beside {
-    fn rank(&self) -> usize {
-        0
-    }
-
-    fn world(&self) -> usize {
-        1
-    }
-
-    fn all_reduce(&self, _: &mut [f32], _: Wire) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn all_reduce_f64(&self, _: &mut [f64]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn broadcast(&self, _: &mut Vec<u8>) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-        Ok(vec![bytes.to_vec()])
-    }
-
-    fn barrier(&self) -> Result<(), Error> {
-        Ok(())
-    }
+    without_others!();
 
     fn n_on_these_cores(&self) -> usize {
         self.n_on_these_cores

@@ -125,11 +125,7 @@ impl Source {
     }
 
     fn opened(&self) -> Opened {
-        Opened {
-            device: self.extractor.config().train.device,
-            weights: self.extractor.fingerprint(),
-            images: self.data.fingerprint(),
-        }
+        Opened::by(&self.extractor, self.data.fingerprint())
     }
 }
 

@@ -87,11 +87,7 @@ impl Source {
     }
 
     fn opened(&self) -> Opened {
-        Opened {
-            device: self.extractor.config().train.device,
-            weights: self.extractor.fingerprint(),
-            images: self.set.fingerprint(),
-        }
+        Opened::by(&self.extractor, self.set.fingerprint())
     }
 }
 

@@ -11,6 +11,7 @@ use simmim_collective::{
 };
 use simmim_config::{Layer, RawConfig};
 use simmim_device::DeviceChoice;
+use simmim_eval::features::Extractor;
 use simmim_train::{Job, Mode, n_threads_of};
 
 use super::failure::Usage;
@@ -194,6 +195,17 @@ pub(crate) struct Opened {
     pub(crate) weights: u64,
     /// The fingerprint of the images.
     pub(crate) images: u64,
+}
+
+impl Opened {
+    /// An encoder, and the fingerprint of the images that it looks at.
+    pub(crate) fn by(extractor: &Extractor, images: u64) -> Self {
+        Self {
+            device: extractor.config().train.device,
+            weights: extractor.fingerprint(),
+            images,
+        }
+    }
 }
 
 /// An error of this process, on its way to the others.
