@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,8 @@ impl Kept {
 
     /// What was found of an image of this name and size.
     pub(super) fn look(&self, name: &str, size: u64) -> Option<Look> {
-        let line = self.found.get(name).filter(|line| line.size == size)?;
+        let line = self.found.get(&whole(name));
+        let line = line.filter(|line| line.size == size)?;
         Some(line.look.clone())
     }
 
@@ -108,7 +109,7 @@ impl Kept {
     pub(super) fn add(&self, name: &str, size: u64, look: &Look) -> Result<(), Error> {
         let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
         let line = Line {
-            name: name.to_owned(),
+            name: whole(name),
             size,
             look: look.clone(),
         };
@@ -136,6 +137,14 @@ impl Kept {
             source,
         })
     }
+}
+
+/// The name wherever the program is started: `./1.jpg` of one folder is not that of another.
+fn whole(name: &str) -> String {
+    path::absolute(name).map_or_else(
+        |_| name.to_owned(),
+        |path| path.to_string_lossy().into_owned(),
+    )
 }
 
 fn write_line(lines: &mut Vec<u8>, value: &impl Serialize) {

@@ -12,6 +12,7 @@ mod output;
 mod pictures;
 mod place;
 mod range;
+mod resumed;
 mod rise;
 mod session;
 mod shared_file;
