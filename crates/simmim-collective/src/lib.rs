@@ -50,4 +50,4 @@ pub use member::Member;
 pub use neighbours::Neighbours;
 pub use same::{Fact, require_same};
 pub use threads::ThreadRank;
-pub use wire::Wire;
+pub use wire::{Wire, add_f64s, f64s_to_bytes};

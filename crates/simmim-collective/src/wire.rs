@@ -57,6 +57,16 @@ impl Wire {
         }
     }
 
+    /// Adds what has travelled from a rank to the sums over the ranks before it. That of rank 0 takes the place of what was there: added to
+    /// zeros, −0 would become 0.
+    pub fn add(self, rank: usize, bytes: &[u8], sums: &mut [f32]) {
+        if rank == 0 {
+            self.read(bytes, sums, |sum, value| *sum = value);
+        } else {
+            self.read(bytes, sums, |sum, value| *sum += value);
+        }
+    }
+
     /// Rounds values to what travels.
     pub(crate) fn round(self, values: &mut [f32]) {
         match self {
@@ -67,6 +77,20 @@ impl Wire {
                 }
             }
         }
+    }
+}
+
+/// Values in 64 bits as they travel.
+pub fn f64s_to_bytes(values: &[f64]) -> Vec<u8> {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    bytes.collect()
+}
+
+/// As [`Wire::add`], of what [`f64s_to_bytes`] gave.
+pub fn add_f64s(rank: usize, bytes: &[u8], sums: &mut [f64]) {
+    for (sum, bytes) in sums.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        let value = f64::from_le_bytes(*bytes);
+        *sum = if rank == 0 { value } else { *sum + value };
     }
 }
 
@@ -89,6 +113,25 @@ mod tests {
         let mut third = [1.0 / 3.0];
         Wire::Bf16.round(&mut third);
         assert_eq!(third, [0.333_984_38]);
+    }
+
+    #[test]
+    fn sums_begin_with_the_first_rank_and_not_with_zeros() {
+        for wire in [Wire::F32, Wire::Bf16] {
+            let mut sums = [7.0; 2];
+            for (rank, values) in [[-0.0, 1.5], [-0.0, 0.25]].iter().enumerate() {
+                let mut bytes = vec![0; 2 * wire.n_bytes()];
+                wire.write(values, &mut bytes);
+                wire.add(rank, &bytes, &mut sums);
+            }
+            assert_eq!(sums.map(f32::to_bits), [-0.0, 1.75].map(f32::to_bits));
+        }
+        let mut sums = [7.0; 2];
+        for (rank, values) in [[-0.0, 0.1], [-0.0, 0.2]].iter().enumerate() {
+            add_f64s(rank, &f64s_to_bytes(values), &mut sums);
+        }
+        let expected = [-0.0, 0.1 + 0.2];
+        assert_eq!(sums.map(f64::to_bits), expected.map(f64::to_bits));
     }
 
     #[test]

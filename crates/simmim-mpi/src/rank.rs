@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use simmim_collective::{Collective, Error as RankError, Launched, Member, Neighbours, Wire};
+use simmim_collective::{
+    Collective, Error as RankError, Launched, Member, Neighbours, Wire, add_f64s, f64s_to_bytes,
+};
 
 use crate::calls::{self, Done, Mpi, Pending};
 use crate::error::Error;
@@ -147,13 +149,8 @@ impl MpiRank {
         let begun = self.mpi.all_to_all(std::mem::take(&mut memory), self.world);
         self.wait(begun, &mut memory)?;
         let mut sums = vec![0.0; part];
-        let mut of_ranks = memory.received.chunks_exact(part_bytes);
-        // From the first, not from zeros, which would turn −0 into 0.
-        if let Some(first) = of_ranks.next() {
-            wire.read(first, &mut sums, |sum, value| *sum = value);
-        }
-        for of_rank in of_ranks {
-            wire.read(of_rank, &mut sums, |sum, value| *sum += value);
+        for (rank, of_rank) in memory.received.chunks_exact(part_bytes).enumerate() {
+            wire.add(rank, of_rank, &mut sums);
         }
         memory.sent.truncate(part_bytes);
         wire.write(&sums, &mut memory.sent);
@@ -239,16 +236,9 @@ impl Collective for MpiRank {
         if values.is_empty() {
             return Ok(());
         }
-        let own: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        let all = self.gather_everywhere(&own)?;
+        let all = self.gather_everywhere(&f64s_to_bytes(values))?;
         for (rank, of_rank) in all.iter().enumerate() {
-            for (sum, bytes) in values.iter_mut().zip(of_rank.as_chunks::<8>().0) {
-                let value = f64::from_le_bytes(*bytes);
-                *sum = if rank == 0 { value } else { *sum + value };
-            }
+            add_f64s(rank, of_rank, values);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What rank 0 makes of what all ranks bring.
 
-use simmim_collective::Wire;
+use simmim_collective::{Wire, add_f64s, f64s_to_bytes};
 
 /// What becomes of a call, on rank 0.
 pub(crate) trait Meeting {
@@ -19,14 +19,7 @@ pub(crate) struct Sum {
 
 impl Meeting for Sum {
     fn take(&mut self, rank: usize, bytes: &[u8]) {
-        // From the first, not from zeros, which would turn −0 into 0.
-        if rank == 0 {
-            let copy = |sum: &mut f32, value| *sum = value;
-            self.wire.read(bytes, &mut self.sums, copy);
-        } else {
-            let add = |sum: &mut f32, value| *sum += value;
-            self.wire.read(bytes, &mut self.sums, add);
-        }
+        self.wire.add(rank, bytes, &mut self.sums);
     }
 
     fn result(&mut self) -> Vec<u8> {
@@ -43,15 +36,11 @@ pub(crate) struct SumOf64Bits {
 
 impl Meeting for SumOf64Bits {
     fn take(&mut self, rank: usize, bytes: &[u8]) {
-        for (sum, bytes) in self.sums.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            let value = f64::from_le_bytes(*bytes);
-            *sum = if rank == 0 { value } else { *sum + value };
-        }
+        add_f64s(rank, bytes, &mut self.sums);
     }
 
     fn result(&mut self) -> Vec<u8> {
-        let values = self.sums.iter();
-        values.flat_map(|value| value.to_le_bytes()).collect()
+        f64s_to_bytes(&self.sums)
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use simmim_collective::{Collective, Error as RankError, Launched, Member, Neighbours, Wire};
+use simmim_collective::{
+    Collective, Error as RankError, Launched, Member, Neighbours, Wire, add_f64s, f64s_to_bytes,
+};
 
 use crate::error::Error;
 use crate::launch::Launch;
@@ -215,10 +217,7 @@ impl Collective for TcpRank {
     }
 
     fn all_reduce_f64(&self, values: &mut [f64]) -> Result<(), RankError> {
-        let own: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        let own = f64s_to_bytes(values);
         let call = Call {
             brought: Some(own.len()),
             result: Some(own.len()),
@@ -226,9 +225,8 @@ impl Collective for TcpRank {
         };
         let sums = vec![0.0; values.len()];
         let bytes = self.come_together(&call, &own, &mut SumOf64Bits { sums })?;
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *value = f64::from_le_bytes(*bytes);
-        }
+        // They are all there: as from a first rank.
+        add_f64s(0, &bytes, values);
         Ok(())
     }
 
