@@ -19,6 +19,16 @@ impl Fact {
         Self { what, value }
     }
 
+    /// The version of the program.
+    pub fn version() -> Self {
+        Self::new("a version of simmim", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// A number that stands for something large.
+    pub fn fingerprint(what: &str, value: u64) -> Self {
+        Self::new(what, format!("fingerprint {value:016x}"))
+    }
+
     /// In one line, so that facts can be told line by line.
     fn line(&self) -> String {
         let one_line = |text: &str| text.replace(char::is_control, "\u{fffd}");

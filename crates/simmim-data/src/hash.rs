@@ -4,20 +4,30 @@
 ///
 /// Source: Fowler, Noll and Vo (isthe.com/chongo/tech/comp/fnv).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fnv(u64);
+pub struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Fnv {
-    pub(crate) fn new() -> Self {
+    /// Of no bytes.
+    pub fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    pub(crate) fn with(self, bytes: &[u8]) -> Self {
+    /// Of these bytes behind those before.
+    #[must_use]
+    pub fn with(self, bytes: &[u8]) -> Self {
         let step =
             |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         Self(bytes.iter().fold(self.0, step))
     }
 
-    pub(crate) fn value(self) -> u64 {
+    /// The hash.
+    pub fn value(self) -> u64 {
         self.0
     }
 }

@@ -98,6 +98,7 @@ pub use decode::{
 pub use division::BatchSettings;
 pub use erase::Erasing;
 pub use error::Error;
+pub use hash::Fnv;
 pub use label::{Described, LabelSettings, LabelledSet, Labels, Part, Remark, Said, is_same_name};
 pub use loader::{Loader, Pass, Turn};
 pub use mask::{Mask, MaskKind, MaskPlan, MaskSurvey, avg_dist_px};

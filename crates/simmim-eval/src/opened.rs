@@ -10,8 +10,8 @@ use simmim_collective::{Alone, Collective};
 use simmim_config::RawConfig;
 use simmim_config::keys::FineTune;
 use simmim_data::{
-    BatchPlan, BatchSettings, DataSet, Loader, Normalisation, Pass, Reporter, Split, Transform,
-    Views,
+    BatchPlan, BatchSettings, DataSet, Fnv, Loader, Normalisation, Pass, Reporter, Split,
+    Transform, Views,
 };
 use simmim_train::checkpoint::{self, Origin, Progress};
 use simmim_weights::Weights;
@@ -135,13 +135,11 @@ impl Opened {
     }
 }
 
-/// A number that stands for weights: FNV-1a over their bits.
+/// A number that stands for weights.
 pub(crate) fn fingerprint(parameters: &Parameters) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for (_, _, tensor) in parameters.iter() {
-        for value in tensor.to_vec() {
-            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    hash
+    let tensors = parameters.iter().map(|(_, _, tensor)| tensor.to_vec());
+    let hash = tensors
+        .flatten()
+        .fold(Fnv::new(), |hash, value| hash.with(&value.to_le_bytes()));
+    hash.value()
 }

@@ -28,8 +28,8 @@ pub(crate) fn require_alike(
 /// What has to be the same on every rank.
 fn describe(config: &RawConfig, fingerprint: u64) -> Vec<Fact> {
     let mut facts = vec![
-        Fact::new("a version of simmim", env!("CARGO_PKG_VERSION")),
-        Fact::new("images", format!("fingerprint {fingerprint:016x}")),
+        Fact::version(),
+        Fact::fingerprint("images", fingerprint),
         Fact::new("instructions", level_of(config)),
     ];
     for line in config.to_toml().lines() {

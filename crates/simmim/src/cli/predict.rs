@@ -1,7 +1,7 @@
 //! `simmim predict`: labels for images.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -50,7 +50,12 @@ A line: {\"file\":\"cat.jpg\",\"labels\":[{\"label\":\"cat\",\"probability\":0.9
 
 pub(crate) fn run(args: &PredictArgs, talk: Talk, ranks: &Ranks) -> anyhow::Result<()> {
     let model = ranks.agree(open(args, talk))?;
-    let asked = Asked { args, talk, ranks };
+    let asked = Asked {
+        args,
+        talk,
+        ranks,
+        weights: &OnceLock::new(),
+    };
     let model = model.among(ranks.collective());
     let n_bad: usize = in_threads(ranks.n_threads(args.threads), || {
         let each = args.images.iter();
@@ -71,6 +76,8 @@ struct Asked<'a> {
     args: &'a PredictArgs,
     talk: Talk,
     ranks: &'a Ranks,
+    /// The fingerprint of the weights, once somebody has asked for it.
+    weights: &'a OnceLock<u64>,
 }
 
 fn open(args: &PredictArgs, talk: Talk) -> anyhow::Result<FineTuned> {
@@ -95,10 +102,15 @@ fn images(model: &FineTuned, spec: &str, talk: Talk) -> anyhow::Result<Arc<DataS
 
 /// Writes a line for each image that `spec` names; returns how many could not be read. Of several processes the first writes.
 fn write(model: &FineTuned, spec: &str, asked: Asked<'_>) -> anyhow::Result<usize> {
-    let Asked { args, talk, ranks } = asked;
+    let Asked {
+        args,
+        talk,
+        ranks,
+        weights,
+    } = asked;
     let data = ranks.opened(images(model, spec, talk), |data| Opened {
         device: model.plan().config().train.device,
-        weights: model.fingerprint(),
+        weights: *weights.get_or_init(|| model.fingerprint()),
         images: data.fingerprint(),
     })?;
     let settings = PredictSettings {

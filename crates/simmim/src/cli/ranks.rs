@@ -120,9 +120,9 @@ impl Ranks {
                 images,
             } = opened(&own);
             let facts = [
-                Fact::new("a version of simmim", env!("CARGO_PKG_VERSION")),
-                Fact::new("weights", format!("fingerprint {weights:016x}")),
-                Fact::new("images", format!("fingerprint {images:016x}")),
+                Fact::version(),
+                Fact::fingerprint("weights", weights),
+                Fact::fingerprint("images", images),
                 Fact::new("instructions", simmim_backend::level(device)),
             ];
             require_same(&**rank, &facts)?;
