@@ -2,6 +2,21 @@
 
 use crate::raw::RawConfig;
 
+/// The fewest parts of a batch, but no fewer than `least`, with which a configuration `fits`.
+pub(crate) fn fewest_parts(
+    config: &RawConfig,
+    least: usize,
+    fits: impl Fn(RawConfig) -> bool,
+) -> Option<usize> {
+    let batch = config.train.batch_size;
+    let mut parts = (least..=batch).filter(|n_parts| batch.is_multiple_of(*n_parts));
+    parts.find(|n_parts| {
+        let mut config = config.clone();
+        config.train.accumulation = *n_parts;
+        fits(config)
+    })
+}
+
 /// The settings by which a training fits into so many bytes: the fewest parts of a batch, as it is and with checkpointing. The batch
 /// stays what the learning rate was chosen for. `needed` says what a configuration takes; none where it is no plan.
 pub fn what_fits(
@@ -9,19 +24,14 @@ pub fn what_fits(
     most_bytes: u64,
     needed: impl Fn(RawConfig) -> Option<u64>,
 ) -> String {
-    let fewest_parts = |checkpointing: bool| {
-        let batch = config.train.batch_size;
-        let fits = |n_parts: &usize| {
-            let mut config = config.clone();
-            config.train.accumulation = *n_parts;
-            config.train.checkpointing = checkpointing;
-            needed(config).is_some_and(|bytes| bytes <= most_bytes)
-        };
-        let parts = (config.train.accumulation..=batch).filter(|n| batch.is_multiple_of(*n));
-        parts.into_iter().find(fits)
+    let fewest = |checkpointing: bool| {
+        let mut config = config.clone();
+        config.train.checkpointing = checkpointing;
+        let fits = |config| needed(config).is_some_and(|bytes| bytes <= most_bytes);
+        fewest_parts(&config, config.train.accumulation, fits)
     };
-    let plain = fewest_parts(config.train.checkpointing);
-    let checkpointed = fewest_parts(true).filter(|_| !config.train.checkpointing);
+    let plain = fewest(config.train.checkpointing);
+    let checkpointed = fewest(true).filter(|_| !config.train.checkpointing);
     let parts = |n: usize| format!("`train.accumulation = {n}`");
     let with = |n: usize| {
         let checkpointing = "`train.checkpointing = true`";

@@ -148,22 +148,14 @@ fn by_hosts(
     let summed = thread::scope(|scope| {
         let talk = scope.spawn(move || sum_all(collective, travel.wire(), &buckets));
         let mut bucket = Bucket::default();
-        let mut is_sent = vec![false; parameters.iter().len()];
         let mut send = |id: ParameterId, gradient: &Tensor| {
-            is_sent[id.idx()] = true;
             bucket.add(id, gradient);
             if bucket.values.len() >= travel.bucket_values {
                 // Nobody takes it once another rank has ended, which the thread reports below.
                 let _ = full.send(mem::take(&mut bucket));
             }
         };
-        tape.backward_with(loss, gradients, &mut send);
-        // What an earlier part of the step has given a gradient and this one has not.
-        for (id, _, _) in parameters.iter() {
-            if let Some(gradient) = gradients.get(id).filter(|_| !is_sent[id.idx()]) {
-                bucket.add(id, gradient);
-            }
-        }
+        backward_over_all(tape, loss, gradients, parameters, &mut send);
         let _ = full.send(bucket);
         drop(full);
         talk.join()
@@ -233,21 +225,33 @@ fn by_devices(
     parameters: &Parameters,
     mut sender: Sender<'_>,
 ) {
-    let mut is_sent = vec![false; parameters.iter().len()];
-    tape.backward_with(loss, gradients, &mut |id, gradient| {
-        is_sent[id.idx()] = true;
-        sender.add(id, gradient);
-    });
-    // What an earlier part of the step has given a gradient and this one has not.
-    for (id, _, _) in parameters.iter() {
-        if let Some(gradient) = gradients.get(id).filter(|_| !is_sent[id.idx()]) {
-            sender.add(id, gradient);
-        }
-    }
+    let mut send = |id: ParameterId, gradient: &Tensor| sender.add(id, gradient);
+    backward_over_all(tape, loss, gradients, parameters, &mut send);
     sender.send();
     for Sent { ids, sums } in sender.sent {
         for (id, sum) in ids.into_iter().zip(sums.take()) {
             gradients.replace(id, sum);
+        }
+    }
+}
+
+/// As [`Tape::backward_with`]; `ready` is told of every parameter that has a gradient, in the end of those too that an earlier part of the
+/// step has given one and this one has not.
+fn backward_over_all(
+    tape: Tape<'_>,
+    loss: Var,
+    gradients: &mut Gradients,
+    parameters: &Parameters,
+    ready: &mut dyn FnMut(ParameterId, &Tensor),
+) {
+    let mut is_told = vec![false; parameters.iter().len()];
+    tape.backward_with(loss, gradients, &mut |id, gradient| {
+        is_told[id.idx()] = true;
+        ready(id, gradient);
+    });
+    for (id, _, _) in parameters.iter() {
+        if let Some(gradient) = gradients.get(id).filter(|_| !is_told[id.idx()]) {
+            ready(id, gradient);
         }
     }
 }

@@ -10,6 +10,7 @@ use simmim_model::InitRule;
 
 use crate::encoder::encoder_config;
 use crate::error::Error;
+use crate::fits::fewest_parts;
 use crate::keys::{Normalise, Positions};
 use crate::layer::Layer;
 use crate::plan::Plan;
@@ -285,16 +286,11 @@ fn about(n: usize) -> String {
 /// Takes a batch in so few parts that one fits into half the memory, and says so where it is not whole.
 pub fn divide_batch(config: &mut RawConfig, memory_bytes: Option<u64>) -> Option<Reason> {
     let memory_bytes = memory_bytes?;
-    let fits = |n_parts: &usize| {
-        let mut config = config.clone();
-        config.train.accumulation = *n_parts;
-        // What makes no plan is refused elsewhere; here it counts as fitting.
-        Plan::new(config).map_or(true, |plan| plan.memory_bytes() <= memory_bytes / 2)
-    };
+    // What makes no plan is refused elsewhere; here it counts as fitting.
+    let fits =
+        |config| Plan::new(config).map_or(true, |plan| plan.memory_bytes() <= memory_bytes / 2);
     // Parts change the memory, and not the result: the batch stays what the learning rate was chosen for.
-    let batch = config.train.batch_size;
-    let mut parts = (1..=batch).filter(|n_parts| batch.is_multiple_of(*n_parts));
-    let n_parts = parts.find(fits).unwrap_or(batch);
+    let n_parts = fewest_parts(config, 1, fits).unwrap_or(config.train.batch_size);
     config.train.accumulation = n_parts.max(1);
     (n_parts > 1).then(|| {
         let text = format!(

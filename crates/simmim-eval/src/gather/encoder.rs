@@ -134,11 +134,11 @@ fn looks(extractor: &Extractor, images: &Images) -> Part<Vec<Look>> {
         } else {
             Vec::new()
         },
-        attention: if compared {
-            attention[idx * n * n..][..n * n].to_vec()
-        } else {
-            Vec::new()
-        },
+        attention: attention
+            .chunks(n * n)
+            .nth(idx)
+            .unwrap_or_default()
+            .to_vec(),
     };
     Part::Found(seen.iter().enumerate().map(look).collect())
 }

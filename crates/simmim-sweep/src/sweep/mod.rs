@@ -146,25 +146,19 @@ impl<'a, T: Task> Sweep<'a, T> {
         observer: &mut dyn Observer,
         stop: &StopFlag,
     ) -> Result<bool, Error> {
-        let point = &self.points[idx];
         let is_new = self.results[idx].is_none();
         if is_new {
-            observer.see(&Event::Point {
-                name: &point.name,
-                number: idx + 1,
-                n_points: self.points.len(),
-            });
-            let job = self.job(point)?;
-            self.results[idx] = self.task.run(point, &job, observer, stop)?;
+            self.results[idx] = self.train(idx, observer, stop)?;
             // At once, before anything else is measured: it cost a whole training.
             if let Some(result) = &self.results[idx] {
-                self.folder.write_result(&point.name, result)?;
+                self.folder.write_result(&self.points[idx].name, result)?;
             }
         }
         let Some(result) = &mut self.results[idx] else {
             // Stopped. The tables are written all the same, because they say how far the run is.
             return Ok(true);
         };
+        let point = &self.points[idx];
         let run = self.folder.run(&point.name);
         // For earlier results too: what is wanted of them may have changed since.
         let is_completed = self.task.complete(point, &run, result)?;
@@ -172,6 +166,22 @@ impl<'a, T: Task> Sweep<'a, T> {
             self.folder.write_result(&point.name, result)?;
         }
         Ok(is_new || is_completed)
+    }
+
+    /// Begins the run of a point, or goes on with it; none where it was stopped.
+    fn train(
+        &self,
+        idx: usize,
+        observer: &mut dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Option<T::Result>, Error> {
+        let point = &self.points[idx];
+        observer.see(&Event::Point {
+            name: &point.name,
+            number: idx + 1,
+            n_points: self.points.len(),
+        });
+        self.task.run(point, &self.job(point)?, observer, stop)
     }
 
     /// The job of a point: to begin its run, or to go on with it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use simmim_collective::{Alone, Beside, Collective, Fact, agree, require_same};
-use simmim_train::{Event, Observer, StopFlag, level_of};
+use simmim_train::{Observer, StopFlag, level_of};
 
 use super::folder::Folder;
 use super::meeting::{Desk, Done};
@@ -30,9 +30,9 @@ pub(super) fn require_alike<T: Task>(
     }
     let level = level_of(&first.config);
     let facts = [
-        Fact::new("a version of simmim", env!("CARGO_PKG_VERSION")),
-        Fact::new("runs", format!("fingerprint {:016x}", runs.finish())),
-        Fact::new("images", format!("fingerprint {images:016x}")),
+        Fact::version(),
+        Fact::fingerprint("runs", runs.finish()),
+        Fact::fingerprint("images", images),
         Fact::new("instructions", level),
     ];
     Ok(require_same(ranks, &facts)?)
@@ -135,17 +135,12 @@ impl<T: Task> Sweep<'_, T> {
         observer: &mut dyn Observer,
         stop: &StopFlag,
     ) -> Result<Option<T::Result>, Error> {
-        let point = &self.points[idx];
-        observer.see(&Event::Point {
-            name: &point.name,
-            number: idx + 1,
-            n_points: self.points.len(),
-        });
-        let job = self.job(point)?;
-        let Some(mut result) = self.task.run(point, &job, observer, stop)? else {
+        let Some(mut result) = self.train(idx, observer, stop)? else {
             return Ok(None);
         };
-        self.task.complete(point, &job.out, &mut result)?;
+        let point = &self.points[idx];
+        let run = self.folder.run(&point.name);
+        self.task.complete(point, &run, &mut result)?;
         Ok(Some(result))
     }
 

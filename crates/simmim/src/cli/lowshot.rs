@@ -127,10 +127,7 @@ fn comparison(args: &LowShotArgs, progress: &mut Progress) -> anyhow::Result<Low
     };
     let source = args.weights.open(&args.from, &args.set)?;
     let below = recipe.over(vec![source.encoder_layer()])?;
-    if !below.reasons.is_empty() {
-        progress.note("no --recipe: chosen from the encoder and this machine:");
-        progress.tell_choices(&below.reasons);
-    }
+    below.tell(progress);
     let Below {
         name, mut layers, ..
     } = below;

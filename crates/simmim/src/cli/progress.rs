@@ -92,19 +92,19 @@ impl Progress {
     }
 
     /// Says what was chosen and why: a table for a person, a note each for a program.
-    pub(crate) fn tell_choices(&mut self, reasons: &[Reason]) {
-        self.chosen.extend(reasons.iter().map(Reason::to_string));
-        if self.as_json {
-            for reason in reasons {
-                self.note(&reason.to_string());
+    pub(crate) fn tell_choices<'a>(&mut self, reasons: impl IntoIterator<Item = &'a Reason>) {
+        let mut rows = Vec::new();
+        for reason in reasons {
+            let line = reason.to_string();
+            if self.as_json {
+                self.note(&line);
             }
-            return;
+            self.chosen.push(line);
+            rows.push(Fact::new(format!("  {}", reason.about), &reason.text));
         }
-        let rows = reasons
-            .iter()
-            .map(|reason| Fact::new(format!("  {}", reason.about), &reason.text));
-        self.voice
-            .say(&table::facts_to(Stream::Talk, &rows.collect::<Vec<_>>()));
+        if !self.as_json {
+            self.voice.say(&table::facts_to(Stream::Talk, &rows));
+        }
     }
 
     /// What [`Progress::tell_choices`] has said so far, a line each.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use simmim_backend::fastest_precision;
-use simmim_config::auto::{Choice, Reason};
+use simmim_config::auto::Choice;
 use simmim_config::keys::Train;
 use simmim_config::{Layer, RawConfig, auto};
 use simmim_data::{
@@ -257,8 +257,7 @@ fn chosen(
     let data = config.open_data(Some(&mut told))?;
     let choice = choose(&data, &config, &set, |_| None)?;
     progress.note("no --recipe: chosen from the images and this machine:");
-    let reasons: Vec<Reason> = choice.reasons().cloned().collect();
-    progress.tell_choices(&reasons);
+    progress.tell_choices(choice.reasons());
     Ok(Layer::text(
         "the automatic choice",
         &choice.config.to_toml(),

@@ -9,6 +9,7 @@ use simmim_config::{Layer, RawConfig, auto};
 use simmim_device::DeviceChoice;
 use simmim_train::recipe_of;
 
+use crate::cli::progress::Progress;
 use crate::cli::resume;
 
 /// The recipe that every recipe of fine-tuning stands on, unless it extends another.
@@ -21,7 +22,17 @@ pub(crate) struct Below {
     /// The lowest first.
     pub(crate) layers: Vec<Layer>,
     /// What was chosen, where no recipe was named.
-    pub(crate) reasons: Vec<Reason>,
+    reasons: Vec<Reason>,
+}
+
+impl Below {
+    /// Says what was chosen, and why.
+    pub(crate) fn tell(&self, progress: &mut Progress) {
+        if !self.reasons.is_empty() {
+            progress.note("no --recipe: chosen from the encoder and this machine:");
+            progress.tell_choices(&self.reasons);
+        }
+    }
 }
 
 /// Which recipe of fine-tuning is wanted.

@@ -238,10 +238,7 @@ fn new_job(args: &FineTuneArgs, progress: &mut Progress) -> anyhow::Result<Job> 
     };
     let recipe = Recipe::of_option(args.recipe.as_deref());
     let below = recipe_over(encoder.into_iter().collect(), &recipe, args)?;
-    if !below.reasons.is_empty() {
-        progress.note("no --recipe: chosen from the encoder and this machine:");
-        progress.tell_choices(&below.reasons);
-    }
+    below.tell(progress);
     let Below {
         name, mut layers, ..
     } = below;
