@@ -24,7 +24,7 @@ import compare
 
 VIT_S, VIT_B = compare.VIT_S, compare.VIT_B
 # Images of a step over all ranks, by model.
-ROWS = {"vit-s": dict(VIT_S, batches=[16, 32, 64]), "vit-b": dict(VIT_B, batches=[16, 32])}
+ROWS = {"vit-s": dict(VIT_S, batches=[16, 32, 64]), "vit-b": dict(VIT_B, batches=[16])}
 RANKS = [1, 2, 4]
 # Of a link between two machines, in Mbit/s.
 LIMITS = [2000, 1000, 500]
@@ -166,8 +166,9 @@ class Cost:
 
     A step is a forward pass, a backward pass of twice its length, and AdamW. Gradients are complete in equal portions over the
     backward pass; a bucket travels when it is full and the one before it has arrived. It takes the time of its bytes on the link,
-    2 (N - 1) / N of its size each way, as many delays, and a time of the processor for each byte, which is what a bucket takes where
-    there is no limit. What two processes cost each other besides (`lost`) is added as it was measured.
+    2 (N - 1) / N of its size each way, or what the processor takes for as many bytes, if that is longer, since one piece is handled
+    while another is on its way; and as many delays. What the processor takes is how long a bucket travels where there is no limit.
+    Handling bytes takes time from the backward pass (`lost`), by as much as a step of two machines without a limit is longer.
     """
 
     def __init__(self, unlimited, optimiser_secs):
@@ -182,26 +183,30 @@ class Cost:
         self.lost = 0.0
         self.lost = max(0.0, middle("step_secs") - self.step(n_ranks=2))
 
+    @staticmethod
+    def sent(n_bytes, n_ranks):
+        """Bytes that each machine sends, and receives, where so many are summed: a part to each of the others, and its sums to each."""
+        return 2 * n_bytes * (n_ranks - 1) / n_ranks
+
     def bucket(self, n_bytes, n_ranks, gbit=None, delay_us=0.0):
         """Seconds that a bucket travels."""
-        share = (n_ranks - 1) / n_ranks
-        # Handling was measured with two ranks, of which each gets half of the bytes twice.
-        secs = self.handling * n_bytes * share / 0.5
-        if gbit is not None:
-            secs += 2 * share * n_bytes / (gbit * 1e9 / 8 * GOODPUT)
-        return secs + 2 * (n_ranks - 1) * delay_us * 1e-6
+        # Two ranks, of which handling was measured, send what they sum once.
+        sent = self.sent(n_bytes, n_ranks)
+        on_link = 0.0 if gbit is None else sent / (gbit * 1e9 / 8 * GOODPUT)
+        return max(on_link, self.handling * sent) + 2 * (n_ranks - 1) * delay_us * 1e-6
 
     def step(self, n_ranks, gbit=None, delay_us=0.0):
         """Seconds of a step."""
         computed = self.alone - self.optimiser
-        forward, backward = computed / 3, 2 * computed / 3
+        forward = computed / 3
+        backward = 2 * computed / 3 + self.lost * self.sent(1, n_ranks)
         done, arrived = 0, 0.0
         while done < self.n_bytes:
             size = min(self.bucket_bytes, self.n_bytes - done)
             done += size
             ready = forward + backward * done / self.n_bytes
             arrived = max(arrived, ready) + self.bucket(size, n_ranks, gbit, delay_us)
-        return max(arrived, computed) + self.optimiser + self.lost
+        return arrived + self.optimiser
 
     def efficiency(self, *args, **kwargs):
         return self.alone / self.step(*args, **kwargs)
@@ -287,8 +292,8 @@ MODEL = [
     "",
     *(line.strip() for line in Cost.__doc__.strip().splitlines()),
     "",
-    "In formulas, for N machines and a bucket of b bytes on a link of B bytes a second and delay L: x(b) = 2 (N - 1) / N · b / B + 2 (N - 1) · L + h · b · 2 (N - 1) / N. Bucket i begins at the later of r(i), when its",
-    "gradients are complete, and the arrival of the bucket before it; the step ends with the last arrival (or the backward pass, if that is later) and AdamW. `Cost` in `benches/compare/scaling.py` is the model.",
+    "In formulas, for N machines and a bucket of b bytes on a link of B bytes a second and delay L: s(b) = 2 (N - 1) / N · b bytes are sent, in x(b) = max(s(b) / B, h · s(b)) + 2 (N - 1) · L. Bucket i begins at the later",
+    "of r(i), when its gradients are complete, and the arrival of the bucket before it; the step ends with the last arrival and AdamW. `Cost` in `benches/compare/scaling.py` is the model.",
 ]
 
 
@@ -317,7 +322,8 @@ def main():
                 sections[name] = ranks_table(name, measured)
                 path = write(options, header, sections.values())
     for name in options.rows if options.hosts else []:
-        row, batch = ROWS[name], 4 if options.quick else 32
+        row = ROWS[name]
+        batch = 4 if options.quick else row["batches"][len(row["batches"]) // 2]
         print(f"{name}, {batch} images, two machines", file=sys.stderr)
         measured = measure_hosts(options, row, batch)
         optimiser_secs = adamw_secs(options, measured[None][0]["n_parameters"], 1)

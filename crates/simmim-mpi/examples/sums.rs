@@ -46,6 +46,9 @@ fn talk<C: Collective>(ranks: &C) -> Result<Seen, Error> {
         (1000, Wire::F32),
         (1001, Wire::Bf16),
         (0, Wire::F32),
+        // Several pieces, of which the last is no whole one.
+        (1_000_003, Wire::F32),
+        (1_300_001, Wire::Bf16),
     ] {
         let mut values: Vec<f32> = (0..len).map(value).collect();
         ranks.all_reduce(&mut values, wire)?;

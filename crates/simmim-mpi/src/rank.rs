@@ -1,5 +1,6 @@
 //! A process as one rank of a training.
 
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,7 +15,10 @@ use crate::error::Error;
 use crate::launch::Launch;
 use crate::search;
 
-/// Values that are summed at a time, at most: what MPI counts in stays far below its largest number.
+/// Values of a piece of a sum that each rank adds up, at most. While one piece is added up the next one travels, so pieces are small; each
+/// costs a message to every rank, so not smaller.
+const PART_VALUES: usize = 64 << 10;
+/// Values of a piece, at most: what MPI counts in stays far below its largest number.
 const PIECE_VALUES: usize = 16 << 20;
 /// Bytes that are broadcast at a time, at most.
 const PIECE_BYTES: usize = 256 << 20;
@@ -40,8 +44,8 @@ pub struct MpiRank {
     world: usize,
     neighbours: Neighbours,
     timeout_secs: AtomicU64,
-    /// Held during a call: one thread calls at a time.
-    memory: Mutex<Done>,
+    /// Of calls that are done, for the next ones. Held during a call: one thread calls at a time.
+    memory: Mutex<Vec<Done>>,
 }
 
 impl MpiRank {
@@ -105,7 +109,7 @@ impl MpiRank {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Done> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Done>> {
         // What a panic leaves is memory of any content.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,48 +120,58 @@ impl MpiRank {
             .map_err(|reason| self.lost(reason))
     }
 
-    /// Waits for a call, and puts its memory back.
-    ///
-    /// Asked again and again rather than by a call that blocks: such a one has no end where a rank is gone, and keeps a core busy that
-    /// computes meanwhile.
-    fn wait(&self, begun: Result<Pending, String>, memory: &mut Done) -> Result<(), RankError> {
-        let mut pending = begun.map_err(|reason| self.lost(reason))?;
-        let begun = Instant::now();
+    /// Waits for a call, and gives back its memory.
+    fn wait(&self, begun: Result<Pending, String>) -> Result<Done, RankError> {
         let timeout = Duration::from_secs(self.timeout_secs.load(Ordering::Relaxed));
-        while !self.is_done(&mut pending)? {
-            let waited = begun.elapsed();
-            if waited > timeout {
-                return Err(self.silent(waited));
-            }
+        self.wait_for(begun, Some(timeout), |waited| {
             if waited < BUSY {
                 thread::yield_now();
             } else {
                 thread::sleep(PAUSE);
             }
-        }
-        *memory = pending.memory();
-        Ok(())
+        })
     }
 
-    /// Sums a piece: each rank adds up its part of it, and hands that to all.
-    fn sum(&self, piece: &mut [f32], wire: Wire) -> Result<(), RankError> {
-        let mut memory = self.lock();
-        let part = piece.len().div_ceil(self.world);
-        let part_bytes = part * wire.n_bytes();
+    /// The same, for so long or without an end, with pauses that may depend on the time waited.
+    ///
+    /// Asked again and again rather than by a call that blocks: such a one has no end where a rank is gone, and keeps a core busy that
+    /// computes meanwhile.
+    fn wait_for(
+        &self,
+        begun: Result<Pending, String>,
+        patience: Option<Duration>,
+        pause: impl Fn(Duration),
+    ) -> Result<Done, RankError> {
+        let mut pending = begun.map_err(|reason| self.lost(reason))?;
+        let begun = Instant::now();
+        while !self.is_done(&mut pending)? {
+            let waited = begun.elapsed();
+            if patience.is_some_and(|patience| waited > patience) {
+                return Err(self.silent(waited));
+            }
+            pause(waited);
+        }
+        Ok(pending.memory())
+    }
+
+    /// Begins to bring each rank its part of a piece.
+    fn hand_out(&self, piece: &[f32], wire: Wire, mut memory: Done) -> Result<Pending, String> {
+        let part_bytes = piece.len().div_ceil(self.world) * wire.n_bytes();
         memory.sent.resize(self.world * part_bytes, 0);
         wire.write(piece, &mut memory.sent);
-        let begun = self.mpi.all_to_all(std::mem::take(&mut memory), self.world);
-        self.wait(begun, &mut memory)?;
-        let mut sums = vec![0.0; part];
+        self.mpi.all_to_all(memory, self.world)
+    }
+
+    /// Adds up the part that all ranks have brought, and begins to hand it to all.
+    fn add_up(&self, wire: Wire, mut memory: Done) -> Result<Pending, String> {
+        let part_bytes = memory.received.len() / self.world;
+        let mut sums = vec![0.0; part_bytes / wire.n_bytes()];
         for (rank, of_rank) in memory.received.chunks_exact(part_bytes).enumerate() {
             wire.add(rank, of_rank, &mut sums);
         }
         memory.sent.truncate(part_bytes);
         wire.write(&sums, &mut memory.sent);
-        let begun = self.mpi.all_gather(std::mem::take(&mut memory), self.world);
-        self.wait(begun, &mut memory)?;
-        wire.read(&memory.received, piece, |value, sum| *value = sum);
-        Ok(())
+        self.mpi.all_gather(memory, self.world)
     }
 
     /// What each rank brings, as many bytes each, in the order of the ranks.
@@ -177,13 +191,15 @@ impl MpiRank {
         own: &[u8],
         begin: impl FnOnce(Done) -> Result<Pending, String>,
     ) -> Result<Vec<Vec<u8>>, RankError> {
-        let mut memory = self.lock();
+        let mut free = self.lock();
+        let mut memory = free.pop().unwrap_or_default();
         memory.sent.clear();
         memory.sent.extend_from_slice(own);
-        let begun = begin(std::mem::take(&mut memory));
-        self.wait(begun, &mut memory)?;
+        let memory = self.wait(begin(memory))?;
         let parts = memory.received.chunks_exact(own.len());
-        Ok(parts.map(<[u8]>::to_vec).collect())
+        let parts = parts.map(<[u8]>::to_vec).collect();
+        free.push(memory);
+        Ok(parts)
     }
 
     /// What the ranks bring, which may differ in length, by a call that takes as many bytes of each.
@@ -228,8 +244,30 @@ impl Collective for MpiRank {
     }
 
     fn all_reduce(&self, values: &mut [f32], wire: Wire) -> Result<(), RankError> {
-        let mut pieces = values.chunks_mut(PIECE_VALUES);
-        pieces.try_for_each(|piece| self.sum(piece, wire))
+        let piece_values = (self.world * PART_VALUES).min(PIECE_VALUES);
+        let mut pieces = values.chunks_mut(piece_values);
+        let mut free = self.lock();
+        // All ranks begin the same calls in the same order, of which up to three are under way: one piece is handed out while the one
+        // before is added up and the one before that comes back.
+        let (mut handed_out, mut added_up) = (None, None);
+        loop {
+            let next = pieces.next().map(|piece| {
+                let begun = self.hand_out(piece, wire, free.pop().unwrap_or_default());
+                (piece, begun)
+            });
+            let next = match mem::replace(&mut handed_out, next) {
+                None => None,
+                Some((piece, begun)) => Some((piece, self.add_up(wire, self.wait(begun)?))),
+            };
+            if let Some((piece, begun)) = mem::replace(&mut added_up, next) {
+                let memory = self.wait(begun)?;
+                wire.read(&memory.received, piece, |value, sum| *value = sum);
+                free.push(memory);
+            }
+            if handed_out.is_none() && added_up.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     fn all_reduce_f64(&self, values: &mut [f64]) -> Result<(), RankError> {
@@ -247,12 +285,13 @@ impl Collective for MpiRank {
         let len = self.lengths(bytes.len())?[0];
         bytes.resize(len, 0);
         for piece in bytes.chunks_mut(PIECE_BYTES) {
-            let mut memory = self.lock();
+            let mut free = self.lock();
+            let mut memory = free.pop().unwrap_or_default();
             memory.sent.clear();
             memory.sent.extend_from_slice(piece);
-            let begun = self.mpi.broadcast(std::mem::take(&mut memory));
-            self.wait(begun, &mut memory)?;
+            let memory = self.wait(self.mpi.broadcast(memory))?;
             piece.copy_from_slice(&memory.sent);
+            free.push(memory);
         }
         Ok(())
     }
@@ -267,8 +306,8 @@ impl Collective for MpiRank {
     }
 
     fn barrier(&self) -> Result<(), RankError> {
-        let mut memory = self.lock();
-        self.wait(self.mpi.barrier(), &mut memory)
+        let _alone = self.lock();
+        self.wait(self.mpi.barrier()).map(|_memory| ())
     }
 
     fn member(&self, rank: usize) -> Member {
@@ -295,16 +334,9 @@ impl Launched for MpiRank {
 
     fn meet(&self, patience: Option<Duration>) -> Result<(), RankError> {
         let _one_at_a_time = self.lock();
-        let begun = Instant::now();
-        let mut pending = self.mpi.barrier().map_err(|reason| self.lost(reason))?;
-        while !self.is_done(&mut pending)? {
-            let waited = begun.elapsed();
-            if patience.is_some_and(|patience| waited > patience) {
-                return Err(self.silent(waited));
-            }
-            thread::sleep(PAUSE_AT_END);
-        }
-        Ok(())
+        let pause = |_| thread::sleep(PAUSE_AT_END);
+        self.wait_for(self.mpi.barrier(), patience, pause)
+            .map(|_memory| ())
     }
 
     fn finish(&self) -> Result<(), RankError> {
