@@ -23,7 +23,7 @@ from pathlib import Path
 import compare
 
 VIT_S, VIT_B = compare.VIT_S, compare.VIT_B
-# Images of a step over all ranks, by model.
+# Images of a step over all ranks, by model; two machines get the middle one.
 ROWS = {"vit-s": dict(VIT_S, batches=[16, 32, 64]), "vit-b": dict(VIT_B, batches=[16])}
 RANKS = [1, 2, 4]
 # Of a link between two machines, in Mbit/s.

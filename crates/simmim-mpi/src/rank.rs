@@ -191,15 +191,24 @@ impl MpiRank {
         own: &[u8],
         begin: impl FnOnce(Done) -> Result<Pending, String>,
     ) -> Result<Vec<Vec<u8>>, RankError> {
+        let memory = self.call(own, begin)?;
+        let parts = memory.received.chunks_exact(own.len());
+        let parts = parts.map(<[u8]>::to_vec).collect();
+        self.lock().push(memory);
+        Ok(parts)
+    }
+
+    /// The memory of a call that has sent these bytes, which the caller puts back.
+    fn call(
+        &self,
+        sent: &[u8],
+        begin: impl FnOnce(Done) -> Result<Pending, String>,
+    ) -> Result<Done, RankError> {
         let mut free = self.lock();
         let mut memory = free.pop().unwrap_or_default();
         memory.sent.clear();
-        memory.sent.extend_from_slice(own);
-        let memory = self.wait(begin(memory))?;
-        let parts = memory.received.chunks_exact(own.len());
-        let parts = parts.map(<[u8]>::to_vec).collect();
-        free.push(memory);
-        Ok(parts)
+        memory.sent.extend_from_slice(sent);
+        self.wait(begin(memory))
     }
 
     /// What the ranks bring, which may differ in length, by a call that takes as many bytes of each.
@@ -285,13 +294,9 @@ impl Collective for MpiRank {
         let len = self.lengths(bytes.len())?[0];
         bytes.resize(len, 0);
         for piece in bytes.chunks_mut(PIECE_BYTES) {
-            let mut free = self.lock();
-            let mut memory = free.pop().unwrap_or_default();
-            memory.sent.clear();
-            memory.sent.extend_from_slice(piece);
-            let memory = self.wait(self.mpi.broadcast(memory))?;
+            let memory = self.call(piece, |memory| self.mpi.broadcast(memory))?;
             piece.copy_from_slice(&memory.sent);
-            free.push(memory);
+            self.lock().push(memory);
         }
         Ok(())
     }
@@ -306,7 +311,7 @@ impl Collective for MpiRank {
     }
 
     fn barrier(&self) -> Result<(), RankError> {
-        let _alone = self.lock();
+        let _one_at_a_time = self.lock();
         self.wait(self.mpi.barrier()).map(|_memory| ())
     }
 
